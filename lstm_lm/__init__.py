@@ -1,0 +1,5 @@
+"""Word-level LSTM language models: train, measure, export and serve."""
+
+from importlib.metadata import version
+
+__version__ = version("lstm-lm")

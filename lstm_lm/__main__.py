@@ -1,0 +1,6 @@
+"""``python -m lstm_lm`` is ``lstm-lm``."""
+
+from lstm_lm.cli.main import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Schemas and validation of the commands' configs."""

@@ -1,0 +1,1 @@
+"""Corpora, their encoding, and windows for training and evaluation."""

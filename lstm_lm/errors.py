@@ -1,0 +1,59 @@
+"""Every failure that a user can cause or meet is one of these.
+
+::
+
+    LstmLmError
+    ├── ConfigError                 a config or command-line value; carries every problem found
+    ├── DataError                   a corpus is missing, empty, unreadable or too short
+    │   └── CorpusUnreachableError  the hub cannot be reached
+    ├── CheckpointError             a checkpoint cannot be read or does not fit
+    ├── BundleError                 a bundle is damaged, too new, or cannot be written
+    └── TrainingError               training cannot go on (for example the loss is not finite)
+
+The commands print the message of any of them without a traceback and exit with 1. Everything else that reaches
+the top is a defect of ours and keeps its traceback.
+"""
+
+from collections.abc import Sequence
+
+
+class LstmLmError(Exception):
+    """Base class: one clear message with the path or value and the remedy."""
+
+
+class ConfigError(LstmLmError):
+    """One or more wrong settings, all reported at once.
+
+    Args:
+        problems: One line a problem, each ``path: what is wrong (got VALUE); remedy``.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        assert problems, "a ConfigError needs at least one problem"
+        self.problems = tuple(problems)
+        head = (
+            "the configuration has a problem"
+            if len(problems) == 1
+            else f"the configuration has {len(problems)} problems"
+        )
+        super().__init__("\n  ".join([f"{head}:", *problems]))
+
+
+class DataError(LstmLmError):
+    """A corpus is missing, empty, unreadable or too short."""
+
+
+class CorpusUnreachableError(DataError):
+    """A corpus on the hub cannot be reached."""
+
+
+class CheckpointError(LstmLmError):
+    """A checkpoint cannot be read or does not fit."""
+
+
+class BundleError(LstmLmError):
+    """A bundle is damaged, of a newer format, or cannot be written."""
+
+
+class TrainingError(LstmLmError):
+    """Training cannot start or go on."""

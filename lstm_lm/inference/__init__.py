@@ -1,0 +1,1 @@
+"""From text to suggestions and to generated text."""

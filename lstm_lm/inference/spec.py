@@ -1,0 +1,56 @@
+"""How a next word is chosen, as plain data: the config schema of ``sampling``, a bundle's preset, a request's options."""
+
+from dataclasses import dataclass, field
+
+STRATEGIES = ("greedy", "sample")
+
+
+@dataclass
+class SamplingSpec:
+    """A sampling preset.
+
+    Attributes:
+        strategy: ``greedy`` takes the most probable word, ``sample`` draws one.
+        temperature: Divides the logits; below 1 is safer, above 1 is livelier.
+        top_k: Draw from the ``top_k`` most probable words alone; 0 is off.
+        top_p: Draw from the smallest set of words whose probability reaches ``top_p``; 1 is off (Holtzman et al. 2020 §3.1).
+        seed: Makes a draw repeatable; ``None`` draws anew each time.
+        ban_unk: Never give ``<unk>``.
+        ban_tokens: Words of the vocabulary that are never given.
+        repeat_penalty: Above 1 makes words of the last ``repeat_window`` less likely (Keskar et al. 2019 §4.1); 1 is off.
+        repeat_window: How many words back the penalty looks.
+        stop_eos: End at the first ``<eos>``.
+    """
+
+    strategy: str = "sample"
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int | None = None
+    ban_unk: bool = True
+    ban_tokens: list[str] = field(default_factory=list)
+    repeat_penalty: float = 1.0
+    repeat_window: int = 0
+    stop_eos: bool = False
+
+    def problems(self) -> list[str]:
+        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        found = []
+        if self.strategy not in STRATEGIES:
+            found.append(f"strategy: unknown (got {self.strategy!r}); use one of {', '.join(STRATEGIES)}")
+        if not 0.0 < self.temperature <= 100.0:
+            found.append(
+                f"temperature: must be above 0 and at most 100 (got {self.temperature}); "
+                "for the most probable word use strategy=greedy"
+            )
+        if self.top_k < 0:
+            found.append(f"top_k: must not be negative (got {self.top_k}); 0 switches it off")
+        if not 0.0 < self.top_p <= 1.0:
+            found.append(f"top_p: must be above 0 and at most 1 (got {self.top_p}); 1 switches it off")
+        if self.seed is not None and self.seed < 0:
+            found.append(f"seed: must not be negative (got {self.seed})")
+        if not 1.0 <= self.repeat_penalty <= 100.0:
+            found.append(f"repeat_penalty: must be from 1 to 100 (got {self.repeat_penalty}); 1 switches it off")
+        if self.repeat_window < 0:
+            found.append(f"repeat_window: must not be negative (got {self.repeat_window}); 0 switches it off")
+        return found

@@ -1,0 +1,1 @@
+"""Words from raw text and back, and the vocabulary."""
