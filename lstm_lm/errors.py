@@ -31,12 +31,8 @@ class ConfigError(LstmLmError):
     def __init__(self, problems: Sequence[str]) -> None:
         assert problems, "a ConfigError needs at least one problem"
         self.problems = tuple(problems)
-        head = (
-            "the configuration has a problem"
-            if len(problems) == 1
-            else f"the configuration has {len(problems)} problems"
-        )
-        super().__init__("\n  ".join([f"{head}:", *problems]))
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n  ".join([f"the configuration has {count}:", *problems]))
 
 
 class DataError(LstmLmError):

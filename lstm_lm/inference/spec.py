@@ -1,4 +1,4 @@
-"""How a next word is chosen, as plain data: the config schema of ``sampling``, a bundle's preset, a request's options."""
+"""How a next word is chosen, as plain data: config schema, preset of a bundle and options of a request at once."""
 
 from dataclasses import dataclass, field
 
@@ -13,11 +13,13 @@ class SamplingSpec:
         strategy: ``greedy`` takes the most probable word, ``sample`` draws one.
         temperature: Divides the logits; below 1 is safer, above 1 is livelier.
         top_k: Draw from the ``top_k`` most probable words alone; 0 is off.
-        top_p: Draw from the smallest set of words whose probability reaches ``top_p``; 1 is off (Holtzman et al. 2020 §3.1).
+        top_p: Draw from the smallest set of words whose probability reaches ``top_p``; 1 is off
+            (Holtzman et al. 2020 §3.1).
         seed: Makes a draw repeatable; ``None`` draws anew each time.
         ban_unk: Never give ``<unk>``.
         ban_tokens: Words of the vocabulary that are never given.
-        repeat_penalty: Above 1 makes words of the last ``repeat_window`` less likely (Keskar et al. 2019 §4.1); 1 is off.
+        repeat_penalty: Above 1 makes words of the last ``repeat_window`` less likely; 1 is off
+            (Keskar et al. 2019 §4.1).
         repeat_window: How many words back the penalty looks.
         stop_eos: End at the first ``<eos>``.
     """

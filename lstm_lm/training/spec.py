@@ -1,0 +1,183 @@
+"""How a network is trained, as plain data: the config schema and the arguments of the builders at once."""
+
+from dataclasses import dataclass, field
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "asgd")
+SCHEDULES = ("constant", "one_cycle", "plateau")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass
+class OptimizerSpec:
+    """An optimizer.
+
+    Attributes:
+        name: ``adam``, ``adamw``, ``sgd`` or ``asgd``.
+        lr: Learning rate; the peak of a schedule that has one.
+        weight_decay: L2 penalty (adam, sgd, asgd) or decoupled decay (adamw).
+        betas: Decay of the running means of the gradient and of its square (adam, adamw).
+        momentum: Momentum (sgd).
+        average_from_epoch: Epoch from which on the averaged weights are kept and scored (asgd).
+    """
+
+    name: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    momentum: float = 0.0
+    average_from_epoch: int = 1
+
+    def problems(self) -> list[str]:
+        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        found = []
+        if self.name not in OPTIMIZERS:
+            found.append(f"name: unknown optimizer (got {self.name!r}); use one of {', '.join(OPTIMIZERS)}")
+        if not self.lr > 0.0:
+            found.append(f"lr: must be above 0 (got {self.lr}); try 1e-3")
+        if self.weight_decay < 0.0:
+            found.append(f"weight_decay: must not be negative (got {self.weight_decay}); 0 switches it off")
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            found.append(f"betas: needs two numbers in [0, 1) (got {list(self.betas)}); try [0.9,0.999]")
+        if not 0.0 <= self.momentum < 1.0:
+            found.append(f"momentum: must be in [0, 1) (got {self.momentum}); 0 switches it off")
+        if self.average_from_epoch < 0:
+            found.append(f"average_from_epoch: must not be negative (got {self.average_from_epoch})")
+        return found
+
+
+@dataclass
+class ScheduleSpec:
+    """How the learning rate changes.
+
+    Attributes:
+        name: ``constant``; ``one_cycle``: linear warm-up, then cosine to ``final_fraction`` over the whole run;
+            ``plateau``: multiplied by ``factor`` when the valid loss has not fallen for ``patience`` validations.
+        warmup_fraction: Share of all steps that warms up (one_cycle).
+        final_fraction: Last learning rate as a share of the first (one_cycle, plateau).
+        factor: Multiplier (plateau).
+        patience: Validations without improvement before it (plateau).
+    """
+
+    name: str = "constant"
+    warmup_fraction: float = 0.1
+    final_fraction: float = 0.01
+    factor: float = 0.25
+    patience: int = 0
+
+    def problems(self) -> list[str]:
+        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        found = []
+        if self.name not in SCHEDULES:
+            found.append(f"name: unknown schedule (got {self.name!r}); use one of {', '.join(SCHEDULES)}")
+        if not 0.0 <= self.warmup_fraction < 1.0:
+            found.append(f"warmup_fraction: must be in [0, 1) (got {self.warmup_fraction}); try 0.1")
+        if not 0.0 <= self.final_fraction <= 1.0:
+            found.append(f"final_fraction: must be in [0, 1] (got {self.final_fraction}); try 0.01")
+        if not 0.0 < self.factor < 1.0:
+            found.append(f"factor: must be between 0 and 1 (got {self.factor}); try 0.25")
+        if self.patience < 0:
+            found.append(f"patience: must not be negative (got {self.patience})")
+        return found
+
+
+@dataclass
+class TrainerSpec:
+    """The machine and the length of a run.
+
+    Attributes:
+        accelerator: ``cpu``, ``gpu`` or ``auto``.
+        devices: Number of devices.
+        strategy: ``auto``, ``ddp`` or ``ddp_spawn``.
+        precision: ``fp32``, ``bf16`` or ``auto``: the faster of both, found by timing a matrix product at the start.
+        max_epochs: Passes over train.
+        max_steps: Ends the run after so many steps; -1 is no limit.
+        max_minutes: Ends the run after so many minutes, with a last validation; ``None`` is no limit.
+        gradient_clip: Largest norm of the gradient; 0 is off.
+        valid_every: Validations: a share of an epoch (0.25 is four an epoch) or 1.0.
+        limit_train_windows: Use only so many windows of each epoch, for a quick look; 0 is all.
+        limit_valid_windows: The same for validations; 0 is all.
+        overfit_one_batch: Train on the first window again and again; the run fails unless the loss ends below 5 %
+            of its start.
+    """
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"
+    max_epochs: int = 10
+    max_steps: int = -1
+    max_minutes: float | None = None
+    gradient_clip: float = 0.25
+    valid_every: float = 1.0
+    limit_train_windows: int = 0
+    limit_valid_windows: int = 0
+    overfit_one_batch: bool = False
+
+    def problems(self) -> list[str]:
+        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        found = []
+        if self.accelerator not in ("cpu", "gpu", "auto"):
+            found.append(f"accelerator: unknown (got {self.accelerator!r}); use one of cpu, gpu, auto")
+        if self.strategy not in ("auto", "ddp", "ddp_spawn"):
+            found.append(f"strategy: unknown (got {self.strategy!r}); use one of auto, ddp, ddp_spawn")
+        if self.precision not in PRECISIONS:
+            found.append(f"precision: unknown (got {self.precision!r}); use one of {', '.join(PRECISIONS)}")
+        for name in ("devices", "max_epochs"):
+            if getattr(self, name) < 1:
+                found.append(f"{name}: must be at least 1 (got {getattr(self, name)})")
+        if self.max_steps < 1 and self.max_steps != -1:
+            found.append(f"max_steps: must be at least 1, or -1 for no limit (got {self.max_steps})")
+        if self.max_minutes is not None and not self.max_minutes > 0.0:
+            found.append(f"max_minutes: must be above 0 (got {self.max_minutes}); null is no limit")
+        if self.gradient_clip < 0.0:
+            found.append(f"gradient_clip: must not be negative (got {self.gradient_clip}); 0 switches it off")
+        if not 0.0 < self.valid_every <= 1.0:
+            found.append(f"valid_every: must be above 0 and at most 1 (got {self.valid_every}); 1.0 is once an epoch")
+        for name in ("limit_train_windows", "limit_valid_windows"):
+            if getattr(self, name) < 0:
+                found.append(f"{name}: must not be negative (got {getattr(self, name)}); 0 is no limit")
+        return found
+
+
+@dataclass
+class CallbacksSpec:
+    """What goes on beside the training.
+
+    Attributes:
+        early_stopping_patience: Stop when so many validations brought no better loss; 0 is off.
+        sample_prompt: The text that the samples in TensorBoard go on from.
+        sample_words: Words of each sample; 0 is no samples.
+        progress_bar: Show a progress bar.
+        projector_words: Words of the embedding projector, most frequent first; 0 is off.
+    """
+
+    early_stopping_patience: int = 0
+    sample_prompt: str = "The people that"
+    sample_words: int = 30
+    progress_bar: bool = True
+    projector_words: int = 2000
+
+    def problems(self) -> list[str]:
+        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        return [
+            f"{name}: must not be negative (got {getattr(self, name)}); 0 switches it off"
+            for name in ("early_stopping_patience", "sample_words", "projector_words")
+            if getattr(self, name) < 0
+        ]
+
+
+@dataclass
+class LoggerSpec:
+    """What TensorBoard gets.
+
+    Attributes:
+        tensorboard: Write event files.
+        every_steps: Steps between two points of a training curve.
+    """
+
+    tensorboard: bool = True
+    every_steps: int = 20
+
+    def problems(self) -> list[str]:
+        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        return [f"every_steps: must be at least 1 (got {self.every_steps})"] if self.every_steps < 1 else []
