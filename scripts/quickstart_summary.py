@@ -1,0 +1,53 @@
+"""Prints the closing table of scripts/quickstart.sh from what its commands left behind."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def summary(run: Path, seconds: int) -> Table:
+    """What the commands of a quickstart run reached.
+
+    Args:
+        run: Folder that holds train/, eval/ and bundle/.
+        seconds: What all commands took together.
+    """
+    trained = read_json(run / "train" / "metrics.json")
+    scored = read_json(run / "eval" / "metrics.json")
+    bundle_bytes = sum(file.stat().st_size for file in (run / "bundle").rglob("*") if file.is_file())
+    table = Table(title="Quickstart", show_header=False)
+    table.add_row("valid perplexity", f"{trained['valid']['perplexity']:.1f}")
+    table.add_row("test perplexity", f"{scored['perplexity']:.1f} over {scored['tokens']:,} tokens")
+    table.add_row("test top-1 / top-3 / top-5", " / ".join(f"{scored[key]:.1%}" for key in ("top1", "top3", "top5")))
+    table.add_row("parameters", f"{trained['parameters']:,}")
+    table.add_row("training", f"{trained['wall_seconds']:.0f} s, {trained['tokens_per_second']:,.0f} tokens/s")
+    table.add_row("bundle", f"{bundle_bytes / 1e6:.1f} MB in {run / 'bundle'}")
+    table.add_row("everything together", f"{seconds} s")
+    return table
+
+
+def main() -> None:
+    """Print the table and what can be done next."""
+    run = Path(sys.argv[1])
+    console = Console(soft_wrap=True, highlight=False)
+    console.print()
+    console.print(summary(run, int(sys.argv[2])))
+    console.print("Start the service, then open http://127.0.0.1:8000/docs")
+    console.print(f"  .venv/bin/lstm-lm serve --model {run / 'bundle'} --port 8000", markup=False)
+    console.print("See the training curves")
+    console.print(f"  .venv/bin/tensorboard --logdir {run / 'train' / 'tensorboard'}", markup=False)
+
+
+if __name__ == "__main__":
+    main()

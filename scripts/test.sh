@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Sets everything up and runs all checks; exits non-zero if one fails and names it.
+# Arguments are handed to pytest: `bash scripts/test.sh tests/nn -k tied`.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+set_up
+
+failed=()
+check() {
+  local name=$1 start=$SECONDS
+  shift
+  printf '\n== %s\n' "$name"
+  if "$@" </dev/null; then
+    printf -- '-- %s: passed in %d s\n' "$name" $((SECONDS - start))
+  else
+    printf -- '-- %s: FAILED\n' "$name"
+    failed+=("$name")
+  fi
+}
+
+check "ruff check" "$VENV_PYTHON" -m ruff check .
+check "ruff format" "$VENV_PYTHON" -m ruff format --check .
+check "mypy" "$VENV_PYTHON" -m mypy
+check "import-linter" "$VENV_PYTHON" .venv/bin/lint-imports --no-logo
+check "pytest" "$VENV_PYTHON" -m pytest "$@"
+
+printf '\n'
+if [ ${#failed[@]} -gt 0 ]; then
+  printf '== FAILED:'
+  printf ' [%s]' "${failed[@]}"
+  printf '\n'
+  exit 1
+fi
+printf '== All checks passed in %d s\n' "$SECONDS"
