@@ -1,0 +1,47 @@
+"""An LSTM layer with DropConnect on its recurrent weights."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class WeightDropLSTM(nn.LSTM):
+    """One batch-first LSTM layer whose hidden-to-hidden weights are dropped once a window (Merity et al. 2017 §2).
+
+    Dropping weights rather than states keeps the fused LSTM kernel: the mask is applied before the window, not
+    inside it.
+
+    Args:
+        input_dim: Width of the input.
+        hidden_dim: Width of the state.
+        weight_dropout: Share of the recurrent weights that is set to zero in training.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, weight_dropout: float = 0.0) -> None:
+        super().__init__(input_dim, hidden_dim, batch_first=True)
+        self.weight_dropout = weight_dropout
+
+    def run(self, features: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read a window.
+
+        Args:
+            features: (B, T, input_dim).
+            hidden: (1, B, hidden_dim).
+            cell: (1, B, hidden_dim).
+
+        Returns:
+            The hidden state after every step (B, T, hidden_dim), and the last hidden and cell state.
+        """
+        recurrent = F.dropout(self.weight_hh_l0, self.weight_dropout, self.training)
+        weights = [self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0]
+        return torch.lstm(
+            features,
+            [hidden, cell],
+            weights,
+            has_biases=True,
+            num_layers=1,
+            dropout=0.0,
+            train=self.training,
+            bidirectional=False,
+            batch_first=True,
+        )

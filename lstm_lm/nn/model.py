@@ -1,0 +1,130 @@
+"""The network: embedding, LSTM stack, output layer."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lstm_lm.nn.dropout import LockedDropout, keep_words
+from lstm_lm.nn.lstm import WeightDropLSTM
+from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.state import LSTMState
+
+
+class LSTMLanguageModel(nn.Module):
+    """A word-level LSTM language model with the regularisation of AWD-LSTM (Merity et al. 2017).
+
+    Args:
+        spec: Sizes and dropouts.
+        vocab_size: Number of words V.
+
+    Raises:
+        ValueError: If ``spec`` has a problem.
+    """
+
+    def __init__(self, spec: ModelSpec, vocab_size: int) -> None:
+        super().__init__()
+        if problems := spec.problems():
+            raise ValueError("; ".join(problems))
+        self.spec = spec
+        self.vocab_size = vocab_size
+        self.embedding = nn.Embedding(vocab_size, spec.embedding_dim)
+        self.input_dropout = LockedDropout(spec.input_dropout)
+        self.layers = nn.ModuleList(
+            WeightDropLSTM(input_dim, hidden_dim, spec.weight_dropout)
+            for input_dim, hidden_dim in zip(
+                [spec.embedding_dim, *spec.hidden_dims[:-1]], spec.hidden_dims, strict=True
+            )
+        )
+        self.hidden_dropout = LockedDropout(spec.hidden_dropout)
+        self.output_dropout = LockedDropout(spec.output_dropout)
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        if spec.tie_weights:
+            self.register_parameter("untied_output_weight", None)
+        else:
+            self.untied_output_weight = nn.Parameter(torch.empty(vocab_size, spec.hidden_dims[-1]))
+            nn.init.uniform_(self.untied_output_weight, -0.1, 0.1)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """Weights of the output layer (V, H of the last layer): the embedding itself when tied."""
+        return self.embedding.weight if self.untied_output_weight is None else self.untied_output_weight
+
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """The state before the first word: zeros.
+
+        Args:
+            batch_size: Number of streams B.
+        """
+        weight = self.output_bias
+        zeros = tuple(weight.new_zeros(1, batch_size, dim) for dim in self.spec.hidden_dims)
+        return LSTMState(zeros, zeros)
+
+    def start_from_unigrams(self, counts: Tensor) -> None:
+        """Set the output bias to the log frequency of every word, so that learning begins at the unigram model.
+
+        Args:
+            counts: How often train holds each word, (V,); a word that does not occur counts as one.
+        """
+        counts = counts.clamp(min=1).to(torch.float64)
+        with torch.no_grad():
+            self.output_bias.copy_((counts / counts.sum()).log())
+
+    def features(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """Read a window; output dropout and output layer are the caller's.
+
+        Args:
+            input_ids: Word ids, shape (B, T), int64, each in [0, V).
+            state: State after the previous window, tensors (1, B, H) a layer. Not modified.
+
+        Returns:
+            Hidden features of the last layer (B, T, H) and the state after step T, both still attached to the
+            graph: the caller detaches.
+
+        Raises:
+            ValueError: If ``state`` has another batch size than ``input_ids``.
+        """
+        if state.batch_size != input_ids.shape[0]:
+            raise ValueError(f"state is for a batch of {state.batch_size}, input_ids for {input_ids.shape[0]}")
+        features = self.embedding(input_ids)
+        if self.training and self.spec.embedding_dropout > 0.0:
+            # a factor a word instead of a masked copy of the whole embedding, which would cost V x E a window
+            kept = keep_words(self.vocab_size, self.spec.embedding_dropout, features.device)
+            features = features * F.embedding(input_ids, kept.unsqueeze(1))
+        features = self.input_dropout(features)
+        hidden, cell = [], []
+        for depth, layer in enumerate(self.layers):
+            assert isinstance(layer, WeightDropLSTM)
+            if depth > 0:
+                features = self.hidden_dropout(features)
+            features, last_hidden, last_cell = layer.run(features, state.hidden[depth], state.cell[depth])
+            hidden.append(last_hidden)
+            cell.append(last_cell)
+        return features, LSTMState(tuple(hidden), tuple(cell))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """The output layer.
+
+        Args:
+            features: (..., H of the last layer).
+
+        Returns:
+            Unnormalised log probabilities of every word (..., V).
+        """
+        return F.linear(features, self.output_weight, self.output_bias)
+
+    def forward(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """Score every next word of a window.
+
+        Args:
+            input_ids: Word ids, shape (B, T), int64, each in [0, V).
+            state: State after the previous window. Not modified.
+
+        Returns:
+            Logits (B, T, V) and the state after step T.
+
+        Raises:
+            ValueError: If ``state`` has another batch size than ``input_ids``.
+        """
+        features, state = self.features(input_ids, state)
+        return self.logits(self.output_dropout(features)), state

@@ -1,0 +1,32 @@
+"""What an LSTM stack remembers between two windows."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LSTMState:
+    """Hidden and cell state of every layer; a value, handed in and out.
+
+    Attributes:
+        hidden: One tensor a layer, (1, B, H of that layer): layers may differ in width.
+        cell: The same shapes.
+    """
+
+    hidden: tuple[Tensor, ...]
+    cell: tuple[Tensor, ...]
+
+    def detach(self) -> "LSTMState":
+        """The same numbers, cut off from the graph: where truncated backpropagation stops."""
+        return LSTMState(tuple(h.detach() for h in self.hidden), tuple(c.detach() for c in self.cell))
+
+    def to(self, device: torch.device) -> "LSTMState":
+        """The same state on another device."""
+        return LSTMState(tuple(h.to(device) for h in self.hidden), tuple(c.to(device) for c in self.cell))
+
+    @property
+    def batch_size(self) -> int:
+        """Number of streams B."""
+        return self.hidden[0].shape[1]
