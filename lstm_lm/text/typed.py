@@ -1,0 +1,111 @@
+"""Text that a person types, met with the vocabulary, and words written as text again."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
+
+from sacremoses import MosesDetokenizer
+
+from lstm_lm.text.tokenizer import Tokenizer
+from lstm_lm.text.vocabulary import EOS, Vocabulary
+
+_MOSES = Tokenizer("moses")
+# "(don't," is "(", "don't" and ",": what remains without punctuation at its ends may be a word of the vocabulary
+_FRAMED = re.compile(r"(?P<before>[^\w]*)(?P<core>.*?)(?P<after>[^\w]*)", re.DOTALL)
+# @-@, @,@ and @.@ are a sign that stood inside a word or number
+_INSIDE = re.compile(r" ?(?<!\S)@([-,.])@(?!\S) ?")
+
+
+def typed_words(text: str, vocabulary: Vocabulary) -> list[str]:
+    """Cut typed text into words so that as many as possible are in the vocabulary.
+
+    What stands between spaces stays whole where the vocabulary has it (so a corpus' own ``don't``, ``Mr.``, ``@-@`` or
+    ``<unk>`` is met), else it is cut as WikiText cuts it. A word known in another case only is taken in that case.
+    A line break is ``<eos>``. Words that nothing matches are kept as typed, for the caller to show.
+
+    Args:
+        text: As typed.
+        vocabulary: Of the model that will read it.
+    """
+    words: list[str] = []
+    for index, line in enumerate(text.splitlines() + ([""] if text.endswith(("\n", "\r")) else [])):
+        if index:
+            words.append(EOS)
+        for chunk in line.split():
+            words.extend(_chunk_words(chunk, vocabulary))
+    return words
+
+
+def _chunk_words(chunk: str, vocabulary: Vocabulary) -> Iterator[str]:
+    if chunk in vocabulary:
+        yield chunk
+        return
+    framed = _FRAMED.fullmatch(chunk)
+    assert framed is not None, "every part of the pattern may be empty"
+    before, core, after = framed["before"], framed["core"], framed["after"]
+    if core in vocabulary and before + after:
+        # alone, a quote after s would be taken for a possessive's; it is one word either way
+        yield from _MOSES.words(before)
+        yield core
+        yield from _MOSES.words(after)
+        return
+    for word in _MOSES.words(chunk):
+        yield _known_case(word, vocabulary)
+
+
+def _known_case(word: str, vocabulary: Vocabulary) -> str:
+    """``word`` in the case that the vocabulary has; its own where it has none."""
+    for form in (word, word.lower(), word.capitalize(), word.upper()):
+        if form in vocabulary:
+            return form
+    return word
+
+
+def words_to_text(words: Sequence[str]) -> str:
+    """Write words as a person would: ``don 't`` is "don't", ``1 @,@ 000`` is "1,000", ``<eos>`` is a line break."""
+    return "\n".join(_line_text(line) for line in _lines(words))
+
+
+def continuation(prompt: str, words: Sequence[str]) -> str:
+    """What to append to ``prompt``, which stays exactly as typed, so that it goes on with ``words``.
+
+    Begins with a space where one belongs: not before punctuation, after an opening bracket or quote, or where the
+    prompt ends with white space itself.
+    """
+    if not words:
+        return ""
+    first, *rest = _lines(words)
+    before = _prompt_words(prompt.rpartition("\n")[2])
+    base = _line_text(before)
+    # Moses writes from left to right: more words never change what stands already
+    appended = _line_text([*before, *first])[len(base) :]
+    if not before or prompt[-1].isspace():
+        appended = appended.lstrip(" ")
+    return "\n".join([appended, *(_line_text(line) for line in rest)])
+
+
+def _lines(words: Sequence[str]) -> list[list[str]]:
+    lines: list[list[str]] = [[]]
+    for word in words:
+        if word == EOS:
+            lines.append([])
+        else:
+            lines[-1].append(word)
+    return lines
+
+
+def _line_text(words: Sequence[str]) -> str:
+    joined = _INSIDE.sub(r"\1", f" {' '.join(words)} ")
+    text: str = _detokenizer().detokenize(joined.split(), unescape=False)
+    return text
+
+
+@lru_cache(maxsize=64)
+def _prompt_words(line: str) -> tuple[str, ...]:
+    # cached because a stream asks for the continuation after each word
+    return tuple(word for chunk in line.split() for word in _MOSES.words(chunk))
+
+
+@cache
+def _detokenizer() -> MosesDetokenizer:
+    return MosesDetokenizer("en")

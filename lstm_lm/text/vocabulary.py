@@ -1,0 +1,153 @@
+"""Words and their ids."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lstm_lm.errors import DataError
+from lstm_lm.text.files import write_atomically
+
+UNK = "<unk>"
+EOS = "<eos>"
+FORMAT = 1
+
+
+class Vocabulary:
+    """The words that a model knows, numbered by falling frequency; it never changes.
+
+    ``<unk>`` and ``<eos>`` stand where their own frequency puts them, so that the first ids are the frequent ones
+    for every word alike: a sampled softmax and an adaptive one rely on that.
+
+    Args:
+        words: Every word once, ``<unk>`` and ``<eos>`` among them; a word's place is its id.
+        counts: How often train holds each word; never rising.
+
+    Attributes:
+        unk_id: Id of ``<unk>``, which stands for every other word.
+        eos_id: Id of ``<eos>``, which ends every line.
+
+    Raises:
+        ValueError: If words repeat, a special word is missing, or the counts do not fit.
+    """
+
+    def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
+        self.words: tuple[str, ...] = tuple(words)
+        self.counts: tuple[int, ...] = tuple(counts)
+        self._ids: dict[str, int] = {word: index for index, word in enumerate(self.words)}
+        if len(self._ids) != len(self.words):
+            raise ValueError("a vocabulary holds every word once")
+        if len(self.counts) != len(self.words):
+            raise ValueError(f"{len(self.words)} words need as many counts (got {len(self.counts)})")
+        if any(a < b for a, b in zip(self.counts, self.counts[1:], strict=False)):
+            raise ValueError("a vocabulary is sorted by falling frequency")
+        missing = [special for special in (UNK, EOS) if special not in self._ids]
+        if missing:
+            raise ValueError(f"a vocabulary needs {' and '.join(missing)}")
+        self.unk_id: int = self._ids[UNK]
+        self.eos_id: int = self._ids[EOS]
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int], min_count: int = 1, max_size: int = 0) -> "Vocabulary":
+        """Choose the words that are known from how often train holds each.
+
+        Args:
+            counts: Frequency of every word of train, ``<eos>`` included.
+            min_count: Rarer words become ``<unk>``.
+            max_size: Largest size, special words included; 0 is no limit.
+        """
+        known = [(word, n) for word, n in counts.items() if n >= min_count and word not in (UNK, EOS)]
+        known.sort(key=_by_frequency)
+        if max_size:
+            known = known[: max_size - 2]
+        eos_count = counts.get(EOS, 0)
+        unk_count = sum(counts.values()) - eos_count - sum(n for _, n in known)
+        known += [(UNK, unk_count), (EOS, eos_count)]
+        known.sort(key=_by_frequency)
+        return cls([word for word, _ in known], [n for _, n in known])
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and (self.words, self.counts) == (other.words, other.counts)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} words, {self.fingerprint[:12]})"
+
+    def id(self, word: str) -> int:
+        """Id of ``word``, or ``unk_id`` where it is not known."""
+        return self._ids.get(word, self.unk_id)
+
+    def word(self, index: int) -> str:
+        """The word with id ``index``, in [0, V)."""
+        return self.words[index]
+
+    def encode(self, words: Iterable[str]) -> list[int]:
+        """Ids of ``words``; unknown ones become ``unk_id``."""
+        return [self._ids.get(word, self.unk_id) for word in words]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the words in their order: equal fingerprints encode equally."""
+        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for JSON and for a checkpoint."""
+        return {"format": FORMAT, "words": list(self.words), "counts": list(self.counts)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Vocabulary":
+        """Read what :meth:`to_dict` gave.
+
+        Raises:
+            DataError: If it is of another format, incomplete or contradictory.
+        """
+        if data.get("format") != FORMAT:
+            raise DataError(
+                f"vocabulary: this version of lstm_lm reads format {FORMAT} (got {data.get('format')!r}); "
+                "update lstm_lm if it is newer"
+            )
+        words, counts = data.get("words"), data.get("counts")
+        if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+            raise DataError("vocabulary: 'words' must be a list of strings; the file is damaged, write it anew")
+        if not (isinstance(counts, list) and all(type(n) is int for n in counts)):
+            raise DataError("vocabulary: 'counts' must be a list of integers; the file is damaged, write it anew")
+        try:
+            return cls(words, counts)
+        except ValueError as error:
+            raise DataError(f"vocabulary: {error}; the file is damaged, write it anew") from error
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        write_atomically(path, json.dumps(self.to_dict(), ensure_ascii=False))
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: If the file cannot be read or is no vocabulary.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(data, dict):
+                raise ValueError("not a JSON object")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read as a vocabulary ({error}); write it anew") from error
+        try:
+            return cls.from_dict(data)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+
+def _by_frequency(item: tuple[str, int]) -> tuple[int, str]:
+    return (-item[1], item[0])
