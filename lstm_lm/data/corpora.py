@@ -1,0 +1,259 @@
+"""Where the text of each corpus comes from."""
+
+import errno
+import hashlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lstm_lm.data import python_docs
+from lstm_lm.data.spec import HUB_CORPORA, DataSpec
+from lstm_lm.errors import CorpusUnreachableError, DataError
+
+SPLITS = ("train", "valid", "test")
+_HUB_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
+_BLOCK = 1 << 20
+_WAYS_OUT = (
+    "use text of your own with data=text_files data.dir=FOLDER (train.txt, valid.txt and test.txt), "
+    "or the corpus that needs no download with data=python_docs"
+)
+_PROBE_SECONDS = 5
+
+log = logging.getLogger(__name__)
+
+
+class SplitText(ABC):
+    """The text of one split, read in blocks so that it never has to fit in memory.
+
+    Attributes:
+        where: What an error message calls it.
+        size: About how many characters it has, for progress.
+    """
+
+    where: str
+    size: int
+
+    @abstractmethod
+    def digest(self) -> str:
+        """sha256 hex of what :meth:`blocks` follows from."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[str]:
+        r"""The text in order; a block ends after a whole line or, in a very long line, after a space.
+
+        Every line ends with ``\n``, the last one too.
+        """
+
+
+class TextFile(SplitText):
+    """A UTF-8 text file.
+
+    Raises:
+        DataError: If there is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file; data.dir must hold train.txt, valid.txt and test.txt")
+        self.path = path
+        self.where = str(path)
+        self.size = path.stat().st_size
+
+    def digest(self) -> str:
+        """sha256 of the file."""
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
+
+    def blocks(self) -> Iterator[str]:
+        """The file in blocks.
+
+        Raises:
+            DataError: If it is not UTF-8 text or cannot be read.
+        """
+        try:
+            # utf-8-sig: a byte order mark is not part of the first word
+            with self.path.open(encoding="utf-8-sig") as file:
+                for block in _whole_lines(iter(lambda: file.read(_BLOCK), "")):
+                    if "\0" in block:
+                        raise DataError(f"{self.path}: is binary, not text; give it as plain UTF-8 text")
+                    yield block
+        except UnicodeDecodeError as error:
+            bad = error.object[error.start]
+            raise DataError(
+                f"{self.path}: is not UTF-8 text (it holds the byte 0x{bad:02x}); convert it, for example with "
+                f"iconv -f ISO-8859-1 -t UTF-8"
+            ) from error
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
+
+
+class Lines(SplitText):
+    """Lines that are read from somewhere else.
+
+    Args:
+        where: What an error message calls it.
+        lines: Gives the lines anew each time; with or without their line break.
+        size: About how many characters it has.
+        key: What the lines follow from, where that is quicker to tell than by reading them.
+    """
+
+    def __init__(self, where: str, lines: Iterable[str], size: int, key: str | None = None) -> None:
+        self.where = where
+        self.size = size
+        self._lines = lines
+        self._key = key
+
+    def digest(self) -> str:
+        """sha256 of the key, or of the lines."""
+        digest = hashlib.sha256((self._key or "").encode())
+        if self._key is None:
+            for block in self.blocks():
+                digest.update(block.encode())
+        return digest.hexdigest()
+
+    def blocks(self) -> Iterator[str]:
+        """The lines in blocks."""
+        # the hub keeps a line with its line break, but blank ones without
+        yield from _whole_lines(line.removesuffix("\n") + "\n" for line in self._lines)
+
+
+class _Rows:
+    """The ``text`` column of a dataset, read in batches."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in self._dataset.iter(batch_size=1000):
+            yield from batch["text"]
+
+
+def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
+    carry: list[str] = []
+    size = 0
+    for piece in pieces:
+        carry.append(piece)
+        size += len(piece)
+        if size < _BLOCK:
+            continue
+        text = "".join(carry)
+        cut = text.rfind("\n") + 1 or text.rfind(" ") + 1
+        if cut:
+            yield text[:cut]
+        carry = [text[cut:]]
+        size = len(carry[0])
+    text = "".join(carry)
+    if text or size:
+        yield text if text.endswith("\n") else text + "\n"
+
+
+def open_split(spec: DataSpec, split: str) -> SplitText:
+    """The text of one split of a corpus.
+
+    Args:
+        spec: A corpus without problems.
+        split: ``train``, ``valid`` or ``test``.
+
+    Raises:
+        DataError: If it is missing or unreadable.
+        CorpusUnreachableError: If it is on the hub and the hub cannot be reached.
+    """
+    assert split in SPLITS, split
+    if spec.name in HUB_CORPORA:
+        return _hub_split(spec, split)
+    if spec.name == "text_files":
+        folder = Path(spec.dir or "").expanduser()
+        if not folder.is_dir():
+            raise DataError(
+                f"data.dir={spec.dir}: there is no such folder; give one that holds train.txt, valid.txt and test.txt"
+            )
+        return TextFile(folder / f"{split}.txt")
+    return Lines(
+        f"python_docs {split}",
+        python_docs.Split(split),
+        size=python_docs.TYPICAL_SIZE[split],
+        key=f"{split} {python_docs.sources_digest()}",
+    )
+
+
+def _hub_split(spec: DataSpec, split: str) -> SplitText:
+    assert spec.hub_path, "DataSpec.problems() reports this"
+    assert spec.hub_config, "and this"
+    hub_split = _HUB_SPLITS[split]
+    where = f"{spec.hub_path} ({spec.hub_config}, {hub_split})"
+    folder = Path(spec.hub_path).expanduser()
+    dataset = (
+        _local_rows(folder / spec.hub_config, hub_split)
+        if folder.is_dir()
+        else _hub_rows(spec.hub_path, spec.hub_config, hub_split)
+    )
+    if "text" not in dataset.column_names:
+        raise DataError(
+            f"{where}: has no column 'text' (it has {', '.join(dataset.column_names)}); take another corpus"
+        )
+    return Lines(where, _Rows(dataset), size=dataset.data.nbytes)
+
+
+def _local_rows(folder: Path, hub_split: str) -> Any:
+    """A split of a folder that lies as on the hub: CONFIG/SPLIT-00000-of-00001.parquet."""
+    import datasets
+
+    files = sorted(str(path) for path in folder.glob(f"{hub_split}-*.parquet"))
+    if not files:
+        raise DataError(
+            f"{folder}: holds no {hub_split}-*.parquet; data.hub_path must be a dataset's folder in the hub's layout"
+        )
+    try:
+        return datasets.load_dataset("parquet", data_files={hub_split: files}, split=hub_split)
+    except (datasets.exceptions.DatasetsError, ValueError) as error:
+        raise DataError(f"{folder}: the Parquet files cannot be read ({error}); fetch them anew") from error
+
+
+def _hub_rows(path: str, config: str, hub_split: str) -> Any:
+    import datasets
+
+    try:
+        with _offline_if_unreachable():
+            return datasets.load_dataset(path, config, split=hub_split)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise CorpusUnreachableError(
+            f"data.hub_path={path}: the hub has no such dataset, or not for you; correct it, or {_WAYS_OUT}"
+        ) from error
+    except ValueError as error:
+        # the hub is there, the config is not
+        raise DataError(f"data.hub_config={config}: {path} cannot be loaded with it ({error})") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        # whatever httpx, huggingface_hub and datasets raise between here and the hub
+        raise CorpusUnreachableError(
+            f"{path} ({config}): the Hugging Face hub cannot be reached; {_WAYS_OUT}"
+        ) from error
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[None]:
+    """Spare the user half a minute of retries: without a hub, only what was downloaded before counts."""
+    import datasets
+    import huggingface_hub
+    from huggingface_hub import get_session
+
+    try:
+        get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_PROBE_SECONDS)
+        reachable = True
+    except Exception as error:
+        log.debug("the hub does not answer: %s", error)
+        reachable = False
+    before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
+    if not reachable:
+        datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE = before

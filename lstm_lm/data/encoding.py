@@ -1,0 +1,210 @@
+"""Corpora as rows of word ids, made once and kept on disk."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_lm.data.cache import build_once, cache_root
+from lstm_lm.data.corpora import SPLITS, SplitText, open_split
+from lstm_lm.data.spec import DataSpec
+from lstm_lm.errors import ConfigError, DataError
+from lstm_lm.text import tokenizer as tokenizer_module
+from lstm_lm.text.tokenizer import Tokenizer
+from lstm_lm.text.vocabulary import EOS, Vocabulary
+
+Ids = NDArray[np.int32]
+# called with the split, the characters encoded so far and about how many there are
+Progress = Callable[[str, int, int], None]
+
+_FORMAT = 1
+_DTYPE = np.dtype("<i4")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class EncodedCorpus:
+    """A corpus as word ids.
+
+    Attributes:
+        vocabulary: The words, from train alone.
+        splits: ``train``, ``valid`` and ``test``: every word plus one ``<eos>`` a line, blank lines included; shape
+            (n,), int32, memory-mapped and read-only.
+        tokenizer: How text was cut into words.
+        spec: Where it came from.
+    """
+
+    vocabulary: Vocabulary
+    splits: dict[str, Ids]
+    tokenizer: str
+    spec: DataSpec
+
+
+def load_corpus(spec: DataSpec, progress: Progress | None = None) -> EncodedCorpus:
+    """Read a corpus from the cache, or encode it there first.
+
+    The entry's key is made of the text, the tokenizer and the vocabulary's settings, so a changed file is encoded
+    anew. Encoding streams: its memory does not grow with the text, only with the number of different words.
+
+    Args:
+        spec: Which corpus, and how.
+        progress: Told how far encoding is; not called where the cache has it.
+
+    Raises:
+        ConfigError: If the spec has problems.
+        DataError: If the text is missing, empty, unreadable or has no vocabulary, or the cache cannot be written.
+    """
+    _check(spec)
+    texts = {split: open_split(spec, split) for split in SPLITS}
+    key = _key({split: text.digest() for split, text in texts.items()}, spec.tokenizer, spec.min_count, spec.max_size)
+    folder = cache_root(spec) / f"{spec.name}-{key}"
+
+    def write(partial: Path) -> None:
+        vocabulary = _encode_train(texts["train"], spec, partial / "train.int32", progress)
+        vocabulary.save(partial / "vocabulary.json")
+        for split in SPLITS[1:]:
+            _encode_known(texts[split], split, spec, vocabulary, partial / f"{split}.int32", progress)
+
+    build_once(folder, write)
+    return EncodedCorpus(
+        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
+        splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
+        tokenizer=spec.tokenizer,
+        spec=spec,
+    )
+
+
+def encode_split(spec: DataSpec, split: str, vocabulary: Vocabulary, progress: Progress | None = None) -> Ids:
+    """One split in a given vocabulary, as a checkpoint brings it; cached like :func:`load_corpus`.
+
+    Returns:
+        Word ids, shape (n,), int32, memory-mapped and read-only; words that are not in the vocabulary are ``<unk>``.
+
+    Raises:
+        ConfigError: If the spec has problems.
+        DataError: If the text is missing, empty or unreadable, or the cache cannot be written.
+    """
+    _check(spec)
+    if split not in SPLITS:
+        raise DataError(f"split: unknown (got {split!r}); use one of {', '.join(SPLITS)}")
+    text = open_split(spec, split)
+    key = _key({split: text.digest()}, spec.tokenizer, vocabulary.fingerprint)
+    folder = cache_root(spec) / f"{spec.name}-{split}-{key}"
+    build_once(
+        folder,
+        lambda partial: _encode_known(text, split, spec, vocabulary, partial / f"{split}.int32", progress),
+    )
+    return _map(folder / f"{split}.int32")
+
+
+def _check(spec: DataSpec) -> None:
+    if problems := spec.problems():
+        raise ConfigError([f"data.{problem}" for problem in problems])
+
+
+def _key(*parts: object) -> str:
+    content = json.dumps([_FORMAT, tokenizer_module.VERSION, *parts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+
+def _map(path: Path) -> Ids:
+    try:
+        return np.memmap(path, dtype=_DTYPE, mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path.parent}: this cache entry is damaged ({error}); delete the folder") from error
+
+
+class _Numbering(dict[str, int]):
+    """Gives every word it is asked for the first time the next number."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        return number
+
+
+class _Known(dict[str, int]):
+    """Gives ``<unk>``'s id for every other word, and does not grow."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__((word, index) for index, word in enumerate(vocabulary.words))
+        self._unk_id = vocabulary.unk_id
+
+    def __missing__(self, word: str) -> int:
+        return self._unk_id
+
+
+def _encode_train(text: SplitText, spec: DataSpec, path: Path, progress: Progress | None) -> Vocabulary:
+    """Encode while the vocabulary is still unknown: words are numbered as they come, and renumbered in the end."""
+    numbering = _Numbering()
+    counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    provisional = path.with_suffix(".provisional")
+    with provisional.open("wb") as file:
+        for ids in _encoded(text, "train", spec, numbering, progress):
+            ids.tofile(file)
+            # a new array as long as the vocabulary is small beside a block of words
+            more = np.bincount(ids, minlength=len(numbering))
+            more[: len(counts)] += counts
+            counts = more
+    vocabulary = Vocabulary.from_counts(
+        dict(zip(numbering, counts.tolist(), strict=True)), min_count=spec.min_count, max_size=spec.max_size
+    )
+    num_known = len(vocabulary) - 2
+    if num_known < 2:
+        raise DataError(
+            f"{text.where}: gives a vocabulary of {num_known} word{'' if num_known == 1 else 's'}; a language model "
+            f"needs at least 2, so give it more text or lower data.min_count (got {spec.min_count})"
+        )
+    final = np.array(vocabulary.encode(numbering), dtype=_DTYPE)
+    with provisional.open("rb") as source, path.open("wb") as file:
+        while len(ids := np.fromfile(source, dtype=_DTYPE, count=_CHUNK)):
+            final[ids].tofile(file)
+    provisional.unlink()
+    return vocabulary
+
+
+def _encode_known(
+    text: SplitText, split: str, spec: DataSpec, vocabulary: Vocabulary, path: Path, progress: Progress | None
+) -> None:
+    with path.open("wb") as file:
+        for ids in _encoded(text, split, spec, _Known(vocabulary), progress):
+            ids.tofile(file)
+
+
+def _encoded(
+    text: SplitText, split: str, spec: DataSpec, numbers: dict[str, int], progress: Progress | None
+) -> Iterator[Ids]:
+    """The ids of a text, block by block.
+
+    Raises:
+        DataError: If there is not one word in it.
+    """
+    tokenizer = Tokenizer(spec.tokenizer)
+    done = 0
+    any_word = False
+    for block in text.blocks():
+        words = _block_words(block, tokenizer)
+        any_word = any_word or any(word != EOS for word in words)
+        yield np.fromiter(map(numbers.__getitem__, words), dtype=_DTYPE, count=len(words))
+        done += len(block)
+        if progress is not None:
+            progress(split, done, max(done, text.size))
+    if not any_word:
+        raise DataError(f"{text.where}: the {split} split is empty; give it at least one line of text")
+    if progress is not None:
+        progress(split, done, done)
+
+
+def _block_words(block: str, tokenizer: Tokenizer) -> list[str]:
+    """Words of some lines, each line break as ``<eos>``."""
+    if tokenizer.name == "whitespace":
+        return block.replace("\n", f" {EOS} ").split()
+    words: list[str] = []
+    *lines, rest = block.split("\n")
+    for line in lines:
+        words += tokenizer.words(line)
+        words.append(EOS)
+    return words + tokenizer.words(rest)
