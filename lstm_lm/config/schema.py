@@ -1,6 +1,9 @@
 """The schema of every command that is run through Hydra, made of the domain's own dataclasses."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -10,6 +13,8 @@ from lstm_lm.export.spec import ExportSpec
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import LossSpec, ModelSpec
 from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, ScheduleSpec, TrainerSpec
+
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass
@@ -37,6 +42,15 @@ class TrainConfig:
     seed: int = 1
     resume: str | None = None
 
+    def problems(self) -> list[str]:
+        """Every wrong setting, as ``path: what is wrong (got VALUE); remedy``."""
+        found = _problems_below(self)
+        if self.seed < 0:
+            found.append(f"seed: must not be negative (got {self.seed})")
+        if self.resume is not None and not Path(self.resume).is_file():
+            found.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt")
+        return found
+
 
 @dataclass
 class EvalConfig:
@@ -54,6 +68,13 @@ class EvalConfig:
     data: DataSpec | None = None
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
 
+    def problems(self) -> list[str]:
+        """Every wrong setting, as ``path: what is wrong (got VALUE); remedy``."""
+        found = _problems_below(self)
+        if self.split not in SPLITS:
+            found.append(f"split: unknown (got {self.split!r}); use one of {', '.join(SPLITS)}")
+        return found
+
 
 @dataclass
 class ExportConfig:
@@ -70,3 +91,39 @@ class ExportConfig:
     out: str = MISSING
     export: ExportSpec = field(default_factory=ExportSpec)
     sampling: SamplingSpec | None = None
+
+    def problems(self) -> list[str]:
+        """Every wrong setting, as ``path: what is wrong (got VALUE); remedy``."""
+        return _problems_below(self)
+
+
+Config = TrainConfig | EvalConfig | ExportConfig
+SCHEMAS: dict[str, type[Config]] = {"train": TrainConfig, "eval": EvalConfig, "export": ExportConfig}
+
+
+def _problems_below(config: Config) -> list[str]:
+    """The problems of every spec in ``config``, each with its full path."""
+    found = []
+    for node in fields(config):
+        value = getattr(config, node.name)
+        specs = {f"{node.name}.{name}": spec for name, spec in value.items()} if isinstance(value, dict) else {}
+        if hasattr(value, "problems"):
+            specs = {node.name: value}
+        for path, spec in specs.items():
+            problems = spec.problems()
+            problems += [
+                text
+                for text in _not_finite(spec)
+                if not any(p.startswith(text.partition(":")[0] + ":") for p in problems)
+            ]
+            found += [f"{path}.{problem}" for problem in problems]
+    return found
+
+
+def _not_finite(spec: Any) -> list[str]:
+    """Numbers that are ``nan`` or infinite: they pass a comparison that asks for the wrong side."""
+    return [
+        f"{node.name}: must be a finite number (got {getattr(spec, node.name)})"
+        for node in fields(spec)
+        if isinstance(getattr(spec, node.name), float) and not math.isfinite(getattr(spec, node.name))
+    ]

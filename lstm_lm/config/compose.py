@@ -1,0 +1,160 @@
+"""Composing a command's config without stopping at the first mistake.
+
+Hydra raises at the first wrong key or value. Here the same files are merged in the same order, setting by setting, so
+that every mistake is found at once; what a run gets is Hydra's own result.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_origin
+
+from hydra import initialize_config_module
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lstm_lm.config.paths import UnknownPathError, closest_path, describe, kind_at, may_be_none, without_none
+from lstm_lm.config.schema import SCHEMAS, Config, EvalConfig, ExportConfig, TrainConfig
+
+CONFIG_PACKAGE = "lstm_lm.configs"
+VERSION_BASE = "1.3"
+
+
+def register_schemas() -> None:
+    """Tell Hydra the schemas that the shipped YAML files name in their defaults."""
+    store = ConfigStore.instance()
+    for command, schema in SCHEMAS.items():
+        store.store(name=f"{command}_schema", node=schema, provider="lstm_lm")
+
+
+@contextmanager
+def config_loader() -> Iterator[ConfigLoader]:
+    """Hydra's loader over the shipped configs, for composing outside a run."""
+    register_schemas()
+    with initialize_config_module(CONFIG_PACKAGE, version_base=VERSION_BASE):
+        yield GlobalHydra.instance().config_loader()
+
+
+def typed(config: DictConfig) -> Config:
+    """A composed config as the dataclass of its schema, interpolations resolved."""
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, TrainConfig | EvalConfig | ExportConfig)
+    return result
+
+
+def config_folders(searchpath: Sequence[str]) -> list[Path]:
+    """The folders that hold configs, the shipped ones first."""
+    folders = [Path(str(files(CONFIG_PACKAGE)))]
+    for entry in searchpath:
+        if entry.startswith("pkg://"):
+            folders.append(Path(str(files(entry.removeprefix("pkg://").replace("/", ".")))))
+        else:
+            folders.append(Path(entry.removeprefix("file://")))
+    return folders
+
+
+class TolerantConfig:
+    """A config in the making that keeps going after a mistake.
+
+    Args:
+        schema: The command's dataclass.
+        groups: Names of the config groups, for suggestions.
+
+    Attributes:
+        problems: One line for each mistake so far.
+    """
+
+    def __init__(self, schema: type[Config], groups: Sequence[str]) -> None:
+        self.schema = schema
+        self.groups = groups
+        self.problems: list[str] = []
+        self._root: DictConfig = OmegaConf.structured(schema)
+
+    def merge_file(self, file: Path, package: str, label: str) -> None:
+        """Merge a YAML file that Hydra puts at ``package``."""
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        if not isinstance(content, dict):
+            return  # an empty file
+        for key in ("defaults", *([] if package else ["hydra"])):
+            content.pop(key, None)
+        path = tuple(package.split(".")) if package else ()
+        self._merge(path, content, f" (in {label})", adding=True)
+
+    def merge_value(self, path: Sequence[str], value: Any, adding: bool = False) -> None:
+        """Merge one value of the command line; ``adding`` lets a new name into a dictionary."""
+        self._merge(tuple(path), value, "", adding=adding)
+
+    def names(self, path: Sequence[str]) -> list[str]:
+        """The names that the dictionary on the way to ``path`` holds."""
+        node = OmegaConf.select(self._root, path[0]) if path else None
+        return [str(name) for name in node] if isinstance(node, DictConfig) else []
+
+    def value(self, path: Sequence[str]) -> Any:
+        """What is at ``path`` now; ``None`` where nothing is."""
+        return OmegaConf.select(self._root, ".".join(path), throw_on_missing=False, throw_on_resolution_failure=False)
+
+    def build(self) -> Config:
+        """The finished dataclass, its own problems noted; what is wrong in it holds the schema's value."""
+        self._resolve(self._root, "")
+        config = typed(self._root)
+        self.problems += config.problems()
+        return config
+
+    def _resolve(self, node: DictConfig, prefix: str) -> None:
+        """Put a value in place of every ``???`` and of every interpolation that leads nowhere."""
+        kind = OmegaConf.get_type(node)
+        default = OmegaConf.structured(kind) if dataclasses.is_dataclass(kind) else OmegaConf.create()
+        for key in map(str, list(node)):
+            try:
+                missing = OmegaConf.is_missing(node, key)
+                value = None if missing else node[key]
+            except OmegaConfBaseException as error:
+                self.problems.append(f"{prefix}{key}: cannot be resolved ({str(error).splitlines()[0]})")
+                node[key] = "" if OmegaConf.is_missing(default, key) else default[key]
+                continue
+            if missing:
+                self.problems.append(f"{prefix}{key}: is required; give {prefix}{key}=VALUE")
+                node[key] = ""
+            if isinstance(value, DictConfig):
+                self._resolve(value, f"{prefix}{key}.")
+
+    def _merge(self, path: tuple[str, ...], value: Any, where: str, adding: bool) -> None:
+        try:
+            kind = kind_at(self.schema, path, None if adding else self.names(path))
+        except UnknownPathError as error:
+            near = closest_path(self.schema, path, error, self.groups)
+            remedy = f"; did you mean {near}?" if near else f"; known are {', '.join(error.choices)}"
+            self.problems.append(f"{'.'.join(path)}: no such setting{where}{remedy if near or error.choices else ''}")
+            return
+        inner = without_none(kind)
+        nested = dataclasses.is_dataclass(inner) or get_origin(inner) is dict
+        if nested and isinstance(value, dict):
+            for key, below in value.items():
+                self._merge((*path, str(key)), below, where, adding)
+        elif nested and not (value is None and may_be_none(kind)):
+            self.problems.append(
+                f"{'.'.join(path)}: holds settings of its own (got {value}){where}; "
+                f"set one of them, as in {'.'.join(path)}.{self._first_below(inner)}=VALUE"
+            )
+        else:
+            self._assign(path, kind, value, where)
+
+    def _first_below(self, kind: Any) -> str:
+        return dataclasses.fields(kind)[0].name if dataclasses.is_dataclass(kind) else "NAME"
+
+    def _assign(self, path: tuple[str, ...], kind: Any, value: Any, where: str) -> None:
+        node: Any = self._root
+        for depth, part in enumerate(path[:-1], start=1):
+            if OmegaConf.is_dict(node) and (part not in node or node[part] is None):
+                node[part] = without_none(kind_at(self.schema, path[:depth]))
+            node = node[int(part)] if OmegaConf.is_list(node) else node[part]
+        try:
+            node[int(path[-1]) if OmegaConf.is_list(node) else path[-1]] = value
+        except (OmegaConfBaseException, ValueError, IndexError):
+            shown = "null" if value is None else repr(value)
+            self.problems.append(f"{'.'.join(path)}: must be {describe(kind)} (got {shown}){where}")
