@@ -1,0 +1,143 @@
+"""Running a command through Hydra: mistakes first, then a run folder, then the work."""
+
+import argparse
+import functools
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from lstm_lm.cli.sweep import STATUS_FILE, finish_sweep
+from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, typed
+from lstm_lm.config.overrides import as_override
+from lstm_lm.config.schema import Config
+from lstm_lm.config.validation import Checked, check
+from lstm_lm.errors import ConfigError, LstmLmError, TrainingError
+from lstm_lm.text.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+_REFUSED = {
+    "config_name": "--config-name",
+    "config_path": "--config-path",
+    "experimental_rerun": "--experimental-rerun",
+}
+
+Job = Callable[[Any, Path], None]
+
+
+def parse_arguments(command: str, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Split a command line into Hydra's flags and the overrides, wherever they stand.
+
+    Returns:
+        What Hydra's own parser makes of it, and the flags alone.
+
+    Raises:
+        ConfigError: For a flag of Hydra that makes no sense here.
+    """
+    parser = get_args_parser()
+    parser.prog = f"lstm-lm {command}"
+    parser.usage = "%(prog)s [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--cfg job]"
+    arguments = parser.parse_intermixed_args(list(argv))
+    for name, flag in _REFUSED.items():
+        if getattr(arguments, name) is not None:
+            raise ConfigError([f"{flag}: is not for this command; add configs of your own with --config-dir FOLDER"])
+    overrides = set(arguments.overrides)
+    return arguments, [word for word in argv if word not in overrides]
+
+
+def run(command: str, argv: Sequence[str], job: Job) -> None:
+    """Check a command line and run its job, or all jobs of its sweep.
+
+    Args:
+        command: The name of a file in ``configs``.
+        argv: The arguments after the command.
+        job: Takes the config and the run folder. A function of a module, so that a launcher can send it elsewhere.
+
+    Raises:
+        ConfigError: Before anything is written, with every mistake.
+        LstmLmError: What the job raises; for a sweep, that some jobs failed.
+    """
+    arguments, flags = parse_arguments(command, argv)
+    shows = arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion
+    if shows:
+        _hydra_main(command, job, [*flags, *arguments.overrides])
+        return
+    checked = check(command, arguments.overrides, arguments.multirun, arguments.config_dir)
+    if not checked.multirun:
+        _hydra_main(command, job, [*flags, *arguments.overrides])
+        return
+    _sweep(command, job, [*flags, *arguments.overrides], checked)
+
+
+def _sweep(command: str, job: Job, argv: list[str], checked: Checked) -> None:
+    folder = Path(checked.sweep_dir).absolute()
+    began = time.time()
+    failed = 0
+    try:
+        _hydra_main(command, job, [*argv, as_override("hydra.sweep.dir", str(folder))])
+    finally:
+        failed = finish_sweep(folder, began, len(checked.jobs))
+    if failed:
+        raise TrainingError(f"{failed} of {len(checked.jobs)} jobs did not end well; the table gives the reasons")
+
+
+def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
+    """Hydra's main function with our arguments and without its error reports."""
+    own = sys.argv
+    register_schemas()
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    @functools.wraps(job)
+    def task(config: DictConfig) -> None:
+        # Lightning starts further processes with the command line as the user typed it
+        sys.argv = own
+        _run_job(typed(config), job)
+
+    sys.argv = [own[0], *argv]
+    try:
+        hydra.main(config_path=f"pkg://{CONFIG_PACKAGE}", config_name=command, version_base=VERSION_BASE)(task)()
+    finally:
+        sys.argv = own
+
+
+def _run_job(config: Config, job: Job) -> None:
+    """Run one job; in a sweep, note how it ended instead of ending the sweep."""
+    settings = HydraConfig.get()
+    folder = Path(settings.runtime.output_dir)
+    if settings.mode != RunMode.MULTIRUN:
+        try:
+            job(config, folder)
+        except Exception as error:
+            # INFO reaches the log in the run folder alone; the command prints the error itself
+            log.info("failed: %s", error, exc_info=True)
+            raise
+        return
+
+    def note(status: str, reason: str = "") -> None:
+        content = {"status": status, "reason": reason, "overrides": list(settings.overrides.task)}
+        write_atomically(folder / STATUS_FILE, json.dumps(content, indent=2) + "\n")
+
+    note("running")
+    try:
+        job(config, folder)
+        note("done")
+    except LstmLmError as error:
+        log.info("failed: %s", error, exc_info=True)
+        note("failed", str(error))
+    except Exception as error:
+        log.info("failed", exc_info=True)
+        note("failed", f"{type(error).__name__}: {error}")
+    except BaseException as error:
+        note("interrupted", type(error).__name__)
+        raise

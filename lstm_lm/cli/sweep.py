@@ -1,0 +1,115 @@
+"""The end of a sweep: one table of all its jobs, on the screen and as ``sweep.csv``.
+
+Jobs report through files in their folders, so that it does not matter which launcher ran them and how they ended.
+"""
+
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lstm_lm.cli.console import near_path, number, percent, print_rows
+from lstm_lm.text.files import write_atomically
+
+STATUS_FILE = "job.json"
+_HEADER = ("job", "overrides", "status", "perplexity", "loss", "top1", "minutes", "folder", "reason")
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How one job of a sweep ended; figures are ``None`` where it gave none."""
+
+    name: str
+    overrides: str
+    status: str
+    reason: str
+    perplexity: float | None
+    loss: float | None
+    top1: float | None
+    minutes: float | None
+    folder: Path
+
+
+def finish_sweep(folder: Path, began: float, planned: int) -> int:
+    """Print the table of a sweep and write it as ``sweep.csv``.
+
+    Args:
+        folder: The sweep's folder.
+        began: When it began, seconds since the epoch; what is older in the folder is of another sweep.
+        planned: Number of jobs.
+
+    Returns:
+        Number of jobs that did not end well, those that never began included.
+    """
+    jobs = collect(folder, began)
+    if jobs:
+        write_atomically(folder / "sweep.csv", _as_csv(jobs))
+        print_rows(
+            f"{len(jobs)} of {planned} jobs, best first",
+            ("overrides", "status", "perplexity", "loss", "top-1", "minutes", "folder"),
+            [
+                (
+                    job.overrides,
+                    job.status if not job.reason else f"{job.status}: {job.reason}",
+                    number(job.perplexity),
+                    number(job.loss, 4),
+                    percent(job.top1),
+                    number(job.minutes, 1),
+                    near_path(job.folder),
+                )
+                for job in jobs
+            ],
+        )
+        print(f"table: {near_path(folder / 'sweep.csv')}")
+    return planned - sum(job.status == "done" for job in jobs)
+
+
+def collect(folder: Path, began: float) -> list[JobResult]:
+    """The jobs that began in ``folder``, by perplexity; those without one come last."""
+    found = []
+    for file in folder.rglob(".hydra/overrides.yaml"):
+        if file.stat().st_mtime >= began - 1:
+            found.append(_read_job(file.parent.parent, folder))
+    return sorted(found, key=lambda job: (math.inf if job.perplexity is None else job.perplexity, job.name))
+
+
+def _read_job(folder: Path, sweep: Path) -> JobResult:
+    status = _read_json(folder / STATUS_FILE)
+    ended, reason = status.get("status", "failed"), status.get("reason", "")
+    if ended == "running" or not status:
+        ended, reason = "failed", "the process ended without a word, perhaps for want of memory"
+    metrics = _read_json(folder / "metrics.json") if ended == "done" else {}
+    score = metrics.get("valid", metrics)
+    seconds = metrics.get("wall_seconds")
+    return JobResult(
+        name=str(folder.relative_to(sweep)),
+        overrides=" ".join(status.get("overrides", [])),
+        status=ended,
+        reason=reason,
+        perplexity=score.get("perplexity"),
+        loss=score.get("loss"),
+        top1=score.get("top1"),
+        minutes=None if seconds is None else seconds / 60,
+        folder=folder,
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _as_csv(jobs: list[JobResult]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    for job in jobs:
+        values = (job.name, job.overrides, job.status, job.perplexity, job.loss, job.top1, job.minutes)
+        writer.writerow(["" if value is None else value for value in (*values, job.folder, job.reason)])
+    return text.getvalue()
