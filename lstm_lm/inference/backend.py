@@ -1,0 +1,34 @@
+"""What the engine needs from whatever runs the network."""
+
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+State: TypeAlias = tuple[NDArray[np.float32], ...]
+"""Hidden and cell of every layer in turn, 2L arrays (B, H of that layer); states of several texts join on axis 0."""
+
+
+class Backend(Protocol):
+    """A network that reads words and scores the next one. Safe to call from several threads; states are values."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of words V."""
+        ...
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first word of ``batch_size`` texts."""
+        ...
+
+    def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+        """Read words.
+
+        Args:
+            input_ids: (B, T), T at least 1, each in [0, V).
+            state: State after the words before. Not modified.
+
+        Returns:
+            Logits of the word after the last one (B, V), and the state after the last one.
+        """
+        ...

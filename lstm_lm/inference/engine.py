@@ -1,0 +1,224 @@
+"""The one engine: text in, suggestions or generated words out. Command, service and training samples all use it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_lm.errors import ConfigError
+from lstm_lm.inference.backend import Backend, State
+from lstm_lm.inference.completion import WordIndex
+from lstm_lm.inference.logits import probabilities
+from lstm_lm.inference.sampling import choose, with_seed
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.word_lists import known_ids
+from lstm_lm.text.typed import continuation, typed_words, words_to_text
+from lstm_lm.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A next word, written as text, and its probability."""
+
+    word: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Suggestions, most probable first, and the words of the text that the model never saw."""
+
+    suggestions: tuple[Suggestion, ...]
+    unknown_words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A text that was continued.
+
+    Attributes:
+        text: The prompt as it was typed, and its continuation.
+        words: The words of the continuation as the vocabulary spells them.
+        unknown_words: Words of the prompt that the model never saw.
+        seed: Gives the same words again; ``None`` where nothing was drawn.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    unknown_words: tuple[str, ...]
+    seed: int | None
+
+
+class Engine:
+    """Answers with a network. Keeps nothing between two calls, so several threads may call it at once.
+
+    Every text begins where a line of the corpus does: its first word is predicted from ``<eos>``.
+
+    Args:
+        backend: Runs the network.
+        vocabulary: The network's words.
+        presets: Sampling presets by name.
+        default_preset: The one that is meant when none is named.
+    """
+
+    def __init__(
+        self, backend: Backend, vocabulary: Vocabulary, presets: Mapping[str, SamplingSpec], default_preset: str
+    ) -> None:
+        assert backend.vocab_size == len(vocabulary), f"{backend.vocab_size} outputs, {len(vocabulary)} words"
+        assert default_preset in presets, f"{default_preset} is not one of {list(presets)}"
+        self.backend = backend
+        self.vocabulary = vocabulary
+        self.presets: Mapping[str, SamplingSpec] = MappingProxyType(dict(presets))
+        self.default_preset = default_preset
+        self._index = WordIndex(vocabulary)
+        self._written = _written_otherwise(vocabulary)
+        # words that read the same are one suggestion, so either of them may need the other's probability
+        self._merged = {*self._written, *(vocabulary.id(text) for text in self._written.values())}
+
+    def predict(self, text: str, k: int = 10, prefix: str = "") -> Prediction:
+        """Suggest the next word.
+
+        Probabilities are those of the softmax over the whole vocabulary. ``<unk>`` and ``<eos>`` keep their share but
+        are not suggested, so that the suggestions do not sum to 1. Words that read the same ("-" and ``@-@``, or
+        "The" and "the" after a typed "Th") are one suggestion with the sum of their probabilities.
+
+        Args:
+            text: What was typed before, as typed.
+            k: Most suggestions to give; there are fewer where fewer words fit.
+            prefix: The beginning of the word, as far as it is typed. Case does not matter for what fits; capitals
+                that were typed are kept.
+
+        Raises:
+            ConfigError: If ``k`` is below 1.
+        """
+        if k < 1:
+            raise ConfigError([f"k: must be at least 1 (got {k})"])
+        words = typed_words(text, self.vocabulary)
+        logits, _ = self._read([self.vocabulary.eos_id, *self.vocabulary.encode(words)])
+        chances = probabilities(logits)
+        prefix = prefix.strip()
+        offered = self._completed(prefix, chances) if prefix else self._most_probable(k, chances)
+        best = sorted(offered.items(), key=lambda item: -item[1])[:k]
+        return Prediction(tuple(Suggestion(word, chance) for word, chance in best), self._unknown(words))
+
+    def stream(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Iterator[str]:
+        """Go on from a text, word by word. Errors come at once, not with the first word.
+
+        Args:
+            prompt: The text so far, as typed.
+            sampling: How words are chosen; without a seed each call draws other words.
+            max_words: Most words to give, ``<eos>`` counted as one.
+
+        Returns:
+            Words as the vocabulary spells them, ``<eos>`` among them; with ``stop_eos`` the first ``<eos>`` ends the
+            stream and is not given.
+
+        Raises:
+            ConfigError: If ``sampling`` has a problem, names a word that is not in the vocabulary or bans every
+                word, or if ``max_words`` is below 1.
+        """
+        problems = sampling.problems()
+        if max_words < 1:
+            problems.append(f"generate: must be at least 1 (got {max_words})")
+        if problems:
+            raise ConfigError(problems)
+        banned = self._banned_ids(sampling)
+        prompt_ids = self.vocabulary.encode(typed_words(prompt, self.vocabulary))
+        return self._stream(prompt_ids, sampling, max_words, banned)
+
+    def generate(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Generation:
+        """Go on from a text and write the result as text.
+
+        Args:
+            prompt: The text so far, as typed; stays so in the result.
+            sampling: How words are chosen; without a seed one is drawn and reported.
+            max_words: Most words to give, ``<eos>`` counted as one.
+
+        Raises:
+            ConfigError: As :meth:`stream`.
+        """
+        sampling = with_seed(sampling)
+        words = tuple(self.stream(prompt, sampling, max_words))
+        return Generation(prompt + continuation(prompt, words), words, self.unknown_words(prompt), sampling.seed)
+
+    def sampling(self, preset: str | None = None, **changes: Any) -> SamplingSpec:
+        """A preset, with changes.
+
+        Args:
+            preset: Its name; ``None`` is the default preset.
+            changes: Fields of ``SamplingSpec``; ``None`` leaves the preset's value.
+
+        Raises:
+            ConfigError: If there is no such preset, or the result has a problem.
+        """
+        name = self.default_preset if preset is None else preset
+        if name not in self.presets:
+            raise ConfigError([f"preset: unknown (got {name!r}); use one of {', '.join(self.presets)}"])
+        given = {field: value for field, value in changes.items() if value is not None}
+        sampling = replace(self.presets[name], **given)
+        if problems := sampling.problems():
+            raise ConfigError(problems)
+        return sampling
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Words of ``text`` that the model never saw and reads as ``<unk>``: each once, as typed."""
+        return self._unknown(typed_words(text, self.vocabulary))
+
+    def _unknown(self, words: Sequence[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(word for word in words if word not in self.vocabulary))
+
+    def _read(self, ids: Sequence[int]) -> tuple[NDArray[np.float32], State]:
+        """Read a whole text: logits (V,) of the word after it, and the state."""
+        logits, state = self.backend.step(np.array([ids], dtype=np.int64), self.backend.initial_state(1))
+        return logits[0], state
+
+    def _stream(
+        self, prompt_ids: Sequence[int], sampling: SamplingSpec, max_words: int, banned: Sequence[int]
+    ) -> Iterator[str]:
+        rng = np.random.default_rng(sampling.seed)
+        ids = list(prompt_ids)
+        logits, state = self._read([self.vocabulary.eos_id, *ids])
+        for count in range(1, max_words + 1):
+            recent = ids[-sampling.repeat_window :] if sampling.repeat_window else ()
+            chosen = choose(logits, sampling, rng, banned, recent)
+            if sampling.stop_eos and chosen == self.vocabulary.eos_id:
+                return
+            yield self.vocabulary.word(chosen)
+            if count < max_words:
+                ids.append(chosen)
+                step, state = self.backend.step(np.array([[chosen]], dtype=np.int64), state)
+                logits = step[0]
+
+    def _banned_ids(self, sampling: SamplingSpec) -> list[int]:
+        banned = set(known_ids(sampling.ban_tokens, self.vocabulary, "ban_tokens"))
+        if sampling.ban_unk:
+            banned.add(self.vocabulary.unk_id)
+        if len(banned) == len(self.vocabulary):
+            raise ConfigError(["ban_tokens: every word of the vocabulary is banned; leave at least one"])
+        return sorted(banned)
+
+    def _most_probable(self, k: int, chances: NDArray[np.float64]) -> dict[str, float]:
+        """Words as text and their probabilities, the best ``k`` among them."""
+        special = {self.vocabulary.unk_id, self.vocabulary.eos_id}
+        enough = min(k + len(special) + len(self._merged), len(chances))
+        best = np.argpartition(-chances, enough - 1)[:enough]
+        offered: dict[str, float] = {}
+        for index in sorted({*best.tolist(), *self._merged} - special):
+            word = self._written.get(index, self.vocabulary.word(index))
+            offered[word] = offered.get(word, 0.0) + float(chances[index])
+        return offered
+
+    def _completed(self, prefix: str, chances: NDArray[np.float64]) -> dict[str, float]:
+        offered: dict[str, float] = {}
+        for index, word in self._index.completions(prefix):
+            offered[word] = offered.get(word, 0.0) + float(chances[index])
+        return offered
+
+
+def _written_otherwise(vocabulary: Vocabulary) -> dict[int, str]:
+    """Words that are not written as the vocabulary spells them, ``@-@`` and its like, by id."""
+    marked = {index: words_to_text([word]) for index, word in enumerate(vocabulary.words) if word.startswith("@")}
+    return {index: text for index, text in marked.items() if text and text != vocabulary.word(index)}

@@ -1,0 +1,128 @@
+"""Filters on logits, named for what they return: pure functions of float arrays (V,) or (B, V).
+
+A word that a filter takes out gets ``-inf``; no filter changes its argument.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits: TypeAlias = NDArray[np.floating]
+
+
+def probabilities(logits: Logits) -> NDArray[np.float64]:
+    """The softmax over the last axis, in float64.
+
+    Args:
+        logits: (..., V) with at least one finite entry a row.
+
+    Raises:
+        ValueError: If a row has no finite entry or holds NaN or ``+inf``, so that there is nothing to choose from.
+    """
+    largest = logits.max(axis=-1, keepdims=True).astype(np.float64)
+    if not np.isfinite(largest).all():
+        raise ValueError("no word is left to choose from: every logit is -inf, or one is not a number")
+    weights = np.exp(logits - largest)
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+
+def ban(logits: Logits, ids: Sequence[int] | NDArray[np.integer]) -> Logits:
+    """Take the words ``ids`` out.
+
+    Raises:
+        ValueError: If no word is left.
+    """
+    kept = logits.copy()
+    if len(ids):
+        kept[..., np.asarray(ids, dtype=np.int64)] = -np.inf
+        if not np.isfinite(kept).any(axis=-1).all():
+            raise ValueError("every word is banned; leave at least one")
+    return kept
+
+
+def penalize_repeats(logits: Logits, ids: Sequence[int] | NDArray[np.integer], penalty: float) -> Logits:
+    """Make the words ``ids`` less likely (the repetition penalty of CTRL, Keskar et al. 2019 §4.1).
+
+    Keskar et al. divide logits by the penalty. The zero of logits is arbitrary, so here it is the mean logit that the
+    scores are taken from: above it they are divided, below it multiplied. Adding a number to all logits then changes
+    nothing, and a penalised word never becomes more likely.
+
+    Args:
+        logits: (V,) or (B, V); ``-inf`` entries stay.
+        ids: Words to penalise, each once however often it is named.
+        penalty: At least 1; 1 changes nothing.
+    """
+    penalized = logits.copy()
+    if penalty == 1.0 or not len(ids):
+        return penalized
+    words = np.unique(np.asarray(ids, dtype=np.int64))
+    finite = np.isfinite(logits)
+    mean = np.mean(logits, axis=-1, keepdims=True, where=finite, dtype=np.float64)
+    scores = logits[..., words] - mean
+    penalized[..., words] = mean + np.where(scores > 0.0, scores / penalty, scores * penalty)
+    return penalized
+
+
+def apply_temperature(logits: Logits, temperature: float) -> NDArray[np.float64]:
+    """Divide by ``temperature``, in float64, with the largest logit moved to 0 so that nothing can overflow upwards.
+
+    Args:
+        logits: (..., V) with at least one finite entry a row.
+        temperature: Above 0. Below 1 sharpens, above 1 flattens; a softmax does not see the move.
+    """
+    largest = logits.max(axis=-1, keepdims=True).astype(np.float64)
+    with np.errstate(over="ignore"):
+        return np.asarray((logits - largest) / temperature)
+
+
+def keep_top_k(logits: Logits, k: int) -> Logits:
+    """Keep the ``k`` largest.
+
+    Exactly ``k`` entries stay (all finite ones where there are fewer): among equals the lower id, which is the more
+    frequent word, wins.
+
+    Args:
+        logits: (V,) or (B, V).
+        k: At least 1; the vocabulary size and above keeps all.
+
+    Raises:
+        ValueError: If ``k`` is below 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1 (got {k})")
+    if k >= logits.shape[-1]:
+        return logits.copy()
+    threshold = -np.partition(-logits, k - 1, axis=-1)[..., k - 1 : k]
+    above = logits > threshold
+    equal = logits == threshold
+    room = k - above.sum(axis=-1, keepdims=True)
+    return np.where(above | (equal & (np.cumsum(equal, axis=-1) <= room)), logits, -np.inf)
+
+
+def keep_top_p(logits: Logits, p: float) -> Logits:
+    """Keep the nucleus: the smallest set of most probable words whose probability reaches ``p`` (Holtzman et al. 2020
+    §3.1, "The Curious Case of Neural Text Degeneration"). At least one word stays; among equals the lower id goes in
+    first.
+
+    Args:
+        logits: (V,) or (B, V) with at least one finite entry a row.
+        p: Above 0 and at most 1; 1 keeps all.
+
+    Raises:
+        ValueError: If ``p`` lies outside (0, 1].
+    """
+    if not 0.0 < p <= 1.0:
+        raise ValueError(f"p must be above 0 and at most 1 (got {p})")
+    if p == 1.0:
+        return logits.copy()
+    order = np.argsort(-logits, axis=-1, kind="stable")
+    ranked = np.take_along_axis(probabilities(logits), order, axis=-1)
+    reached_before = np.cumsum(ranked, axis=-1) - ranked
+    keep = np.zeros(logits.shape, dtype=bool)
+    # the first is kept whatever rounding did to its own sum
+    ranked_keep = reached_before < p
+    ranked_keep[..., 0] = True
+    np.put_along_axis(keep, order, ranked_keep, axis=-1)
+    return np.where(keep, logits, -np.inf)
