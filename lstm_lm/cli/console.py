@@ -54,3 +54,8 @@ def number(value: object, digits: int = 2) -> str:
 def percent(value: object) -> str:
     """A share as a percentage; a dash where there is none."""
     return f"{100 * value:.2f} %" if isinstance(value, int | float) else "-"
+
+
+def duration(seconds: float) -> str:
+    """A time as it is read best."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

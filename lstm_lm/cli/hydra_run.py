@@ -14,15 +14,17 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from lstm_lm.cli.sweep import STATUS_FILE, finish_sweep
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, typed
-from lstm_lm.config.overrides import as_override
+from lstm_lm.config.overrides import as_override, one_line
 from lstm_lm.config.schema import Config
 from lstm_lm.config.validation import Checked, check
-from lstm_lm.errors import ConfigError, LstmLmError, TrainingError
+from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
 from lstm_lm.text.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,12 @@ def run(command: str, argv: Sequence[str], job: Job) -> None:
     arguments, flags = parse_arguments(command, argv)
     shows = arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion
     if shows:
-        _hydra_main(command, job, [*flags, *arguments.overrides])
+        try:
+            _hydra_main(command, job, [*flags, *arguments.overrides])
+        except ConfigError:
+            # Hydra's first complaint stopped it: give all of ours, if we know better
+            check(command, arguments.overrides, arguments.multirun, arguments.config_dir)
+            raise
         return
     checked = check(command, arguments.overrides, arguments.multirun, arguments.config_dir)
     if not checked.multirun:
@@ -89,7 +96,7 @@ def _sweep(command: str, job: Job, argv: list[str], checked: Checked) -> None:
     finally:
         failed = finish_sweep(folder, began, len(checked.jobs))
     if failed:
-        raise TrainingError(f"{failed} of {len(checked.jobs)} jobs did not end well; the table gives the reasons")
+        raise LstmLmError(f"{failed} of {len(checked.jobs)} jobs did not end well; the table gives the reasons")
 
 
 def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
@@ -97,41 +104,50 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
     own = sys.argv
     register_schemas()
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    raised: list[Exception] = []
 
     @functools.wraps(job)
     def task(config: DictConfig) -> None:
         # Lightning starts further processes with the command line as the user typed it
         sys.argv = own
-        _run_job(typed(config), job)
+        settings = HydraConfig.get()
+        folder = Path(settings.runtime.output_dir)
+        if settings.mode == RunMode.MULTIRUN:
+            _run_sweep_job(typed(config), folder, list(settings.overrides.task), job)
+            return
+        try:
+            job(typed(config), folder)
+        except Exception as error:
+            # INFO reaches the log in the run folder alone; the command prints the error itself
+            log.info("failed: %s", error, exc_info=True)
+            raised.append(error)
 
     sys.argv = [own[0], *argv]
     try:
         hydra.main(config_path=f"pkg://{CONFIG_PACKAGE}", config_name=command, version_base=VERSION_BASE)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([one_line(error)]) from error
     finally:
         sys.argv = own
+    if raised:
+        raise raised[0]
 
 
-def _run_job(config: Config, job: Job) -> None:
-    """Run one job; in a sweep, note how it ended instead of ending the sweep."""
-    settings = HydraConfig.get()
-    folder = Path(settings.runtime.output_dir)
-    if settings.mode != RunMode.MULTIRUN:
-        try:
-            job(config, folder)
-        except Exception as error:
-            # INFO reaches the log in the run folder alone; the command prints the error itself
-            log.info("failed: %s", error, exc_info=True)
-            raise
-        return
+def _run_sweep_job(config: Config, folder: Path, overrides: list[str], job: Job) -> None:
+    """Run one job of a sweep and note how it ended, instead of ending the sweep."""
 
     def note(status: str, reason: str = "") -> None:
-        content = {"status": status, "reason": reason, "overrides": list(settings.overrides.task)}
+        content = {"status": status, "reason": reason, "overrides": overrides}
         write_atomically(folder / STATUS_FILE, json.dumps(content, indent=2) + "\n")
 
     note("running")
     try:
         job(config, folder)
         note("done")
+    except TrainingInterruptedError as error:
+        note("interrupted", str(error))
+        # no mere exception: the launcher would go on with the next job
+        raise SystemExit(128 + error.signal_number) from error
     except LstmLmError as error:
         log.info("failed: %s", error, exc_info=True)
         note("failed", str(error))

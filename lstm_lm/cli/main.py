@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from lstm_lm.cli.environment import prepare_environment
-from lstm_lm.errors import LstmLmError
+from lstm_lm.errors import LstmLmError, TrainingInterruptedError
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,9 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
             app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             app.command(name)(target)
             app(arguments, prog_name=f"lstm-lm {name}")
+    except TrainingInterruptedError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 128 + error.signal_number
     except LstmLmError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:

@@ -23,7 +23,7 @@ class JobResult:
     """How one job of a sweep ended; figures are ``None`` where it gave none."""
 
     name: str
-    overrides: str
+    overrides: tuple[str, ...]
     status: str
     reason: str
     perplexity: float | None
@@ -47,23 +47,27 @@ def finish_sweep(folder: Path, began: float, planned: int) -> int:
     jobs = collect(folder, began)
     if jobs:
         write_atomically(folder / "sweep.csv", _as_csv(jobs))
+        common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
         print_rows(
             f"{len(jobs)} of {planned} jobs, best first",
-            ("overrides", "status", "perplexity", "loss", "top-1", "minutes", "folder"),
+            ("job", "overrides", "status", "perplexity", "loss", "top-1", "minutes"),
             [
                 (
-                    job.overrides,
-                    job.status if not job.reason else f"{job.status}: {job.reason}",
+                    job.name,
+                    " ".join(line for line in job.overrides if line not in common),
+                    job.status,
                     number(job.perplexity),
                     number(job.loss, 4),
                     percent(job.top1),
                     number(job.minutes, 1),
-                    near_path(job.folder),
                 )
                 for job in jobs
             ],
         )
-        print(f"table: {near_path(folder / 'sweep.csv')}")
+        for job in jobs:
+            if job.reason:
+                print(f"job {job.name} {job.status}: {job.reason}")
+        print(f"jobs: {near_path(folder)}\ntable: {near_path(folder / 'sweep.csv')}")
     return planned - sum(job.status == "done" for job in jobs)
 
 
@@ -86,7 +90,7 @@ def _read_job(folder: Path, sweep: Path) -> JobResult:
     seconds = metrics.get("wall_seconds")
     return JobResult(
         name=str(folder.relative_to(sweep)),
-        overrides=" ".join(status.get("overrides", [])),
+        overrides=tuple(status.get("overrides", [])),
         status=ended,
         reason=reason,
         perplexity=score.get("perplexity"),
@@ -110,6 +114,6 @@ def _as_csv(jobs: list[JobResult]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
     for job in jobs:
-        values = (job.name, job.overrides, job.status, job.perplexity, job.loss, job.top1, job.minutes)
+        values = (job.name, " ".join(job.overrides), job.status, job.perplexity, job.loss, job.top1, job.minutes)
         writer.writerow(["" if value is None else value for value in (*values, job.folder, job.reason)])
     return text.getvalue()

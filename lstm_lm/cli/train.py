@@ -23,47 +23,71 @@ def main(argv: list[str]) -> None:
 
 def job(config: TrainConfig, run_dir: Path) -> None:
     """Train one model and print how it went and what can be done with it."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
     from lstm_lm.cli.console import first_process
     from lstm_lm.training.run import train
 
     metrics = train(config, run_dir)
-    if first_process():
+    if not first_process():
+        return
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        _print_line(metrics, run_dir)
+    else:
         _print_end(metrics, run_dir)
+        if "valid" in metrics:
+            _print_continuations(run_dir)
+
+
+def _print_line(metrics: dict[str, Any], run_dir: Path) -> None:
+    """How a job of a sweep went; the sweep ends with a table of all."""
+    from lstm_lm.cli.console import duration, number
+
+    perplexity = number(metrics.get("valid", {}).get("perplexity"))
+    print(f"job {run_dir.name}: valid perplexity {perplexity} after {duration(metrics['wall_seconds'])}")
 
 
 def _print_end(metrics: dict[str, Any], run_dir: Path) -> None:
-    from lstm_lm.cli.console import near_path, number, percent, print_commands, print_pairs
-    from lstm_lm.config.overrides import as_override
+    from lstm_lm.cli.console import duration, near_path, number, percent, print_pairs
 
-    valid = metrics["valid"]
-    pairs = [
-        ("valid perplexity", number(valid.get("perplexity"))),
-        ("valid loss", f"{number(valid.get('loss'), 4)} nats a token"),
-        ("top-1, top-5", f"{percent(valid.get('top1'))}, {percent(valid.get('top5'))}"),
+    pairs = []
+    if "overfit" in metrics:
+        first, last = metrics["overfit"]["first_loss"], metrics["overfit"]["last_loss"]
+        pairs.append(("loss, first and last", f"{number(first, 4)}, {number(last, 4)} ({percent(last / first)})"))
+    if "valid" in metrics:
+        valid = metrics["valid"]
+        pairs += [
+            ("valid perplexity", number(valid.get("perplexity"))),
+            ("valid loss", f"{number(valid.get('loss'), 4)} nats a token"),
+            ("valid top-1, top-5", f"{percent(valid.get('top1'))}, {percent(valid.get('top5'))}"),
+            ("ended by", str(metrics["stopped_by"])),
+        ]
+    pairs += [
         ("epochs, steps", f"{number(metrics['epochs'])}, {metrics['steps']:,}"),
-        ("wall time", f"{number(metrics['wall_seconds'] / 60, 1)} min"),
+        ("wall time", duration(metrics["wall_seconds"])),
         ("tokens a second", f"{metrics['tokens_per_second']:,.0f}"),
         ("parameters", f"{metrics['parameters']:,} ({metrics['precision']})"),
-        ("ended by", str(metrics["stopped_by"])),
         ("run folder", near_path(run_dir)),
     ]
-    if "overfit" in metrics:
-        overfit = metrics["overfit"]
-        first, last = overfit["first_loss"], overfit["last_loss"]
-        pairs.insert(
-            0, ("overfit one batch", f"loss {number(first, 4)} -> {number(last, 4)} ({percent(last / first)})")
-        )
     print_pairs("Training", pairs)
-    best = near_path(run_dir / "checkpoints" / "best.ckpt")
-    last_checkpoint = near_path(run_dir / "checkpoints" / "last.ckpt")
+
+
+def _print_continuations(run_dir: Path) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from lstm_lm.cli.console import near_path, print_commands
+    from lstm_lm.config.overrides import as_override
+
+    checkpoints = run_dir / "checkpoints"
+    best = as_override("checkpoint", near_path(checkpoints / "best.ckpt"))
+    resume = as_override("resume", near_path(checkpoints / "last.ckpt"))
+    own = [line for line in HydraConfig.get().overrides.task if not line.startswith("resume=")]
     print_commands(
         [
-            ("score it on test", ["lstm-lm", "eval", as_override("checkpoint", best)]),
-            (
-                "make a bundle to predict with and to serve",
-                ["lstm-lm", "export", as_override("checkpoint", best), as_override("out", f"exports/{run_dir.name}")],
-            ),
+            ("score it on test", ["lstm-lm", "eval", best]),
+            ("make a bundle to predict with and to serve", ["lstm-lm", "export", best, f"out=exports/{run_dir.name}"]),
             ("see the curves", ["tensorboard", "--logdir", near_path(run_dir)]),
-            ("go on training", ["lstm-lm", "train", as_override("resume", last_checkpoint), "trainer.max_epochs=N"]),
+            ("go on, with trainer.max_epochs or trainer.max_minutes raised", ["lstm-lm", "train", *own, resume]),
         ]
     )

@@ -8,6 +8,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 
 def parse(lines: Iterable[str], loader: ConfigLoader) -> tuple[list[Override], list[str]]:
@@ -80,3 +81,17 @@ def expand(overrides: Sequence[Override]) -> tuple[list[list[str]], list[str]]:
                 "list the values, as in 1e-3,3e-3, or use range(1,4)"
             )
     return [list(job) for job in itertools.product(*choices.values())], problems
+
+
+def one_line(error: Exception) -> str:
+    """Hydra's message without its search path and addresses."""
+    lines = []
+    for line in str(error).splitlines():
+        if line.startswith(("Config search path", "See http", "Set the environment")):
+            break
+        if line.strip():
+            lines.append(line.strip())
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException):
+        lines.append(str(cause).splitlines()[0])
+    return "; ".join(lines)

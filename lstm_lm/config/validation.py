@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lstm_lm.config.compose import TolerantConfig, config_folders, config_loader
-from lstm_lm.config.overrides import as_override, expand, parse, shell_override
+from lstm_lm.config.overrides import as_override, expand, one_line, parse, shell_override
 from lstm_lm.config.paths import UnknownPathError, kind_at, without_none
 from lstm_lm.config.schema import SCHEMAS, Config, TrainConfig
 from lstm_lm.errors import ConfigError
@@ -168,7 +168,7 @@ class _Check:
                 try:
                     config.merge_file(file, package, f"{path}.yaml")
                 except (OmegaConfBaseException, ValueError) as error:
-                    problems.append(f"{path}.yaml: cannot be read ({_one_line(error)})")
+                    problems.append(f"{path}.yaml: cannot be read ({one_line(error)})")
         return problems
 
     def _defaults(self, lines: list[str]) -> list[tuple[str, str]]:
@@ -294,19 +294,5 @@ def _hydra_problems(attempt: Callable[[], object]) -> list[str]:
     try:
         attempt()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        return [_one_line(error)]
+        return [one_line(error)]
     return []
-
-
-def _one_line(error: Exception) -> str:
-    """Hydra's message without its search path and addresses."""
-    lines = []
-    for line in str(error).splitlines():
-        if line.startswith(("Config search path", "See http", "Set the environment")):
-            break
-        if line.strip():
-            lines.append(line.strip())
-    cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException):
-        lines.append(str(cause).splitlines()[0])
-    return "; ".join(lines)

@@ -1,0 +1,88 @@
+"""``lstm-lm data``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lstm_lm.cli.command_help import command_help, wants_help
+
+if TYPE_CHECKING:
+    from lstm_lm.data.encoding import EncodedCorpus
+    from lstm_lm.data.report import DataReport
+    from lstm_lm.data.spec import DataSpec
+
+
+def main(argv: list[str]) -> None:
+    """Show what a training with these overrides would read.
+
+    Raises:
+        ConfigError: If the overrides are wrong.
+        DataError: If the corpus cannot be read, or its targets are not its inputs shifted by one.
+    """
+    if wants_help(argv):
+        print(command_help("data"))
+        return
+    from lstm_lm.cli.hydra_run import parse_arguments
+    from lstm_lm.config.schema import TrainConfig
+    from lstm_lm.config.validation import check
+    from lstm_lm.data.report import data_report
+    from lstm_lm.errors import ConfigError
+
+    arguments, flags = parse_arguments("data", argv)
+    if arguments.multirun:
+        raise ConfigError(["-m: data shows one corpus; leave out -m"])
+    unknown = [flag for flag in flags if flag.startswith("-") and not flag.startswith(("--config-dir", "-cd"))]
+    if unknown:
+        raise ConfigError([f"{unknown[0]}: is not for this command; lstm-lm train {unknown[0]} shows the config"])
+    config = check("train", arguments.overrides, config_dir=arguments.config_dir).config
+    assert isinstance(config, TrainConfig)
+    _print_report(data_report(_load(config.data), config.batching, config.seed))
+
+
+def _load(spec: DataSpec) -> EncodedCorpus:
+    """Load a corpus, under a progress bar where it has to be encoded first."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from lstm_lm.data.encoding import load_corpus
+
+    tasks: dict[str, TaskID] = {}
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+
+        def show(split: str, done: int, total: int) -> None:
+            if split not in tasks:
+                tasks[split] = bar.add_task(f"encoding {split}")
+            bar.update(tasks[split], completed=done, total=total)
+
+        return load_corpus(spec, show)
+
+
+def _print_report(report: DataReport) -> None:
+    from lstm_lm.cli.console import percent, print_pairs, print_rows
+
+    print_pairs(
+        f"Corpus {report.corpus}",
+        [
+            ("tokenizer", report.tokenizer),
+            ("vocabulary", f"{report.vocabulary_size:,} words"),
+            ("train begins", report.sample),
+        ],
+    )
+    batches = {batch.name: batch for batch in report.batches}
+    print_rows(
+        "Splits, and the windows (B, T) that they are read in",
+        ("split", "tokens", "lines", "<unk>", "window", "stream", "windows"),
+        [
+            (
+                split.name,
+                f"{split.tokens:,}",
+                f"{split.lines:,}",
+                percent(split.unk_rate),
+                str(batches[split.name].shape),
+                f"{batches[split.name].stream_length:,}",
+                f"{batches[split.name].windows:,}",
+            )
+            for split in report.splits
+        ],
+    )
+    print("targets are the inputs shifted by one: checked")
