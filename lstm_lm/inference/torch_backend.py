@@ -58,8 +58,11 @@ def build_network(spec: ModelSpec, vocab_size: int, weights: Mapping[str, Tensor
         ValueError: If a weight is missing, does not belong, has another shape or is not finite.
     """
     # on the meta device nothing is allocated or drawn before the sizes are known to be those of the weights
-    with torch.device("meta"):
-        model = LSTMLanguageModel(spec, vocab_size)
+    try:
+        with torch.device("meta"):
+            model = LSTMLanguageModel(spec, vocab_size)
+    except RuntimeError as error:
+        raise ValueError(f"no network can have these sizes ({error})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
     problems += [f"{name} does not belong to it" for name in weights.keys() - expected.keys()]
