@@ -14,14 +14,12 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from lstm_lm.cli.sweep import STATUS_FILE, finish_sweep
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, typed
-from lstm_lm.config.overrides import as_override, one_line
+from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, one_line
 from lstm_lm.config.schema import Config
 from lstm_lm.config.validation import Checked, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
@@ -125,7 +123,7 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
     sys.argv = [own[0], *argv]
     try:
         hydra.main(config_path=f"pkg://{CONFIG_PACKAGE}", config_name=command, version_base=VERSION_BASE)(task)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except COMPOSE_ERRORS as error:
         raise ConfigError([one_line(error)]) from error
     finally:
         sys.argv = own

@@ -4,11 +4,15 @@ import itertools
 import shlex
 from collections.abc import Iterable, Sequence
 
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+
+# what Hydra raises for a config that cannot be composed
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 
 
 def parse(lines: Iterable[str], loader: ConfigLoader) -> tuple[list[Override], list[str]]:

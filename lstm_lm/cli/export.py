@@ -1,0 +1,67 @@
+"""``lstm-lm export``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lstm_lm.cli.command_help import command_help, wants_help
+
+if TYPE_CHECKING:
+    from lstm_lm.config.schema import ExportConfig
+    from lstm_lm.export.bundle_export import ExportReport
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: list[str]) -> None:
+    """Write a bundle as the overrides say."""
+    if wants_help(argv):
+        print(command_help("export"))
+        return
+    from lstm_lm.cli.hydra_run import run
+
+    run("export", argv, job)
+
+
+def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  a bundle goes to config.out
+    """Write one bundle, and print its size and how well it agrees with the checkpoint.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read.
+        BundleError: If the bundle cannot be written, or gives other numbers.
+    """
+    from lstm_lm.export.bundle_export import export_bundle
+
+    report = export_bundle(Path(config.checkpoint), Path(config.out), config.export, config.sampling)
+    log.info("%s -> %s, %s", config.checkpoint, config.out, report.parity)
+    _print_report(report)
+
+
+def _print_report(report: ExportReport) -> None:
+    from lstm_lm.cli.console import near_path, print_commands, print_pairs
+
+    bundle, parity = report.bundle, report.parity
+    folder = near_path(bundle.path)
+    print_pairs(
+        "Bundle",
+        [
+            ("folder", folder),
+            *((name, f"{size / 1e6:,.2f} MB") for name, size in bundle.files.items()),
+            ("in all", f"{report.num_bytes / 1e6:,.2f} MB"),
+            ("vocabulary", f"{len(bundle.vocabulary):,} words"),
+            ("presets", f"{', '.join(bundle.presets)} (by default: {bundle.default_preset})"),
+            (
+                "parity",
+                f"logits differ by at most {parity.max_difference:.1e} ({parity.tokens} tokens, {parity.source})",
+            ),
+        ],
+    )
+    print_commands(
+        [
+            ("suggest the next word", ["lstm-lm", "predict", "--model", folder, "--text", "I want to"]),
+            ("go on with a text", ["lstm-lm", "generate", "--model", folder, "--text", "The people that"]),
+            ("serve it", ["lstm-lm", "serve", "--model", folder]),
+        ]
+    )
