@@ -1,1 +1,31 @@
-"""The HTTP service."""
+"""The HTTP service: ``uvicorn --factory lstm_lm.serving:create_app``."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lstm_lm.serving.settings import Settings
+
+
+def create_app(settings: "Settings | None" = None) -> "FastAPI":
+    """The service, with its model loaded and tried.
+
+    Args:
+        settings: What to serve. Left out, as uvicorn does, it comes from the environment, and a user's mistake ends
+            the process with one line and status 1 instead of a traceback.
+
+    Raises:
+        BundleError: If ``settings`` names a bundle that is missing or damaged.
+    """
+    from lstm_lm.errors import LstmLmError
+    from lstm_lm.serving.app import build_app, engine_of
+    from lstm_lm.serving.settings import read_settings
+
+    if settings is not None:
+        return build_app(engine_of(settings), settings)
+    try:
+        settings = read_settings()
+        return build_app(engine_of(settings), settings)
+    except LstmLmError as error:
+        raise SystemExit(f"error: {error}") from None

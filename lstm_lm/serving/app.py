@@ -1,0 +1,40 @@
+"""The application: an engine behind routes."""
+
+from fastapi import FastAPI
+
+from lstm_lm import __version__
+from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.inference.engine import Engine
+from lstm_lm.serving.docs import install_docs
+from lstm_lm.serving.failures import install_handlers
+from lstm_lm.serving.pool import InferencePool
+from lstm_lm.serving.routes import model_routes, probes
+from lstm_lm.serving.settings import Settings
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The engine of the bundle that ``settings`` names, after a first inference.
+
+    Raises:
+        BundleError: If the bundle is missing, damaged, or does not predict.
+    """
+    engine = load_engine(read_bundle(settings.bundle))
+    engine.predict("", 1)
+    return engine
+
+
+def build_app(engine: Engine, settings: Settings) -> FastAPI:
+    """The service over ``engine``, ready to serve."""
+    app = FastAPI(
+        title="lstm_lm",
+        version=__version__,
+        description="Next words and continuations from a word-level LSTM language model.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.max_body_bytes = settings.max_body_bytes
+    install_handlers(app)
+    install_docs(app)
+    app.include_router(probes(engine, settings))
+    app.include_router(model_routes(engine, settings, InferencePool(settings.workers, settings.max_waiting)))
+    return app

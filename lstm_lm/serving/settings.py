@@ -1,0 +1,68 @@
+"""What the service is told by its environment: variables ``LSTM_LM_BUNDLE``, ``LSTM_LM_MAX_K`` and so on."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lstm_lm.errors import ConfigError
+
+ENV_PREFIX = "LSTM_LM_"
+
+
+class Settings(BaseSettings):
+    """Settings of one service process, each from the environment variable of its name with ``LSTM_LM_`` before it.
+
+    Attributes:
+        bundle: The exported bundle to serve.
+        host: Address to listen on, for ``lstm-lm serve``; uvicorn takes its own ``--host``.
+        port: Port to listen on, for ``lstm-lm serve``; 0 takes a free one.
+        workers: Threads that run the model; the event loop itself never does.
+        max_waiting: Requests that may wait for a thread; one more is answered 503 with Retry-After.
+        max_body_bytes: Longest request body; a longer one is answered 413 before it is read to its end.
+        max_text_chars: Longest ``text`` of a request.
+        max_k: Most suggestions that one request may ask for.
+        max_words: Most words that one request may generate.
+        slice_seconds: How long a generation keeps its thread before others have their turn, and how soon
+            one ends after its client hung up.
+        ready_seconds: Longest time that the inference behind ``/ready`` may take.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    bundle: Path
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=256)] = 2
+    max_waiting: Annotated[int, Field(ge=0)] = 512
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 262_144
+    max_text_chars: Annotated[int, Field(ge=1)] = 10_000
+    max_k: Annotated[int, Field(ge=1)] = 100
+    max_words: Annotated[int, Field(ge=1)] = 500
+    slice_seconds: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
+    ready_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Settings from the environment.
+
+    Args:
+        **overrides: Values that win over the environment.
+
+    Raises:
+        ConfigError: With every variable that is missing or wrong.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError(
+            [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+        ) from None
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = str(location[0])
+    if kind == "missing":
+        message = "is not set; give the folder that `lstm-lm export` wrote"
+    return f"{ENV_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}"
