@@ -1,0 +1,99 @@
+"""``lstm-lm serve``: the HTTP service."""
+
+import contextlib
+import errno
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lstm_lm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lstm_lm.inference.engine import Engine
+    from lstm_lm.serving.settings import Settings
+
+GRACE_SECONDS = 10
+
+
+def serve(
+    model: Annotated[
+        Path | None, typer.Option(help="Bundle or checkpoint to serve.", show_default="LSTM_LM_BUNDLE")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="LSTM_LM_HOST or 127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="LSTM_LM_PORT or 8000")
+    ] = None,
+) -> None:
+    """Serve suggestions over HTTP until Ctrl-C.
+
+    Raises:
+        ConfigError: If a setting is wrong, or its address cannot be had.
+        BundleError: If the bundle is missing or damaged.
+        CheckpointError: If the checkpoint is.
+    """
+    import uvicorn
+
+    from lstm_lm.serving.app import build_app
+    from lstm_lm.serving.settings import read_settings
+
+    given: dict[str, Any] = {"bundle": model, "host": host, "port": port}
+    settings = read_settings(**{name: value for name, value in given.items() if value is not None})
+    # the address first: a taken port shows at once, not after the model is loaded
+    with _bound_socket(settings.host, settings.port) as listener:
+        app = build_app(_engine(settings), settings)
+        address, bound_port = listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        typer.echo(f"serving {settings.bundle} at http://{shown}:{bound_port} (docs at /docs, Ctrl-C ends)", err=True)
+        config = uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS)
+        # Ctrl-C is how a server is meant to end: uvicorn has answered what was in flight by now
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _engine(settings: "Settings") -> "Engine":
+    if settings.bundle.is_file():
+        from lstm_lm.export.checkpoint import load_trained
+        from lstm_lm.inference.engine import Engine
+        from lstm_lm.inference.torch_backend import TorchBackend
+
+        trained = load_trained(settings.bundle)
+        return Engine(TorchBackend(trained.model), trained.vocabulary, trained.presets, trained.default_preset)
+    from lstm_lm.serving.app import engine_of
+
+    return engine_of(settings)
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that has its address but does not listen yet: until the server is ready, clients are refused.
+
+    Raises:
+        ConfigError: If the address is taken, forbidden or not of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise ConfigError([f"host: is no address (got {host!r}: {error}); try --host 127.0.0.1"]) from None
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise ConfigError([_bind_problem(host, port, error)]) from None
+    return bound
+
+
+def _bind_problem(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port: {port} is taken by another process; choose another, or --port 0 for any free one"
+    if error.errno == errno.EACCES:
+        return f"port: {port} is for the system alone; choose one above 1023"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"host: {host} is not an address of this machine; try 127.0.0.1, or 0.0.0.0 for all"
+    return f"host, port: cannot listen on {host}:{port} ({error.strerror})"
