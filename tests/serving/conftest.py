@@ -1,0 +1,58 @@
+"""The service over a small real bundle, and a client that calls it in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from service_client import Client
+
+from lstm_lm.bundle import write_bundle
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.serving import create_app
+from lstm_lm.serving.settings import Settings
+from lstm_lm.text.vocabulary import Vocabulary
+
+WORDS = """\
+the of and in to a was is that for it with as on by he at from his an were are which this be had not or have but has
+people want they time years good I You old new @-@ @,@ , . " ' ( ) ; don 't 's well known London @.@ 1 000 café 😀
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a random network over a few dozen words."""
+    counts = {word: 1000 - index for index, word in enumerate(["the", "<eos>", *WORDS.split()[1:]])}
+    vocabulary = Vocabulary.from_counts({**counts, "seldom": 1}, min_count=2)
+    spec = ModelSpec(embedding_dim=12, hidden_dims=[16, 12])
+    torch.manual_seed(0)
+    network = LSTMLanguageModel(spec, len(vocabulary))
+    path = tmp_path_factory.mktemp("exports") / "tiny"
+    write_bundle(
+        path,
+        model=spec,
+        weights={name: tensor.numpy() for name, tensor in network.state_dict().items()},
+        vocabulary=vocabulary,
+        tokenizer="moses",
+        data={"name": "text_files"},
+        metrics={},
+        presets={"greedy": SamplingSpec(strategy="greedy"), "balanced": SamplingSpec(top_k=40, temperature=0.8)},
+        default_preset="balanced",
+        card="# tiny\n",
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="session")
+def client(tiny_bundle: Path, portal: BlockingPortal) -> Client:
+    settings = Settings(bundle=tiny_bundle, max_body_bytes=65_536, max_text_chars=2000, max_k=20, max_words=50)
+    return Client(create_app(settings), portal)

@@ -1,0 +1,122 @@
+"""What the service answers to good requests."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from service_client import Client
+
+from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.inference.engine import Engine
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Path) -> Engine:
+    return load_engine(read_bundle(tiny_bundle))
+
+
+def test_probes(client: Client) -> None:
+    for path in ("/health", "/ready"):
+        response = client.get(path)
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_predict_as_in_the_design(client: Client, engine: Engine) -> None:
+    response = client.post_json("/predict", {"text": "I want to", "k": 10})
+    assert response.status_code == 200
+    expected = engine.predict("I want to", 10)
+    assert response.json() == {
+        "suggestions": [{"word": s.word, "probability": pytest.approx(s.probability)} for s in expected.suggestions],
+        "unknown_words": list(expected.unknown_words),
+    }
+    probabilities = [suggestion["probability"] for suggestion in response.json()["suggestions"]]
+    assert len(probabilities) == 10
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1
+
+
+def test_predict_names_unknown_words(client: Client) -> None:
+    response = client.post_json("/predict", {"text": "the zyzzyva of", "k": 1})
+    assert response.json()["unknown_words"] == ["zyzzyva"]
+
+
+DESIGN_BODY = {
+    "text": "the people that",
+    "generate": 30,
+    "strategy": "sample",
+    "temperature": 0.9,
+    "topk": 50,
+    "seed": 7,
+    "ban_unk": True,
+    "ban_tokens": [",", "@-@"],
+    "repeat_penalty": 1.2,
+    "repeat_window": 80,
+    "stop_eos": True,
+}
+
+
+def test_generate_as_in_the_design(client: Client) -> None:
+    response = client.post_json("/generate", DESIGN_BODY)
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["text"].startswith("the people that")
+    assert len(answer["words"]) <= 30
+    assert not {",", "@-@", "<unk>", "<eos>"} & set(answer["words"])
+    assert answer["seed"] == 7
+    assert client.post_json("/generate", DESIGN_BODY).json() == answer
+    assert client.post_json("/generate", DESIGN_BODY | {"seed": 8}).json()["words"] != answer["words"]
+
+
+def test_generate_is_what_the_engine_generates(client: Client, engine: Engine) -> None:
+    for preset in engine.presets:
+        body = {"text": "the zyzzyva isn't", "generate": 12, "seed": 3, "preset": preset}
+        answer = client.post_json("/generate", body).json()
+        expected = engine.generate("the zyzzyva isn't", replace(engine.presets[preset], seed=3), 12)
+        assert answer["text"] == expected.text
+        assert answer["words"] == list(expected.words)
+        assert answer["unknown_words"] == list(expected.unknown_words)
+
+
+def test_a_seed_that_nobody_gave_is_told_and_repeats(client: Client) -> None:
+    body = {"text": "the", "generate": 20, "strategy": "sample"}
+    first = client.post_json("/generate", body).json()
+    assert client.post_json("/generate", body | {"seed": first["seed"]}).json() == first
+    assert client.post_json("/generate", body).json()["seed"] != first["seed"]
+    assert client.post_json("/generate", body | {"strategy": "greedy"}).json()["seed"] is None
+
+
+def test_banned_words_as_on_the_command_line(client: Client) -> None:
+    body = DESIGN_BODY | {"ban_tokens": '",@-@,the'}
+    assert not {'"', "@-@", "the"} & set(client.post_json("/generate", body).json()["words"])
+
+
+def test_null_options_come_from_the_preset(client: Client) -> None:
+    body = {"text": "the", "generate": 10, "seed": 1}
+    nulls = dict.fromkeys(("strategy", "temperature", "topk", "top_p", "ban_unk", "ban_tokens", "repeat_window"))
+    assert client.post_json("/generate", body | nulls).json() == client.post_json("/generate", body).json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "\n\n", "the\tof", "😀", "👩‍👩‍👧‍👦 family",
+        "مرحبا بالعالم", "\u202eright to left", "e\u0301", "\ufeff", "\uffff",
+        "don't 1,000 well-known", "<unk> <eos>", "a" * 2000, "\U0001f600" * 2000, "the " * 500, "\\", '"', "&amp; <b>",
+    ],
+)  # fmt: skip
+def test_any_text_is_answered(client: Client, text: str) -> None:
+    predicted = client.post_json("/predict", {"text": text, "k": 3})
+    assert predicted.status_code == 200, predicted.text
+    assert len(predicted.json()["suggestions"]) == 3
+    generated = client.post_json("/generate", {"text": text, "generate": 3})
+    assert generated.status_code == 200, generated.text
+    assert generated.json()["text"].startswith(text)
+
+
+def test_values_at_their_bounds_are_taken(client: Client) -> None:
+    assert len(client.post_json("/predict", {"text": "a", "k": 20}).json()["suggestions"]) == 20
+    body = {"text": "a", "generate": 50, "temperature": 100, "topk": 1_000_000, "top_p": 1e-12, "seed": 2**63 - 1}
+    response = client.post_json("/generate", body | {"repeat_penalty": 100, "repeat_window": 1_000_000})
+    assert response.status_code == 200
+    assert len(response.json()["words"]) == 50
+    assert client.post_json("/generate", {"text": "a", "generate": 5, "temperature": 1e-308}).status_code == 200

@@ -1,0 +1,203 @@
+"""Whatever is sent, the answer says what is wrong with a 4xx, and the service lives."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from service_client import Client
+
+PATHS = ("/predict", "/generate")
+JSON_TYPE = {"content-type": "application/json"}
+SECRET = "xyzzy-typed-by-a-person"
+
+BROKEN_JSON = {
+    "empty": b"",
+    "half": b'{"text": "I want',
+    "trailing": b'{"text": "a"} x',
+    "two": b'{"text": "a"}{"text": "b"}',
+    "single quotes": b"{'text': 'a'}",
+    "comment": b'{"text": "a" /* no */}',
+    "trailing comma": b'{"text": "a",}',
+    "NaN": b'{"text": "a", "k": NaN, "generate": NaN}',
+    "Infinity": b'{"text": "a", "temperature": Infinity}',
+    "minus Infinity": b'{"text": "a", "temperature": -Infinity}',
+    "high surrogate": rb'{"text": "\ud800"}',
+    "low surrogate": rb'{"text": "\udc00 a"}',
+    "surrogates the wrong way round": rb'{"text": "\udc00\ud800"}',
+    "surrogate in a name": rb'{"\ud800": 1, "text": "a"}',
+    "surrogate as UTF-8": b'{"text": "\xed\xa0\x80"}',
+    "Latin-1": '{"text": "café"}'.encode("latin-1"),
+    "UTF-16": '{"text": "a"}'.encode("utf-16"),
+    "UTF-32": '{"text": "a"}'.encode("utf-32"),
+    "cut UTF-8": b'{"text": "\xf0\x9f\x98"}',
+    "byte order mark": b'\xef\xbb\xbf{"text": "a"}',
+    "bare NUL": b'{"text": "a\x00b"}',
+    "NUL bytes": b"\x00" * 1000,
+    "bare newline": b'{"text": "a\nb"}',
+    "deep lists": b"[" * 50_000,
+    "deep closed lists": b"[" * 20_000 + b"]" * 20_000,
+    "deep objects": b'{"text":' * 8_000,
+    "deep value": b'{"text": "a", "k": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    "5,000 digits": b'{"text": "a", "k": ' + b"9" * 5_000 + b"}",
+    "binary": bytes(range(256)) * 20,
+    "XML": b"<text>a</text>",
+    "form": b"text=a&k=3",
+    "gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00",
+}
+
+NOT_AN_OBJECT = [b"null", b"1", b"1e999", b'"text"', b"[]", b'["text"]', b"true", b'[{"text": "a"}]']
+
+WRONG_TEXTS = [
+    None,
+    1,
+    1.5,
+    True,
+    [],
+    ["a"],
+    {},
+    {"a": 1},
+    "\x00",
+    "a\x00b",
+    "a" * 3000,
+    "\U0001f600" * 3000,
+    "a " * 2000,
+]
+
+WRONG_FIELDS: dict[str, dict[str, list[object]]] = {
+    "/predict": {"k": [0, -1, 21, 10**9, 10**30, -(10**30), 1.0, 1.5, "3", None, True, [], {}, "three"]},
+    "/generate": {
+        "generate": [0, -1, 51, 10**9, 10**400, 2.0, "5", None, True, [3], {}],
+        "strategy": ["", "beam", "GREEDY", 1, True, [], {}, "greedy\x00"],
+        "temperature": [0, -1, 101, 1e308, -1e308, 10**400, "1", True, [], {}],
+        "topk": [-1, 1.5, 10**30, "5", True, [], {}],
+        "top_p": [0, -0.1, 1.1, 2, "1", True, [], {}],
+        "seed": [-1, 2**63, 10**40, 1.5, "7", True, [], {}],
+        "ban_unk": [0, 1, "true", "yes", [], {}],
+        "stop_eos": [0, 1, "true", "no", [], {}],
+        "ban_tokens": [1, True, {}, [1], [None], [["a"]], ["\x00"], ["a"] * 1001, ["a" * 101], {"a": "b"}],
+        "repeat_penalty": [0, 0.5, -1, 101, "1.2", True, [], {}],
+        "repeat_window": [-1, 1.5, 10**30, "80", True, [], {}],
+        "preset": ["", "nope", 1, None, True, [], {}, "\x00", "a" * 5000, "\u202e"],
+    },
+}
+
+WRONG_TYPES = [
+    "", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+    "application", "/", ";", "application/xml", "application/octet-stream", "json", "*/*", "a" * 5000,
+    "application/jsonx",
+]  # fmt: skip
+
+
+def bodies() -> Iterator[tuple[str, bytes]]:
+    """Every malformed JSON request."""
+    for path in PATHS:
+        for body in [*BROKEN_JSON.values(), *NOT_AN_OBJECT]:
+            yield path, body
+        yield path, b"{}"
+        for text in WRONG_TEXTS:
+            yield path, json.dumps({"text": text}).encode()
+        for name in (
+            "Text",
+            "txt",
+            "prompt",
+            "",
+            "a" * 10_000,
+            "\u202etxet",
+            "😀",
+            "__class__",
+            "text.k",
+            "\n",
+            "\x00",
+        ):
+            yield path, json.dumps({"text": "a", name: SECRET}).encode()
+        yield path, json.dumps({"text": "a", **{f"field{i}": i for i in range(2000)}}).encode()
+        for name, values in WRONG_FIELDS[path].items():
+            for value in values:
+                yield path, json.dumps({"text": "a", name: value}).encode()
+    for number in (b"1e999", b"-1e999", b"1E400", b"9" * 4000):
+        for name in (b"temperature", b"top_p", b"repeat_penalty", b"seed", b"generate", b"topk"):
+            yield "/generate", b'{"text": "a", "' + name + b'": ' + number + b"}"
+
+
+def test_malformed_bodies_are_refused_in_words(client: Client) -> None:
+    # null means "from the preset" for an option, but not for a text or a count
+    requests = list(bodies())
+    assert len(requests) > 250
+    for path, body in requests:
+        response = client.post(path, body, JSON_TYPE)
+        assert response.status_code in {400, 422}, (path, body[:80], response.status_code, response.text[:200])
+        answer = response.json()
+        assert len(answer["detail"]) > 10, (path, body[:80], answer)
+        assert SECRET not in response.text
+    assert client.get("/health").status_code == 200
+    assert client.get("/ready").status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_anything_but_json_is_415(client: Client, path: str) -> None:
+    for content_type in WRONG_TYPES:
+        response = client.post(path, b'{"text": "a"}', {"content-type": content_type})
+        assert response.status_code == 415, content_type
+        assert "Content-Type: application/json" in response.json()["detail"]
+    assert client.post(path, b'{"text": "a"}', {}).status_code == 415
+    assert client.post(path, b"", {}).status_code == 415
+
+
+def test_json_with_parameters_is_json(client: Client) -> None:
+    for content_type in ("application/json; charset=utf-8", "Application/JSON", "application/problem+json"):
+        assert client.post("/predict", b'{"text": "a"}', {"content-type": content_type}).status_code == 200
+
+
+def test_long_bodies_are_413_whether_they_tell_their_length_or_not(client: Client) -> None:
+    long = b'{"text": "' + b"a" * 70_000 + b'"}'
+
+    async def chunks():  # type: ignore[no-untyped-def]
+        for _ in range(100):
+            yield b"a" * 1000
+
+    for path in PATHS:
+        for body in (long, chunks()):
+            response = client.post(path, body, JSON_TYPE)
+            assert response.status_code == 413
+            assert "65536 bytes" in response.json()["detail"]
+
+
+def test_wrong_methods_and_paths_are_4xx(client: Client) -> None:
+    for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "BREW"):
+        for path in PATHS:
+            assert client.request(method, path).status_code == 405
+    for path in (
+        "/predict/",
+        "/nothing",
+        "//",
+        "/%00",
+        "/%ff",
+        "/docs/../app.py",
+        "/docs/%2e%2e/__init__.py",
+        "/docs/index.html",
+    ):
+        assert client.request("POST", path).status_code in {404, 405, 307, 415}, path
+        assert client.get(path).status_code in {404, 405, 307}, path
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/predict", {"text": "a", "topk": 1}, ["topk: unknown field", "use one of k, text"]),
+        ("/predict", {"txt": "a"}, ["text: field required", "txt: unknown field; did you mean text?"]),
+        ("/predict", {"text": "a", "k": 21}, ["k: input should be less than or equal to 20"]),
+        ("/predict", {"text": "a\x00"}, ["text: must not contain the NUL character"]),
+        ("/generate", {"text": "a", "top_k": 1}, ["top_k: unknown field; did you mean topk?"]),
+        ("/generate", {"text": "a", "strategy": "beam"}, ["strategy: input should be 'greedy' or 'sample'"]),
+        ("/generate", {"text": "a", "preset": "x"}, ["preset: unknown preset; use one of"]),
+        ("/generate", {"text": "a", "ban_tokens": ["the", 1]}, ["ban_tokens", "1: input should be a valid string"]),
+        ("/generate", {"text": 1, "seed": -1, "topk": -1}, ["text: ", "seed: ", "topk: "]),
+    ],
+)
+def test_the_answer_names_every_problem(client: Client, path: str, body: dict[str, object], words: list[str]) -> None:
+    response = client.post(path, json.dumps(body).encode(), JSON_TYPE)
+    assert response.status_code == 422
+    answer = response.json()
+    for expected in words:
+        assert expected in answer["detail"]
+    assert "; ".join(answer["problems"]) == answer["detail"]

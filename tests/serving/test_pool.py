@@ -1,0 +1,144 @@
+"""Generation blocks nobody, waits are bounded, and a client that hangs up frees its thread."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from lstm_lm.inference.backend import State
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.serving.app import build_app
+from lstm_lm.serving.pool import InferencePool, PoolFullError
+from lstm_lm.serving.settings import Settings
+from lstm_lm.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(["the", "<eos>", "<unk>", "of", "and"], [5, 4, 3, 2, 1])
+
+
+class SlowBackend:
+    """Takes its time for a word, counts words, and fails on demand."""
+
+    vocab_size = len(VOCABULARY)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.steps = 0
+        self.broken = False
+        self._lock = threading.Lock()
+
+    def initial_state(self, batch_size: int) -> State:
+        return (np.zeros((batch_size, 1), np.float32), np.zeros((batch_size, 1), np.float32))
+
+    def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+        if self.broken:
+            raise RuntimeError("broken")
+        with self._lock:
+            self.steps += 1
+        time.sleep(self.seconds)
+        return np.zeros((len(input_ids), self.vocab_size), np.float32), state
+
+
+def service(backend: SlowBackend, **settings: float) -> FastAPI:
+    engine = Engine(backend, VOCABULARY, {"plain": SamplingSpec()}, "plain")
+    return build_app(engine, Settings(bundle=Path("unused"), **settings))  # type: ignore[arg-type]
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """A uvicorn server in a thread, on a free port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+    assert not thread.is_alive()
+
+
+def generate(url: str, words: int) -> httpx.Response:
+    return httpx.post(f"{url}/generate", json={"text": "the", "generate": words}, timeout=60)
+
+
+def test_health_answers_at_once_and_predictions_get_their_turn_while_all_threads_generate() -> None:
+    with running(service(SlowBackend(0.02), workers=1, slice_seconds=0.04)) as url, ThreadPoolExecutor() as clients:
+        started = time.monotonic()
+        long = [clients.submit(generate, url, 60) for _ in range(3)]
+        time.sleep(0.3)
+        for _ in range(10):
+            before = time.monotonic()
+            assert httpx.get(f"{url}/health").status_code == 200
+            assert time.monotonic() - before < 0.5
+        assert httpx.get(f"{url}/ready").status_code == 200
+        assert httpx.post(f"{url}/predict", json={"text": "the"}, timeout=60).status_code == 200
+        assert not any(future.done() for future in long)
+        assert all(future.result().status_code == 200 for future in long)
+        # one thread, so the three shared it
+        assert time.monotonic() - started > 3 * 60 * 0.02
+
+
+def test_a_client_that_hangs_up_ends_its_generation() -> None:
+    backend = SlowBackend(0.02)
+    with running(service(backend, workers=1, slice_seconds=0.04)) as url:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/generate", json={"text": "the", "generate": 400}, timeout=0.3)
+        time.sleep(0.5)
+        after = backend.steps
+        time.sleep(0.3)
+        assert backend.steps == after < 100
+
+
+def test_more_requests_than_may_wait_are_asked_to_come_back() -> None:
+    with running(service(SlowBackend(0.02), workers=1, max_waiting=1)) as url, ThreadPoolExecutor(8) as clients:
+        answers = [future.result() for future in [clients.submit(generate, url, 30) for _ in range(8)]]
+        statuses = sorted(answer.status_code for answer in answers)
+        assert statuses[0] == 200
+        assert statuses[-1] == 503
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert all(
+            answer.headers["retry-after"] == "1" and "try again" in answer.json()["detail"] for answer in refused
+        )
+        # the places are given back
+        assert generate(url, 1).status_code == 200
+
+
+def test_not_ready_when_the_model_fails_or_hangs() -> None:
+    backend = SlowBackend(0)
+    with running(service(backend, ready_seconds=0.2)) as url:
+        assert httpx.get(f"{url}/ready").status_code == 200
+        backend.broken = True
+        assert httpx.get(f"{url}/ready").status_code == 503
+        assert httpx.get(f"{url}/health").status_code == 200
+        backend.broken = False
+        backend.seconds = 0.6
+        response = httpx.get(f"{url}/ready")
+        assert (response.status_code, response.json()["detail"]) == (503, "not ready: the model took longer than 0.2 s")
+        backend.seconds = 0
+        time.sleep(0.6)
+        assert httpx.get(f"{url}/ready").status_code == 200
+
+
+def test_a_pool_gives_its_places_back() -> None:
+    async def fill() -> None:
+        pool = InferencePool(workers=1, max_waiting=1)
+        with pool.place(), pool.place(), pytest.raises(PoolFullError), pool.place():
+            pass
+        with pool.place():
+            assert await pool.run(max, 1, 2) == 2
+
+    anyio.run(fill)

@@ -1,0 +1,216 @@
+"""The service as a process of its own: how it starts, what comes over a real socket, how it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+START_SECONDS = 60
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])
+
+
+def environment(**variables: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
+    return {**kept, "OMP_WAIT_POLICY": "passive", **variables}
+
+
+def uvicorn_command(port: int) -> list[str]:
+    return [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--port", str(port)]
+
+
+def serve_command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "lstm_lm", "serve", *options]
+
+
+def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@dataclass(frozen=True)
+class Service:
+    port: int
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def started(command: list[str], port: int, folder: Path, **variables: str) -> Iterator[Service]:
+    log = folder / f"service-{port}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment(**variables), stdout=output, stderr=output, text=True)
+    try:
+        end = time.monotonic() + START_SECONDS
+        while True:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield Service(port, process, log)
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def service(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    port = free_port()
+    folder = tmp_path_factory.mktemp("service")
+    with started(uvicorn_command(port), port, folder, LSTM_LM_BUNDLE=str(tiny_bundle)) as service:
+        yield service
+        assert service.process.poll() is None
+
+
+def exchange(port: int, sent: bytes) -> bytes:
+    """What comes back on a fresh connection whose sending side closes after ``sent``."""
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as connection:
+        received = b""
+        # the service may answer and close before all was sent
+        with suppress(OSError):
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            while part := connection.recv(65_536):
+                received += part
+        return received
+
+
+def head(path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", "Connection: close", *lines, "", ""]).encode("latin-1")
+
+
+JSON_LINE = "Content-Type: application/json"
+
+
+def test_answers_over_a_socket(service: Service) -> None:
+    assert len(httpx.post(f"{service.url}/predict", json={"text": "I want to", "k": 3}).json()["suggestions"]) == 3
+    answer = httpx.post(f"{service.url}/generate", json={"text": "the", "generate": 5, "seed": 1}).json()
+    assert answer["text"].startswith("the")
+    assert httpx.get(f"{service.url}/docs").status_code == 200
+
+
+def test_a_text_in_a_request_is_never_logged(service: Service) -> None:
+    for body in ({"text": "xyzzy typed"}, {"text": "xyzzy typed", "xyzzy": 1}, {"text": ["xyzzy"]}):
+        httpx.post(f"{service.url}/generate", json=body)
+    log = service.log.read_text()
+    assert "POST /generate" in log
+    assert "xyzzy" not in log
+
+
+@pytest.mark.parametrize("path", ["/predict", "/generate"])
+def test_broken_connections_and_bodies_leave_the_service_alive(service: Service, path: str) -> None:
+    body = b'{"text": "the"}'
+    chunked = head(path, JSON_LINE, "Transfer-Encoding: chunked")
+    sent = {
+        "body shorter than said": head(path, JSON_LINE, "Content-Length: 100") + body,
+        "chunk shorter than said": chunked + b"ff\r\n" + body,
+        "no last chunk": chunked + b"f\r\n" + body + b"\r\n",
+        "chunk size no number": chunked + b"xyz\r\n" + body + b"\r\n0\r\n\r\n",
+        "chunk size negative": chunked + b"-5\r\n" + body + b"\r\n0\r\n\r\n",
+        "chunk size huge": chunked + b"f" * 40 + b"\r\n" + body,
+        "length no number": head(path, JSON_LINE, "Content-Length: many") + body,
+        "length negative": head(path, JSON_LINE, "Content-Length: -1") + body,
+        "two lengths": head(path, JSON_LINE, "Content-Length: 3", "Content-Length: 15") + body,
+        "length and chunks": head(path, JSON_LINE, "Content-Length: 3", "Transfer-Encoding: chunked") + b"f\r\n" + body,
+        "unknown coding": head(path, JSON_LINE, "Transfer-Encoding: gzip") + body,
+        "header with NUL": head(path, "Content-Type: appli\x00cation/json", "Content-Length: 15") + body,
+        "header not ASCII": head(path, "Content-Type: applicatión/json", "Content-Length: 15") + body,
+        "endless header": head(path, "X: " + "a" * 100_000, JSON_LINE, "Content-Length: 15") + body,
+        "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200 + b"\r\n\r\n",
+        "nothing": b"",
+    }
+    for name, request in sent.items():
+        answer = exchange(service.port, request)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), (name, answer[:200])
+        assert httpx.get(f"{service.url}/health").status_code == 200
+
+
+def resident_mb(process_id: int) -> float:
+    pages = int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_a_huge_body_is_refused_before_it_is_read(service: Service) -> None:
+    before = resident_mb(service.process.pid)
+    told = head("/predict", JSON_LINE, "Content-Length: 200000000") + b'{"text": "' + b"a" * 1_000_000
+    untold = head("/predict", JSON_LINE, "Transfer-Encoding: chunked") + (b"10000\r\n" + b"a" * 65_536 + b"\r\n") * 300
+    for request in (told, untold):
+        with closing(socket.create_connection(("127.0.0.1", service.port), timeout=20)) as connection:
+            # the service answers and closes while the body is still on its way
+            with suppress(OSError):
+                connection.sendall(request)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
+    assert httpx.get(f"{service.url}/health").status_code == 200
+    assert resident_mb(service.process.pid) - before < 50
+
+
+@pytest.mark.parametrize("command", ["uvicorn", "serve"])
+def test_a_bad_start_is_one_message_and_status_1(tiny_bundle: Path, tmp_path: Path, command: str) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in tiny_bundle.iterdir():
+        data = bytearray(file.read_bytes())
+        if file.suffix == ".safetensors":
+            data[-1] ^= 1
+        (damaged / file.name).write_bytes(data)
+    words = {None: "LSTM_LM_BUNDLE", str(tmp_path / "absent"): "absent", str(damaged): "changed after the export"}
+    for bundle, word in words.items():
+        variables = {} if bundle is None else {"LSTM_LM_BUNDLE": bundle}
+        arguments = uvicorn_command(free_port()) if command == "uvicorn" else serve_command("--port", "0")
+        done = run(arguments, **variables)
+        assert done.returncode == 1, done.stderr
+        assert "error: " in done.stderr
+        assert word in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "http://" not in done.stdout + done.stderr
+
+
+def test_wrong_settings_are_named_all_at_once() -> None:
+    done = run(uvicorn_command(free_port()), LSTM_LM_MAX_K="many", LSTM_LM_WORKERS="0")
+    assert done.returncode == 1
+    for words in ("LSTM_LM_BUNDLE: is not set", "LSTM_LM_MAX_K: input should be a valid integer", "LSTM_LM_WORKERS: "):
+        assert words in done.stderr
+
+
+def test_serve_says_where_it_listens_and_ends_with_ctrl_c(tiny_bundle: Path, tmp_path: Path) -> None:
+    port = free_port()
+    options = ("--model", str(tiny_bundle), "--port", str(port))
+    with started(serve_command(*options), port, tmp_path) as service:
+        taken = run(serve_command(*options))
+        assert taken.returncode == 1
+        assert f"port: {port} is taken" in taken.stderr
+        assert "Traceback" not in taken.stderr
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(20) == 0
+        assert f"serving {tiny_bundle} at {service.url} " in service.log.read_text()
+
+
+def test_the_service_is_imported_without_torch_and_trainer() -> None:
+    heavy = "{'torch', 'lightning', 'hydra', 'omegaconf', 'datasets'}"
+    light = "import sys, lstm_lm.serving; assert 'fastapi' not in sys.modules, 'fastapi'"
+    whole = f"import lstm_lm.serving.app; found = {heavy} & set(sys.modules); assert not found, found"
+    done = run([sys.executable, "-c", f"{light}; {whole}"])
+    assert done.returncode == 0, done.stderr
