@@ -144,7 +144,7 @@ def _encode_train(text: SplitText, spec: DataSpec, path: Path, progress: Progres
     provisional = path.with_suffix(".provisional")
     with provisional.open("wb") as file:
         for ids in _encoded(text, "train", spec, numbering, progress):
-            ids.tofile(file)
+            file.write(ids.data)
             # a new array as long as the vocabulary is small beside a block of words
             more = np.bincount(ids, minlength=len(numbering))
             more[: len(counts)] += counts
@@ -161,7 +161,7 @@ def _encode_train(text: SplitText, spec: DataSpec, path: Path, progress: Progres
     final = np.array(vocabulary.encode(numbering), dtype=_DTYPE)
     with provisional.open("rb") as source, path.open("wb") as file:
         while len(ids := np.fromfile(source, dtype=_DTYPE, count=_CHUNK)):
-            final[ids].tofile(file)
+            file.write(final[ids].data)
     provisional.unlink()
     return vocabulary
 
@@ -171,7 +171,7 @@ def _encode_known(
 ) -> None:
     with path.open("wb") as file:
         for ids in _encoded(text, split, spec, _Known(vocabulary), progress):
-            ids.tofile(file)
+            file.write(ids.data)
 
 
 def _encoded(

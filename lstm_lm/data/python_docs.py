@@ -59,6 +59,7 @@ class Split:
         yield from _paragraphs_by_split()[self._name]
 
 
+@cache
 def sources_digest() -> str:
     """sha256 of everything that the paragraphs follow from, this module included; much quicker than making them."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
@@ -147,7 +148,9 @@ def _plain(text: str) -> str:
     text = _LITERAL.sub(lambda match: match[1] or match[2], text)
     text = _EMPHASIS.sub(r"\2", text)
     text = _QUOTED_CODE.sub(r"\1", text)
-    return _FOOTNOTE.sub("", text).removesuffix("::").strip()
+    text = _FOOTNOTE.sub("", text).strip()
+    # in reST two colons announce code and read as one
+    return text[:-1] if text.endswith("::") else text
 
 
 def _is_prose(paragraph: str) -> bool:

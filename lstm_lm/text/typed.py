@@ -10,10 +10,10 @@ from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.vocabulary import EOS, Vocabulary
 
 _MOSES = Tokenizer("moses")
-# "(don't," is "(", "don't" and ",": what remains without punctuation at its ends may be a word of the vocabulary
-_FRAMED = re.compile(r"(?P<before>[^\w]*)(?P<core>.*?)(?P<after>[^\w]*)", re.DOTALL)
-# @-@, @,@ and @.@ are a sign that stood inside a word or number
-_INSIDE = re.compile(r" ?(?<!\S)@([-,.])@(?!\S) ?")
+# @-@, @,@ and @.@ are a sign that stood inside a word or number; Moses sees a letter for each, which it leaves alone
+_SIGNS = {"@-@": "\ue000", "@,@": "\ue001", "@.@": "\ue002"}
+_SIGN_OF = {letter: word[1] for word, letter in _SIGNS.items()}
+_INSIDE = re.compile(" ?([\ue000-\ue002]) ?")
 
 
 def typed_words(text: str, vocabulary: Vocabulary) -> list[str]:
@@ -28,7 +28,7 @@ def typed_words(text: str, vocabulary: Vocabulary) -> list[str]:
         vocabulary: Of the model that will read it.
     """
     words: list[str] = []
-    for index, line in enumerate(text.splitlines() + ([""] if text.endswith(("\n", "\r")) else [])):
+    for index, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")):
         if index:
             words.append(EOS)
         for chunk in line.split():
@@ -40,14 +40,12 @@ def _chunk_words(chunk: str, vocabulary: Vocabulary) -> Iterator[str]:
     if chunk in vocabulary:
         yield chunk
         return
-    framed = _FRAMED.fullmatch(chunk)
-    assert framed is not None, "every part of the pattern may be empty"
-    before, core, after = framed["before"], framed["core"], framed["after"]
-    if core in vocabulary and before + after:
-        # alone, a quote after s would be taken for a possessive's; it is one word either way
-        yield from _MOSES.words(before)
+    # "(don't," is "(", "don't" and ",": what remains without punctuation at its ends may be a word of the vocabulary
+    letters = [index for index, char in enumerate(chunk) if char.isalnum()]
+    if letters and (core := chunk[letters[0] : letters[-1] + 1]) in vocabulary:
+        yield from _MOSES.words(chunk[: letters[0]])
         yield core
-        yield from _MOSES.words(after)
+        yield from _MOSES.words(chunk[letters[-1] + 1 :])
         return
     for word in _MOSES.words(chunk):
         yield _known_case(word, vocabulary)
@@ -95,9 +93,8 @@ def _lines(words: Sequence[str]) -> list[list[str]]:
 
 
 def _line_text(words: Sequence[str]) -> str:
-    joined = _INSIDE.sub(r"\1", f" {' '.join(words)} ")
-    text: str = _detokenizer().detokenize(joined.split(), unescape=False)
-    return text
+    text: str = _detokenizer().detokenize([_SIGNS.get(word, word) for word in words], unescape=False)
+    return _INSIDE.sub(lambda match: _SIGN_OF[match[1]], text)
 
 
 @lru_cache(maxsize=64)

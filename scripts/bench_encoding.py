@@ -1,0 +1,91 @@
+"""Measure how long encoding a corpus takes and how much memory it needs.
+
+Builds a folder whose train.txt is ``--copies`` times the one in ``--dir`` (50 copies of WikiText-2 are 100 million
+words, the size of WikiText-103), encodes it in a process of its own, and prints what that took::
+
+    python scripts/bench_encoding.py --dir FOLDER
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lstm_lm.data.encoding import load_corpus
+from lstm_lm.data.spec import DataSpec
+
+LIMIT_MIB = 1024
+
+
+def encode(folder: Path, cache: Path, tokenizer: str) -> dict[str, float]:
+    """Encode ``folder`` in this process: seconds, tokens and peak memory in MiB."""
+    begin = time.perf_counter()
+    corpus = load_corpus(DataSpec(name="text_files", dir=str(folder), tokenizer=tokenizer, cache_dir=str(cache)))
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "seconds": seconds,
+        "tokens": sum(len(ids) for ids in corpus.splits.values()),
+        "vocabulary": len(corpus.vocabulary),
+        # bytes on macOS, KiB elsewhere
+        "peak_mib": peak / 2**20 if sys.platform == "darwin" else peak / 2**10,
+    }
+
+
+def build(source: Path, target: Path, copies: int) -> None:
+    """A corpus folder with ``copies`` times the train text of ``source``."""
+    with (target / "train.txt").open("wb") as out:
+        for _ in range(copies):
+            with (source / "train.txt").open("rb") as file:
+                shutil.copyfileobj(file, out)
+    for name in ("valid.txt", "test.txt"):
+        shutil.copy(source / name, target / name)
+
+
+def main() -> int:
+    """Run the measurement; the exit status is 1 where the memory limit is broken."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=Path, required=True, help="folder with train.txt, valid.txt and test.txt")
+    parser.add_argument("--copies", type=int, default=50, help="how often train.txt is repeated (default: 50)")
+    parser.add_argument("--tokenizer", choices=("whitespace", "moses"), default="whitespace")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(encode(args.dir, args.child, args.tokenizer)))
+        return 0
+    with tempfile.TemporaryDirectory() as temporary:
+        corpus, cache = Path(temporary, "corpus"), Path(temporary, "cache")
+        corpus.mkdir()
+        build(args.dir, corpus, args.copies)
+        size = (corpus / "train.txt").stat().st_size
+        table = Table(title=f"train.txt x {args.copies}: {size / 1e6:,.0f} MB, tokenizer {args.tokenizer}")
+        for column in ("run", "seconds", "tokens", "tokens/s", "vocabulary", "peak memory (MiB)"):
+            table.add_column(column, justify="right")
+        peak = 0.0
+        for run in ("encode", "from cache"):
+            command = [sys.executable, __file__, "--dir", str(corpus), "--tokenizer", args.tokenizer]
+            output = subprocess.run([*command, "--child", str(cache)], check=True, stdout=subprocess.PIPE).stdout
+            result = json.loads(output)
+            peak = max(peak, result["peak_mib"])
+            table.add_row(
+                run,
+                f"{result['seconds']:.1f}",
+                f"{result['tokens']:,}",
+                f"{result['tokens'] / result['seconds']:,.0f}",
+                f"{result['vocabulary']:,}",
+                f"{result['peak_mib']:.0f}",
+            )
+        Console().print(table)
+    return 0 if peak < LIMIT_MIB else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

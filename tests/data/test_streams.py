@@ -1,0 +1,204 @@
+"""Every word lies where a drawing of the grid says."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_lm.data.spec import BatchingSpec
+from lstm_lm.data.streams import EvalWindows, TrainWindows, Window, jittered_lengths
+from lstm_lm.errors import DataError
+
+EOS = 0
+# the words of the tests are letters, and "." is <eos>
+ALPHABET = ".abcdefghijklmnopqrstuvwxyz"
+
+
+def ids_of(letters: str) -> np.ndarray:
+    return np.array([ALPHABET.index(letter) for letter in letters], dtype=np.int32)
+
+
+def drawn(rows: torch.Tensor) -> list[str]:
+    return ["".join(ALPHABET[index] for index in row) for row in rows.tolist()]
+
+
+def train_windows(n: int = 1000, seed: int = 3, **batching: int | bool) -> TrainWindows:
+    spec = BatchingSpec(**({"batch_size": 4, "bptt_length": 20, "jitter": True, "rotate": True} | batching))
+    ids = np.arange(n, dtype=np.int32)
+    ids[-1] = EOS
+    return TrainWindows(ids, spec, seed, eos_id=EOS)
+
+
+def content(windows: list[Window]) -> list[tuple[list[list[int]], list[list[int]], bool]]:
+    return [(w.input_ids.tolist(), w.target_ids.tolist(), w.starts_stream) for w in windows]
+
+
+def test_training_grid_as_drawn() -> None:
+    windows = list(
+        TrainWindows(ids_of("abcdefghijklmn."), BatchingSpec(batch_size=3, bptt_length=2), seed=1, eos_id=EOS)
+    )
+    assert [(drawn(w.input_ids), drawn(w.target_ids)) for w in windows] == [
+        ([".a", "ef", "jk"], ["ab", "fg", "kl"]),
+        (["bc", "gh", "lm"], ["cd", "hi", "mn"]),
+        (["d", "i", "n"], ["e", "j", "."]),
+    ]
+    assert [w.starts_stream for w in windows] == [True, False, False]
+    assert all(w.mask is None for w in windows)
+    assert windows[0].input_ids.dtype == windows[0].target_ids.dtype == torch.int64
+
+
+def test_evaluation_grid_as_drawn() -> None:
+    windows = list(EvalWindows(ids_of("abcdefgh."), batch_size=2, window_length=3, eos_id=EOS))
+    assert [(drawn(w.input_ids), drawn(w.target_ids)) for w in windows[:1]] == [([".ab", "efg"], ["abc", "fgh"])]
+    last = windows[-1]
+    assert last.mask is not None
+    assert last.mask.tolist() == [[True, True], [True, False]]
+    assert [row[:1] for row in drawn(last.target_ids)] == ["d", "."]
+    assert [w.starts_stream for w in windows] == [True, False]
+
+
+@given(st.integers(1, 300), st.integers(1, 12), st.integers(1, 80))
+def test_evaluation_predicts_every_word_once_from_the_one_before(n: int, batch_size: int, window_length: int) -> None:
+    ids = np.arange(1, n + 1, dtype=np.int32)
+    pairs = []
+    for window in EvalWindows(ids, batch_size, window_length, eos_id=EOS):
+        mask = torch.ones_like(window.target_ids, dtype=torch.bool) if window.mask is None else window.mask
+        pairs += zip(window.input_ids[mask].tolist(), window.target_ids[mask].tolist(), strict=True)
+    assert sorted(pairs) == [(i, i + 1) for i in range(n)]
+
+
+def test_batch_1_and_10_evaluate_the_same_tokens_of_wikitext_sized_splits() -> None:
+    ids = np.random.default_rng(0).integers(0, 50, 245_569).astype(np.int32)
+    counts = []
+    for batch_size in (1, 10):
+        targets = [
+            w.target_ids.flatten() if w.mask is None else w.target_ids[w.mask]
+            for w in EvalWindows(ids, batch_size, 70, eos_id=EOS)
+        ]
+        counts.append(torch.bincount(torch.cat(targets)).tolist())
+    assert counts[0] == counts[1]
+    assert sum(counts[0]) == 245_569
+
+
+@pytest.mark.parametrize("jitter", [True, False])
+@pytest.mark.parametrize("rotate", [True, False])
+def test_targets_are_inputs_shifted_by_one_and_windows_join(jitter: bool, rotate: bool) -> None:
+    windows = list(train_windows(jitter=jitter, rotate=rotate))
+    inputs = torch.cat([w.input_ids for w in windows], dim=1)
+    targets = torch.cat([w.target_ids for w in windows], dim=1)
+    assert torch.equal(inputs[:, 1:], targets[:, :-1])
+    # 1,000 words in 4 streams: each word is a target once an epoch
+    assert sorted(targets.flatten().tolist()) == sorted([*range(999), EOS])
+
+
+def test_one_seed_gives_one_order_and_epochs_differ() -> None:
+    one, other = train_windows(), train_windows()
+    epochs = [content(list(one)) for _ in range(3)]
+    assert epochs == [content(list(other)) for _ in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert content(list(train_windows(seed=4))) != epochs[0]
+    assert {len(epoch) for epoch in epochs} == {len(one)}
+
+
+def test_without_jitter_and_rotation_epochs_are_alike() -> None:
+    windows = train_windows(jitter=False, rotate=False)
+    assert content(list(windows)) == content(list(windows))
+
+
+def test_rotation_changes_where_windows_are_cut_but_not_their_shapes() -> None:
+    windows = train_windows(jitter=False)
+    one, other = list(windows), list(windows)
+    assert [w.target_ids.shape for w in one] == [w.target_ids.shape for w in other]
+    assert content(one) != content(other)
+
+
+@given(st.integers(5, 3000), st.integers(1, 100), st.integers(0, 9))
+def test_jittered_lengths_fill_the_stream(stream_length: int, bptt_length: int, seed: int) -> None:
+    if bptt_length > stream_length:
+        return
+    lengths = jittered_lengths(stream_length, bptt_length, seed)
+    assert sum(lengths) == stream_length
+    assert min(lengths) >= min(5, bptt_length)
+
+
+def test_jitter_draws_around_bptt_and_sometimes_its_half() -> None:
+    lengths = np.array(jittered_lengths(700_000, 70, seed=1))
+    short = (lengths < 50).mean()
+    assert 0.03 < short < 0.07
+    assert abs(lengths[lengths >= 50].mean() - 70) < 1
+    assert 4 < lengths[lengths >= 50].std() < 6
+
+
+@pytest.mark.parametrize("done", [0, 1, 5, 11])
+def test_resuming_trains_the_next_window(done: int) -> None:
+    whole = train_windows()
+    expected = content(list(whole)) + content(list(whole))
+    broken = train_windows()
+    iterator = iter(broken)
+    for _ in range(done):
+        next(iterator)
+    resumed = train_windows()
+    resumed.load_state_dict(broken.state_dict())
+    # Lightning asks for an iterator once more than it uses
+    iter(resumed)
+    assert content(list(resumed)) + content(list(resumed)) == expected[done:]
+
+
+def test_resuming_from_an_epochs_end_starts_the_next() -> None:
+    whole = train_windows()
+    list(whole)
+    state = whole.state_dict()
+    assert state == {"epoch": 0, "position": len(whole)}
+    resumed = train_windows()
+    resumed.load_state_dict(state)
+    assert content(list(resumed)) == content(list(whole))
+
+
+def test_a_broken_off_epoch_begins_again() -> None:
+    windows = train_windows()
+    first = next(iter(windows))
+    assert content([next(iter(windows))]) == content([first])
+
+
+def test_a_place_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(DataError, match=r"taken after 999 windows .* the same data, batching and seed"):
+        train_windows().load_state_dict({"epoch": 0, "position": 999})
+
+
+def test_processes_share_the_columns() -> None:
+    spec = BatchingSpec(batch_size=2, bptt_length=10)
+    ids = np.arange(400, dtype=np.int32)
+    whole = list(TrainWindows(ids, BatchingSpec(batch_size=4, bptt_length=10), 1, EOS))
+    parts = [list(TrainWindows(ids, spec, 1, EOS, rank=rank, world_size=2)) for rank in range(2)]
+    for together, one, other in zip(whole, *parts, strict=True):
+        assert torch.equal(together.target_ids, torch.cat([one.target_ids, other.target_ids]))
+
+
+def test_a_window_longer_than_the_stream_is_refused_with_the_remedy() -> None:
+    with pytest.raises(
+        DataError, match=r"100 words cut into 20 streams are 5 words each.*bptt_length=35.*lower batching"
+    ):
+        TrainWindows(np.zeros(100, dtype=np.int32), BatchingSpec(), 1, EOS)
+
+
+def test_an_empty_split_is_refused() -> None:
+    with pytest.raises(DataError, match="empty"):
+        EvalWindows(np.zeros(0, dtype=np.int32), 1, 10, EOS)
+
+
+def test_a_window_moves_as_a_whole() -> None:
+    window = next(iter(EvalWindows(np.arange(5, dtype=np.int32), 2, 3, EOS)))
+    moved = window.to("meta")
+    assert moved.input_ids.device.type == moved.target_ids.device.type == "meta"
+    assert moved.mask is not None
+    assert moved.mask.device.type == "meta"
+
+
+def test_changing_a_window_does_not_change_the_split() -> None:
+    ids = np.arange(100, dtype=np.int32)
+    ids.setflags(write=False)
+    for window in TrainWindows(ids, BatchingSpec(batch_size=2, bptt_length=5, rotate=True), 1, EOS):
+        window.input_ids.add_(1)
+        window.target_ids.zero_()
+    assert ids.tolist() == list(range(100))
