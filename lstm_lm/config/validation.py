@@ -61,6 +61,7 @@ class _HydraSettings:
     multirun: bool
     sweep_dir: str
     sweeper_params: dict[str, str]
+    choices: list[str]
 
 
 class _Check:
@@ -86,9 +87,9 @@ class _Check:
             entries = override.value()
             if override.key_or_group == "hydra.searchpath" and isinstance(entries, list):
                 self._add_searchpath([str(entry) for entry in entries])
-        self.groups = Groups(self.loader, self.command, self.searchpath)
         own, found = self._hydra_settings([o for o in parsed if o.is_hydra_override()])
         problems += found
+        self.groups = Groups(self.folders, own.choices)
         settings = [o for o in parsed if not o.is_hydra_override()]
         multirun = multirun or own.multirun
         if multirun:
@@ -236,6 +237,7 @@ class _Check:
             multirun=config.hydra.mode == RunMode.MULTIRUN,
             sweep_dir=str(OmegaConf.select(config, "hydra.sweep.dir")),
             sweeper_params={str(key): str(value) for key, value in params.items()},
+            choices=[key for key in map(str, base.hydra.runtime.choices) if not key.startswith("hydra/")],
         ), problems
 
 

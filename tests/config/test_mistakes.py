@@ -1,0 +1,203 @@
+"""A wrong command line fails with every mistake at once, and names the nearest right thing."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstm_lm.config.overrides import as_override
+from lstm_lm.config.validation import check
+from lstm_lm.errors import ConfigError
+
+
+def problems(command: str, *lines: str, multirun: bool = False, config_dir: Path | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        check(command, lines, multirun, None if config_dir is None else str(config_dir))
+    return list(caught.value.problems)
+
+
+def only(command: str, *lines: str, multirun: bool = False) -> str:
+    (problem,) = problems(command, *lines, multirun=multirun)
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ("optimizer.lrr=1", "optimizer.lr"),
+        ("+optimizer.lrr=1", "optimizer.lr"),
+        ("++optimizer.lrr=1", "optimizer.lr"),
+        ("~optimizer.lrr", "optimizer.lr"),
+        ("lr=1", "optimizer.lr"),
+        ("optimiser.lr=1", "optimizer.lr"),
+        ("modle=tiny", "model"),
+        ("~modle", "model"),
+        ("experimnt=baseline", "experiment"),
+        ("model=smal", "small"),
+        ("+optimizer=adm", "optimizer=adm"),
+        ("experiment=wikitext2_60mins", "wikitext2_60min"),
+        ("sampling@presets.greedi=greedy", "sampling@presets.greedy"),
+        ("presets.greedi.top_k=3", "greedy"),
+        ("hydra.run.dri=x", "hydra.run.dir"),
+        ("moddel@presets.x=tiny", "model@presets.x"),
+        ("_target_=os.system", ""),
+    ],
+)
+def test_a_misspelt_name_is_told_with_the_nearest_right_one(line: str, near: str) -> None:
+    problem = only("train", line)
+    assert line.lstrip("+~").partition("=")[0] in problem
+    assert near in problem
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    found = problems(
+        "train",
+        "optimizer.lrr=3",
+        "optimizer=adm",
+        "optimizer.lr=abc",
+        "model.hidden_dims=200",
+        "model.input_dropout=2",
+        "seed=-1",
+        "optimizer.weight_decay=nan",
+        "resume=/a=b.ckpt",
+        "batching.batch_size=1.5",
+        "callbacks.progress_bar=maybe",
+        "trainer.max_epochs=null",
+        "data.dir=a,b",
+    )
+    assert len(found) == 12
+    text = "\n".join(found)
+    for part in (
+        "optimizer.lrr: no such setting; did you mean optimizer.lr?",
+        "optimizer: no such option (got adm); did you mean adam?",
+        "optimizer.lr: must be a number (got 'abc')",
+        "model.hidden_dims: must be a list of whole numbers",
+        "model.input_dropout: must be in [0, 1) (got 2.0)",
+        "seed: must not be negative",
+        "optimizer.weight_decay: must be a finite number",
+        "resume: the value cannot be read",
+        "batching.batch_size: must be a whole number (got 1.5)",
+        "callbacks.progress_bar: must be true or false (got 'maybe')",
+        "trainer.max_epochs: must be a whole number (got null)",
+        "data.dir: several values",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("seed=${trainer.epochs}", "seed: cannot be resolved"),
+        ("model", "model: is no setting; write KEY=VALUE"),
+        ("~optimizer.lr", "cannot be removed"),
+        ("+seed=3", "leave out the +"),
+        ("+model=tiny", "write model=tiny"),
+        ("++model=tiny", "write model=tiny"),
+        ("experiment=null", "~experiment"),
+        ("optimizer=3", "no such option (got 3)"),
+        ("model.embedding_dim.x=3", "model.embedding_dim.x: no such setting"),
+        ("optimizer.betas=[1,2]", "optimizer.betas: needs two numbers"),
+        ("presets=3", "presets: holds settings of its own"),
+        ("+presets.mine.top_k=3", "+sampling@presets.mine=OPTION"),
+        ("data=text_files", "data.dir: text_files needs the folder"),
+        ("resume=nowhere.ckpt", "resume: no such file (got nowhere.ckpt)"),
+        ("model.hidden_dims=10,20", "model.hidden_dims=[10,20]"),
+        ("optimizer.lr=1,2", "add -m"),
+        ("hydra.run.dir=a,b", "cannot be swept over"),
+        ("hydra/launcher=nope", "hydra/launcher"),
+    ],
+)
+def test_single_mistakes_and_their_remedies(line: str, part: str) -> None:
+    assert part in only("train", line)
+
+
+def test_the_remedy_for_an_equals_sign_can_be_pasted() -> None:
+    problem = only("train", "resume=/runs/lr=3/last.ckpt")
+    (word,) = shlex.split(problem.rpartition("shell: ")[2])
+    assert OverridesParser.create().parse_override(word).value() == "/runs/lr=3/last.ckpt"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12))
+def test_any_text_can_be_made_an_override(text: str) -> None:
+    assert OverridesParser.create().parse_override(as_override("key", text)).value() == text
+
+
+def test_what_is_required_is_said() -> None:
+    assert only("eval") == "checkpoint: is required; give checkpoint=VALUE"
+    assert len(problems("export")) == 2
+
+
+def test_settings_below_a_null_say_what_to_choose() -> None:
+    assert "data=NAME (python_docs, text_files" in only("eval", "checkpoint=x", "data.dir=corpus")
+    assert "split: unknown (got 'tst')" in only("eval", "checkpoint=x", "split=tst")
+
+
+class TestFiles:
+    def _write(self, folder: Path, text: str) -> Path:
+        (folder / "experiment").mkdir()
+        (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+        return folder
+
+    def test_mistakes_in_an_experiment_are_told_with_its_name(self, tmp_path: Path) -> None:
+        self._write(
+            tmp_path,
+            "_target_: os.system\noptimizer:\n  lrr: 1\n  lr: fast\nmodel:\n  _target_: x.Y\n  input_dropout: 3\n",
+        )
+        found = problems("train", "experiment=mine", "seed=-1", config_dir=tmp_path)
+        assert len(found) == 6
+        text = "\n".join(found)
+        assert "optimizer.lrr: no such setting (in experiment/mine.yaml); did you mean optimizer.lr?" in text
+        assert "optimizer.lr: must be a number (got 'fast') (in experiment/mine.yaml)" in text
+        assert "_target_: no such setting (in experiment/mine.yaml)" in text
+        assert "model._target_: no such setting (in experiment/mine.yaml)" in text
+        assert "model.input_dropout: must be in [0, 1)" in text
+        assert "seed: must not be negative" in text
+
+    def test_a_wrong_choice_in_an_experiment(self, tmp_path: Path) -> None:
+        self._write(tmp_path, "defaults:\n  - override /model: gigantic\n")
+        found = problems("train", "experiment=mine", "seed=-1", config_dir=tmp_path)
+        assert "model/gigantic" in found[0]
+        assert "seed" in found[1]
+
+    def test_a_file_that_is_no_yaml(self, tmp_path: Path) -> None:
+        self._write(tmp_path, "optimizer: [1,\n")
+        assert "mine.yaml" in problems("train", "experiment=mine", config_dir=tmp_path)[0]
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "--config-dir" in problems("train", config_dir=tmp_path / "nowhere")[0]
+
+
+class TestSweeps:
+    def test_jobs_come_in_hydras_order(self) -> None:
+        checked = check("train", ["model=tiny,small", "optimizer.lr=1e-3,3e-3", "seed=2"], multirun=True)
+        assert checked.multirun
+        assert [job[0] for job in checked.jobs] == ["model=tiny", "model=tiny", "model=small", "model=small"]
+        assert all(job[2] == "seed=2" for job in checked.jobs)
+
+    @pytest.mark.parametrize("sweep", ["seed=range(1,4)", "seed=choice(1,2,3)", "trainer=glob(*)"])
+    def test_every_discrete_sweep_is_spread_out(self, sweep: str) -> None:
+        lines = [sweep, "trainer.devices=1", "trainer.strategy=auto"]
+        assert len(check("train", lines, multirun=True).jobs) == 3
+
+    def test_every_job_is_checked(self) -> None:
+        found = problems("train", "model=tiny,smal", "optimizer.lr=1e-3,-1", "seed=-1", multirun=True)
+        assert len(found) == 3
+        assert any("did you mean small?" in problem and "2 of 4 jobs" in problem for problem in found)
+        assert any("optimizer.lr: must be above 0" in problem and "2 of 4 jobs" in problem for problem in found)
+        assert "seed: must not be negative (got -1)" in found
+
+    @pytest.mark.parametrize("lines", [["trainer=ddp"], ["trainer.devices=2"]])
+    def test_processes_that_would_sweep_again_are_refused(self, lines: list[str]) -> None:
+        assert "ddp_spawn" in only("train", *lines, multirun=True)
+        check("train", [*lines, "trainer.strategy=ddp_spawn"], multirun=True)
+
+    def test_an_interval_needs_values(self) -> None:
+        assert "list the values" in only("train", "optimizer.lr=interval(0,1)", multirun=True)
+
+    def test_the_mode_can_be_an_override(self) -> None:
+        assert check("train", ["seed=1,2"], multirun=True).multirun
+        assert len(check("train", ["seed=1", "hydra.mode=MULTIRUN"]).jobs) == 1

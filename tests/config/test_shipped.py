@@ -1,0 +1,132 @@
+"""Every shipped YAML composes, and what our tolerant composing gives is what Hydra gives."""
+
+from itertools import zip_longest
+
+import pytest
+from hydra import compose
+from omegaconf import OmegaConf
+
+from lstm_lm.cli.command_help import group_options
+from lstm_lm.config.compose import CONFIG_PACKAGE, config_folders, config_loader, typed
+from lstm_lm.config.schema import TrainConfig
+from lstm_lm.config.validation import check
+
+TRAIN_GROUPS = (
+    "data",
+    "batching",
+    "model",
+    "loss",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "callbacks",
+    "logger",
+    "sampling",
+)
+EXTRA = {"text_files": ["data.dir=corpus"]}
+
+
+def _rounds() -> list[list[str]]:
+    """Choices such that every option of every group is chosen once."""
+    columns = [[f"{group}={option}" for option in group_options(group)] for group in TRAIN_GROUPS]
+    return [[choice for choice in row if choice] for row in zip_longest(*columns)]
+
+
+def _by_hydra(command: str, lines: list[str]) -> object:
+    with config_loader():
+        return typed(compose(command, lines))
+
+
+@pytest.mark.parametrize("lines", _rounds(), ids=lambda lines: lines[0])
+def test_every_option_composes_and_has_no_problems(lines: list[str]) -> None:
+    lines = [*lines, *(line for choice in lines for line in EXTRA.get(choice.partition("=")[2], []))]
+    assert check("train", lines).config == _by_hydra("train", lines)
+
+
+@pytest.mark.parametrize("experiment", group_options("experiment"))
+def test_every_experiment_composes_and_has_no_problems(experiment: str) -> None:
+    lines = [f"experiment={experiment}"]
+    assert check("train", lines).config == _by_hydra("train", lines)
+
+
+@pytest.mark.parametrize("evaluation", group_options("evaluation"))
+@pytest.mark.parametrize("data", [[], ["data=text_files", "data.dir=corpus"], ["data=python_docs"]])
+def test_eval_composes_with_the_runs_own_corpus_and_with_another(evaluation: str, data: list[str]) -> None:
+    lines = ["checkpoint=best.ckpt", f"evaluation={evaluation}", *data]
+    config = check("eval", lines).config
+    assert config == _by_hydra("eval", lines)
+    assert (config.data is None) == (not data)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("export", group_options("export"))
+@pytest.mark.parametrize("sampling", [[], ["sampling=greedy"]])
+def test_export_composes(export: str, sampling: list[str]) -> None:
+    lines = ["checkpoint=best.ckpt", "out=bundle", f"export={export}", *sampling]
+    assert check("export", lines).config == _by_hydra("export", lines)
+
+
+def test_every_shipped_preset_is_sampled_from_and_exported() -> None:
+    config = check("train", []).config
+    assert isinstance(config, TrainConfig)
+    assert sorted(config.presets) == group_options("sampling")
+
+
+@pytest.mark.parametrize("group", ["data", "loss", "optimizer", "schedule", "evaluation"])
+def test_a_group_file_is_named_after_what_it_chooses(group: str) -> None:
+    (folder,) = config_folders([])
+    for option in group_options(group):
+        assert OmegaConf.load(folder / group / f"{option}.yaml").name == option
+
+
+def test_every_yaml_says_what_it_is_for() -> None:
+    (folder,) = config_folders([])
+    for file in folder.rglob("*.yaml"):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        assert any(line.startswith("# ") and not line.startswith("# @") for line in lines[:3]), file
+
+
+def test_the_config_package_is_the_shipped_folder() -> None:
+    assert CONFIG_PACKAGE == "lstm_lm.configs"
+
+
+class TestOrder:
+    def test_a_group_wins_over_the_schema(self) -> None:
+        assert check("train", ["model=tiny"]).config.model.embedding_dim == 64  # type: ignore[union-attr]
+
+    def test_an_experiment_wins_over_groups(self) -> None:
+        config = check("train", ["experiment=wikitext2_60min", "optimizer=adamw"]).config
+        assert config.optimizer.lr == 3e-3  # type: ignore[union-attr]
+        assert check("train", ["optimizer=adamw"]).config.optimizer.lr == 1e-3  # type: ignore[union-attr]
+
+    def test_the_command_line_wins_over_the_experiment(self) -> None:
+        config = check("train", ["optimizer.lr=7", "experiment=baseline", "model=tiny"]).config
+        assert isinstance(config, TrainConfig)
+        assert config.optimizer.lr == 7
+        assert config.model.hidden_dims == [64]
+
+    def test_an_experiment_of_ones_own(self, tmp_path: object) -> None:
+        folder = tmp_path / "experiment"  # type: ignore[operator]
+        folder.mkdir()
+        (folder / "mine.yaml").write_text(
+            "# @package _global_\ndefaults:\n  - override /model: tiny\noptimizer:\n  lr: 0.5\n"
+        )
+        lines = ["experiment=mine", "loss=sampled_softmax"]
+        for given in ({"config_dir": str(tmp_path)}, {}):
+            own = [] if given else [f"hydra.searchpath=[{tmp_path}]"]
+            config = check("train", [*lines, *own], **given).config
+            assert isinstance(config, TrainConfig)
+            assert (config.optimizer.lr, config.model.embedding_dim) == (0.5, 64)
+
+
+def test_a_dictionary_sets_several_values_at_once() -> None:
+    config = check("train", ["model={embedding_dim:100,hidden_dims:[100]}"]).config
+    assert isinstance(config, TrainConfig)
+    assert (config.model.embedding_dim, config.model.hidden_dims) == (100, [100])
+
+
+def test_a_preset_of_ones_own() -> None:
+    lines = ["+sampling@presets.mine=creative", "presets.mine.top_k=5"]
+    config = check("train", lines).config
+    assert isinstance(config, TrainConfig)
+    assert config == _by_hydra("train", lines)
+    assert config.presets["mine"].top_k == 5
