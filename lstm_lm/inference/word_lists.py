@@ -8,7 +8,7 @@ from lstm_lm.errors import ConfigError
 from lstm_lm.text.vocabulary import Vocabulary
 
 # @,@ is one of WikiText's words and holds a comma itself
-_ITEM = re.compile(r"\s*(@,@(?=\s*(?:,|$))|[^,]*)(,|$)")
+_ITEM = re.compile(r"\s*(@,@(?=\s*(?:,|$))|[^,]*)\s*(,|$)")
 _MOST_PROPOSALS = 3
 
 

@@ -1,0 +1,239 @@
+"""What the engine answers, over a small untrained network."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import WORDS, small_engine, small_network, small_vocabulary
+
+from lstm_lm.errors import ConfigError
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.pieces import text_pieces
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.torch_backend import TorchBackend
+from lstm_lm.text.typed import continuation
+
+NETWORK = small_network()
+ENGINE = small_engine(NETWORK)
+VOCABULARY = small_vocabulary()
+GREEDY = SamplingSpec(strategy="greedy", ban_unk=False)
+SAMPLE = SamplingSpec(seed=5)
+
+
+def chances_after(words: list[str]) -> np.ndarray:
+    """The softmax after ``<eos>`` and ``words``, from the whole network at once."""
+    ids = [VOCABULARY.eos_id, *VOCABULARY.encode(words)]
+    with torch.no_grad():
+        logits, _ = NETWORK(torch.tensor([ids]), NETWORK.initial_state(1))
+    return logits[0, -1].double().softmax(0).numpy()
+
+
+class Fixed:
+    """A backend that gives the same logits after every word."""
+
+    vocab_size = len(WORDS)
+
+    def __init__(self, **chances: float) -> None:
+        self.logits = np.full((1, len(WORDS)), -30.0, dtype=np.float32)
+        for word, chance in chances.items():
+            self.logits[0, VOCABULARY.id(word)] = np.log(chance)
+
+    def initial_state(self, _batch_size: int) -> tuple[()]:
+        return ()
+
+    def step(self, _input_ids: np.ndarray, _state: tuple[()]) -> tuple[np.ndarray, tuple[()]]:
+        return self.logits, ()
+
+
+def fixed_engine(**chances: float) -> Engine:
+    return Engine(Fixed(**chances), VOCABULARY, {"greedy": GREEDY}, "greedy")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("", []), ("I want", ["I", "want"]), ("the\ncat", ["the", "<eos>", "cat"])]
+)
+def test_a_prediction_is_the_softmax_after_eos_and_the_text(text: str, words: list[str]) -> None:
+    chances = chances_after(words)
+    suggestions = ENGINE.predict(text, 5).suggestions
+    assert len(suggestions) == 5
+    assert [s.probability for s in suggestions] == sorted((s.probability for s in suggestions), reverse=True)
+    for suggestion in suggestions:
+        spelt = [suggestion.word, f"@{suggestion.word}@"]
+        expected = sum(chances[VOCABULARY.id(word)] for word in spelt if word in VOCABULARY)
+        assert suggestion.probability == pytest.approx(expected, abs=1e-6)
+
+
+def test_all_words_but_unk_and_eos_are_offered_and_keep_their_share() -> None:
+    chances = chances_after(["the"])
+    for k in (len(WORDS), 10**9):
+        suggestions = ENGINE.predict("the", k).suggestions
+        # "-" and "@-@", "," and "@,@" read the same
+        assert {s.word for s in suggestions} == set(WORDS) - {"<unk>", "<eos>", "@-@", "@,@"}
+        rest = chances[VOCABULARY.unk_id] + chances[VOCABULARY.eos_id]
+        assert sum(s.probability for s in suggestions) == pytest.approx(1 - rest, abs=1e-6)
+
+
+@given(st.integers(1, 60))
+@settings(deadline=None)
+def test_fewer_suggestions_are_the_first_of_more(k: int) -> None:
+    assert ENGINE.predict("I want", k).suggestions == ENGINE.predict("I want", 99).suggestions[:k]
+
+
+def test_words_that_read_the_same_are_one_suggestion() -> None:
+    engine = fixed_engine(**{"@-@": 0.3, "-": 0.25, "the": 0.4})
+    assert [(s.word, round(s.probability, 4)) for s in engine.predict("well", 2).suggestions] == [
+        ("-", 0.5789),
+        ("the", 0.4211),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("ca", ["cat", "cats"]),
+        ("CA", ["CAT", "CATS"]),
+        ("lon", ["London"]),
+        ("Lon", ["London"]),
+        ("th", ["the", "that", "they", "theatre"]),
+        ("Th", ["The", "That", "They", "Theatre"]),
+        ("mcd", ["McDonald"]),
+        ("Mcd", ["McDonald"]),
+        ("I", ["I", "In", "It"]),
+        ("<", []),
+        ("zz", []),
+    ],
+)
+def test_a_prefix_keeps_the_words_that_begin_so_and_the_typed_case(prefix: str, expected: list[str]) -> None:
+    suggestions = ENGINE.predict("I want", 20, prefix).suggestions
+    assert sorted(s.word for s in suggestions) == sorted(expected)
+    assert [s.probability for s in suggestions] == sorted((s.probability for s in suggestions), reverse=True)
+
+
+def test_both_cases_of_a_word_are_one_completion() -> None:
+    chances = chances_after([])
+    expected = chances[VOCABULARY.id("the")] + chances[VOCABULARY.id("The")]
+    for prefix in ("the", "The", "THE"):
+        shown = {s.word: s.probability for s in ENGINE.predict("", 9, prefix).suggestions}
+        assert shown[prefix] == pytest.approx(expected, abs=1e-6)
+
+
+def test_unknown_words_are_read_as_unk_and_told_once() -> None:
+    prediction = ENGINE.predict("the zork of zork and blarg", 3)
+    assert prediction.unknown_words == ("zork", "blarg")
+    assert prediction.suggestions == ENGINE.predict("the <unk> of <unk> and <unk>", 3).suggestions
+    generation = ENGINE.generate("the zork", GREEDY, 3)
+    assert generation.unknown_words == ENGINE.unknown_words("the zork") == ("zork",)
+    assert generation.text.startswith("the zork")
+
+
+def test_greedy_is_the_argmax_of_the_full_forward_at_each_word() -> None:
+    words = ["I", "want"]
+    for word in ENGINE.stream("I want", GREEDY, 15):
+        assert word == VOCABULARY.word(int(np.argmax(chances_after(words))))
+        words.append(word)
+    assert len(words) == 17
+
+
+def test_a_seed_repeats_a_text_and_another_does_not() -> None:
+    first, second = (ENGINE.generate("the", SAMPLE, 20) for _ in range(2))
+    assert first == second
+    assert first.seed == 5
+    assert ENGINE.generate("the", replace(SAMPLE, seed=6), 20).words != first.words
+
+
+def test_a_seed_that_nobody_gave_is_told() -> None:
+    first = ENGINE.generate("the", SamplingSpec(), 20)
+    assert first.seed is not None
+    assert ENGINE.generate("the", SamplingSpec(seed=first.seed), 20) == first
+    assert ENGINE.generate("the", GREEDY, 2).seed is None
+
+
+@given(st.integers(1, 12), st.integers(0, 100))
+@settings(deadline=None)
+def test_max_words_counts_and_a_longer_text_begins_as_a_shorter_one(count: int, seed: int) -> None:
+    sampling = SamplingSpec(seed=seed)
+    words = list(ENGINE.stream("the", sampling, count))
+    assert len(words) == count
+    assert list(ENGINE.stream("the", sampling, count + 3))[:count] == words
+
+
+def test_banned_words_never_come() -> None:
+    kept = ["cat", "<eos>"]
+    sampling = SamplingSpec(seed=1, ban_tokens=[word for word in WORDS if word not in kept])
+    assert set(ENGINE.stream("the", sampling, 30)) == set(kept)
+    unk_only = SamplingSpec(seed=1, ban_unk=False, ban_tokens=[word for word in WORDS if word != "<unk>"])
+    assert set(ENGINE.stream("the", unk_only, 3)) == {"<unk>"}
+    assert "<unk>" not in set(ENGINE.stream("the", SamplingSpec(seed=1, temperature=50.0), 400))
+
+
+def test_stop_eos_ends_the_text_and_is_not_part_of_it() -> None:
+    engine = fixed_engine(**{"<eos>": 0.9, "the": 0.1})
+    assert list(engine.stream("a", GREEDY, 3)) == ["<eos>"] * 3
+    assert list(engine.stream("a", replace(GREEDY, stop_eos=True), 3)) == []
+    assert engine.generate("a", GREEDY, 1).text == "a\n"
+    assert engine.generate("a", replace(GREEDY, stop_eos=True), 3).text == "a"
+
+
+def test_the_penalty_looks_back_over_its_window_prompt_included() -> None:
+    engine = fixed_engine(the=0.5, cat=0.4, dog=0.1)
+    window = {"repeat_penalty": 100.0, "repeat_window": 2}
+    assert list(engine.stream("the", replace(GREEDY, **window), 4)) == ["cat", "dog", "the", "cat"]
+    assert list(engine.stream("the", replace(GREEDY, repeat_penalty=100.0), 2)) == ["the", "the"]
+
+
+def test_the_prompt_stays_as_typed_and_words_come_out_as_text() -> None:
+    prompt = "  The well-known\tdon't  1,000 "
+    generation = ENGINE.generate(prompt, SAMPLE, 12)
+    assert generation.text.startswith(prompt)
+    assert generation.text == prompt + continuation(prompt, generation.words)
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=25), st.sampled_from(["", "the", "well ", 'he said "', "a\n", "1,000"])
+)
+@settings(deadline=None)
+def test_pieces_of_text_add_up_to_the_text(words: list[str], prompt: str) -> None:
+    pieces = list(text_pieces(prompt, words))
+    assert len(pieces) == len(words)
+    assert "".join(pieces) == continuation(prompt, words)
+
+
+def test_several_threads_get_what_one_gets() -> None:
+    jobs = [(prompt, SamplingSpec(seed=seed)) for seed in range(4) for prompt in ("the cat", "I want", "")]
+    alone = [ENGINE.generate(prompt, sampling, 15) for prompt, sampling in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda job: ENGINE.generate(*job, 15), jobs * 3))
+    assert together == alone * 3
+
+
+def test_every_mistake_is_told_at_once_and_before_the_first_word() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ENGINE.stream("the", SamplingSpec(temperature=0.0, top_k=-1, top_p=float("nan"), strategy="beam"), 0)
+    fields = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert fields == ["strategy", "temperature", "top_k", "top_p", "generate"]
+    with pytest.raises(ConfigError, match=r"ban_tokens: not in the vocabulary \(got 'teh'\); did you mean 'the'"):
+        ENGINE.stream("the", SamplingSpec(ban_tokens=["teh"]), 3)
+    with pytest.raises(ConfigError, match="every word of the vocabulary is banned"):
+        ENGINE.stream("the", SamplingSpec(ban_tokens=list(WORDS)), 3)
+    with pytest.raises(ConfigError, match=r"k: must be at least 1 \(got 0\)"):
+        ENGINE.predict("the", 0)
+
+
+def test_a_preset_with_changes() -> None:
+    assert ENGINE.sampling() == ENGINE.presets["balanced"]
+    changed = ENGINE.sampling("greedy", temperature=0.5, seed=None, ban_tokens=["the"])
+    assert changed == replace(ENGINE.presets["greedy"], temperature=0.5, ban_tokens=["the"])
+    assert ENGINE.presets["greedy"].ban_tokens == []
+    with pytest.raises(ConfigError, match=r"preset: unknown \(got 'x'\); use one of greedy, balanced, creative"):
+        ENGINE.sampling("x")
+    with pytest.raises(ConfigError, match="temperature"):
+        ENGINE.sampling(temperature=-1.0)
+
+
+def test_the_engine_needs_no_torch_of_its_own() -> None:
+    assert isinstance(ENGINE.backend, TorchBackend)
+    assert fixed_engine(the=1.0).predict("", 1).suggestions[0].word == "the"

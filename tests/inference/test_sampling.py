@@ -1,0 +1,70 @@
+"""Which word is chosen."""
+
+import numpy as np
+import pytest
+
+from lstm_lm.inference.sampling import choose, draw, with_seed
+from lstm_lm.inference.spec import SamplingSpec
+
+LOGITS = np.log(np.array([0.1, 0.4, 0.3, 0.2]))
+
+
+def drawn(sampling: SamplingSpec, count: int = 4000, seed: int = 0, **context: list[int]) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.bincount([choose(LOGITS, sampling, rng, **context) for _ in range(count)], minlength=4) / count
+
+
+def test_greedy_takes_the_most_probable_and_no_random_number() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.bit_generator.state
+    assert choose(LOGITS, SamplingSpec(strategy="greedy"), rng) == 1
+    assert choose(LOGITS, SamplingSpec(strategy="greedy"), rng, banned_ids=[1]) == 2
+    assert rng.bit_generator.state == before
+
+
+def test_draws_follow_the_probabilities() -> None:
+    assert drawn(SamplingSpec()) == pytest.approx([0.1, 0.4, 0.3, 0.2], abs=0.03)
+    squared = np.array([0.01, 0.16, 0.09, 0.04])
+    assert drawn(SamplingSpec(temperature=0.5)) == pytest.approx(squared / squared.sum(), abs=0.03)
+
+
+def test_only_what_the_filters_keep_is_drawn() -> None:
+    assert drawn(SamplingSpec(top_k=2)) == pytest.approx([0, 4 / 7, 3 / 7, 0], abs=0.03)
+    assert drawn(SamplingSpec(top_p=0.7)) == pytest.approx([0, 4 / 7, 3 / 7, 0], abs=0.03)
+    assert drawn(SamplingSpec(top_k=1)).tolist() == [0, 1, 0, 0]
+    assert drawn(SamplingSpec(top_p=1e-12)).tolist() == [0, 1, 0, 0]
+    assert drawn(SamplingSpec(temperature=1e-308)).tolist() == [0, 1, 0, 0]
+    assert drawn(SamplingSpec(top_k=1_000_000)) == pytest.approx([0.1, 0.4, 0.3, 0.2], abs=0.03)
+    assert drawn(SamplingSpec(), banned_ids=[1]) == pytest.approx([1 / 6, 0, 1 / 2, 1 / 3], abs=0.03)
+
+
+def test_recent_words_are_drawn_less() -> None:
+    plain, penalized = drawn(SamplingSpec()), drawn(SamplingSpec(repeat_penalty=5.0), recent_ids=[1])
+    assert penalized[1] < plain[1] - 0.1
+
+
+def test_a_ban_of_every_word_is_an_error() -> None:
+    with pytest.raises(ValueError, match="every word is banned"):
+        choose(LOGITS, SamplingSpec(), np.random.default_rng(0), banned_ids=[0, 1, 2, 3])
+
+
+def test_a_word_without_a_chance_is_never_drawn_even_at_the_ends_of_the_range() -> None:
+    class Ends:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def random(self) -> float:
+            return self.value
+
+    logits = np.array([-np.inf, 0.0, 0.0, -np.inf])
+    assert draw(logits, Ends(0.0)) == 1  # type: ignore[arg-type]
+    assert draw(logits, Ends(np.nextafter(1.0, 0.0))) == 2  # type: ignore[arg-type]
+    assert draw(logits, Ends(1.0)) == 2  # type: ignore[arg-type]
+
+
+def test_with_seed_draws_one_only_where_it_is_needed() -> None:
+    assert with_seed(SamplingSpec(seed=3)).seed == 3
+    assert with_seed(SamplingSpec(strategy="greedy")).seed is None
+    seeds = {with_seed(SamplingSpec()).seed for _ in range(5)}
+    assert len(seeds) == 5
+    assert all(seed is not None and 0 <= seed < 2**31 for seed in seeds)

@@ -1,0 +1,79 @@
+"""Small untrained networks with a small vocabulary, as checkpoints and bundles, for tests that need any model."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lstm_lm.data.spec import DataSpec
+from lstm_lm.export.bundle_export import export_bundle
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.torch_backend import TorchBackend
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.text.vocabulary import Vocabulary
+
+_LINE = """
+the , . of <unk> and in to <eos> a @-@ " - I The 's was want that people do n't @,@ 1 000 don 't cat dog cats London
+theatre McDonald well known went home they saw it not very old new town river ( ) don't
+"""
+WORDS = tuple(_LINE.split())
+
+PRESETS = {
+    "greedy": SamplingSpec(strategy="greedy"),
+    "balanced": SamplingSpec(temperature=0.9, top_k=20, top_p=0.95, repeat_penalty=1.1, repeat_window=40),
+    "creative": SamplingSpec(temperature=1.2),
+}
+
+
+def small_vocabulary() -> Vocabulary:
+    """49 words, spelt as WikiText spells them."""
+    return Vocabulary(WORDS, [1000 // (rank + 1) for rank in range(len(WORDS))])
+
+
+def small_network(spec: ModelSpec | None = None, seed: int = 0) -> LSTMLanguageModel:
+    """A network in eval mode with weights large enough that its answers differ from word to word."""
+    torch.manual_seed(seed)
+    network = LSTMLanguageModel(spec or ModelSpec(embedding_dim=16, hidden_dims=[24, 16]), len(WORDS))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.uniform_(-1.0, 1.0)
+    return network.eval()
+
+
+def small_engine(network: LSTMLanguageModel | None = None) -> Engine:
+    """An engine over a small network."""
+    return Engine(TorchBackend(network or small_network()), small_vocabulary(), PRESETS, "balanced")
+
+
+def checkpoint_content(network: LSTMLanguageModel) -> dict[str, Any]:
+    """What a checkpoint of ``lstm-lm train`` holds of a network."""
+    return {
+        "state_dict": {f"model.{name}": tensor for name, tensor in network.state_dict().items()},
+        "lstm_lm": {
+            "format": 1,
+            "model": asdict(network.spec),
+            "vocabulary": small_vocabulary().to_dict(),
+            "tokenizer": "whitespace",
+            # its corpus is not at hand, as is usual where a model is only served
+            "data": asdict(DataSpec(name="text_files", dir="a/place/of/its/own")),
+            "presets": {name: asdict(preset) for name, preset in PRESETS.items()},
+            "default_preset": "balanced",
+            "metrics": {"valid": {"loss": 4.0, "perplexity": 54.6, "top1": 0.25, "top5": 0.5}},
+            "epoch": 3,
+        },
+    }
+
+
+def write_small_checkpoint(path: Path, network: LSTMLanguageModel | None = None) -> Path:
+    """A checkpoint file."""
+    torch.save(checkpoint_content(network or small_network()), path)
+    return path
+
+
+def write_small_bundle(path: Path, network: LSTMLanguageModel | None = None) -> Path:
+    """A bundle folder; the checkpoint that it came from lies beside it."""
+    export_bundle(write_small_checkpoint(path.with_suffix(".ckpt"), network), path)
+    return path
