@@ -8,13 +8,15 @@
     │   └── CorpusUnreachableError  the hub cannot be reached
     ├── CheckpointError             a checkpoint cannot be read or does not fit
     ├── BundleError                 a bundle is damaged, too new, or cannot be written
-    └── TrainingError               training cannot go on (for example the loss is not finite)
+    ├── TrainingError               training cannot go on (for example the loss is not finite)
+    └── TrainingInterruptedError    training was stopped by a signal, after saving
 
 The commands print the message of any of them without a traceback and exit with 1. Everything else that reaches
 the top is a defect of ours and keeps its traceback.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class LstmLmError(Exception):
@@ -53,3 +55,17 @@ class BundleError(LstmLmError):
 
 class TrainingError(LstmLmError):
     """Training cannot start or go on."""
+
+
+class TrainingInterruptedError(LstmLmError):
+    """Training was stopped by a signal, after saving.
+
+    Args:
+        signal_number: SIGINT or SIGTERM; the command exits with 128 + it, as shells expect.
+        checkpoint: From where the run goes on.
+    """
+
+    def __init__(self, signal_number: int, checkpoint: Path) -> None:
+        self.signal_number = signal_number
+        self.checkpoint = checkpoint
+        super().__init__(f"stopped by a signal; go on with resume={checkpoint}")

@@ -6,6 +6,7 @@ and forgotten.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,12 +49,12 @@ class SoftmaxLoss(nn.Module):
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled(features.device.type) else weight.dtype
         chunk = self.spec.chunk_tokens
         if self.inclusion is None:
-            return _FullSoftmax.apply(features, weight, bias, target_ids, chunk, dtype)
+            return _apply(_FullSoftmax, features, weight, bias, target_ids, chunk, dtype)
         frequent = self.spec.num_frequent
         drawn = torch.rand_like(self.inclusion).lt_(self.inclusion).nonzero().squeeze(1)
         candidates = torch.cat([torch.arange(frequent, device=drawn.device), drawn + frequent])
         correction = torch.cat([self.inclusion.new_zeros(frequent), self.inclusion[drawn].log()])
-        return _SampledSoftmax.apply(features, weight, bias, target_ids, candidates, correction, chunk, dtype)
+        return _apply(_SampledSoftmax, features, weight, bias, target_ids, candidates, correction, chunk, dtype)
 
 
 def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
@@ -77,6 +78,12 @@ def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
     return wanted.to(torch.float32)
 
 
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    loss = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    assert isinstance(loss, Tensor)
+    return loss
+
+
 def _softmax_rows(logits: Tensor, target_logits: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax of every row and the negative log likelihood of its target.
 
@@ -93,7 +100,7 @@ class _FullSoftmax(torch.autograd.Function):
     """Cross-entropy over the whole vocabulary, forward and gradient chunk by chunk."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx,
         features: Tensor,
         weight: Tensor,
@@ -134,7 +141,7 @@ class _SampledSoftmax(torch.autograd.Function):
     """Cross-entropy over the candidates and the target, forward and gradient chunk by chunk."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx,
         features: Tensor,
         weight: Tensor,

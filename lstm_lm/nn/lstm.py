@@ -1,5 +1,7 @@
 """An LSTM layer with DropConnect on its recurrent weights."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,8 +34,9 @@ class WeightDropLSTM(nn.LSTM):
         Returns:
             The hidden state after every step (B, T, hidden_dim), and the last hidden and cell state.
         """
+        assert isinstance(self.weight_hh_l0, Tensor)
         recurrent = F.dropout(self.weight_hh_l0, self.weight_dropout, self.training)
-        weights = [self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0]
+        weights: list[Any] = [self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0]
         return torch.lstm(
             features,
             [hidden, cell],

@@ -38,9 +38,8 @@ class LSTMLanguageModel(nn.Module):
         self.hidden_dropout = LockedDropout(spec.hidden_dropout)
         self.output_dropout = LockedDropout(spec.output_dropout)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        if spec.tie_weights:
-            self.register_parameter("untied_output_weight", None)
-        else:
+        self.untied_output_weight: nn.Parameter | None = None
+        if not spec.tie_weights:
             self.untied_output_weight = nn.Parameter(torch.empty(vocab_size, spec.hidden_dims[-1]))
             nn.init.uniform_(self.untied_output_weight, -0.1, 0.1)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)

@@ -1,0 +1,53 @@
+"""Static evaluation: the trained weights read a split once and learn nothing from it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lstm_lm.data.streams import EvalWindows
+from lstm_lm.evaluation.score import Score, ScoreMetric
+from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.text.vocabulary import Vocabulary
+
+
+def evaluate_static(
+    model: LSTMLanguageModel,
+    ids: NDArray[np.int32],
+    vocabulary: Vocabulary,
+    spec: EvaluationSpec,
+    progress: Callable[[int, int], None] | None = None,
+) -> Score:
+    """Score every token of a split, the first from ``<eos>``, with the exact softmax in float32.
+
+    Args:
+        model: The network; left in the mode it came in.
+        ids: The split's stream of word ids (N,).
+        vocabulary: The vocabulary of ``model`` and ``ids``.
+        spec: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
+        progress: Called after each window with the tokens done and the tokens in all.
+
+    Returns:
+        The score; ``tokens`` is N.
+
+    Raises:
+        DataError: If the split is empty.
+    """
+    windows = EvalWindows(ids, spec.batch_size, spec.window_length, vocabulary.eos_id)
+    metric = ScoreMetric(vocabulary)
+    state = model.initial_state(spec.batch_size)
+    was_training, done = model.training, 0
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for window in windows:
+                features, state = model.features(window.input_ids, state)
+                metric.update_window(model, features, window)
+                done += window.target_ids.numel() if window.mask is None else int(window.mask.sum())
+                if progress is not None:
+                    progress(done, len(ids))
+    finally:
+        model.train(was_training)
+    return metric.score()

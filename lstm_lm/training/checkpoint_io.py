@@ -1,0 +1,42 @@
+"""Writing checkpoints so that a killed run leaves a whole one."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from typing_extensions import override
+
+from lstm_lm.errors import CheckpointError
+from lstm_lm.text.files import sync_folder
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary file beside the checkpoint, then renames it; reads plain data alone.
+
+    Lightning's own way goes through ``$TMPDIR`` without fsync: on another file system the move is a copy, and a kill
+    in its middle leaves a broken checkpoint.
+    """
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException as error:
+            Path(temporary).unlink(missing_ok=True)
+            if isinstance(error, OSError | RuntimeError):  # torch reports a full disk as a RuntimeError
+                raise CheckpointError(
+                    f"{path}: the checkpoint cannot be written ({error}); make room on the disk or choose another "
+                    "folder with hydra.run.dir=FOLDER. An earlier checkpoint of that name is unharmed"
+                ) from error
+            raise
+        sync_folder(path.parent)

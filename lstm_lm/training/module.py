@@ -1,0 +1,163 @@
+"""The network, seen by Lightning."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from lstm_lm.data.streams import Window
+from lstm_lm.errors import TrainingError
+from lstm_lm.evaluation.score import Score, ScoreMetric
+from lstm_lm.nn.losses import SoftmaxLoss
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.nn.spec import LossSpec
+from lstm_lm.nn.state import LSTMState
+from lstm_lm.text.vocabulary import Vocabulary
+from lstm_lm.training.optimizers import build_optimizer, build_schedule
+from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
+
+
+class LanguageModelModule(L.LightningModule):
+    """Trains a network by truncated backpropagation through time, the state carried from window to window.
+
+    Args:
+        model: The network.
+        loss: Softmax and activation regularisation.
+        optimizer: The optimizer.
+        schedule: The learning rate's schedule.
+        vocabulary: The words of the corpus.
+        bptt_length: Usual length of a window; a longer or shorter one weighs accordingly.
+        seed: Every draw of a step follows from it and the step's number, so that a resumed run repeats them.
+        fraction: From optimizer steps to the share of the run that is done; drives the schedule.
+        record: What a checkpoint says about itself, beside weights and optimizer; plain data.
+    """
+
+    def __init__(
+        self,
+        model: LSTMLanguageModel,
+        *,
+        loss: LossSpec,
+        optimizer: OptimizerSpec,
+        schedule: ScheduleSpec,
+        vocabulary: Vocabulary,
+        bptt_length: int,
+        seed: int,
+        fraction: Callable[[int], float],
+        record: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss_spec = loss
+        self.optimizer_spec = optimizer
+        self.schedule_spec = schedule
+        self.bptt_length = bptt_length
+        self.seed = seed
+        self.fraction = fraction
+        self.record = record
+        self.loss = SoftmaxLoss(loss, vocabulary.counts)
+        self.valid_metric = ScoreMetric(vocabulary)
+        self.valid_score: Score | None = None
+        self.gradient_norm = torch.tensor(torch.nan)
+        self._state: LSTMState | None = None
+        self._valid_state: LSTMState | None = None
+
+    @override
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self.optimizer_spec, self.model.parameters())
+        schedule = build_schedule(self.schedule_spec, optimizer, lambda: self.fraction(self.global_step))
+        return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    @override
+    def on_train_batch_start(self, batch: Window, batch_idx: int) -> None:
+        torch.manual_seed((self.seed << 32) + self.global_step)
+
+    @override
+    def training_step(self, batch: Window, batch_idx: int) -> dict[str, Tensor]:
+        state = self._state
+        if batch.starts_stream or state is None:
+            state = self.model.initial_state(batch.input_ids.shape[0])
+        features, state = self.model.features(batch.input_ids, state.detach())
+        self._state = state.detach()
+        dropped = self.model.output_dropout(features)
+        nll = self.loss(
+            dropped.flatten(0, 1), self.model.output_weight, self.model.output_bias, batch.target_ids.flatten()
+        )
+        if not bool(nll.isfinite()):
+            raise TrainingError(
+                f"the loss became {float(nll)} at step {self.global_step}; lower optimizer.lr "
+                f"(got {self.optimizer_spec.lr}) or trainer.gradient_clip"
+            )
+        objective = nll + self._activation_penalty(features, dropped)
+        # the gradient is a mean over the window's tokens: a short window must not move the weights as far as a long
+        # one (Merity et al. 2017 §4.1)
+        objective = objective * (batch.target_ids.shape[1] / self.bptt_length)
+        return {"loss": objective, "nll": nll.detach(), "features": dropped.detach()}
+
+    def _activation_penalty(self, features: Tensor, dropped: Tensor) -> Tensor:
+        """AR and TAR (Merity et al. 2017 §4.6): small activations, and small changes of them."""
+        penalty = features.new_zeros(())
+        if self.loss_spec.activation_reg > 0.0:
+            penalty = penalty + self.loss_spec.activation_reg * dropped.square().mean()
+        if self.loss_spec.temporal_activation_reg > 0.0 and features.shape[1] > 1:
+            change = features[:, 1:] - features[:, :-1]
+            penalty = penalty + self.loss_spec.temporal_activation_reg * change.square().mean()
+        return penalty
+
+    @override
+    def on_validation_epoch_start(self) -> None:
+        self.valid_metric.reset()
+        self._valid_state = None
+
+    @override
+    def validation_step(self, batch: Window, batch_idx: int) -> None:
+        state = self._valid_state
+        if batch.starts_stream or state is None:
+            state = self.model.initial_state(batch.input_ids.shape[0])
+        features, self._valid_state = self.model.features(batch.input_ids, state)
+        self.valid_metric.update_window(self.model, features, batch)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        score = self.valid_score = self.valid_metric.score()
+        self.record["metrics"] = {"valid": score.to_dict()}
+        self.log_dict(
+            {
+                "valid/loss": score.loss,
+                "valid/perplexity": score.perplexity,
+                "valid/top1": score.top1,
+                "valid/top5": score.top5,
+                "valid/words_top1": score.words.top1,
+            }
+        )
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = self._state
+        checkpoint["lstm_lm"] = {
+            **self.record,
+            "epoch": self.current_epoch,
+            "step": self.global_step,
+            "state": None if state is None else {"hidden": list(state.hidden), "cell": list(state.cell)},
+        }
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["lstm_lm"]["state"]
+        self._state = None if state is None else LSTMState(tuple(state["hidden"]), tuple(state["cell"]))
+        self.record["metrics"] = checkpoint["lstm_lm"]["metrics"]
+
+    @override
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # ours, because Lightning refuses a fused optimizer in mixed precision for fear of a loss scale, which bfloat16
+        # does not have; and the norm is worth a curve
+        limit = torch.inf if gradient_clip_val is None else gradient_clip_val
+        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
