@@ -4,17 +4,14 @@ import contextlib
 import errno
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lstm_lm.errors import ConfigError
 
-if TYPE_CHECKING:
-    from lstm_lm.inference.engine import Engine
-    from lstm_lm.serving.settings import Settings
-
-GRACE_SECONDS = 10
+# requests in flight are answered before the end; a client that never finishes its own does not hold it up for ever
+GRACE_SECONDS = 120
 
 
 def serve(
@@ -37,6 +34,7 @@ def serve(
     """
     import uvicorn
 
+    from lstm_lm.export.opening import open_engine
     from lstm_lm.serving.app import build_app
     from lstm_lm.serving.settings import read_settings
 
@@ -44,7 +42,7 @@ def serve(
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})
     # the address first: a taken port shows at once, not after the model is loaded
     with _bound_socket(settings.host, settings.port) as listener:
-        app = build_app(_engine(settings), settings)
+        app = build_app(open_engine(settings.bundle), settings)
         address, bound_port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         typer.echo(f"serving {settings.bundle} at http://{shown}:{bound_port} (docs at /docs, Ctrl-C ends)", err=True)
@@ -52,19 +50,6 @@ def serve(
         # Ctrl-C is how a server is meant to end: uvicorn has answered what was in flight by now
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
-
-
-def _engine(settings: "Settings") -> "Engine":
-    if settings.bundle.is_file():
-        from lstm_lm.export.checkpoint import load_trained
-        from lstm_lm.inference.engine import Engine
-        from lstm_lm.inference.torch_backend import TorchBackend
-
-        trained = load_trained(settings.bundle)
-        return Engine(TorchBackend(trained.model), trained.vocabulary, trained.presets, trained.default_preset)
-    from lstm_lm.serving.app import engine_of
-
-    return engine_of(settings)
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:

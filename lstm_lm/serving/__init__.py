@@ -18,14 +18,15 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
     Raises:
         BundleError: If ``settings`` names a bundle that is missing or damaged.
     """
+    from lstm_lm.bundle import load_engine, read_bundle
     from lstm_lm.errors import LstmLmError
-    from lstm_lm.serving.app import build_app, engine_of
+    from lstm_lm.serving.app import build_app
     from lstm_lm.serving.settings import read_settings
 
-    if settings is not None:
-        return build_app(engine_of(settings), settings)
     try:
-        settings = read_settings()
-        return build_app(engine_of(settings), settings)
+        chosen = settings or read_settings()
+        return build_app(load_engine(read_bundle(chosen.bundle)), chosen)
     except LstmLmError as error:
+        if settings is not None:
+            raise
         raise SystemExit(f"error: {error}") from None

@@ -3,7 +3,6 @@
 from fastapi import FastAPI
 
 from lstm_lm import __version__
-from lstm_lm.bundle import load_engine, read_bundle
 from lstm_lm.inference.engine import Engine
 from lstm_lm.serving.docs import install_docs
 from lstm_lm.serving.failures import install_handlers
@@ -12,19 +11,9 @@ from lstm_lm.serving.routes import model_routes, probes
 from lstm_lm.serving.settings import Settings
 
 
-def engine_of(settings: Settings) -> Engine:
-    """The engine of the bundle that ``settings`` names, after a first inference.
-
-    Raises:
-        BundleError: If the bundle is missing, damaged, or does not predict.
-    """
-    engine = load_engine(read_bundle(settings.bundle))
-    engine.predict("", 1)
-    return engine
-
-
 def build_app(engine: Engine, settings: Settings) -> FastAPI:
-    """The service over ``engine``, ready to serve."""
+    """The service over ``engine``, which has answered once: nothing is served that does not work."""
+    engine.predict("", 1)
     app = FastAPI(
         title="lstm_lm",
         version=__version__,

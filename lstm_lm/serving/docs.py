@@ -65,6 +65,8 @@ def _as_openapi_3_0(node: Any) -> Any:
         others = [item for item in alternatives if item != {"type": "null"}]
         del schema["anyOf"]
         schema = {**(others[0] if len(others) == 1 else {"anyOf": others}), **schema, "nullable": True}
+        if "enum" in schema:
+            schema["enum"] = [*schema["enum"], None]
     for bound in ("minimum", "maximum"):
         exclusive = f"exclusive{bound.capitalize()}"
         limit = schema.get(exclusive)

@@ -37,7 +37,7 @@ def install_handlers(app: FastAPI) -> None:
 def closest(name: str, known: Iterable[str]) -> str:
     """The remedy for a name that is not among ``known``: the closest one, or all of them."""
     names = sorted(known)
-    match = difflib.get_close_matches(name, names, n=1)
+    match = difflib.get_close_matches(name.lower(), names, n=1)
     return f"did you mean {match[0]}?" if match else f"use one of {', '.join(names)}"
 
 

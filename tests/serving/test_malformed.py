@@ -185,6 +185,7 @@ def test_wrong_methods_and_paths_are_4xx(client: Client) -> None:
     [
         ("/predict", {"text": "a", "topk": 1}, ["topk: unknown field", "use one of k, text"]),
         ("/predict", {"txt": "a"}, ["text: field required", "txt: unknown field; did you mean text?"]),
+        ("/predict", {"text": "a", "K": 1}, ["K: unknown field; did you mean k?"]),
         ("/predict", {"text": "a", "k": 21}, ["k: input should be less than or equal to 20"]),
         ("/predict", {"text": "a\x00"}, ["text: must not contain the NUL character"]),
         ("/generate", {"text": "a", "top_k": 1}, ["top_k: unknown field; did you mean topk?"]),

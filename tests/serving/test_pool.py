@@ -83,7 +83,7 @@ def test_health_answers_at_once_and_predictions_get_their_turn_while_all_threads
         for _ in range(10):
             before = time.monotonic()
             assert httpx.get(f"{url}/health").status_code == 200
-            assert time.monotonic() - before < 0.5
+            assert time.monotonic() - before < 1
         assert httpx.get(f"{url}/ready").status_code == 200
         assert httpx.post(f"{url}/predict", json={"text": "the"}, timeout=60).status_code == 200
         assert not any(future.done() for future in long)

@@ -1,18 +1,25 @@
 """The service as a process of its own: how it starts, what comes over a real socket, how it ends."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+
+from lstm_lm.cli.main import main
+from lstm_lm.errors import BundleError
+from lstm_lm.serving import create_app
+from lstm_lm.serving.settings import Settings
 
 START_SECONDS = 60
 
@@ -29,10 +36,6 @@ def environment(**variables: str) -> dict[str, str]:
 
 def uvicorn_command(port: int) -> list[str]:
     return [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--port", str(port)]
-
-
-def serve_command(*options: str) -> list[str]:
-    return [sys.executable, "-m", "lstm_lm", "serve", *options]
 
 
 def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
@@ -167,25 +170,51 @@ def test_a_huge_body_is_refused_before_it_is_read(service: Service) -> None:
     assert resident_mb(service.process.pid) - before < 50
 
 
-@pytest.mark.parametrize("command", ["uvicorn", "serve"])
-def test_a_bad_start_is_one_message_and_status_1(tiny_bundle: Path, tmp_path: Path, command: str) -> None:
-    damaged = tmp_path / "damaged"
-    damaged.mkdir()
-    for file in tiny_bundle.iterdir():
-        data = bytearray(file.read_bytes())
-        if file.suffix == ".safetensors":
-            data[-1] ^= 1
-        (damaged / file.name).write_bytes(data)
-    words = {None: "LSTM_LM_BUNDLE", str(tmp_path / "absent"): "absent", str(damaged): "changed after the export"}
-    for bundle, word in words.items():
-        variables = {} if bundle is None else {"LSTM_LM_BUNDLE": bundle}
-        arguments = uvicorn_command(free_port()) if command == "uvicorn" else serve_command("--port", "0")
-        done = run(arguments, **variables)
+@pytest.fixture
+def bad_bundles(tiny_bundle: Path, tmp_path: Path) -> dict[str, str]:
+    """Bundles that cannot be served, by what the message must say."""
+    damaged = shutil.copytree(tiny_bundle, tmp_path / "damaged")
+    weights = bytearray((damaged / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (damaged / "model.safetensors").write_bytes(weights)
+    return {"there is no such": str(tmp_path / "absent"), "changed after the export": str(damaged)}
+
+
+def test_uvicorn_with_a_bad_bundle_ends_with_one_line_and_status_1(bad_bundles: dict[str, str]) -> None:
+    for words, bundle in bad_bundles.items():
+        done = run(uvicorn_command(free_port()), LSTM_LM_BUNDLE=bundle)
         assert done.returncode == 1, done.stderr
-        assert "error: " in done.stderr
-        assert word in done.stderr
-        assert "Traceback" not in done.stderr
-        assert "http://" not in done.stdout + done.stderr
+        assert done.stderr.startswith("error: ")
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_serve_with_a_bad_bundle_ends_with_one_line_and_status_1(
+    bad_bundles: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words, bundle in bad_bundles.items():
+        assert main(["serve", "--model", bundle, "--port", "0"]) == 1
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+    monkeypatch.delenv("LSTM_LM_BUNDLE", raising=False)
+    assert main(["serve", "--port", "0"]) == 1
+    assert "LSTM_LM_BUNDLE: is not set" in capsys.readouterr().err
+
+
+def test_a_program_that_brings_its_settings_gets_the_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="absent"):
+        create_app(Settings(bundle=tmp_path / "absent"))
+
+
+def test_an_address_that_cannot_be_had_is_told(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for host in ("203.0.113.1", "a..b"):
+        assert main(["serve", "--model", str(tiny_bundle), "--host", host, "--port", "0"]) == 1
+        assert "host: " in capsys.readouterr().err
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+        assert main(["serve", "--model", str(tiny_bundle), "--port", str(port)]) == 1
+    assert f"port: {port} is taken" in capsys.readouterr().err
 
 
 def test_wrong_settings_are_named_all_at_once() -> None:
@@ -195,15 +224,18 @@ def test_wrong_settings_are_named_all_at_once() -> None:
         assert words in done.stderr
 
 
-def test_serve_says_where_it_listens_and_ends_with_ctrl_c(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_serve_says_where_it_listens_and_answers_what_is_in_flight_when_ctrl_c_ends_it(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
     port = free_port()
-    options = ("--model", str(tiny_bundle), "--port", str(port))
-    with started(serve_command(*options), port, tmp_path) as service:
-        taken = run(serve_command(*options))
-        assert taken.returncode == 1
-        assert f"port: {port} is taken" in taken.stderr
-        assert "Traceback" not in taken.stderr
+    command = [sys.executable, "-m", "lstm_lm", "serve", "--model", str(tiny_bundle), "--port", str(port)]
+    with started(command, port, tmp_path) as service, ThreadPoolExecutor(4) as clients:
+        body = {"text": "the", "generate": 500}
+        answers = [clients.submit(httpx.post, f"{service.url}/generate", json=body, timeout=60) for _ in range(4)]
+        # time to connect; whoever comes later is refused
+        time.sleep(0.5)
         service.process.send_signal(signal.SIGINT)
+        assert [answer.result().status_code for answer in answers] == [200] * 4
         assert service.process.wait(20) == 0
         assert f"serving {tiny_bundle} at {service.url} " in service.log.read_text()
 
