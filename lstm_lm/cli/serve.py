@@ -25,13 +25,7 @@ def serve(
         int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="LSTM_LM_PORT or 8000")
     ] = None,
 ) -> None:
-    """Serve suggestions over HTTP until Ctrl-C.
-
-    Raises:
-        ConfigError: If a setting is wrong, or its address cannot be had.
-        BundleError: If the bundle is missing or damaged.
-        CheckpointError: If the checkpoint is.
-    """
+    """Serve suggestions over HTTP until Ctrl-C."""
     import uvicorn
 
     from lstm_lm.export.opening import open_engine
