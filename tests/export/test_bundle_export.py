@@ -1,0 +1,112 @@
+"""An export gives the numbers of its checkpoint, or nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import checkpoint_content, small_network, write_small_checkpoint
+
+from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.errors import BundleError, ConfigError
+from lstm_lm.export import bundle_export
+from lstm_lm.export.bundle_export import export_bundle
+from lstm_lm.export.spec import ExportSpec
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.nn.spec import ModelSpec
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_small_checkpoint(tmp_path / "best.ckpt")
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+def test_bundle_and_checkpoint_give_the_same_logits(tie_weights: bool, tmp_path: Path) -> None:
+    network = small_network(ModelSpec(embedding_dim=16, hidden_dims=[24, 16], tie_weights=tie_weights))
+    report = export_bundle(write_small_checkpoint(tmp_path / "best.ckpt", network), tmp_path / "out")
+    assert report.parity.max_difference == 0.0
+    assert report.parity.tokens == 256
+    assert report.parity.source == "words drawn as often as train has them"
+    assert report.bundle == read_bundle(tmp_path / "out")
+    assert report.num_bytes == sum(file.stat().st_size for file in (tmp_path / "out").iterdir())
+
+
+def test_real_text_is_compared_where_the_corpus_is_at_hand(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("the cat saw the old river .\n" * 60)
+    content = checkpoint_content(small_network())
+    content["lstm_lm"]["data"]["dir"] = str(tmp_path)
+    torch.save(content, tmp_path / "best.ckpt")
+    report = export_bundle(tmp_path / "best.ckpt", tmp_path / "out")
+    assert report.parity.source == "the valid split"
+    assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text(), "tells where it was made"
+
+
+def test_other_numbers_leave_no_bundle_and_an_old_one_in_place(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr(bundle_export, "_largest_difference", lambda *_: 0.5)
+    with pytest.raises(BundleError, match=r"logits differ by 5\.00e-01 .*parity_tolerance=1e-05"):
+        export_bundle(checkpoint, out)
+    assert not out.exists()
+    export_bundle(checkpoint, out, ExportSpec(parity_tolerance=1.0))
+    before = read_bundle(out)
+    monkeypatch.setattr(bundle_export, "_largest_difference", lambda *_: float("nan"))
+    with pytest.raises(BundleError, match="not written"):
+        export_bundle(checkpoint, out, ExportSpec(overwrite=True))
+    assert read_bundle(out) == before
+
+
+def test_a_difference_is_seen(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(bundle):  # type: ignore[no-untyped-def]
+        engine = load_engine(bundle)
+        with torch.no_grad():
+            engine.backend._model.layers[1].weight_hh_l0[3, 3] += 0.01
+        return engine
+
+    monkeypatch.setattr(bundle_export, "load_engine", changed)
+    with pytest.raises(BundleError, match="logits differ"):
+        export_bundle(checkpoint, tmp_path / "out")
+
+
+def test_a_sampling_of_its_own_becomes_the_default(checkpoint: Path, tmp_path: Path) -> None:
+    sampling = SamplingSpec(strategy="greedy", ban_tokens=["the"])
+    bundle = export_bundle(checkpoint, tmp_path / "out", sampling=sampling).bundle
+    assert bundle.presets[bundle.default_preset] == sampling
+    assert {"greedy", "balanced", "creative"} < set(bundle.presets)
+
+
+def test_wrong_settings_are_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        export_bundle(
+            tmp_path / "nowhere", tmp_path / "out", ExportSpec(parity_tolerance=0.0), SamplingSpec(temperature=0.0)
+        )
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "export.parity_tolerance",
+        "sampling.temperature",
+    ]
+
+
+def test_infinite_scores_do_not_break_the_manifest(tmp_path: Path) -> None:
+    content = checkpoint_content(small_network())
+    content["lstm_lm"]["metrics"] = {"valid": {"loss": 800.0, "perplexity": float("inf")}}
+    torch.save(content, tmp_path / "best.ckpt")
+    bundle = export_bundle(tmp_path / "best.ckpt", tmp_path / "out").bundle
+    assert bundle.metrics == {"valid": {"loss": 800.0, "perplexity": None}}
+
+
+@pytest.mark.parametrize("name", ["mine", "a name with 'quotes\" and $signs"])
+def test_the_python_of_the_model_card_runs(checkpoint: Path, tmp_path: Path, name: str) -> None:
+    export_bundle(checkpoint, tmp_path / name)
+    card = (tmp_path / name / "README.md").read_text()
+    for expected in ("| vocabulary | 49 words |", "| LSTM layers | 24 + 16 |", "| valid | 4 | 54.6 |", "`creative`"):
+        assert expected in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "The people that" in done.stdout
