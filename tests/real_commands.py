@@ -12,10 +12,19 @@ from pathlib import Path
 
 import httpx
 
-SUBJECTS = ("the cat", "the old dog", "a small bird", "the farmer", "she", "he", "the well @-@ known man")
-VERBS = ("saw", "followed", "did n't like", "found", "waited for")
+SUBJECTS = (
+    "the cat",
+    "the old dog",
+    "a small bird",
+    "the farmer",
+    "she",
+    "he",
+    "the well @-@ known man",
+    "the people that I know",
+)
+VERBS = ("saw", "followed", "didn 't like", "found", "waited for", "want to see")
 OBJECTS = ("the river", "a red ball", "the barn", "an apple", "the market", "1 @,@ 000 stars")
-ENDINGS = ("in the morning", "before the rain", "in 1987", "again", "with the others")
+ENDINGS = ("in the morning", "before the rain", "in 1987", "again", "with the others", ', " they said')
 SERVING_LINE = re.compile(r"http://127\.0\.0\.1:\d+")
 
 

@@ -1,0 +1,111 @@
+"""Draw the curves of one or more training runs as a PNG, from their TensorBoard files and metrics.json.
+
+::
+
+    python scripts/plot_training.py outputs/train/DATE/TIME --out curves.png
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The curves of a run.
+
+    Attributes:
+        name: For the legend.
+        valid: A column for each validation: epoch, perplexity, top-1 and top-5 in per cent; shape (4, N).
+        train: A column for each point of the training curve: epoch, loss, learning rate; shape (3, M).
+    """
+
+    name: str
+    valid: Points
+    train: Points
+
+
+def read_run(folder: Path, name: str) -> Run:
+    """Read a run folder of ``lstm-lm train``.
+
+    Raises:
+        SystemExit: If it holds no finished run with TensorBoard files.
+    """
+    try:
+        history = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["history"]
+    except (OSError, ValueError, KeyError) as error:
+        raise SystemExit(f"error: {folder} is not the folder of a finished training run ({error})") from error
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    if not history or "train/loss" not in events.Tags()["scalars"]:
+        raise SystemExit(f"error: {folder} has no curves; train with logger=tensorboard and at least one validation")
+    loss, rate = events.Scalars("train/loss"), events.Scalars("train/learning_rate")
+    # a training point has a step, not an epoch
+    steps, epochs = [0, *(entry["step"] for entry in history)], [0.0, *(entry["epoch"] for entry in history)]
+    train = [(np.interp(a.step, steps, epochs), a.value, b.value) for a, b in zip(loss, rate, strict=True)]
+    valid = [(e["epoch"], e["perplexity"], 100 * e["top1"], 100 * e["top5"]) for e in history]
+    return Run(name, np.array(valid).T, np.array(train).T)
+
+
+def smooth(values: Points, width: int) -> Points:
+    """Mean of the ``width`` values around each, fewer at the ends."""
+    kernel = np.ones(min(width, len(values)))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+
+
+def draw(runs: list[Run], axes: list[Axes]) -> None:
+    """Draw perplexity, accuracy and learning rate beside each other, a colour for each run."""
+    perplexity, accuracy, rate = axes
+    highest = 0.0
+    for index, run in enumerate(runs):
+        colour = f"C{index}"
+        epochs, loss, learning_rate = run.train
+        train = np.exp(smooth(loss, max(len(loss) // 60, 1)))
+        perplexity.plot(epochs, train, color=colour, alpha=0.35, linewidth=1.2, label=f"{run.name}, train")
+        perplexity.plot(run.valid[0], run.valid[1], "o-", color=colour, markersize=3, label=f"{run.name}, valid")
+        accuracy.plot(run.valid[0], run.valid[3], "o-", color=colour, markersize=3, label=f"{run.name}, top-5")
+        accuracy.plot(run.valid[0], run.valid[2], "o--", color=colour, markersize=3, label=f"{run.name}, top-1")
+        rate.plot(epochs, learning_rate, color=colour, label=run.name)
+        highest = max(highest, 2 * float(run.valid[1][0]))
+    perplexity.set_ylim(0, highest)
+    accuracy.set_ylim(bottom=0)
+    rate.set_ylim(bottom=0)
+    for panel, title in zip(axes, ("perplexity", "valid accuracy, %", "learning rate"), strict=True):
+        panel.set_title(title)
+        panel.set_xlabel("epochs")
+        panel.set_xlim(left=0)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small")
+
+
+def main() -> None:
+    """Read the arguments and write the picture."""
+    parser = argparse.ArgumentParser(description="Draw the curves of training runs as a PNG.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished training run")
+    parser.add_argument("--names", nargs="+", help="name of each run in the legend (default: its folder's)")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the picture (default: curves.png)")
+    arguments = parser.parse_args()
+    names = arguments.names or [folder.name for folder in arguments.runs]
+    if len(names) != len(arguments.runs):
+        parser.error(f"--names: needs one name for each of {len(arguments.runs)} runs")
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    draw([read_run(folder, name) for folder, name in zip(arguments.runs, names, strict=True)], list(axes))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(arguments.out, dpi=110)
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
