@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.cli.console import near_path, number, percent, print_rows
+from lstm_lm.cli.console import near_path, number, percent, print_commands, print_rows
+from lstm_lm.config.overrides import as_override
 from lstm_lm.text.files import write_atomically
 
 STATUS_FILE = "job.json"
@@ -68,6 +69,11 @@ def finish_sweep(folder: Path, began: float, planned: int) -> int:
             if job.reason:
                 print(f"job {job.name} {job.status}: {job.reason}")
         print(f"jobs: {near_path(folder)}\ntable: {near_path(folder / 'sweep.csv')}")
+        best = jobs[0].folder / "checkpoints" / "best.ckpt"
+        if best.is_file():
+            print_commands(
+                [("score the best on test", ["lstm-lm", "eval", as_override("checkpoint", near_path(best))])]
+            )
     return planned - sum(job.status == "done" for job in jobs)
 
 
@@ -93,12 +99,17 @@ def _read_job(folder: Path, sweep: Path) -> JobResult:
         overrides=tuple(status.get("overrides", [])),
         status=ended,
         reason=reason,
-        perplexity=score.get("perplexity"),
-        loss=score.get("loss"),
-        top1=score.get("top1"),
+        perplexity=_finite(score.get("perplexity")),
+        loss=_finite(score.get("loss")),
+        top1=_finite(score.get("top1")),
         minutes=None if seconds is None else seconds / 60,
         folder=folder,
     )
+
+
+def _finite(value: Any) -> float | None:
+    """A figure, or ``None`` where there is none that can be compared."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -216,12 +216,14 @@ class _Check:
     def _hydra_settings(self, overrides: Sequence[Override]) -> tuple[_HydraSettings, list[str]]:
         """Hydra's own settings, composed without the command's."""
         base = compose(self.command, self.searchpath, return_hydra_config=True)
-        problems, lines = [], []
-        for override in overrides:
+        problems: list[str] = []
+        lines: list[str] = []
+        # choices first: hydra.launcher.n_jobs is known once hydra/launcher=joblib is
+        for override in sorted(overrides, key=lambda o: not o.key_or_group.startswith("hydra/")):
             line, key = override.input_line or "", override.key_or_group
             if key == "hydra.searchpath":
                 continue
-            found = _hydra_problems(partial(compose, self.command, [line, *self.searchpath]))
+            found = _hydra_problems(partial(compose, self.command, [*lines, line, *self.searchpath]))
             if override.is_sweep_override():
                 found = [f"{key}: Hydra's own settings cannot be swept over"]
             elif found and "Could not override" in found[0]:

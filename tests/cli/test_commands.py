@@ -1,0 +1,83 @@
+"""The real commands on a small corpus, one after the other as a user runs them."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from lstm_lm.cli.main import main
+
+pytestmark = pytest.mark.slow
+
+SMALL = ["model=tiny", "callbacks=quiet", "batching.bptt_length=10", "optimizer.lr=1e-2"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _corpus(folder: Path) -> list[str]:
+    return ["data=text_files", f"data.dir={folder}"]
+
+
+def test_train_eval_export_data(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = _corpus(small_corpus)
+    assert main(["data", *corpus, "batching.bptt_length=10"]) == 0
+    assert "targets are the inputs shifted by one: checked" in capsys.readouterr().out
+
+    assert main(["train", *SMALL, *corpus, "trainer.max_epochs=2", "hydra.run.dir=run"]) == 0
+    shown = capsys.readouterr().out
+    assert "lstm-lm eval checkpoint=run/checkpoints/best.ckpt" in shown
+    assert "resume=run/checkpoints/last.ckpt" in shown
+    trained = json.loads(Path("run/metrics.json").read_text())
+    assert trained["valid"]["perplexity"] < 10
+
+    checkpoint = "checkpoint=run/checkpoints/best.ckpt"
+    assert main(["eval", checkpoint, "split=valid", "hydra.run.dir=eval"]) == 0
+    score = json.loads(Path("eval/metrics.json").read_text())
+    assert list(score) == [
+        "split",
+        "evaluation",
+        "tokens",
+        "loss",
+        "perplexity",
+        "top1",
+        "top3",
+        "top5",
+        "words",
+        "unk_rate",
+    ]
+    assert (score["split"], score["evaluation"], score["tokens"]) == ("valid", "static", 40 * 8)
+    assert score["loss"] == pytest.approx(trained["valid"]["loss"], abs=0.05)
+
+    assert main(["export", checkpoint, "out=bundle"]) == 0
+    shown = capsys.readouterr().out
+    assert "lstm-lm serve --model bundle" in shown
+    assert Path("bundle/manifest.json").is_file()
+    # a bundle holds no place on this machine, so the corpus has to be named
+    assert main(["eval", "checkpoint=bundle", "split=valid"]) == 1
+    assert "data=text_files data.dir=FOLDER" in capsys.readouterr().err
+    assert main(["eval", "checkpoint=bundle", "split=valid", *corpus, "hydra.run.dir=eval2"]) == 0
+    assert json.loads(Path("eval2/metrics.json").read_text())["loss"] == pytest.approx(score["loss"], abs=1e-5)
+
+
+def test_a_sweep_over_real_runs(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [*SMALL, *_corpus(small_corpus), "trainer.max_epochs=1", "batching.batch_size=20,100000"]
+    assert main(["train", "-m", *lines, "hydra.sweep.dir=sweep"]) == 1
+    captured = capsys.readouterr()
+    with Path("sweep/sweep.csv").open(newline="") as file:
+        done, failed = csv.DictReader(file)
+    assert (done["status"], failed["status"]) == ("done", "failed")
+    assert float(done["perplexity"]) > 1
+    assert "batching.batch_size" in failed["reason"]
+    assert "lstm-lm eval checkpoint=sweep/0/checkpoints/best.ckpt" in captured.out
+    assert "1 of 2 jobs" in captured.err
+
+
+def test_a_missing_checkpoint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "checkpoint=nowhere.ckpt"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: nowhere.ckpt")
+    assert len(error.splitlines()) == 1
