@@ -70,7 +70,9 @@ def read_checkpoint(path: Path) -> TrainedModel:
         remedy = f"give its checkpoint {best}" if best.is_file() else "give a checkpoint, RUN/checkpoints/best.ckpt"
         raise CheckpointError(f"{path}: is a folder, not a checkpoint; {remedy}")
     if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file or folder; a run keeps its checkpoint in RUN/checkpoints/best.ckpt")
+        raise CheckpointError(
+            f"{path}: there is no such file or folder; a run keeps its checkpoint in RUN/checkpoints/best.ckpt"
+        )
     content = _load(path)
     if "lstm_lm" not in content:
         raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it has no 'lstm_lm' record); train one")
