@@ -3,7 +3,9 @@
 import json
 import logging
 import math
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import TrainConfig
+from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError, TrainingError
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_atomically
@@ -220,7 +223,21 @@ def check_resumable(path: Path, record: dict[str, Any]) -> None:
 def _fit_one_window(trainer: L.Trainer, module: LanguageModelModule, data: LanguageModelDataModule) -> None:
     window = next(iter(data.train_dataloader()))
     assert trainer.max_steps > 0, "overfit_one_batch needs trainer.max_steps"
-    trainer.fit(module, train_dataloaders=[window] * trainer.max_steps)
+    trainer.fit(module, train_dataloaders=_Repeated(window, trainer.max_steps))
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    """A loader that gives one window again and again; a list Lightning would take for several loaders."""
+
+    window: Window
+    times: int
+
+    def __len__(self) -> int:
+        return self.times
+
+    def __iter__(self) -> Iterator[Window]:
+        return repeat(self.window, self.times)
 
 
 def _check_overfit(curves: Curves) -> None:
