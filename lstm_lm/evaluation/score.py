@@ -114,7 +114,7 @@ class ScoreMetric(Metric):
             features, target_ids = features.flatten(0, 1), window.target_ids.flatten()
         else:
             features, target_ids = features[window.mask], window.target_ids[window.mask]
-        for part, target_part in zip(features.split(_CHUNK), target_ids.split(_CHUNK), strict=True):
+        for part, target_part in zip(torch.split(features, _CHUNK), torch.split(target_ids, _CHUNK), strict=True):
             self.update(model.logits(part), target_part)
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:

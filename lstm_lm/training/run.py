@@ -2,7 +2,7 @@
 
 import json
 import logging
-import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import repeat
@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import TrainConfig
@@ -20,9 +20,9 @@ from lstm_lm.errors import CheckpointError, TrainingError
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
+from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
 from lstm_lm.training.callbacks.clock import RunClock
 from lstm_lm.training.callbacks.curves import Curves, ProgressBar
-from lstm_lm.training.callbacks.interruption import Interruption, LastCheckpoint
 from lstm_lm.training.callbacks.tensorboard import Projector, TextSamples
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.datamodule import LanguageModelDataModule
@@ -53,6 +53,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         TrainingError: If the loss is not finite, or one window could not be learnt by heart.
         TrainingInterruptedError: If a signal stopped it; ``last.ckpt`` is written.
     """
+    _quiet_lightning()
     torch.manual_seed(config.seed)
     data = LanguageModelDataModule(config.data, config.batching, config.seed)
     data.setup("fit")
@@ -63,7 +64,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     limit = config.trainer.max_minutes
     clock = RunClock(None if limit is None else 60.0 * limit)
     curves = Curves(clock, config.logger.every_steps, len(data.corpus.splits["train"]))
-    trainer = build_trainer(config, run_dir, vocabulary, clock, curves)
+    checkpoints = Checkpoints(run_dir / "checkpoints")
+    trainer = build_trainer(config, run_dir, vocabulary, clock, curves, checkpoints)
     module = LanguageModelModule(
         model,
         loss=config.loss,
@@ -95,8 +97,11 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         _fit_one_window(trainer, module, data)
         outcome: dict[str, Any] = {"overfit": {"first_loss": curves.first_loss, "last_loss": curves.last_loss}}
     else:
-        _fit(trainer, module, data, config.resume)
-        outcome = {"valid": _best_score(curves), "stopped_by": _stopped_by(trainer, clock)}
+        if config.resume is not None:
+            check_resumable(Path(config.resume), module.record)
+            checkpoints.adopt_best(Path(config.resume))
+        trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
+        outcome = {"valid": checkpoints.best_score, "stopped_by": _stopped_by(trainer, clock)}
     metrics = outcome | {
         "epochs": round(curves.tokens / curves.epoch_tokens, 3),
         "steps": trainer.global_step,
@@ -121,7 +126,12 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def build_trainer(
-    config: TrainConfig, run_dir: Path, vocabulary: Vocabulary, clock: RunClock, curves: Curves
+    config: TrainConfig,
+    run_dir: Path,
+    vocabulary: Vocabulary,
+    clock: RunClock,
+    curves: Curves,
+    checkpoints: Checkpoints,
 ) -> L.Trainer:
     """Lightning's trainer with our callbacks, in the order in which they must be asked.
 
@@ -131,9 +141,9 @@ def build_trainer(
         vocabulary: For samples and projector.
         clock: Ends the run in time.
         curves: Measures it.
+        checkpoints: Keeps it.
     """
     spec = config.trainer
-    last = LastCheckpoint(run_dir / "checkpoints" / "last.ckpt")
     callbacks: list[Callback] = [clock, curves]
     if config.callbacks.sample_words and config.presets:
         prompt, num_words = config.callbacks.sample_prompt, config.callbacks.sample_words
@@ -147,18 +157,7 @@ def build_trainer(
     if config.callbacks.early_stopping_patience:
         callbacks.append(EarlyStopping("valid/loss", patience=config.callbacks.early_stopping_patience))
     if not spec.overfit_one_batch:
-        callbacks += [
-            ModelCheckpoint(
-                last.path.parent,
-                filename="best",
-                monitor="valid/loss",
-                auto_insert_metric_name=False,
-                enable_version_counter=False,
-                save_on_train_epoch_end=False,
-            ),
-            last,
-            Interruption(last),
-        ]
+        callbacks += [checkpoints, Interruption(checkpoints)]
     logger = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
     return L.Trainer(
         accelerator=spec.accelerator,
@@ -172,28 +171,16 @@ def build_trainer(
         limit_train_batches=spec.limit_train_windows or 1.0,
         limit_val_batches=0 if spec.overfit_one_batch else (spec.limit_valid_windows or 1.0),
         num_sanity_val_steps=0,
+        log_every_n_steps=1,  # Curves decides
         logger=logger if config.logger.tensorboard else False,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=config.callbacks.progress_bar,
-        enable_checkpointing=not spec.overfit_one_batch,
+        enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=run_dir,
     )
-
-
-def _fit(trainer: L.Trainer, module: LanguageModelModule, data: LanguageModelDataModule, resume: str | None) -> None:
-    if resume is None:
-        trainer.fit(module, datamodule=data)
-        return
-    check_resumable(Path(resume), module.record)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    except (KeyError, RuntimeError) as error:
-        if "state_dict" not in str(error):
-            raise
-        raise CheckpointError(f"{resume}: does not fit this config ({error})") from error
 
 
 def check_resumable(path: Path, record: dict[str, Any]) -> None:
@@ -249,10 +236,6 @@ def _check_overfit(curves: Curves) -> None:
         )
 
 
-def _best_score(curves: Curves) -> dict[str, Any]:
-    return min(curves.history, key=lambda entry: float(entry["loss"])) if curves.history else {"perplexity": math.nan}
-
-
 def _stopped_by(trainer: L.Trainer, clock: RunClock) -> str:
     if clock.ran_out:
         return "max_minutes"
@@ -261,6 +244,13 @@ def _stopped_by(trainer: L.Trainer, clock: RunClock) -> str:
     if trainer.max_epochs is not None and trainer.current_epoch >= trainer.max_epochs:
         return "max_epochs"
     return "early_stopping"
+
+
+def _quiet_lightning() -> None:
+    # its hints on hardware and products say nothing about this run, which has its own log
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)
 
 
 def _count(model: torch.nn.Module) -> int:

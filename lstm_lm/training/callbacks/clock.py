@@ -8,7 +8,7 @@ from typing_extensions import override
 
 
 class RunClock(L.Callback):
-    """Measures a run, across interruptions, and ends it in time for a last validation.
+    """Measures a run, across interruptions, and ends it with a last validation when its time or its steps are over.
 
     Args:
         limit_seconds: Wall time for training and its validations together; ``None`` is no limit.
@@ -58,8 +58,9 @@ class RunClock(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.limit_seconds is not None and self.elapsed() >= self._learning_seconds():
-            self.ran_out = True
+        self.ran_out = self.limit_seconds is not None and self.elapsed() >= self._learning_seconds()
+        # asked to stop, Lightning validates first; at max_steps it would end without
+        if self.ran_out or trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
 
     @override

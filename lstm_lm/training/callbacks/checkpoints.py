@@ -1,4 +1,4 @@
-"""Keeping what was learnt when a run is stopped from outside."""
+"""Keeping what was learnt, also when a run is stopped from outside."""
 
 import logging
 import signal
@@ -12,55 +12,92 @@ import lightning as L
 from typing_extensions import override
 
 from lstm_lm.errors import TrainingInterruptedError
+from lstm_lm.text.files import write_atomically
+from lstm_lm.training.module import LanguageModelModule
 
 log = logging.getLogger(__name__)
 
 
-class LastCheckpoint(L.Callback):
-    """Keeps ``last.ckpt`` fresh: after each validation, every few minutes, and when the run is interrupted.
+class Checkpoints(L.Callback):
+    """Keeps ``best.ckpt``, of the lowest valid loss, and ``last.ckpt``, from which a run goes on.
 
-    Must be the last callback, so that what the others have to say is in the checkpoint.
+    The last one is written after each validation, every few minutes, and when the run is interrupted. Must be the
+    last callback, so that what the others have to say is in the checkpoints.
 
     Args:
-        path: The checkpoint.
+        folder: Where they go.
         every_seconds: Longest time that a killed run can lose.
+
+    Attributes:
+        best_score: The score of ``best.ckpt``; ``None`` before the first validation.
     """
 
-    def __init__(self, path: Path, every_seconds: float = 300.0) -> None:
-        self.path = path
+    def __init__(self, folder: Path, every_seconds: float = 300.0) -> None:
+        self.folder = folder
         self.every_seconds = every_seconds
+        self.best_score: dict[str, Any] | None = None
         self._saved_step = -1
         self._saved_at = time.monotonic()
 
-    def save(self, trainer: L.Trainer) -> None:
-        """Write the checkpoint, unless it is already that of this step."""
+    @property
+    def best(self) -> Path:
+        """The checkpoint to score and to export."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.folder / "last.ckpt"
+
+    def save_last(self, trainer: L.Trainer) -> None:
+        """Write ``last.ckpt``, unless it is already that of this step."""
         if self._saved_step != trainer.global_step:
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.last)
             self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
+
+    def adopt_best(self, resume: Path) -> None:
+        """Take over the best checkpoint of the run that ``resume`` goes on, in case this one finds no better."""
+        theirs = resume.with_name(self.best.name)
+        if theirs.is_file() and theirs.resolve() != self.best.resolve():
+            write_atomically(self.best, theirs.read_bytes())
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         due = time.monotonic() - self._saved_at >= self.every_seconds
         # every process saves or none: a distributed run meets at a barrier there
         if trainer.strategy.broadcast(due):
-            self.save(trainer)
+            self.save_last(trainer)
 
     @override
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
+        assert pl_module.valid_score is not None
+        score = pl_module.valid_score.to_dict()
+        if self.best_score is None or score["loss"] < self.best_score["loss"]:
+            self.best_score = score
+            trainer.save_checkpoint(self.best)
         self._saved_step = -1  # the score is new even if no step was taken since
-        self.save(trainer)
+        self.save_last(trainer)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # a best score whose checkpoint is gone must not keep this run from writing one
+        self.best_score = state_dict["best_score"] if self.best.is_file() else None
 
 
 class Interruption(L.Callback):
     """Ctrl-C and SIGTERM end a run between two steps, where a checkpoint is exact; a second one ends it at once.
 
     Args:
-        last: Saves the run before it ends.
+        checkpoints: Saves the run before it ends.
     """
 
-    def __init__(self, last: LastCheckpoint) -> None:
-        self.last = last
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
         self._received: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -86,12 +123,12 @@ class Interruption(L.Callback):
         if self._received is not None:
             number = self._received
             self._restore()
-            raise TrainingInterruptedError(number, self.last.path)
+            raise TrainingInterruptedError(number, self.checkpoints.last)
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if self._received is not None:
-            self.last.save(trainer)
+            self.checkpoints.save_last(trainer)
         self._leave_if_asked()
 
     @override

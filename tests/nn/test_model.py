@@ -1,0 +1,156 @@
+"""The network: shapes, state, causality, tying, dropout."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.state import LSTMState
+
+VOCAB = 30
+UNEVEN = ModelSpec(embedding_dim=8, hidden_dims=[12, 8])
+AWD = ModelSpec(8, [12, 8], True, 0.2, 0.3, 0.2, 0.3, 0.5)
+
+
+def network(spec: ModelSpec = UNEVEN) -> LSTMLanguageModel:
+    torch.manual_seed(0)
+    return LSTMLanguageModel(spec, VOCAB)
+
+
+def words(batch_size: int, length: int) -> Tensor:
+    return torch.randint(VOCAB, (batch_size, length), generator=torch.Generator().manual_seed(1))
+
+
+def test_shapes_follow_batch_time_and_each_layers_width() -> None:
+    logits, state = network()(words(3, 5), network().initial_state(3))
+    assert logits.shape == (3, 5, VOCAB)
+    assert [tuple(h.shape) for h in state.hidden] == [(1, 3, 12), (1, 3, 8)]
+    assert [tuple(c.shape) for c in state.cell] == [(1, 3, 12), (1, 3, 8)]
+
+
+def test_a_window_read_in_pieces_with_carried_state_equals_the_whole() -> None:
+    model = network().eval()
+    ids = words(2, 9)
+    whole, _ = model(ids, model.initial_state(2))
+    state, pieces = model.initial_state(2), []
+    for piece in ids.split([4, 1, 3, 1], dim=1):
+        logits, state = model(piece, state)
+        pieces.append(logits)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-6, rtol=1e-5)
+
+
+def test_the_state_handed_in_is_not_modified() -> None:
+    model = network()
+    state = model.initial_state(2)
+    model(words(2, 4), state)
+    assert all(not tensor.any() for tensor in (*state.hidden, *state.cell))
+
+
+def test_gradient_reaches_earlier_words_only() -> None:
+    model = network().eval()
+    ids = words(1, 6)
+    embedded: list[Tensor] = []
+    model.embedding.register_forward_hook(lambda _m, _i, out: (out.retain_grad(), embedded.append(out))[0])
+    logits, _ = model(ids, model.initial_state(1))
+    logits[0, 3].sum().backward()
+    reached = embedded[0].grad[0].abs().sum(dim=1) > 0
+    assert reached.tolist() == [True, True, True, True, False, False]
+
+
+def test_carried_state_holds_information_and_detaching_cuts_the_gradient() -> None:
+    model = network().eval()
+    first, second = words(1, 8).split(4, dim=1)
+    _, state = model(first, model.initial_state(1))
+    carried, _ = model(second, state)
+    fresh, _ = model(second, model.initial_state(1))
+    assert not torch.allclose(carried, fresh)
+
+    def gradient_through(state: LSTMState) -> bool:
+        model.zero_grad()
+        logits, _ = model(second, state)
+        return torch.autograd.grad(logits.sum(), model.layers[0].weight_ih_l0, retain_graph=True)[0].abs().sum() > 0
+
+    before = state.hidden[0]
+    logits, _ = model(second, state)
+    assert torch.autograd.grad(logits.sum(), before, retain_graph=True)[0].abs().sum() > 0
+    assert not any(tensor.requires_grad for tensor in (*state.detach().hidden, *state.detach().cell))
+    assert gradient_through(state.detach())
+
+
+def test_another_batch_size_than_the_states_is_refused() -> None:
+    model = network()
+    with pytest.raises(ValueError, match="state is for a batch of 2, input_ids for 3"):
+        model(words(3, 4), model.initial_state(2))
+
+
+def test_tied_weights_are_one_tensor_before_and_after_saving(tmp_path: object) -> None:
+    model = network()
+    assert model.output_weight is model.embedding.weight
+    other = LSTMLanguageModel(UNEVEN, VOCAB)
+    other.load_state_dict(model.state_dict())
+    assert other.output_weight is other.embedding.weight
+    assert sum(name.endswith("embedding.weight") for name in model.state_dict()) == 1
+    with torch.no_grad():
+        other.embedding.weight.zero_()
+    assert not other.logits(torch.ones(1, 8)).sub(other.output_bias).any()
+
+
+def test_untied_weights_are_their_own() -> None:
+    model = network(ModelSpec(8, [12], tie_weights=False))
+    assert model.output_weight.shape == (VOCAB, 12)
+    logits, _ = model(words(1, 2), model.initial_state(1))
+    assert logits.shape == (1, 2, VOCAB)
+
+
+def test_tying_needs_equal_widths() -> None:
+    with pytest.raises(ValueError, match=r"tie_weights: needs embedding_dim == last of hidden_dims \(got 400, 1150\)"):
+        LSTMLanguageModel(ModelSpec(400, [1150]), VOCAB)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    model = network(AWD)
+    ids, state = words(2, 5), model.initial_state(2)
+    assert not torch.equal(model(ids, state)[0], model(ids, state)[0])
+    model.eval()
+    torch.testing.assert_close(model(ids, state)[0], model(ids, state)[0], atol=0, rtol=0)
+    plain = network(UNEVEN)
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model(ids, state)[0], plain.eval()(ids, state)[0], atol=0, rtol=0)
+
+
+def test_locked_dropout_drops_the_same_features_at_every_step_and_keeps_the_mean() -> None:
+    dropout = network(ModelSpec(8, [8], output_dropout=0.5)).output_dropout
+    dropped = dropout(torch.ones(400, 3, 8))
+    assert torch.equal(dropped[:, 0], dropped[:, 2])
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert abs(float(dropped.mean()) - 1.0) < 0.1
+
+
+def test_embedding_dropout_drops_every_occurrence_of_a_word() -> None:
+    model = network(ModelSpec(8, [8], embedding_dropout=0.5))
+    seen: list[Tensor] = []
+    model.input_dropout.register_forward_hook(lambda _m, args, _o: seen.append(args[0]))
+    ids = torch.arange(VOCAB).repeat(2, 1)
+    model(ids, model.initial_state(2))
+    dropped = seen[0].abs().sum(dim=2) == 0
+    assert torch.equal(dropped[0], dropped[1])
+    assert 0 < int(dropped[0].sum()) < VOCAB
+
+
+def test_weight_dropout_spares_the_stored_weights_and_lets_the_gradient_through() -> None:
+    model = network(ModelSpec(8, [8], weight_dropout=0.5))
+    stored = model.layers[0].weight_hh_l0.clone()
+    logits, _ = model(words(2, 6), model.initial_state(2))
+    logits.sum().backward()
+    assert torch.equal(model.layers[0].weight_hh_l0, stored)
+    gradient = model.layers[0].weight_hh_l0.grad
+    assert 0.2 < float((gradient == 0).float().mean()) < 0.8, "dropped weights get no gradient, the others do"
+
+
+def test_starting_from_unigrams_predicts_the_frequencies() -> None:
+    model = network()
+    counts = torch.arange(VOCAB, 0, -1)
+    model.start_from_unigrams(counts)
+    probabilities = model.logits(torch.zeros(8)).softmax(dim=0)
+    torch.testing.assert_close(probabilities, counts / counts.sum())

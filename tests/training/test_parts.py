@@ -1,0 +1,124 @@
+"""The parts of a run by themselves: schedules, penalties, checkpoint files."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import small_network, small_vocabulary
+
+from lstm_lm.data.streams import Window
+from lstm_lm.errors import CheckpointError
+from lstm_lm.nn.spec import LossSpec, ModelSpec
+from lstm_lm.training.callbacks.clock import RunClock
+from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
+from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.optimizers import build_optimizer, one_cycle_factor
+from lstm_lm.training.precision import lightning_precision
+from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
+
+
+def module(loss: LossSpec) -> LanguageModelModule:
+    return LanguageModelModule(
+        small_network(ModelSpec(16, [16])),
+        loss=loss,
+        optimizer=OptimizerSpec(),
+        schedule=ScheduleSpec(),
+        vocabulary=small_vocabulary(),
+        bptt_length=6,
+        seed=1,
+        fraction=float,
+        record={},
+    )
+
+
+def window(length: int = 6) -> Window:
+    ids = torch.randint(49, (2, length + 1), generator=torch.Generator().manual_seed(0))
+    return Window(ids[:, :-1], ids[:, 1:], None, starts_stream=True)
+
+
+def test_one_cycle_rises_then_falls_to_its_end() -> None:
+    spec = ScheduleSpec("one_cycle", warmup_fraction=0.2, final_fraction=0.05)
+    factors = [one_cycle_factor(i / 100, spec) for i in range(101)]
+    assert factors[10] == pytest.approx(0.5)
+    assert max(factors) == factors[20] == 1.0
+    assert factors[60] == pytest.approx((1.0 + 0.05) / 2)
+    assert factors[100] == pytest.approx(0.05)
+    assert factors[:21] == sorted(factors[:21])
+    assert factors[20:] == sorted(factors[20:], reverse=True)
+    assert min(factors) > 0
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD"), ("asgd", "SGD")])
+def test_optimizers_take_their_settings(name: str, kind: str) -> None:
+    optimizer = build_optimizer(OptimizerSpec(name, lr=0.5, weight_decay=0.1), [torch.nn.Parameter(torch.zeros(1))])
+    assert type(optimizer).__name__ == kind
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+
+
+def test_activation_penalties_by_hand() -> None:
+    features = torch.tensor([[[1.0, 2.0], [3.0, 2.0]]])
+    both = module(LossSpec(activation_reg=2.0, temporal_activation_reg=3.0))
+    # mean square 4.5; one step changes by (2, 0): mean square 2
+    assert float(both._activation_penalty(features, features)) == pytest.approx(2.0 * 4.5 + 3.0 * 2.0)
+    assert float(module(LossSpec())._activation_penalty(features, features)) == 0.0
+
+
+def test_a_short_window_weighs_less() -> None:
+    full, half = (float(module(LossSpec()).training_step(window(length), 0)["nll"]) for length in (6, 3))
+    one, two = (module(LossSpec()).training_step(window(length), 0) for length in (6, 3))
+    assert one["loss"].item() == pytest.approx(full)
+    assert two["loss"].item() == pytest.approx(half / 2)
+
+
+def test_state_is_carried_to_the_next_window_and_cut_off_there() -> None:
+    carried = module(LossSpec())
+    first = carried.training_step(window(), 0)
+    later = Window(window().input_ids, window().target_ids, None, starts_stream=False)
+    second = carried.training_step(later, 1)
+    assert float(second["nll"]) != float(first["nll"])
+    second["loss"].backward()  # would fail if the first window's graph were still attached and freed
+    again = carried.training_step(window(), 2)
+    assert float(again["nll"]) == pytest.approx(float(first["nll"]))
+
+
+def test_clock_goes_by_steps_or_time_whichever_is_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    clock = RunClock(100.0)
+    clock.on_train_start(None, None)  # type: ignore[arg-type]
+    now = 30.0
+    assert clock.fraction(10, 100) == pytest.approx(0.3)
+    assert clock.fraction(50, 100) == pytest.approx(0.5)
+    assert clock.fraction(50, math.inf) == pytest.approx(0.3)
+    assert RunClock(None).fraction(50, 200) == 0.25
+    resumed = RunClock(100.0)
+    resumed.load_state_dict(clock.state_dict())
+    assert resumed.elapsed() == 30.0
+
+
+def test_precision_auto_decides_and_names_are_lightnings() -> None:
+    assert lightning_precision("fp32", "cpu") == "32-true"
+    assert lightning_precision("bf16", "cpu") == "bf16-mixed"
+    assert lightning_precision("auto", "cpu") in ("32-true", "bf16-mixed")
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")]
+)
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+
+    def fail(*_: object) -> Callable[..., None]:
+        raise failure
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: the checkpoint cannot be written .*make room"):
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,0 +1,256 @@
+"""A run as a whole: repeatable, resumable anywhere, watched in TensorBoard, ended as its settings say."""
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from real_commands import write_corpus
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lstm_lm.config.schema import TrainConfig
+from lstm_lm.data.spec import BatchingSpec, DataSpec
+from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.nn.spec import LossSpec, ModelSpec
+from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.run import train
+from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, ScheduleSpec, TrainerSpec
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+Make = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def config(corpus: Path) -> Make:
+    """A small run of two epochs of 39 windows, everything that draws random numbers switched on."""
+
+    def make(**parts: Any) -> TrainConfig:
+        return replace(
+            TrainConfig(
+                data=DataSpec(name="text_files", dir=str(corpus)),
+                batching=BatchingSpec(8, 4, 30, jitter=True, rotate=True),
+                model=ModelSpec(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1),
+                loss=LossSpec(activation_reg=1.0, temporal_activation_reg=1.0),
+                optimizer=OptimizerSpec("adamw", lr=1e-2),
+                trainer=TrainerSpec(precision="fp32", max_epochs=2),
+                callbacks=CallbacksSpec(sample_words=0, projector_words=0, progress_bar=False),
+                logger=LoggerSpec(tensorboard=False),
+            ),
+            **parts,
+        )
+
+    return make
+
+
+def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(run_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return {key: tensor for key, tensor in checkpoint["state_dict"].items() if key.startswith("model.")}
+
+
+def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
+    for key, tensor in weights(one, name).items():
+        assert torch.equal(tensor, weights(other, name)[key]), key
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process what Ctrl-C sends, in the middle of a step."""
+    training_step = LanguageModelModule.training_step
+
+    def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> Any:
+        if self.global_step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(LanguageModelModule, "training_step", step_and_signal)
+
+
+def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: Make, tmp_path: Path) -> None:
+    first, again = train(config(), tmp_path / "a"), train(config(), tmp_path / "b")
+    assert_same_weights(tmp_path / "a", tmp_path / "b")
+    assert [entry["loss"] for entry in first["history"]] == [entry["loss"] for entry in again["history"]]
+    other = train(config(seed=2), tmp_path / "c")
+    assert other["valid"]["loss"] != first["valid"]["loss"]
+
+
+@pytest.mark.parametrize("step", [5, 38, 39, 60])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"schedule": ScheduleSpec("one_cycle")},
+        {
+            "optimizer": OptimizerSpec("asgd", lr=1.0, average_from_epoch=1),
+            "schedule": ScheduleSpec("plateau"),
+            "loss": LossSpec("sampled_softmax", num_frequent=4, num_sampled=8),
+        },
+    ],
+    ids=["adamw", "asgd"],
+)
+def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(
+    step: int, parts: dict[str, Any], config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(config(**parts), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_at(step, patch)
+        with pytest.raises(TrainingInterruptedError) as interrupted:
+            train(config(**parts), tmp_path / "broken")
+    assert interrupted.value.signal_number == signal.SIGINT
+    resumed = train(config(**parts, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+    assert resumed["steps"] == whole["steps"]
+    assert resumed["history"][-1]["loss"] == whole["history"][-1]["loss"]
+    assert len(resumed["history"]) == len(whole["history"])
+    assert resumed["valid"] == whole["valid"]
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed", "best")
+
+
+def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None:
+    train(config(), tmp_path / "short")
+    longer = TrainerSpec(precision="fp32", max_epochs=3)
+    whole = train(config(trainer=longer), tmp_path / "whole")
+    resume = str(tmp_path / "short" / "checkpoints" / "last.ckpt")
+    resumed = train(config(trainer=longer, resume=resume), tmp_path / "resumed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+    assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
+
+
+def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make, tmp_path: Path) -> None:
+    short = TrainerSpec(precision="fp32", max_steps=2)
+    train(config(trainer=short), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    with pytest.raises(CheckpointError, match="was trained with another model"):
+        train(config(model=ModelSpec(8, [8]), resume=str(last)), tmp_path / "other")
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        train(config(resume=str(tmp_path / "nowhere.ckpt")), tmp_path / "other")
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+        train(config(resume=str(last)), tmp_path / "other")
+
+
+def test_tensorboard_gets_curves_samples_projector_and_hyperparameters(config: Make, tmp_path: Path) -> None:
+    presets = {"greedy": SamplingSpec("greedy"), "lively": SamplingSpec(temperature=1.3)}
+    metrics = train(
+        config(
+            presets=presets,
+            callbacks=CallbacksSpec(sample_prompt="the old", sample_words=5, projector_words=20, progress_bar=False),
+            logger=LoggerSpec(every_steps=10),
+            schedule=ScheduleSpec("one_cycle", warmup_fraction=0.5),
+        ),
+        tmp_path,
+    )
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    tags = events.Tags()
+    train_tags = ("loss", "perplexity", "top1", "top5", "learning_rate", "gradient_norm", "tokens_per_second")
+    valid_tags = ("loss", "perplexity", "top1", "top5")
+    wanted = {f"train/{tag}" for tag in train_tags} | {f"valid/{tag}" for tag in valid_tags}
+    assert wanted <= set(tags["scalars"])
+    for tag in wanted:
+        assert all(math.isfinite(point.value) for point in events.Scalars(tag)), tag
+    assert [point.step for point in events.Scalars("train/loss")] == list(range(10, metrics["steps"] + 1, 10))
+    assert events.Scalars("train/loss")[-1].value < events.Scalars("train/loss")[0].value
+    assert events.Scalars("valid/loss")[-1].value == pytest.approx(metrics["history"][-1]["loss"])
+    rates = [point.value for point in events.Scalars("train/learning_rate")]
+    assert max(rates) == pytest.approx(1e-2, rel=0.1)
+    assert rates[0] < max(rates) > rates[-1]
+    for name in presets:
+        samples = events.Tensors(f"sample/{name}/text_summary")
+        assert len(samples) == len(metrics["history"])
+        assert samples[0].tensor_proto.string_val[0].decode().startswith("the old ")
+    words = next((tmp_path / "tensorboard").rglob("metadata.tsv")).read_text(encoding="utf-8").splitlines()
+    assert len(words) == 20
+    assert any("hparams" in tag for tag in tags["scalars"] + list(events.summary_metadata))
+
+
+def test_metrics_json_holds_what_the_run_returns(config: Make, tmp_path: Path) -> None:
+    metrics = train(config(), tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert metrics["stopped_by"] == "max_epochs"
+    assert metrics["valid"]["loss"] == min(entry["loss"] for entry in metrics["history"])
+    assert [entry["epoch"] for entry in metrics["history"]] == pytest.approx([1.0, 2.0], abs=0.01)
+
+
+def test_validations_several_times_an_epoch(config: Make, tmp_path: Path) -> None:
+    metrics = train(config(trainer=TrainerSpec(precision="fp32", max_epochs=2, valid_every=0.25)), tmp_path)
+    assert len(metrics["history"]) == 8
+
+
+def test_steps_end_a_run_in_mid_epoch_with_a_validation_and_a_checkpoint(config: Make, tmp_path: Path) -> None:
+    metrics = train(config(trainer=TrainerSpec(precision="fp32", max_steps=7)), tmp_path)
+    assert (metrics["stopped_by"], metrics["steps"]) == ("max_steps", 7)
+    assert [entry["step"] for entry in metrics["history"]] == [7]
+    assert weights(tmp_path, "best")
+
+
+def test_a_resumed_run_that_finds_no_better_keeps_the_best_of_the_first(config: Make, tmp_path: Path) -> None:
+    first = train(config(), tmp_path / "first")
+    longer = TrainerSpec(precision="fp32", max_epochs=3)
+    resume = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
+    ruined = LossSpec(activation_reg=1e6)
+    second = train(config(trainer=longer, loss=ruined, resume=resume), tmp_path / "second")
+    assert second["history"][-1]["loss"] > first["valid"]["loss"]
+    assert second["valid"] == first["valid"]
+    assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
+
+
+def test_time_ends_a_run_with_a_validation(config: Make, tmp_path: Path) -> None:
+    spec = TrainerSpec(precision="fp32", max_epochs=10_000, max_minutes=0.03)
+    metrics = train(config(trainer=spec, schedule=ScheduleSpec("one_cycle")), tmp_path)
+    assert metrics["stopped_by"] == "max_minutes"
+    assert metrics["history"][-1]["step"] == metrics["steps"]
+    assert metrics["epochs"] < 10_000
+
+
+def test_early_stopping_ends_a_run_that_learns_nothing(config: Make, tmp_path: Path) -> None:
+    callbacks = CallbacksSpec(early_stopping_patience=2, sample_words=0, projector_words=0, progress_bar=False)
+    metrics = train(
+        config(
+            callbacks=callbacks,
+            optimizer=OptimizerSpec("sgd", lr=1e-12),
+            trainer=TrainerSpec(precision="fp32", max_epochs=20),
+        ),
+        tmp_path,
+    )
+    assert metrics["stopped_by"] == "early_stopping"
+    assert metrics["epochs"] < 6
+
+
+def test_the_averaged_weights_are_what_is_scored_and_saved(config: Make, tmp_path: Path) -> None:
+    train(config(optimizer=OptimizerSpec("sgd", lr=1.0)), tmp_path / "sgd")
+    train(config(optimizer=OptimizerSpec("asgd", lr=1.0, average_from_epoch=1)), tmp_path / "asgd")
+    saved = torch.load(tmp_path / "asgd" / "checkpoints" / "last.ckpt", weights_only=True)
+    name = "model.embedding.weight"
+    torch.testing.assert_close(saved["current_model_state"][name], weights(tmp_path / "sgd")[name])
+    assert not torch.allclose(saved["state_dict"][name], saved["current_model_state"][name])
+
+
+def test_one_window_is_learnt_by_heart_or_the_run_fails(config: Make, tmp_path: Path) -> None:
+    plain = {"model": ModelSpec(32, [32]), "loss": LossSpec(), "optimizer": OptimizerSpec("adam", lr=1e-2)}
+    spec = TrainerSpec(precision="fp32", max_steps=300, overfit_one_batch=True)
+    figures = train(config(**plain, trainer=spec), tmp_path / "learnt")["overfit"]
+    assert figures["last_loss"] < 0.05 * figures["first_loss"]
+    with pytest.raises(TrainingError, match=r"the loss went from \d\.\d+ to \d\.\d+, and must fall below 5%"):
+        train(config(**plain, trainer=replace(spec, max_steps=3)), tmp_path / "not")
+    assert (tmp_path / "not" / "metrics.json").is_file()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_remedy(config: Make, tmp_path: Path) -> None:
+    spec = TrainerSpec(precision="fp32", gradient_clip=0.0)
+    with pytest.raises(TrainingError, match=r"the loss became \S+ at step \d+; lower optimizer\.lr"):
+        train(config(optimizer=OptimizerSpec("sgd", lr=1e38, weight_decay=1e38), trainer=spec), tmp_path)
+
+
+def test_bfloat16_learns_too(config: Make, tmp_path: Path) -> None:
+    metrics = train(config(trainer=TrainerSpec(precision="bf16", max_epochs=2)), tmp_path)
+    assert metrics["precision"] == "bf16-mixed"
+    assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
