@@ -3,13 +3,16 @@
 import itertools
 import shlex
 from collections.abc import Iterable, Sequence
+from typing import get_origin
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+
+from lstm_lm.config.paths import UnknownPathError, kind_at, without_none
 
 # what Hydra raises for a config that cannot be composed
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
@@ -25,8 +28,13 @@ def parse(lines: Iterable[str], loader: ConfigLoader) -> tuple[list[Override], l
     parsed, problems = [], []
     for line in lines:
         try:
-            parsed += parser.parse_overrides([line])
+            (override,) = parser.parse_overrides([line])
         except HydraException:
+            problems.append(_unreadable(line))
+            continue
+        if override.key_or_group:
+            parsed.append(override)
+        else:
             problems.append(_unreadable(line))
     return parsed, problems
 
@@ -43,6 +51,19 @@ def _unreadable(line: str) -> str:
     return f"{key}: the value cannot be read (got {value}); {remedy}"
 
 
+def unasked_sweep(override: Override, schema: type) -> str:
+    """What to do about several values where one is wanted, without ``-m``."""
+    key, value = override.key_or_group, override.get_value_string()
+    try:
+        kind = without_none(kind_at(schema, key.split(".")))
+    except UnknownPathError:
+        kind = None
+    if get_origin(kind) is list:
+        return f"{key}: several values (got {value}); write a list as {key}=[{value}]"
+    quoted = f", or quote a single text: {shell_override(key, value)}" if kind is str else ""
+    return f"{key}: several values (got {value}); add -m to run a job for each{quoted}"
+
+
 def as_override(key: str, value: str) -> str:
     """``key=value`` such that Hydra reads exactly the text ``value``."""
     line = f"{key}={value}"
@@ -51,10 +72,7 @@ def as_override(key: str, value: str) -> str:
         plain = not read.is_sweep_override() and read.value() == value
     except HydraException:
         plain = False
-    if plain and "${" not in value:
-        return line
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"') if '"' in value else value
-    return f'{key}="{escaped}"'
+    return line if plain else f"{key}={QuotedString(value, Quote.double).with_quotes()}"
 
 
 def shell_override(key: str, value: str) -> str:

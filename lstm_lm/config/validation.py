@@ -14,8 +14,7 @@ from omegaconf import OmegaConf
 
 from lstm_lm.config.compose import TolerantConfig, config_folders, config_loader
 from lstm_lm.config.groups import Groups
-from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, expand, one_line, parse, shell_override
-from lstm_lm.config.paths import UnknownPathError, kind_at, without_none
+from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, expand, one_line, parse, unasked_sweep
 from lstm_lm.config.schema import SCHEMAS, Config, TrainConfig
 from lstm_lm.errors import ConfigError
 
@@ -97,7 +96,7 @@ class _Check:
             settings = [*params, *settings]
             problems += found
         else:
-            problems += [self._unasked_sweep(o) for o in settings if o.is_sweep_override()]
+            problems += [unasked_sweep(o, self.schema) for o in settings if o.is_sweep_override()]
             settings = [o for o in settings if not o.is_sweep_override()]
         jobs, found = expand(settings)
         first, more = self._check_jobs(jobs, multirun, own.lines)
@@ -201,17 +200,6 @@ class _Check:
             )
         else:
             config.merge_value(path, override.value(), adding=override.is_add() or override.is_force_add())
-
-    def _unasked_sweep(self, override: Override) -> str:
-        key, value = override.key_or_group, override.get_value_string()
-        try:
-            kind = without_none(kind_at(self.schema, key.split(".")))
-        except UnknownPathError:
-            kind = None
-        if getattr(kind, "__origin__", None) is list:
-            return f"{key}: several values (got {value}); write a list as {key}=[{value}]"
-        quoted = f", or quote a single text: {shell_override(key, value)}" if kind is str else ""
-        return f"{key}: several values (got {value}); add -m to run a job for each{quoted}"
 
     def _hydra_settings(self, overrides: Sequence[Override]) -> tuple[_HydraSettings, list[str]]:
         """Hydra's own settings, composed without the command's."""
