@@ -88,7 +88,7 @@ class LanguageModelModule(L.LightningModule):
         )
         if not bool(nll.isfinite()):
             raise TrainingError(
-                f"the loss became {float(nll)} at step {self.global_step}; lower optimizer.lr "
+                f"the loss became {nll.item()} at step {self.global_step}; lower optimizer.lr "
                 f"(got {self.optimizer_spec.lr}) or trainer.gradient_clip"
             )
         objective = nll + self._activation_penalty(features, dropped)
