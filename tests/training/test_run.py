@@ -115,6 +115,28 @@ def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(
     assert_same_weights(tmp_path / "whole", tmp_path / "resumed", "best")
 
 
+@pytest.mark.parametrize("name", ["sgd", "asgd"])
+def test_a_run_interrupted_in_a_validation_goes_on_too(
+    name: str, config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"optimizer": OptimizerSpec(name, lr=1.0, average_from_epoch=0)}
+    whole = train(config(**settings), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        validation_step = LanguageModelModule.validation_step
+
+        def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> None:
+            validation_step(self, batch, batch_idx)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(LanguageModelModule, "validation_step", step_and_signal)
+        with pytest.raises(TrainingInterruptedError) as interrupted:
+            train(config(**settings), tmp_path / "broken")
+    assert interrupted.value.signal_number == signal.SIGTERM
+    resumed = train(config(**settings, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+    assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
+
+
 def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None:
     train(config(), tmp_path / "short")
     longer = TrainerSpec(precision="fp32", max_epochs=3)

@@ -90,7 +90,9 @@ class Checkpoints(L.Callback):
 
 
 class Interruption(L.Callback):
-    """Ctrl-C and SIGTERM end a run between two steps, where a checkpoint is exact; a second one ends it at once.
+    """Ctrl-C and SIGTERM end a run after the step or validation at hand, where a checkpoint is exact.
+
+    A second signal ends it at once.
 
     Args:
         checkpoints: Saves the run before it ends.
@@ -102,7 +104,8 @@ class Interruption(L.Callback):
         self._previous: dict[int, Any] = {}
 
     @override
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # not earlier: Lightning puts its own handlers in place just before
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._receive)
@@ -112,7 +115,10 @@ class Interruption(L.Callback):
             self._restore()
             raise KeyboardInterrupt
         self._received = number
-        log.warning("%s: saving and stopping after this step; once more stops at once", signal.Signals(number).name)
+        log.warning(
+            "%s: saving and stopping after this step or validation; once more stops at once",
+            signal.Signals(number).name,
+        )
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
@@ -132,8 +138,8 @@ class Interruption(L.Callback):
         self._leave_if_asked()
 
     @override
-    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        # the checkpoint of the last training step stays the last: a validation has no place to go on from
+    def on_validation_end(self, *args: Any, **kwargs: Any) -> None:
+        # a validation is let end, for nothing goes on from its middle
         self._leave_if_asked()
 
     @override
