@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 from typing_extensions import override
@@ -112,8 +112,7 @@ class Interruption(L.Callback):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._received is not None:
-            self._restore()
-            raise KeyboardInterrupt
+            self._leave(number)
         self._received = number
         log.warning(
             "%s: saving and stopping after this step or validation; once more stops at once",
@@ -127,9 +126,11 @@ class Interruption(L.Callback):
 
     def _leave_if_asked(self) -> None:
         if self._received is not None:
-            number = self._received
-            self._restore()
-            raise TrainingInterruptedError(number, self.checkpoints.last)
+            self._leave(self._received)
+
+    def _leave(self, number: int) -> NoReturn:
+        self._restore()
+        raise TrainingInterruptedError(number, self.checkpoints.last)
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
