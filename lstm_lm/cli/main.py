@@ -114,10 +114,6 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
         print("\ninterrupted", file=sys.stderr)
         return 130
     except SystemExit as stop:
-        # Lightning turns SIGTERM into an exit without a code
-        if type(stop).__name__ == "SIGTERMException":
-            print("\nstopped by SIGTERM; go on with resume=RUN/checkpoints/last.ckpt", file=sys.stderr)
-            return 143
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import repeat
@@ -11,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import TrainConfig
@@ -20,15 +18,12 @@ from lstm_lm.errors import CheckpointError, TrainingError
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
-from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
+from lstm_lm.training.callbacks.checkpoints import Checkpoints
 from lstm_lm.training.callbacks.clock import RunClock
-from lstm_lm.training.callbacks.curves import Curves, ProgressBar
-from lstm_lm.training.callbacks.tensorboard import Projector, TextSamples
-from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
+from lstm_lm.training.callbacks.curves import Curves
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
-from lstm_lm.training.optimizers import TailAverage
-from lstm_lm.training.precision import lightning_precision
+from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +48,6 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         TrainingError: If the loss is not finite, or one window could not be learnt by heart.
         TrainingInterruptedError: If a signal stopped it; ``last.ckpt`` is written.
     """
-    _quiet_lightning()
     torch.manual_seed(config.seed)
     data = LanguageModelDataModule(config.data, config.batching, config.seed)
     data.setup("fit")
@@ -75,16 +69,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         bptt_length=config.batching.bptt_length,
         seed=config.seed,
         fraction=lambda step: clock.fraction(step, trainer.estimated_stepping_batches),
-        record={
-            "format": CHECKPOINT_FORMAT,
-            "model": asdict(config.model),
-            "vocabulary": vocabulary.to_dict(),
-            "tokenizer": config.data.tokenizer,
-            "data": asdict(config.data),
-            "presets": {name: asdict(spec) for name, spec in {**config.presets, "default": config.sampling}.items()},
-            "default_preset": "default",
-            "metrics": {},
-        },
+        record=_record(config, vocabulary),
     )
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",
@@ -101,6 +86,11 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             check_resumable(Path(config.resume), module.record)
             checkpoints.adopt_best(Path(config.resume))
         trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
+        if not curves.mean_tokens_per_second:
+            raise TrainingError(
+                f"{config.resume}: that run had already come to its end after {trainer.global_step} steps; raise "
+                "trainer.max_epochs, trainer.max_steps or trainer.max_minutes to go on"
+            )
         outcome = {"valid": checkpoints.best_score, "stopped_by": _stopped_by(trainer, clock)}
     metrics = outcome | {
         "epochs": round(curves.tokens / curves.epoch_tokens, 3),
@@ -114,73 +104,38 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         "best_checkpoint": "checkpoints/best.ckpt",
         "history": curves.history,
     }
+    _finish(trainer, config, metrics, run_dir)
+    if config.trainer.overfit_one_batch:
+        _check_overfit(curves)
+    return metrics
+
+
+def _finish(trainer: L.Trainer, config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
+    """Write ``metrics.json``, and the hyperparameters with the final figure to TensorBoard."""
     if isinstance(trainer.logger, TensorBoardLogger) and "valid" in metrics:
         trainer.logger.log_hyperparams(
             _flat(asdict(config)), {"final/valid_perplexity": metrics["valid"]["perplexity"]}
         )
         trainer.logger.finalize("success")
     write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    if config.trainer.overfit_one_batch:
-        _check_overfit(curves)
-    return metrics
 
 
-def build_trainer(
-    config: TrainConfig,
-    run_dir: Path,
-    vocabulary: Vocabulary,
-    clock: RunClock,
-    curves: Curves,
-    checkpoints: Checkpoints,
-) -> L.Trainer:
-    """Lightning's trainer with our callbacks, in the order in which they must be asked.
-
-    Args:
-        config: A validated config.
-        run_dir: Where checkpoints and event files go.
-        vocabulary: For samples and projector.
-        clock: Ends the run in time.
-        curves: Measures it.
-        checkpoints: Keeps it.
-    """
-    spec = config.trainer
-    callbacks: list[Callback] = [clock, curves]
-    if config.callbacks.sample_words and config.presets:
-        prompt, num_words = config.callbacks.sample_prompt, config.callbacks.sample_words
-        callbacks.append(TextSamples(vocabulary, config.presets, prompt, num_words, config.seed))
-    if config.callbacks.projector_words:
-        callbacks.append(Projector(vocabulary, config.callbacks.projector_words))
-    if config.callbacks.progress_bar:
-        callbacks.append(ProgressBar(curves))
-    if config.optimizer.name == "asgd":
-        callbacks.append(TailAverage(config.optimizer.average_from_epoch))
-    if config.callbacks.early_stopping_patience:
-        callbacks.append(EarlyStopping("valid/loss", patience=config.callbacks.early_stopping_patience))
-    if not spec.overfit_one_batch:
-        callbacks += [checkpoints, Interruption(checkpoints)]
-    logger = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
-    return L.Trainer(
-        accelerator=spec.accelerator,
-        devices=spec.devices,
-        strategy=spec.strategy,
-        precision=lightning_precision(spec.precision, spec.accelerator),  # type: ignore[arg-type]
-        max_epochs=spec.max_epochs,
-        max_steps=spec.max_steps,
-        gradient_clip_val=spec.gradient_clip or None,
-        val_check_interval=spec.valid_every,
-        limit_train_batches=spec.limit_train_windows or 1.0,
-        limit_val_batches=0 if spec.overfit_one_batch else (spec.limit_valid_windows or 1.0),
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,  # Curves decides
-        logger=logger if config.logger.tensorboard else False,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=config.callbacks.progress_bar,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=run_dir,
-    )
+def _record(config: TrainConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What a checkpoint says about itself: plain data that is read without this config."""
+    folder = config.data.dir
+    # absolute, so that the checkpoint is scored from any working directory
+    data = replace(config.data, dir=None if folder is None else str(Path(folder).resolve()))
+    presets = {**config.presets, "default": config.sampling}
+    return {
+        "format": CHECKPOINT_FORMAT,
+        "model": asdict(config.model),
+        "vocabulary": vocabulary.to_dict(),
+        "tokenizer": config.data.tokenizer,
+        "data": asdict(data),
+        "presets": {name: asdict(preset) for name, preset in presets.items()},
+        "default_preset": "default",
+        "metrics": {},
+    }
 
 
 def check_resumable(path: Path, record: dict[str, Any]) -> None:
@@ -244,13 +199,6 @@ def _stopped_by(trainer: L.Trainer, clock: RunClock) -> str:
     if trainer.max_epochs is not None and trainer.current_epoch >= trainer.max_epochs:
         return "max_epochs"
     return "early_stopping"
-
-
-def _quiet_lightning() -> None:
-    # its hints on hardware and products say nothing about this run, which has its own log
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)
 
 
 def _count(model: torch.nn.Module) -> int:

@@ -148,6 +148,13 @@ def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None
     assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
 
 
+def test_resuming_a_run_that_is_over_says_so(config: Make, tmp_path: Path) -> None:
+    train(config(), tmp_path / "run")
+    resume = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.max_epochs"):
+        train(config(resume=resume), tmp_path / "again")
+
+
 def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make, tmp_path: Path) -> None:
     short = TrainerSpec(precision="fp32", max_steps=2)
     train(config(trainer=short), tmp_path / "run")

@@ -1,0 +1,85 @@
+"""Lightning's trainer, set up for a run."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lstm_lm.config.schema import TrainConfig
+from lstm_lm.text.vocabulary import Vocabulary
+from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
+from lstm_lm.training.callbacks.clock import RunClock
+from lstm_lm.training.callbacks.curves import Curves, ProgressBar
+from lstm_lm.training.callbacks.tensorboard import Projector, TextSamples
+from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
+from lstm_lm.training.optimizers import TailAverage
+from lstm_lm.training.precision import lightning_precision
+
+
+def build_trainer(
+    config: TrainConfig,
+    run_dir: Path,
+    vocabulary: Vocabulary,
+    clock: RunClock,
+    curves: Curves,
+    checkpoints: Checkpoints,
+) -> L.Trainer:
+    """Lightning's trainer with our callbacks, in the order in which they must be asked.
+
+    Args:
+        config: A validated config.
+        run_dir: Where checkpoints and event files go.
+        vocabulary: For samples and projector.
+        clock: Ends the run in time.
+        curves: Measures it.
+        checkpoints: Keeps it.
+    """
+    _quiet_lightning()
+    spec = config.trainer
+    callbacks: list[Callback] = [clock, curves]
+    if config.callbacks.sample_words and config.presets:
+        prompt, num_words = config.callbacks.sample_prompt, config.callbacks.sample_words
+        callbacks.append(TextSamples(vocabulary, config.presets, prompt, num_words, config.seed))
+    if config.callbacks.projector_words:
+        callbacks.append(Projector(vocabulary, config.callbacks.projector_words))
+    if config.callbacks.progress_bar:
+        callbacks.append(ProgressBar(curves))
+    if config.optimizer.name == "asgd":
+        callbacks.append(TailAverage(config.optimizer.average_from_epoch))
+    if config.callbacks.early_stopping_patience:
+        callbacks.append(EarlyStopping("valid/loss", patience=config.callbacks.early_stopping_patience))
+    if not spec.overfit_one_batch:
+        callbacks += [checkpoints, Interruption(checkpoints)]
+    logger = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
+    return L.Trainer(
+        accelerator=spec.accelerator,
+        devices=spec.devices,
+        strategy=spec.strategy,
+        precision=lightning_precision(spec.precision, spec.accelerator),  # type: ignore[arg-type]
+        max_epochs=spec.max_epochs,
+        max_steps=spec.max_steps,
+        gradient_clip_val=spec.gradient_clip or None,
+        val_check_interval=spec.valid_every,
+        limit_train_batches=spec.limit_train_windows or 1.0,
+        limit_val_batches=0 if spec.overfit_one_batch else (spec.limit_valid_windows or 1.0),
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,  # Curves decides
+        logger=logger if config.logger.tensorboard else False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=config.callbacks.progress_bar,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=run_dir,
+    )
+
+
+def _quiet_lightning() -> None:
+    # its hints on hardware and products say nothing about this run, which has its own log
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)
