@@ -60,10 +60,26 @@ def load_trained(path: Path) -> TrainedModel:
 
 
 def read_checkpoint(path: Path) -> TrainedModel:
-    """Read a checkpoint of ``lstm-lm train``. Only plain data and tensors are unpickled, never code.
+    """Read the model in a checkpoint of ``lstm-lm train``.
 
     Raises:
         CheckpointError: If it is missing, damaged, not one of ours, of a newer format, or contradicts itself.
+    """
+    content = open_checkpoint(path)
+    try:
+        return _from_record(path, mapping(content["lstm_lm"], "lstm_lm"), content)
+    except (ValueError, DataError) as error:
+        raise CheckpointError(f"{path}: the checkpoint does not fit together: {error}") from error
+
+
+def open_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Everything in a checkpoint of ``lstm-lm train``. Only plain data and tensors are unpickled, never code.
+
+    Returns:
+        Lightning's checkpoint, with our own record under ``lstm_lm``.
+
+    Raises:
+        CheckpointError: If it is missing, damaged or not one of ours.
     """
     if path.is_dir():
         best = path / "checkpoints" / "best.ckpt"
@@ -76,10 +92,7 @@ def read_checkpoint(path: Path) -> TrainedModel:
     content = _load(path)
     if "lstm_lm" not in content:
         raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it has no 'lstm_lm' record); train one")
-    try:
-        return _from_record(path, mapping(content["lstm_lm"], "lstm_lm"), content)
-    except (ValueError, DataError) as error:
-        raise CheckpointError(f"{path}: the checkpoint does not fit together: {error}") from error
+    return content
 
 
 def _load(path: Path) -> Mapping[str, Any]:

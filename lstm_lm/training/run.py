@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError, TrainingError
+from lstm_lm.export.checkpoint import CHECKPOINT_FORMAT, open_checkpoint
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
@@ -27,7 +28,6 @@ from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_FORMAT = 1
 OVERFIT_SHARE = 0.05  # of the first loss: what a network that learns reaches on a single window
 
 
@@ -148,13 +148,8 @@ def check_resumable(path: Path, record: dict[str, Any]) -> None:
     Raises:
         CheckpointError: If it is missing, damaged, foreign, or of another network or vocabulary.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint; a run keeps its own in RUN/checkpoints/last.ckpt")
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["lstm_lm"]
-    except Exception as error:
-        raise CheckpointError(f"{path}: is damaged or no checkpoint of lstm-lm train ({error})") from error
-    for part in ("model", "vocabulary", "tokenizer"):
+    saved = open_checkpoint(path)["lstm_lm"]
+    for part in ("format", "model", "vocabulary", "tokenizer"):
         if saved[part] != record[part]:
             shown = "" if part == "vocabulary" else f" (it has {saved[part]}, the config {record[part]})"
             raise CheckpointError(

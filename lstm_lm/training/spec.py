@@ -133,6 +133,8 @@ class TrainerSpec:
             found.append(f"gradient_clip: must not be negative (got {self.gradient_clip}); 0 switches it off")
         if not 0.0 < self.valid_every <= 1.0:
             found.append(f"valid_every: must be above 0 and at most 1 (got {self.valid_every}); 1.0 is once an epoch")
+        if self.overfit_one_batch and self.max_steps == -1:
+            found.append("overfit_one_batch: needs trainer.max_steps; set trainer.max_steps=300")
         for name in ("limit_train_windows", "limit_valid_windows"):
             if getattr(self, name) < 0:
                 found.append(f"{name}: must not be negative (got {getattr(self, name)}); 0 is no limit")
