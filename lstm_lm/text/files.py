@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -15,12 +18,25 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises:
         OSError: If the folder cannot be written; nothing is left behind.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of ``path`` when the block ends well, and leaves nothing behind when it does not.
+
+    It lies in the folder of ``path`` until then: a rename within a file system is one step, a move between two is a
+    copy that can be cut short.
+
+    Args:
+        path: The file to write; its folder is made if missing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files private; a result is as readable as any other file of the user

@@ -1,7 +1,5 @@
 """Writing checkpoints so that a killed run leaves a whole one."""
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError
-from lstm_lm.text.files import sync_folder
+from lstm_lm.text.files import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -22,21 +20,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with replacing(Path(path)) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException as error:
-            Path(temporary).unlink(missing_ok=True)
-            if isinstance(error, OSError | RuntimeError):  # torch reports a full disk as a RuntimeError
-                raise CheckpointError(
-                    f"{path}: the checkpoint cannot be written ({error}); make room on the disk or choose another "
-                    "folder with hydra.run.dir=FOLDER. An earlier checkpoint of that name is unharmed"
-                ) from error
-            raise
-        sync_folder(path.parent)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            raise CheckpointError(
+                f"{path}: the checkpoint cannot be written ({error}); make room on the disk or choose another "
+                "folder with hydra.run.dir=FOLDER. An earlier checkpoint of that name is unharmed"
+            ) from error
