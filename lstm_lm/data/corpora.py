@@ -178,6 +178,11 @@ def _hub_split(spec: DataSpec, split: str) -> SplitText:
     hub_split = _HUB_SPLITS[split]
     where = f"{spec.hub_path} ({spec.hub_config}, {hub_split})"
     folder = Path(spec.hub_path).expanduser()
+    if spec.hub_path.startswith(("/", ".", "~")) and not folder.is_dir():
+        raise DataError(
+            f"data.hub_path={spec.hub_path}: there is no such folder; give one in the hub's layout, or a dataset's "
+            "name on the hub, as in Salesforce/wikitext"
+        )
     dataset = (
         hub.local_rows(folder / spec.hub_config, hub_split)
         if folder.is_dir()

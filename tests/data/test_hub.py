@@ -63,6 +63,14 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
         load_corpus(spec)
 
 
+@pytest.mark.parametrize("place", ["/nowhere/wikitext", "./wikitext", "~/wikitext-that-is-not-there"])
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(place: str, tmp_path: Path) -> None:
+    spec = DataSpec("wikitext2", hub_path=place, hub_config="wikitext-2-v1", cache_dir=str(tmp_path))
+    with pytest.raises(DataError, match=rf"data\.hub_path={place}: there is no such folder") as error:
+        load_corpus(spec)
+    assert not isinstance(error.value, CorpusUnreachableError)
+
+
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     texts = {"train": "a b\n", "validation": "a\n", "test": "b\n"}
     spec = write_hub_folder(tmp_path / "hub", texts, column="body")
