@@ -94,8 +94,7 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
             app.command(name)(target)
             app(arguments, prog_name=f"lstm-lm {name}")
     except TrainingInterruptedError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 128 + error.signal_number
+        return _interrupted(error)
     except LstmLmError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
@@ -116,6 +115,18 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
+
+
+def _interrupted(error: TrainingInterruptedError) -> int:
+    from lstm_lm.cli.console import first_process
+    from lstm_lm.config.overrides import shell_override
+
+    if first_process():
+        # a path with = or spaces has to be quoted for Hydra and for the shell
+        remedy = shell_override("resume", str(error.checkpoint)) if error.checkpoint.is_file() else ""
+        ending = f"; go on with the same overrides and {remedy}" if remedy else " before anything was saved"
+        print(f"\nstopped by a signal{ending}", file=sys.stderr)
+    return 128 + error.signal_number
 
 
 def _fail(message: str) -> int:

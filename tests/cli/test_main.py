@@ -1,12 +1,14 @@
 """The table of commands and the exit codes."""
 
 import errno
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lstm_lm import __version__
 from lstm_lm.cli import environment
@@ -79,8 +81,8 @@ def test_an_error_of_ours_is_one_message(command: ModuleType, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (TrainingInterruptedError(15, Path("last.ckpt")), 143, "resume=last.ckpt"),
-        (TrainingInterruptedError(2, Path("last.ckpt")), 130, "resume=last.ckpt"),
+        (TrainingInterruptedError(15, Path("last.ckpt")), 143, "stopped by a signal before anything was saved"),
+        (TrainingInterruptedError(2, Path("last.ckpt")), 130, "stopped by a signal before anything was saved"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left on device", "outputs"), 1, "error: outputs: No space left on device"),
         (ModuleNotFoundError("no torch", name="torch"), 1, "pip install 'lstm-lm[train]'"),
@@ -95,6 +97,18 @@ def test_exit_codes(
     command.run = _raiser(error)  # type: ignore[attr-defined]
     assert main(["try"]) == code
     assert text in capsys.readouterr().err
+
+
+def test_a_stopped_run_names_its_checkpoint_as_it_has_to_be_typed(
+    command: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = tmp_path / "lr=1 it's" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    command.run = _raiser(TrainingInterruptedError(15, last))  # type: ignore[attr-defined]
+    assert main(["try"]) == 143
+    (typed,) = [word for word in shlex.split(capsys.readouterr().err) if word.startswith("resume=")]
+    assert OverridesParser.create().parse_override(typed).value() == str(last)
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), ModuleNotFoundError("x", name="lstm_lm.x"), OSError(errno.EIO)])
