@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
 from lstm_lm.data.streams import Window
@@ -124,6 +125,9 @@ class LanguageModelModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         score = self.valid_score = self.valid_metric.score()
         self.record["metrics"] = {"valid": score.to_dict()}
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(score.loss)
         self.log_dict(
             {
                 "valid/loss": score.loss,
@@ -133,6 +137,13 @@ class LanguageModelModule(L.LightningModule):
                 "valid/words_top1": score.words.top1,
             }
         )
+
+    @override
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        # a plateau is looked for after each validation, before the checkpoint is written: Lightning would do so after
+        # it, at the end of the epoch, and a run resumed from that checkpoint would miss it
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -42,7 +42,12 @@ def build_schedule(spec: ScheduleSpec, optimizer: Optimizer, fraction: Callable[
         return {"scheduler": scheduler, "interval": "step"}
     lr = optimizer.param_groups[0]["lr"]
     scheduler = ReduceLROnPlateau(
-        optimizer, factor=spec.factor, patience=spec.patience, min_lr=lr * spec.final_fraction
+        # final_fraction is the floor; torch's own eps would be another one, whatever the rate began with
+        optimizer,
+        factor=spec.factor,
+        patience=spec.patience,
+        min_lr=lr * spec.final_fraction,
+        eps=0.0,
     )
     return {"scheduler": scheduler, "monitor": "valid/loss", "interval": "epoch", "strict": False}
 

@@ -50,7 +50,9 @@ def build_trainer(
     if config.optimizer.name == "asgd":
         callbacks.append(TailAverage(config.optimizer.average_from_epoch))
     if config.callbacks.early_stopping_patience:
-        callbacks.append(EarlyStopping("valid/loss", patience=config.callbacks.early_stopping_patience))
+        # at the end of a validation, so that the checkpoint written there knows how long there was no better loss
+        patience = config.callbacks.early_stopping_patience
+        callbacks.append(EarlyStopping("valid/loss", patience=patience, check_on_train_epoch_end=False))
     if not spec.overfit_one_batch:
         callbacks += [checkpoints, Interruption(checkpoints)]
     logger = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
