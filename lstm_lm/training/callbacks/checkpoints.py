@@ -112,7 +112,7 @@ class Interruption(L.Callback):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._received is not None:
-            self._leave(number)
+            self._leave()
         self._received = number
         log.warning(
             "%s: saving and stopping after this step or validation; once more stops at once",
@@ -124,24 +124,25 @@ class Interruption(L.Callback):
             signal.signal(number, handler)
         self._previous = {}
 
-    def _leave_if_asked(self) -> None:
-        if self._received is not None:
-            self._leave(self._received)
+    def _asked(self, trainer: L.Trainer) -> bool:
+        # of several processes all stop at the same step or none: a signal may have reached one of them alone
+        return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
 
-    def _leave(self, number: int) -> NoReturn:
+    def _leave(self) -> NoReturn:
         self._restore()
-        raise TrainingInterruptedError(number, self.checkpoints.last)
+        raise TrainingInterruptedError(self._received or signal.SIGTERM, self.checkpoints.last)
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if self._received is not None:
+        if self._asked(trainer):
             self.checkpoints.save_last(trainer)
-        self._leave_if_asked()
+            self._leave()
 
     @override
-    def on_validation_end(self, *args: Any, **kwargs: Any) -> None:
+    def on_validation_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         # a validation is let end, for nothing goes on from its middle
-        self._leave_if_asked()
+        if self._asked(trainer):
+            self._leave()
 
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
