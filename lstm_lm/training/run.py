@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import TrainConfig
+from lstm_lm.data.spec import DataSpec
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError, TrainingError
 from lstm_lm.export.checkpoint import CHECKPOINT_FORMAT, open_checkpoint
@@ -91,7 +92,11 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
                 f"{config.resume}: that run had already come to its end after {trainer.global_step} steps; raise "
                 "trainer.max_epochs, trainer.max_steps or trainer.max_minutes to go on"
             )
-        outcome = {"valid": checkpoints.best_score, "stopped_by": _stopped_by(trainer, clock)}
+        outcome = {
+            "valid": checkpoints.best_score,
+            "stopped_by": _stopped_by(trainer, clock),
+            "best_checkpoint": "checkpoints/best.ckpt",
+        }
     metrics = outcome | {
         "epochs": round(curves.tokens / curves.epoch_tokens, 3),
         "steps": trainer.global_step,
@@ -101,7 +106,6 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         "parameters": _count(model),
         "vocabulary": len(vocabulary),
         "seed": config.seed,
-        "best_checkpoint": "checkpoints/best.ckpt",
         "history": curves.history,
     }
     _finish(trainer, config, metrics, run_dir)
@@ -122,20 +126,33 @@ def _finish(trainer: L.Trainer, config: TrainConfig, metrics: dict[str, Any], ru
 
 def _record(config: TrainConfig, vocabulary: Vocabulary) -> dict[str, Any]:
     """What a checkpoint says about itself: plain data that is read without this config."""
-    folder = config.data.dir
-    # absolute, so that the checkpoint is scored from any working directory
-    data = replace(config.data, dir=None if folder is None else str(Path(folder).resolve()))
     presets = {**config.presets, "default": config.sampling}
     return {
         "format": CHECKPOINT_FORMAT,
         "model": asdict(config.model),
         "vocabulary": vocabulary.to_dict(),
         "tokenizer": config.data.tokenizer,
-        "data": asdict(data),
+        "data": asdict(_from_anywhere(config.data)),
         "presets": {name: asdict(preset) for name, preset in presets.items()},
         "default_preset": "default",
         "metrics": {},
+        "optimizer": asdict(config.optimizer),
+        "schedule": asdict(config.schedule),
+        "batching": asdict(config.batching),
+        "seed": config.seed,
     }
+
+
+def _from_anywhere(data: DataSpec) -> DataSpec:
+    """The same corpus with absolute places, so that the checkpoint is scored from any working directory."""
+    hub_path = data.hub_path
+    if hub_path is not None and Path(hub_path).expanduser().is_dir():
+        hub_path = _absolute(hub_path)
+    return replace(data, dir=_absolute(data.dir), hub_path=hub_path, cache_dir=_absolute(data.cache_dir))
+
+
+def _absolute(folder: str | None) -> str | None:
+    return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
 def check_resumable(path: Path, record: dict[str, Any]) -> None:
@@ -146,12 +163,13 @@ def check_resumable(path: Path, record: dict[str, Any]) -> None:
         record: What this run's own checkpoints say.
 
     Raises:
-        CheckpointError: If it is missing, damaged, foreign, or of another network or vocabulary.
+        CheckpointError: If it is missing, damaged, foreign, or of a run whose steps would have been others: what it
+            restores would silently win over the config, or not fit.
     """
     saved = open_checkpoint(path)["lstm_lm"]
-    for part in ("format", "model", "vocabulary", "tokenizer"):
-        if saved[part] != record[part]:
-            shown = "" if part == "vocabulary" else f" (it has {saved[part]}, the config {record[part]})"
+    for part in ("format", "model", "vocabulary", "tokenizer", "optimizer", "schedule", "batching", "seed"):
+        if saved.get(part) != record[part]:
+            shown = "" if part == "vocabulary" else f" (it has {saved.get(part)}, the config {record[part]})"
             raise CheckpointError(
                 f"{path}: was trained with another {part}{shown}; resume with the overrides of the first run"
             )

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.spec import BatchingSpec, DataSpec
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
+from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import LossSpec, ModelSpec
+from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
 from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, ScheduleSpec, TrainerSpec
@@ -138,6 +141,50 @@ def test_a_run_interrupted_in_a_validation_goes_on_too(
     assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
 
 
+def test_plateau_and_early_stopping_remember_a_validation_that_a_run_was_stopped_in(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is learnt, so each validation counts: one that a resumed run forgets makes it end later or faster."""
+    callbacks = CallbacksSpec(early_stopping_patience=3, sample_words=0, projector_words=0, progress_bar=False)
+    settings = {
+        "optimizer": OptimizerSpec("sgd", lr=1e-12),
+        "schedule": ScheduleSpec("plateau", factor=0.5, patience=1),
+        "trainer": TrainerSpec(precision="fp32", max_epochs=20),
+        "callbacks": callbacks,
+    }
+    whole = train(config(**settings), tmp_path / "whole")
+    assert whole["stopped_by"] == "early_stopping"
+    with monkeypatch.context() as patch:
+        validation_step = LanguageModelModule.validation_step
+
+        def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> None:
+            validation_step(self, batch, batch_idx)
+            if batch_idx == 0 and self.current_epoch == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        patch.setattr(LanguageModelModule, "validation_step", step_and_signal)
+        with pytest.raises(TrainingInterruptedError) as interrupted:
+            train(config(**settings), tmp_path / "broken")
+    resumed = train(config(**settings, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    assert resumed["steps"] == whole["steps"]
+    rates = [last_rate(tmp_path / name) for name in ("whole", "resumed")]
+    assert rates[0] == rates[1] < 1e-12
+
+
+def last_rate(run_dir: Path) -> float:
+    """The learning rate that a run ended with."""
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    return float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
+
+
+def test_plateau_counts_validations_not_epochs(config: Make, tmp_path: Path) -> None:
+    spec = TrainerSpec(precision="fp32", max_epochs=1, valid_every=0.25)
+    optimizer, schedule = OptimizerSpec("sgd", lr=1e-12), ScheduleSpec("plateau", factor=0.5, final_fraction=0.0)
+    train(config(optimizer=optimizer, schedule=schedule, trainer=spec), tmp_path)
+    # the first validation is the best; each of the three after it halves the rate
+    assert last_rate(tmp_path) == pytest.approx(1e-12 / 8)
+
+
 def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None:
     train(config(), tmp_path / "short")
     longer = TrainerSpec(precision="fp32", max_epochs=3)
@@ -161,11 +208,41 @@ def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make,
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     with pytest.raises(CheckpointError, match="was trained with another model"):
         train(config(model=ModelSpec(8, [8]), resume=str(last)), tmp_path / "other")
+    for part, value in {
+        "optimizer": OptimizerSpec("sgd", lr=1e-2),
+        "schedule": ScheduleSpec("one_cycle"),
+        "batching": BatchingSpec(4, 4, 30, jitter=True, rotate=True),
+        "seed": 2,
+    }.items():
+        with pytest.raises(CheckpointError, match=f"was trained with another {part} .*overrides of the first run"):
+            train(config(**{part: value}, resume=str(last)), tmp_path / "other")
     with pytest.raises(CheckpointError, match="there is no such file"):
         train(config(resume=str(tmp_path / "nowhere.ckpt")), tmp_path / "other")
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="the checkpoint is damaged"):
         train(config(resume=str(last)), tmp_path / "other")
+
+
+def test_a_checkpoint_knows_the_places_of_its_corpus_from_any_folder(
+    config: Make, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(corpus.parent))
+    monkeypatch.chdir(tmp_path)
+    data = DataSpec(name="text_files", dir=f"~/{corpus.name}", cache_dir="cache")
+    train(config(data=data, trainer=TrainerSpec(precision="fp32", max_steps=1)), tmp_path / "run")
+    saved = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").data
+    assert (saved.dir, saved.cache_dir) == (str(corpus.resolve()), str(tmp_path.resolve() / "cache"))
+
+
+def test_a_signal_to_one_of_several_processes_stops_them_all(tmp_path: Path) -> None:
+    saved: list[Path] = []
+    told = SimpleNamespace(reduce_boolean_decision=lambda *_, **__: True)  # another process was told to stop
+    trainer: Any = SimpleNamespace(strategy=told, global_step=3, save_checkpoint=saved.append)
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(TrainingInterruptedError) as interrupted:
+        Interruption(checkpoints).on_train_batch_end(trainer)
+    assert interrupted.value.signal_number == signal.SIGTERM
+    assert saved == [checkpoints.last]
 
 
 def test_tensorboard_gets_curves_samples_projector_and_hyperparameters(config: Make, tmp_path: Path) -> None:
@@ -269,6 +346,8 @@ def test_one_window_is_learnt_by_heart_or_the_run_fails(config: Make, tmp_path: 
     spec = TrainerSpec(precision="fp32", max_steps=300, overfit_one_batch=True)
     figures = train(config(**plain, trainer=spec), tmp_path / "learnt")["overfit"]
     assert figures["last_loss"] < 0.05 * figures["first_loss"]
+    assert not (tmp_path / "learnt" / "checkpoints").exists()
+    assert "best_checkpoint" not in json.loads((tmp_path / "learnt" / "metrics.json").read_text())
     with pytest.raises(TrainingError, match=r"the loss went from \d\.\d+ to \d\.\d+, and must fall below 5%"):
         train(config(**plain, trainer=replace(spec, max_steps=3)), tmp_path / "not")
     assert (tmp_path / "not" / "metrics.json").is_file()
