@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +39,11 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     from lstm_lm.data.encoding import encode_split
     from lstm_lm.errors import ConfigError
     from lstm_lm.export.checkpoint import load_trained
-    from lstm_lm.text.files import write_atomically
+    from lstm_lm.text.files import write_json
 
     trained = load_trained(Path(config.checkpoint))
-    data = config.data or trained.data
+    # whatever the corpus, its words must be cut as the model's were
+    data = replace(config.data or trained.data, tokenizer=trained.tokenizer)
     problems = [f"data.{problem}" for problem in data.problems()]
     if problems:
         hint = (
@@ -51,7 +53,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     ids = encode_split(data, config.split, trained.vocabulary)
     score = _score(config, trained.model, ids, trained.vocabulary)
     metrics = {"split": config.split, "evaluation": config.evaluation.name, **score.to_dict()}
-    write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_json(run_dir / "metrics.json", metrics)
     log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
     _print_score(config, score, run_dir)
 

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import json
 import logging
 import os
 import sys
@@ -23,7 +22,7 @@ from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, one_line
 from lstm_lm.config.schema import Config
 from lstm_lm.config.validation import Checked, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
-from lstm_lm.text.files import write_atomically
+from lstm_lm.text.files import write_json
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ def _run_sweep_job(config: Config, folder: Path, overrides: list[str], job: Job)
 
     def note(status: str, reason: str = "") -> None:
         content = {"status": status, "reason": reason, "overrides": overrides}
-        write_atomically(folder / STATUS_FILE, json.dumps(content, indent=2) + "\n")
+        write_json(folder / STATUS_FILE, content)
 
     note("running")
     try:

@@ -49,6 +49,8 @@ class TrainConfig:
             found.append(f"seed: must not be negative (got {self.seed})")
         if self.resume is not None and not Path(self.resume).is_file():
             found.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt")
+        if self.resume is not None and self.trainer.overfit_one_batch:
+            found.append("resume: trainer.overfit_one_batch starts anew each time; leave one of them out")
         return found
 
 

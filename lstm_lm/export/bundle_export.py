@@ -17,6 +17,7 @@ from lstm_lm.export.checkpoint import TrainedModel, read_checkpoint
 from lstm_lm.export.spec import ExportSpec
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.inference.torch_backend import TorchBackend
+from lstm_lm.text.files import finite
 
 # enough for each weight of the network to have its say, and a second's work at most
 _COLUMNS, _STEPS = 8, 32
@@ -99,7 +100,7 @@ def export_bundle(
         vocabulary=trained.vocabulary,
         tokenizer=trained.tokenizer,
         data=_portable(trained.data),
-        metrics=_without_infinity(trained.metrics),
+        metrics=finite(trained.metrics),
         presets=presets,
         default_preset=default_preset,
         card=model_card(out.resolve().name, trained, presets, default_preset),
@@ -140,10 +141,3 @@ def _portable(data: DataSpec) -> dict[str, Any]:
     """The corpus without places on this machine, which are nobody else's business."""
     local_hub = data.hub_path is not None and Path(data.hub_path).exists()
     return asdict(replace(data, dir=None, cache_dir=None, hub_path=None if local_hub else data.hub_path))
-
-
-def _without_infinity(value: Any) -> Any:
-    """The same with ``None`` for infinity and NaN, which JSON does not know (perplexity can overflow)."""
-    if isinstance(value, dict):
-        return {name: _without_infinity(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,11 +1,13 @@
 """Writing files so that a reader never meets half of one."""
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -20,6 +22,20 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as JSON, atomically; infinity and NaN, which JSON does not know, become null."""
+    write_atomically(path, json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finite(data: Any) -> Any:
+    """The same plain data with ``None`` for infinity and NaN (a perplexity can overflow)."""
+    if isinstance(data, dict):
+        return {name: finite(item) for name, item in data.items()}
+    if isinstance(data, list):
+        return [finite(item) for item in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 @contextmanager

@@ -8,20 +8,17 @@ _SHAPES = ((1024, 512), (512, 4096))  # about those of a window and its output l
 _TRIALS = 7
 
 
-def lightning_precision(name: str, accelerator: str) -> str:
-    """The name that Lightning gives a precision.
+def choose_precision(accelerator: str) -> str:
+    """The format for ``trainer.precision=auto``.
 
     Args:
-        name: ``fp32``, ``bf16`` or ``auto``.
         accelerator: ``cpu``, ``gpu`` or ``auto``.
 
     Returns:
-        ``32-true`` or ``bf16-mixed``.
+        ``fp32`` or ``bf16``.
     """
-    if name == "auto":
-        device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-        name = "bf16" if bf16_is_faster(device) else "fp32"
-    return {"fp32": "32-true", "bf16": "bf16-mixed"}[name]
+    device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    return "bf16" if bf16_is_faster(device) else "fp32"
 
 
 def bf16_is_faster(device: torch.device) -> bool:

@@ -1,6 +1,5 @@
 """One training run, from a config to a folder with checkpoints, curves and figures."""
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -18,13 +17,14 @@ from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError, TrainingError
 from lstm_lm.export.checkpoint import CHECKPOINT_FORMAT, open_checkpoint
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.text.files import write_atomically
+from lstm_lm.text.files import write_json
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.callbacks.checkpoints import Checkpoints
 from lstm_lm.training.callbacks.clock import RunClock
 from lstm_lm.training.callbacks.curves import Curves
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,11 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     clock = RunClock(None if limit is None else 60.0 * limit)
     curves = Curves(clock, config.logger.every_steps, len(data.corpus.splits["train"]))
     checkpoints = Checkpoints(run_dir / "checkpoints")
-    trainer = build_trainer(config, run_dir, vocabulary, clock, curves, checkpoints)
+    resumed = None if config.resume is None else open_checkpoint(Path(config.resume))["lstm_lm"]
+    precision = config.trainer.precision
+    if precision == "auto":  # decided by timing, so a run that goes on keeps what it began with
+        precision = choose_precision(config.trainer.accelerator) if resumed is None else resumed["precision"]
+    trainer = build_trainer(config, run_dir, precision, vocabulary, clock, curves, checkpoints)
     module = LanguageModelModule(
         model,
         loss=config.loss,
@@ -70,21 +74,21 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         bptt_length=config.batching.bptt_length,
         seed=config.seed,
         fraction=lambda step: clock.fraction(step, trainer.estimated_stepping_batches),
-        record=_record(config, vocabulary),
+        record=_record(config, precision, vocabulary),
     )
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",
         f"{len(vocabulary):,}",
         f"{_count(model):,}",
-        trainer.precision,
+        precision,
         run_dir,
     )
     if config.trainer.overfit_one_batch:
         _fit_one_window(trainer, module, data)
         outcome: dict[str, Any] = {"overfit": {"first_loss": curves.first_loss, "last_loss": curves.last_loss}}
     else:
-        if config.resume is not None:
-            check_resumable(Path(config.resume), module.record)
+        if config.resume is not None and resumed is not None:
+            check_resumable(Path(config.resume), resumed, module.record)
             checkpoints.adopt_best(Path(config.resume))
         trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
         if not curves.mean_tokens_per_second:
@@ -102,7 +106,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         "steps": trainer.global_step,
         "wall_seconds": round(clock.elapsed(), 1),
         "tokens_per_second": round(curves.mean_tokens_per_second, 1),
-        "precision": str(trainer.precision),
+        "precision": precision,
         "parameters": _count(model),
         "vocabulary": len(vocabulary),
         "seed": config.seed,
@@ -121,10 +125,10 @@ def _finish(trainer: L.Trainer, config: TrainConfig, metrics: dict[str, Any], ru
             _flat(asdict(config)), {"final/valid_perplexity": metrics["valid"]["perplexity"]}
         )
         trainer.logger.finalize("success")
-    write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_json(run_dir / "metrics.json", metrics)
 
 
-def _record(config: TrainConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+def _record(config: TrainConfig, precision: str, vocabulary: Vocabulary) -> dict[str, Any]:
     """What a checkpoint says about itself: plain data that is read without this config."""
     presets = {**config.presets, "default": config.sampling}
     return {
@@ -140,6 +144,7 @@ def _record(config: TrainConfig, vocabulary: Vocabulary) -> dict[str, Any]:
         "schedule": asdict(config.schedule),
         "batching": asdict(config.batching),
         "seed": config.seed,
+        "precision": precision,
     }
 
 
@@ -155,19 +160,29 @@ def _absolute(folder: str | None) -> str | None:
     return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
-def check_resumable(path: Path, record: dict[str, Any]) -> None:
+def check_resumable(path: Path, saved: dict[str, Any], record: dict[str, Any]) -> None:
     """Refuse a checkpoint that this run cannot go on from, before anything is trained.
 
     Args:
-        path: A checkpoint of ``lstm-lm train``.
+        path: Where it lies, for the message.
+        saved: What the checkpoint says about itself.
         record: What this run's own checkpoints say.
 
     Raises:
-        CheckpointError: If it is missing, damaged, foreign, or of a run whose steps would have been others: what it
-            restores would silently win over the config, or not fit.
+        CheckpointError: If it is of a run whose steps would have been others: what it restores would silently win over
+            the config, or not fit.
     """
-    saved = open_checkpoint(path)["lstm_lm"]
-    for part in ("format", "model", "vocabulary", "tokenizer", "optimizer", "schedule", "batching", "seed"):
+    for part in (
+        "format",
+        "model",
+        "vocabulary",
+        "tokenizer",
+        "optimizer",
+        "schedule",
+        "batching",
+        "seed",
+        "precision",
+    ):
         if saved.get(part) != record[part]:
             shown = "" if part == "vocabulary" else f" (it has {saved.get(part)}, the config {record[part]})"
             raise CheckpointError(

@@ -16,12 +16,12 @@ from lstm_lm.training.callbacks.curves import Curves, ProgressBar
 from lstm_lm.training.callbacks.tensorboard import Projector, TextSamples
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.optimizers import TailAverage
-from lstm_lm.training.precision import lightning_precision
 
 
 def build_trainer(
     config: TrainConfig,
     run_dir: Path,
+    precision: str,
     vocabulary: Vocabulary,
     clock: RunClock,
     curves: Curves,
@@ -32,6 +32,7 @@ def build_trainer(
     Args:
         config: A validated config.
         run_dir: Where checkpoints and event files go.
+        precision: ``fp32`` or ``bf16``.
         vocabulary: For samples and projector.
         clock: Ends the run in time.
         curves: Measures it.
@@ -60,7 +61,7 @@ def build_trainer(
         accelerator=spec.accelerator,
         devices=spec.devices,
         strategy=spec.strategy,
-        precision=lightning_precision(spec.precision, spec.accelerator),  # type: ignore[arg-type]
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
         max_epochs=spec.max_epochs,
         max_steps=spec.max_steps,
         gradient_clip_val=spec.gradient_clip or None,

@@ -15,7 +15,7 @@ from lstm_lm.training.callbacks.clock import RunClock
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer, one_cycle_factor
-from lstm_lm.training.precision import lightning_precision
+from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
 
 
@@ -99,10 +99,21 @@ def test_clock_goes_by_steps_or_time_whichever_is_further(monkeypatch: pytest.Mo
     assert resumed.elapsed() == 30.0
 
 
-def test_precision_auto_decides_and_names_are_lightnings() -> None:
-    assert lightning_precision("fp32", "cpu") == "32-true"
-    assert lightning_precision("bf16", "cpu") == "bf16-mixed"
-    assert lightning_precision("auto", "cpu") in ("32-true", "bf16-mixed")
+def test_precision_is_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_precision("cpu") in ("fp32", "bf16")
+    seconds = {torch.float32: 3.0, torch.bfloat16: 1.0}
+    now, product = 0.0, torch.Tensor.__matmul__
+
+    def slow_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        nonlocal now
+        now += seconds[left.dtype]
+        return product(left[:1, :1], right[:1, :1])
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", slow_product)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    assert choose_precision("cpu") == "bf16"
+    seconds[torch.bfloat16] = 2.9  # too little to pay for the conversions
+    assert choose_precision("cpu") == "fp32"
 
 
 @pytest.mark.parametrize(
