@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend, State
 from lstm_lm.inference.completion import WordIndex
+from lstm_lm.inference.continuing import Continuation, read_together
 from lstm_lm.inference.logits import probabilities
-from lstm_lm.inference.sampling import choose, with_seed
+from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.inference.word_lists import known_ids
 from lstm_lm.text.typed import continuation, typed_words, words_to_text
@@ -104,17 +105,13 @@ class Engine:
         best = sorted(offered.items(), key=lambda item: -item[1])[:k]
         return Prediction(tuple(Suggestion(word, chance) for word, chance in best), self._unknown(words))
 
-    def stream(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Iterator[str]:
-        """Go on from a text, word by word. Errors come at once, not with the first word.
+    def begin(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Continuation:
+        """Read a text that is to go on.
 
         Args:
             prompt: The text so far, as typed.
             sampling: How words are chosen; without a seed each call draws other words.
             max_words: Most words to give, ``<eos>`` counted as one.
-
-        Returns:
-            Words as the vocabulary spells them, ``<eos>`` among them; with ``stop_eos`` the first ``<eos>`` ends the
-            stream and is not given.
 
         Raises:
             ConfigError: If ``sampling`` has a problem, names a word that is not in the vocabulary or bans every
@@ -126,8 +123,18 @@ class Engine:
         if problems:
             raise ConfigError(problems)
         banned = self._banned_ids(sampling)
-        prompt_ids = self.vocabulary.encode(typed_words(prompt, self.vocabulary))
-        return self._stream(prompt_ids, sampling, max_words, banned)
+        ids = self.vocabulary.encode(typed_words(prompt, self.vocabulary))
+        logits, state = self._read([self.vocabulary.eos_id, *ids])
+        return Continuation(self.vocabulary, ids, sampling, max_words, banned, logits, state)
+
+    def stream(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Iterator[str]:
+        """Go on from a text, word by word: :meth:`begin`, and one step of the network a word.
+
+        Returns:
+            Words as the vocabulary spells them, ``<eos>`` among them; with ``stop_eos`` the first ``<eos>`` ends the
+            stream and is not given.
+        """
+        return self._words(self.begin(prompt, sampling, max_words))
 
     def generate(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Generation:
         """Go on from a text and write the result as text.
@@ -138,7 +145,7 @@ class Engine:
             max_words: Most words to give, ``<eos>`` counted as one.
 
         Raises:
-            ConfigError: As :meth:`stream`.
+            ConfigError: As :meth:`begin`.
         """
         sampling = with_seed(sampling)
         words = tuple(self.stream(prompt, sampling, max_words))
@@ -175,22 +182,11 @@ class Engine:
         logits, state = self.backend.step(np.array([ids], dtype=np.int64), self.backend.initial_state(1))
         return logits[0], state
 
-    def _stream(
-        self, prompt_ids: Sequence[int], sampling: SamplingSpec, max_words: int, banned: Sequence[int]
-    ) -> Iterator[str]:
-        rng = np.random.default_rng(sampling.seed)
-        ids = list(prompt_ids)
-        logits, state = self._read([self.vocabulary.eos_id, *ids])
-        for count in range(1, max_words + 1):
-            recent = ids[-sampling.repeat_window :] if sampling.repeat_window else ()
-            chosen = choose(logits, sampling, rng, banned, recent)
-            if sampling.stop_eos and chosen == self.vocabulary.eos_id:
-                return
-            yield self.vocabulary.word(chosen)
-            if count < max_words:
-                ids.append(chosen)
-                step, state = self.backend.step(np.array([[chosen]], dtype=np.int64), state)
-                logits = step[0]
+    def _words(self, text: Continuation) -> Iterator[str]:
+        while (word := text.next_word()) is not None:
+            yield word
+            if not text.ended:
+                read_together(self.backend, [text])
 
     def _banned_ids(self, sampling: SamplingSpec) -> list[int]:
         banned = set(known_ids(sampling.ban_tokens, self.vocabulary, "ban_tokens"))
