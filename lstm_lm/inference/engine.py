@@ -1,6 +1,7 @@
 """The one engine: text in, suggestions or generated words out. Command, service and training samples all use it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend, State
-from lstm_lm.inference.completion import WordIndex
 from lstm_lm.inference.continuing import Continuation, read_together
 from lstm_lm.inference.logits import probabilities
+from lstm_lm.inference.neural_cache import cached_words, mixed
 from lstm_lm.inference.sampling import with_seed
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.spec import CacheSpec, SamplingSpec
+from lstm_lm.inference.suggesting import completed, left_in, most_probable, others_left_in
 from lstm_lm.inference.word_lists import known_ids
-from lstm_lm.text.typed import continuation, typed_words, words_to_text
+from lstm_lm.text.casing import starts_sentence
+from lstm_lm.text.completion import WordIndex
+from lstm_lm.text.typed import continuation, typed_words
 from lstm_lm.text.vocabulary import Vocabulary
 
 
@@ -75,34 +79,55 @@ class Engine:
         self.presets: Mapping[str, SamplingSpec] = MappingProxyType(dict(presets))
         self.default_preset = default_preset
         self._index = WordIndex(vocabulary)
-        self._written = _written_otherwise(vocabulary)
-        # words that read the same are one suggestion, so either of them may need the other's probability
-        self._merged = {*self._written, *(vocabulary.id(text) for text in self._written.values())}
 
-    def predict(self, text: str, k: int = 10, prefix: str = "") -> Prediction:
+    def over(self, backend: Backend) -> "Engine":
+        """The same engine over another way to run its network."""
+        other = copy(self)
+        other.backend = backend
+        return other
+
+    def predict(
+        self,
+        text: str,
+        k: int = 10,
+        prefix: str = "",
+        *,
+        words_only: bool = False,
+        allow: Collection[str] | None = None,
+        deny: Collection[str] = (),
+        cache: CacheSpec | None = None,
+    ) -> Prediction:
         """Suggest the next word.
 
-        Probabilities are those of the softmax over the whole vocabulary. ``<unk>`` and ``<eos>`` keep their share but
-        are not suggested, so that the suggestions do not sum to 1. Words that read the same ("-" and ``@-@``, or
-        "The" and "the" after a typed "Th") are one suggestion with the sum of their probabilities.
+        A probability is that of the word given that it is one of those left in: over all of them they sum to 1.
+        ``<unk>`` and ``<eos>`` are always left out. Words that read the same ("-" and ``@-@``, or "The" and "the"
+        after a typed "Th" or where a sentence begins) are one suggestion with the sum of their probabilities.
 
         Args:
             text: What was typed before, as typed.
             k: Most suggestions to give; there are fewer where fewer words fit.
             prefix: The beginning of the word, as far as it is typed. Case does not matter for what fits; capitals
-                that were typed are kept.
+                that were typed are kept. Where a sentence begins, so does every suggestion with a capital.
+            words_only: Leave out punctuation and symbols: what holds no letter and no digit.
+            allow: Leave in nothing but these words, whatever their case; ``None`` leaves in all.
+            deny: Leave out these words, whatever their case, though they be in ``allow``.
+            cache: Let the words of ``text`` count again (Grave et al. 2017), and offer those too that the model never
+                saw; ``None`` is the model alone.
 
         Raises:
-            ConfigError: If ``k`` is below 1.
+            ConfigError: If ``k`` is below 1, or ``cache`` has a problem.
         """
+        problems = [f"cache.{problem}" for problem in cache.problems()] if cache else []
         if k < 1:
-            raise ConfigError([f"k: must be at least 1 (got {k})"])
+            problems.append(f"k: must be at least 1 (got {k})")
+        if problems:
+            raise ConfigError(problems)
         words = typed_words(text, self.vocabulary)
-        logits, _ = self._read([self.vocabulary.eos_id, *self.vocabulary.encode(words)])
-        chances = probabilities(logits)
-        prefix = prefix.strip()
-        offered = self._completed(prefix, chances) if prefix else self._most_probable(k, chances)
-        best = sorted(offered.items(), key=lambda item: -item[1])[:k]
+        chances, others = self._chances(words, cache)
+        prefix, capital = prefix.strip(), starts_sentence(words)
+        offers = self._index.offers(prefix, capital)
+        others = completed(others_left_in(others, words_only, allow, deny), prefix, capital)
+        best = most_probable(k, offers, chances, others, left_in(offers, self._index, words_only, allow, deny))
         return Prediction(tuple(Suggestion(word, chance) for word, chance in best), self._unknown(words))
 
     def begin(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Continuation:
@@ -182,6 +207,17 @@ class Engine:
         logits, state = self.backend.step(np.array([ids], dtype=np.int64), self.backend.initial_state(1))
         return logits[0], state
 
+    def _chances(
+        self, words: Sequence[str], cache: CacheSpec | None
+    ) -> tuple[NDArray[np.float64], dict[str, float]]:
+        """Probabilities of the word after ``words``: the vocabulary's (V,), and those of words outside it."""
+        ids = [self.vocabulary.eos_id, *self.vocabulary.encode(words)]
+        if cache is None or not words:
+            logits, _ = self._read(ids)
+            return probabilities(logits), {}
+        features, logits, _ = self.backend.read(np.array([ids], dtype=np.int64), self.backend.initial_state(1))
+        return mixed(probabilities(logits), cached_words(features, words, cache), cache.weight, self.vocabulary)
+
     def _words(self, text: Continuation) -> Iterator[str]:
         while (word := text.next_word()) is not None:
             yield word
@@ -195,26 +231,3 @@ class Engine:
         if len(banned) == len(self.vocabulary):
             raise ConfigError(["ban_tokens: every word of the vocabulary is banned; leave at least one"])
         return sorted(banned)
-
-    def _most_probable(self, k: int, chances: NDArray[np.float64]) -> dict[str, float]:
-        """Words as text and their probabilities, the best ``k`` among them."""
-        special = {self.vocabulary.unk_id, self.vocabulary.eos_id}
-        enough = min(k + len(special) + len(self._merged), len(chances))
-        best = np.argpartition(-chances, enough - 1)[:enough]
-        offered: dict[str, float] = {}
-        for index in sorted({*best.tolist(), *self._merged} - special):
-            word = self._written.get(index, self.vocabulary.word(index))
-            offered[word] = offered.get(word, 0.0) + float(chances[index])
-        return offered
-
-    def _completed(self, prefix: str, chances: NDArray[np.float64]) -> dict[str, float]:
-        offered: dict[str, float] = {}
-        for index, word in self._index.completions(prefix):
-            offered[word] = offered.get(word, 0.0) + float(chances[index])
-        return offered
-
-
-def _written_otherwise(vocabulary: Vocabulary) -> dict[int, str]:
-    """Words that are not written as the vocabulary spells them, ``@-@`` and its like, by id."""
-    marked = {index: words_to_text([word]) for index, word in enumerate(vocabulary.words) if word.startswith("@")}
-    return {index: text for index, text in marked.items() if text and text != vocabulary.word(index)}
