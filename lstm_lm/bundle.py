@@ -19,6 +19,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from lstm_lm.errors import BundleError, DataError
+from lstm_lm.inference.about import ModelAbout
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import ModelSpec
@@ -55,6 +56,11 @@ class Bundle:
     presets: dict[str, SamplingSpec]
     default_preset: str
     files: dict[str, int]
+
+    @property
+    def about(self) -> ModelAbout:
+        """What it tells about its model."""
+        return ModelAbout(self.path.resolve().name, self.model, self.tokenizer, self.data, self.metrics)
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.inference.about import ModelAbout
 from lstm_lm.inference.engine import Engine
 
 
@@ -13,11 +14,25 @@ def open_engine(path: Path) -> Engine:
         BundleError: If the bundle is damaged.
         CheckpointError: If the checkpoint cannot be read.
     """
+    return open_model(path)[0]
+
+
+def open_model(path: Path) -> tuple[Engine, ModelAbout]:
+    """The engine of a bundle (a folder) or of a checkpoint (a file), and what is known of its model.
+
+    Raises:
+        BundleError: If the bundle is damaged.
+        CheckpointError: If the checkpoint cannot be read.
+    """
     if path.is_dir():
-        return load_engine(read_bundle(path))
+        bundle = read_bundle(path)
+        return load_engine(bundle), bundle.about
     # needs torch, which a bundle need not
     from lstm_lm.export.checkpoint import read_checkpoint
     from lstm_lm.inference.torch_backend import TorchBackend
 
     trained = read_checkpoint(path)
-    return Engine(TorchBackend(trained.model), trained.vocabulary, trained.presets, trained.default_preset)
+    engine = Engine(TorchBackend(trained.model), trained.vocabulary, trained.presets, trained.default_preset)
+    # the name of the corpus alone: the rest may hold places on this machine
+    data = {"name": trained.data.name}
+    return engine, ModelAbout(path.name, trained.spec, trained.tokenizer, data, trained.metrics)

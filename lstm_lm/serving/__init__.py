@@ -25,7 +25,8 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
 
     try:
         chosen = settings or read_settings()
-        return build_app(load_engine(read_bundle(chosen.bundle)), chosen)
+        bundle = read_bundle(chosen.bundle)
+        return build_app(load_engine(bundle), chosen, bundle.about)
     except LstmLmError as error:
         if settings is not None:
             raise

@@ -3,17 +3,31 @@
 from fastapi import FastAPI
 
 from lstm_lm import __version__
+from lstm_lm.inference.about import ModelAbout
 from lstm_lm.inference.engine import Engine
+from lstm_lm.serving.access import CrossOriginMiddleware, KeyMiddleware
 from lstm_lm.serving.docs import install_docs
 from lstm_lm.serving.failures import install_handlers
+from lstm_lm.serving.info import info_route
+from lstm_lm.serving.metrics import Metrics, MetricsMiddleware, metrics_route
+from lstm_lm.serving.page_routes import page_routes
 from lstm_lm.serving.pool import InferencePool
 from lstm_lm.serving.routes import model_routes, probes
 from lstm_lm.serving.settings import Settings
 
 
-def build_app(engine: Engine, settings: Settings) -> FastAPI:
-    """The service over ``engine``, which has answered once: nothing is served that does not work."""
+def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = None) -> FastAPI:
+    """The service over ``engine``, which has answered once: nothing is served that does not work.
+
+    Args:
+        engine: Gives all answers.
+        settings: Limits and access.
+        about: What ``/info`` tells of the model beyond what the engine knows.
+    """
     engine.predict("", 1)
+    metrics = Metrics()
+    pool = InferencePool(settings.workers, settings.max_waiting)
+    metrics.watch_gauge("model_requests", "Requests that the model works on or that wait for it", lambda: pool.requests)
     app = FastAPI(
         title="lstm_lm",
         version=__version__,
@@ -25,5 +39,14 @@ def build_app(engine: Engine, settings: Settings) -> FastAPI:
     install_handlers(app)
     install_docs(app)
     app.include_router(probes(engine, settings))
-    app.include_router(model_routes(engine, settings, InferencePool(settings.workers, settings.max_waiting)))
+    app.include_router(model_routes(engine, settings, pool))
+    app.include_router(info_route(engine, settings, about))
+    app.include_router(metrics_route(metrics))
+    app.include_router(page_routes())
+    # the last one added sees a request first: refused ones are counted too, and a site's preflight brings no key
+    if settings.api_key is not None:
+        app.add_middleware(KeyMiddleware, key=settings.api_key.get_secret_value())
+    app.add_middleware(MetricsMiddleware, metrics=metrics)
+    if settings.cors_origins:
+        app.add_middleware(CrossOriginMiddleware, origins=settings.cors_origins)
     return app

@@ -1,14 +1,37 @@
 """What the service is told by its environment: variables ``LSTM_LM_BUNDLE``, ``LSTM_LM_MAX_K`` and so on."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lstm_lm.errors import ConfigError
 
 ENV_PREFIX = "LSTM_LM_"
+ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
+
+
+def _sendable(key: SecretStr) -> SecretStr:
+    # what cannot stand in a header could never be given
+    if not re.fullmatch(r"[!-~]{8,256}", key.get_secret_value()):
+        raise PydanticCustomError("key", "must be 8 to 256 printable ASCII characters without spaces")
+    return key
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _origin(origin: str) -> str:
+    if origin != "*" and not ORIGIN.fullmatch(origin):
+        raise PydanticCustomError("origin", "must be sites such as https://example.org, with commas between, or *")
+    return origin
+
+
+Origins = tuple[Annotated[str, AfterValidator(_origin)], ...]
 
 
 class Settings(BaseSettings):
@@ -27,6 +50,8 @@ class Settings(BaseSettings):
         slice_seconds: How long a generation keeps its thread before others have their turn, and how soon
             one ends after its client hung up.
         ready_seconds: Longest time that the inference behind ``/ready`` may take.
+        api_key: Asked for on every route but ``/health`` and ``/ready``; unset asks for none.
+        cors_origins: Sites whose pages may call the service, with commas between; ``*`` is every site, unset none.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
@@ -42,6 +67,8 @@ class Settings(BaseSettings):
     max_words: Annotated[int, Field(ge=1)] = 500
     slice_seconds: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
     ready_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
+    api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
+    cors_origins: Annotated[Origins, NoDecode, BeforeValidator(_listed)] = ()
 
 
 def read_settings(**overrides: Any) -> Settings:
