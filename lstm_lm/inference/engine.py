@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.inference.backend import Backend, State
+from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.continuing import Continuation, read_together
 from lstm_lm.inference.logits import probabilities
 from lstm_lm.inference.neural_cache import cached_words, mixed
+from lstm_lm.inference.prefix_cache import PrefixCache, Reading
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.spec import CacheSpec, SamplingSpec
 from lstm_lm.inference.suggesting import completed, left_in, most_probable, others_left_in
@@ -58,7 +59,7 @@ class Generation:
 
 
 class Engine:
-    """Answers with a network. Keeps nothing between two calls, so several threads may call it at once.
+    """Answers with a network. An answer depends on the call alone, and several threads may call it at once.
 
     Every text begins where a line of the corpus does: its first word is predicted from ``<eos>``.
 
@@ -67,10 +68,17 @@ class Engine:
         vocabulary: The network's words.
         presets: Sampling presets by name.
         default_preset: The one that is meant when none is named.
+        prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew costs a step a word;
+            0 keeps none, as is right where the weights still change.
     """
 
     def __init__(
-        self, backend: Backend, vocabulary: Vocabulary, presets: Mapping[str, SamplingSpec], default_preset: str
+        self,
+        backend: Backend,
+        vocabulary: Vocabulary,
+        presets: Mapping[str, SamplingSpec],
+        default_preset: str,
+        prefix_cache_size: int = 0,
     ) -> None:
         assert backend.vocab_size == len(vocabulary), f"{backend.vocab_size} outputs, {len(vocabulary)} words"
         assert default_preset in presets, f"{default_preset} is not one of {list(presets)}"
@@ -78,10 +86,11 @@ class Engine:
         self.vocabulary = vocabulary
         self.presets: Mapping[str, SamplingSpec] = MappingProxyType(dict(presets))
         self.default_preset = default_preset
+        self.prefix_cache = PrefixCache(prefix_cache_size)
         self._index = WordIndex(vocabulary)
 
     def over(self, backend: Backend) -> "Engine":
-        """The same engine over another way to run its network."""
+        """The same engine over another way to run its network; both share what they keep."""
         other = copy(self)
         other.backend = backend
         return other
@@ -149,8 +158,8 @@ class Engine:
             raise ConfigError(problems)
         banned = self._banned_ids(sampling)
         ids = self.vocabulary.encode(typed_words(prompt, self.vocabulary))
-        logits, state = self._read([self.vocabulary.eos_id, *ids])
-        return Continuation(self.vocabulary, ids, sampling, max_words, banned, logits, state)
+        read = self._read(ids)
+        return Continuation(self.vocabulary, ids, sampling, max_words, banned, read.logits, read.state)
 
     def stream(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Iterator[str]:
         """Go on from a text, word by word: :meth:`begin`, and one step of the network a word.
@@ -202,21 +211,18 @@ class Engine:
     def _unknown(self, words: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(word for word in words if word not in self.vocabulary))
 
-    def _read(self, ids: Sequence[int]) -> tuple[NDArray[np.float32], State]:
-        """Read a whole text: logits (V,) of the word after it, and the state."""
-        logits, state = self.backend.step(np.array([ids], dtype=np.int64), self.backend.initial_state(1))
-        return logits[0], state
+    def _read(self, ids: Sequence[int], features: bool = False) -> Reading:
+        """Read a whole text, from the ``<eos>`` that every text begins after."""
+        return self.prefix_cache.read(self.backend, [self.vocabulary.eos_id, *ids], features)
 
-    def _chances(
-        self, words: Sequence[str], cache: CacheSpec | None
-    ) -> tuple[NDArray[np.float64], dict[str, float]]:
+    def _chances(self, words: Sequence[str], cache: CacheSpec | None) -> tuple[NDArray[np.float64], dict[str, float]]:
         """Probabilities of the word after ``words``: the vocabulary's (V,), and those of words outside it."""
-        ids = [self.vocabulary.eos_id, *self.vocabulary.encode(words)]
-        if cache is None or not words:
-            logits, _ = self._read(ids)
-            return probabilities(logits), {}
-        features, logits, _ = self.backend.read(np.array([ids], dtype=np.int64), self.backend.initial_state(1))
-        return mixed(probabilities(logits), cached_words(features, words, cache), cache.weight, self.vocabulary)
+        learns = cache is not None and bool(words)
+        read = self._read(self.vocabulary.encode(words), features=learns)
+        chances = probabilities(read.logits)
+        if cache is None or read.features is None:
+            return chances, {}
+        return mixed(chances, cached_words(read.features, words, cache), cache.weight, self.vocabulary)
 
     def _words(self, text: Continuation) -> Iterator[str]:
         while (word := text.next_word()) is not None:
