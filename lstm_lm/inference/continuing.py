@@ -46,19 +46,26 @@ class Continuation:
         self._banned_ids = banned_ids
         self._logits = logits
         self._state = state
+        self._unread = False
 
     @property
     def ended(self) -> bool:
         """Whether there are no more words to choose."""
         return self._left == 0
 
+    @property
+    def unread(self) -> bool:
+        """Whether its last word has to be read before the next one can be chosen."""
+        return self._unread
+
     def next_word(self) -> str | None:
         """The next word as the vocabulary spells it, ``<eos>`` among them; ``None`` at the end.
 
-        With ``stop_eos`` the first ``<eos>`` is the end. Between two calls the word has to be read.
+        With ``stop_eos`` the first ``<eos>`` is the end.
         """
         if self.ended:
             return None
+        assert not self._unread, "the last word has to be read first"
         window = self._sampling.repeat_window
         recent = self._ids[-window:] if window else ()
         chosen = choose(self._logits, self._sampling, self._rng, self._banned_ids, recent)
@@ -67,6 +74,7 @@ class Continuation:
             return None
         self._left -= 1
         self._ids.append(chosen)
+        self._unread = not self.ended
         return self._vocabulary.word(chosen)
 
 
@@ -75,12 +83,12 @@ def read_together(backend: Backend, texts: Sequence[Continuation]) -> None:
 
     Args:
         backend: Runs the network.
-        texts: At least one; each has chosen a word since its last reading and has not ended.
+        texts: At least one, all of them unread.
     """
     ids = np.array([[text._ids[-1]] for text in texts], dtype=np.int64)
     logits, state = backend.step(ids, join([text._state for text in texts]))
     for text, row, own_state in zip(texts, logits, split(state, [1] * len(texts)), strict=True):
-        text._logits, text._state = row, own_state
+        text._logits, text._state, text._unread = row, own_state, False
 
 
 def join(states: Sequence[State]) -> State:

@@ -136,8 +136,10 @@ def keep_top_p(logits: Logits, p: float) -> Logits:
 
 
 def _reaching(chances: NDArray[np.float64], p: float) -> NDArray[np.intp]:
-    """Indices, rising, of most probable words that reach ``p`` together: sorting the whole vocabulary would take most
-    of the time of a word, and a nucleus is small."""
+    """Indices, rising, of the most probable words that reach ``p`` together.
+
+    A nucleus is small, and sorting the whole vocabulary would take most of the time of a word.
+    """
     count = 256
     while count < len(chances):
         least = -np.partition(-chances, count - 1)[count - 1]
