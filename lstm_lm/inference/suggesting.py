@@ -74,7 +74,7 @@ def most_probable(
         others: Further texts with their probabilities, all left in.
         keep: Which texts of ``offers`` are left in (G,).
     """
-    texts, summed = offers.texts, offers.chances(chances)
+    texts, summed = offers.texts, offers.chances(chances[offers.ids])
     if others:
         new = tuple(text for text in others if text not in offers.places)
         texts, keep = texts + new, np.concatenate([keep, np.ones(len(new), dtype=np.bool_)])

@@ -1,6 +1,6 @@
 """Capitals as a person writes them."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from lstm_lm.text.vocabulary import EOS
 
@@ -15,10 +15,20 @@ def starts_sentence(words: Sequence[str]) -> bool:
     Args:
         words: As ``typed_words`` cuts them.
     """
-    for word in reversed(words):
+    return next((_ends_sentence(word) for word in reversed(words) if word not in _AROUND_SENTENCES), True)
+
+
+def sentence_starts(words: Iterable[str]) -> Iterator[bool]:
+    """For each of ``words`` whether it begins a sentence: :func:`starts_sentence` of the words before it."""
+    starts = True
+    for word in words:
+        yield starts
         if word not in _AROUND_SENTENCES:
-            return word in (EOS, ".") or set(word) <= set("!?")
-    return True
+            starts = _ends_sentence(word)
+
+
+def _ends_sentence(word: str) -> bool:
+    return word in (EOS, ".") or set(word) <= set("!?")
 
 
 def capitalized(word: str) -> str:

@@ -37,8 +37,16 @@ class Offers:
         return {text: place for place, text in enumerate(self.texts)}
 
     def chances(self, chances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of the texts (G,) from those of all words (V,)."""
-        return np.bincount(self.groups, weights=chances[self.ids], minlength=len(self.texts))
+        """Probabilities of the texts (G,) from those of the words (N,)."""
+        summed = np.bincount(self.groups, weights=chances, minlength=len(self.texts))
+        return np.asarray(summed, dtype=np.float64)
+
+    def only_words(self) -> "Offers":
+        """Without punctuation and symbols."""
+        kept = self.are_words[self.groups]
+        places, groups = np.unique(self.groups[kept], return_inverse=True)
+        texts = tuple(self.texts[place] for place in places)
+        return Offers(self.ids[kept], groups.astype(np.int32), texts, self.are_words[places])
 
 
 class WordIndex:
