@@ -41,15 +41,18 @@ class Settings(BaseSettings):
         bundle: The exported bundle to serve.
         host: Address to listen on, for ``lstm-lm serve``; uvicorn takes its own ``--host``.
         port: Port to listen on, for ``lstm-lm serve``; 0 takes a free one.
-        workers: Threads that run the model; the event loop itself never does.
-        max_waiting: Requests that may wait for a thread; one more is answered 503 with Retry-After.
+        workers: Threads that read texts and rank words; the event loop itself never does. Steps of the model that
+            they need at the same time are one step.
+        max_batch: Most texts in one step of the model.
+        max_waiting: Requests beyond ``workers`` that may be waiting or generating; one more is answered 503 with
+            Retry-After.
         max_body_bytes: Longest request body; a longer one is answered 413 before it is read to its end.
         max_text_chars: Longest ``text`` of a request.
         max_k: Most suggestions that one request may ask for.
         max_words: Most words that one request may generate.
-        slice_seconds: How long a generation keeps its thread before others have their turn, and how soon
-            one ends after its client hung up.
         ready_seconds: Longest time that the inference behind ``/ready`` may take.
+        drain_seconds: How long after SIGTERM everything is still answered, while ``/ready`` says 503, so that whoever
+            distributes requests notices.
         api_key: Asked for on every route but ``/health`` and ``/ready``; unset asks for none.
         cors_origins: Sites whose pages may call the service, with commas between; ``*`` is every site, unset none.
     """
@@ -59,14 +62,15 @@ class Settings(BaseSettings):
     bundle: Path
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    workers: Annotated[int, Field(ge=1, le=256)] = 2
+    workers: Annotated[int, Field(ge=1, le=256)] = 8
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     max_waiting: Annotated[int, Field(ge=0)] = 512
     max_body_bytes: Annotated[int, Field(ge=1024)] = 262_144
     max_text_chars: Annotated[int, Field(ge=1)] = 10_000
     max_k: Annotated[int, Field(ge=1)] = 100
     max_words: Annotated[int, Field(ge=1)] = 500
-    slice_seconds: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
     ready_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
+    drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0
     api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
     cors_origins: Annotated[Origins, NoDecode, BeforeValidator(_listed)] = ()
 
