@@ -20,8 +20,8 @@ from lstm_lm.inference.spec import CacheSpec, SamplingSpec
 from lstm_lm.inference.suggesting import completed, left_in, most_probable, others_left_in
 from lstm_lm.inference.word_lists import known_ids
 from lstm_lm.text.casing import starts_sentence
-from lstm_lm.text.completion import WordIndex
-from lstm_lm.text.typed import continuation, typed_words
+from lstm_lm.text.completion import WordIndex, begins_with
+from lstm_lm.text.typed import continuation, half_typed, typed_words
 from lstm_lm.text.vocabulary import Vocabulary
 
 
@@ -116,7 +116,8 @@ class Engine:
             text: What was typed before, as typed.
             k: Most suggestions to give; there are fewer where fewer words fit.
             prefix: The beginning of the word, as far as it is typed. Case does not matter for what fits; capitals
-                that were typed are kept. Where a sentence begins, so does every suggestion with a capital.
+                that were typed are kept. Where a sentence begins, so does every suggestion with a capital. Signs
+                before the word or inside it may stand there: "well-kn" is "well-known", '"th' is '"The'.
             words_only: Leave out punctuation and symbols: what holds no letter and no digit.
             allow: Leave in nothing but these words, whatever their case; ``None`` leaves in all.
             deny: Leave out these words, whatever their case, though they be in ``allow``.
@@ -131,13 +132,13 @@ class Engine:
             problems.append(f"k: must be at least 1 (got {k})")
         if problems:
             raise ConfigError(problems)
-        words = typed_words(text, self.vocabulary)
+        words, lead, prefix = self._half_typed(typed_words(text, self.vocabulary), prefix.strip())
         chances, others = self._chances(words, cache)
-        prefix, capital = prefix.strip(), starts_sentence(words)
+        capital = starts_sentence(words)
         offers = self._index.offers(prefix, capital)
         others = completed(others_left_in(others, words_only, allow, deny), prefix, capital)
         best = most_probable(k, offers, chances, others, left_in(offers, self._index, words_only, allow, deny))
-        return Prediction(tuple(Suggestion(word, chance) for word, chance in best), self._unknown(words))
+        return Prediction(tuple(Suggestion(lead + word, chance) for word, chance in best), self.unknown_words(text))
 
     def begin(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Continuation:
         """Read a text that is to go on.
@@ -214,6 +215,14 @@ class Engine:
     def _read(self, ids: Sequence[int], features: bool = False) -> Reading:
         """Read a whole text, from the ``<eos>`` that every text begins after."""
         return self.prefix_cache.read(self.backend, [self.vocabulary.eos_id, *ids], features)
+
+    def _half_typed(self, words: list[str], prefix: str) -> tuple[list[str], str, str]:
+        """All words that are finished, what ``prefix`` holds of them as typed, and the rest of it."""
+        if self._index.offers(prefix).texts or any(begins_with(word, prefix) for word in words):
+            return words, "", prefix
+        # "well-kn" begins no word, because a corpus cuts it: "kn" goes on from "well-"
+        finished, begun = half_typed(prefix, self.vocabulary)
+        return [*words, *finished], prefix.removesuffix(begun), begun
 
     def _chances(self, words: Sequence[str], cache: CacheSpec | None) -> tuple[NDArray[np.float64], dict[str, float]]:
         """Probabilities of the word after ``words``: the vocabulary's (V,), and those of words outside it."""

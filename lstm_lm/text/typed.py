@@ -36,6 +36,26 @@ def typed_words(text: str, vocabulary: Vocabulary) -> list[str]:
     return words
 
 
+def half_typed(prefix: str, vocabulary: Vocabulary) -> tuple[list[str], str]:
+    """Cut what is half typed where a corpus cuts it: "well-kn" is ``well @-@`` and "kn", "(th" is ``(`` and "th".
+
+    Args:
+        prefix: As typed, not empty.
+        vocabulary: Of the model that will read it.
+
+    Returns:
+        The words that are finished, and the beginning of the next one as it ends ``prefix``; it may be empty. Where
+        nothing is finished there are no words and all of ``prefix``.
+    """
+    if not any(map(str.isalnum, prefix)):
+        return [], prefix
+    # only what follows tells whether a sign stands inside a word
+    following = "0" if next((char for char in reversed(prefix) if char.isalnum()), "").isdigit() else "x"
+    *finished, last = typed_words(prefix + following, vocabulary)
+    begun = prefix[max(len(prefix) + 1 - len(last), 0) :]
+    return (finished, begun) if (begun + following).casefold() == last.casefold() else ([], prefix)
+
+
 def _chunk_words(chunk: str, vocabulary: Vocabulary) -> Iterator[str]:
     if chunk in vocabulary:
         yield chunk

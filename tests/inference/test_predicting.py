@@ -70,6 +70,25 @@ def test_elsewhere_a_word_stays_as_it_is(text: str) -> None:
     assert {"the", "The", "cats"} <= chances(ENGINE.predict(text, 99)).keys()
 
 
+@pytest.mark.parametrize(
+    ("text", "prefix", "shown"),
+    [
+        ("the", "well-kn", ["well-known"]),
+        ("the", "(ca", ["(cat", "(cats"]),
+        ("the", "cat'", ["cat's", "cat't"]),
+        ("the.", '"mcd', ['"McDonald']),
+        ("", '"ca', ['"Cat', '"Cats']),
+        ("the", "I wan", ["I want"]),
+        ("the", "zork-ri", ["zork-river"]),
+    ],
+)
+def test_signs_before_the_half_typed_word_or_inside_it_stay(text: str, prefix: str, shown: list[str]) -> None:
+    prediction = ENGINE.predict(text, 9, prefix)
+    assert sorted(chances(prediction)) == sorted(shown)
+    assert sum(chances(prediction).values()) == pytest.approx(1.0)
+    assert prediction.unknown_words == ()
+
+
 @given(texts, prefixes, st.booleans(), st.none() | word_lists, word_lists, caches)
 @settings(deadline=None)
 def test_what_is_left_in_keeps_its_ratios_and_sums_to_1(
