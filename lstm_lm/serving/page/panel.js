@@ -55,7 +55,8 @@ export class Panel {
     const text = tail(this.options.text(), this.options.limit());
     const body = { text, generate: Number(words.value) };
     if (preset.value) body.preset = preset.value;
-    if (seed.value !== "") body.seed = Number(seed.value);
+    // drawn here where none is given: one of the service's own may be larger than a script can hold
+    body.seed = seed.value === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number(seed.value);
     this.running = new AbortController();
     this.#begin(text);
     const start = performance.now();
@@ -76,8 +77,9 @@ export class Panel {
       );
       // a piece may hold several words
       count = answer.words.length;
-      progress.textContent = `${pace()}${answer.seed === null ? "" : ` · seed ${answer.seed}`}`;
-      this.#offerSeed(answer.seed);
+      progress.textContent = `${pace()} · seed ${body.seed}`;
+      this.parts.keepSeed.value = String(body.seed);
+      this.parts.keepSeed.hidden = seed.value !== "";
     } catch (error) {
       if (error.name === "AbortError") {
         progress.textContent = `Stopped after ${pace()}`;
@@ -121,12 +123,5 @@ export class Panel {
     use.hidden = this.new.textContent === "";
     go.textContent = "Write on";
     go.classList.remove("stop");
-  }
-
-  #offerSeed(seed) {
-    // a seed that this page cannot hold exactly is not offered
-    if (!Number.isSafeInteger(seed)) return;
-    this.parts.keepSeed.value = String(seed);
-    this.parts.keepSeed.hidden = this.parts.seed.value === String(seed);
   }
 }
