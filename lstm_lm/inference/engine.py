@@ -132,13 +132,14 @@ class Engine:
             problems.append(f"k: must be at least 1 (got {k})")
         if problems:
             raise ConfigError(problems)
-        words, lead, prefix = self._half_typed(typed_words(text, self.vocabulary), prefix.strip())
+        typed = typed_words(text, self.vocabulary)
+        words, lead, prefix = self._half_typed(typed, prefix.strip())
         chances, others = self._chances(words, cache)
         capital = starts_sentence(words)
         offers = self._index.offers(prefix, capital)
         others = completed(others_left_in(others, words_only, allow, deny), prefix, capital)
         best = most_probable(k, offers, chances, others, left_in(offers, self._index, words_only, allow, deny))
-        return Prediction(tuple(Suggestion(lead + word, chance) for word, chance in best), self.unknown_words(text))
+        return Prediction(tuple(Suggestion(lead + word, chance) for word, chance in best), self._unknown(typed))
 
     def begin(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Continuation:
         """Read a text that is to go on.

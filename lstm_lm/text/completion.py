@@ -64,7 +64,8 @@ class WordIndex:
         self._readings = [folded for folded, _ in found]
         self._ids = np.array([i for _, i in found], dtype=np.int32)
         # tables of the vocabulary alone: a hit gives what a miss would have built
-        self._remembered = lru_cache(maxsize=128)(self._find)
+        self._remembered = lru_cache(maxsize=512)(self._find)
+        self._all = (self._find("", False), self._find("", True))
 
     def offers(self, prefix: str, capital: bool = False) -> Offers:
         """Every word that begins with ``prefix`` whatever the case, as it looks after what was typed.
@@ -73,6 +74,8 @@ class WordIndex:
             prefix: Beginning of a word as typed; empty fits every word.
             capital: Whether a sentence begins here.
         """
+        if not prefix:
+            return self._all[capital]
         return (self._remembered if len(prefix) <= _REMEMBERED_LENGTH else self._find)(prefix, capital)
 
     def ids_like(self, words: Iterable[str]) -> NDArray[np.int32]:
