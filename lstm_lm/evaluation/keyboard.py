@@ -8,9 +8,9 @@ space. The keystroke savings rate compares this with typing every letter and spa
     KSR = 1 - keystrokes with suggestions / keystrokes without
 
 This is the keystroke savings of Trnka and McCoy 2008, "Evaluating Word Prediction: Framing Keystroke Savings" (ACL,
-short papers), with a writer who misses no suggestion: a person saves less. What is shown is what ``Engine.predict(text, 3, prefix,
-words_only=True)`` gives: letters in the case of the word that is typed, capitals at the start of a sentence, "The" and
-"the" as one where they read the same. The word counts as shown only in its own case.
+short papers), with a writer who misses no suggestion: a person saves less. What is shown is what
+``Engine.predict(text, 3, prefix, words_only=True)`` gives: letters in the case of the word that is typed, capitals at
+the start of a sentence, "The" and "the" as one where they read the same. The word counts as shown only in its own case.
 
 Only real words are counted, neither punctuation nor ``<eos>`` nor ``<unk>``, whose letters the corpus hides; what is
 left out is read, though, and a text with many unknown words would save less. Every word counts with one space, also
