@@ -17,6 +17,7 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
 
     Raises:
         BundleError: If ``settings`` names a bundle that is missing or damaged.
+        ConfigError: If the bundle has no file for the backend of ``settings``.
     """
     from lstm_lm.bundle import load_engine, read_bundle
     from lstm_lm.errors import LstmLmError
@@ -26,7 +27,7 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
     try:
         chosen = settings or read_settings()
         bundle = read_bundle(chosen.bundle)
-        return build_app(load_engine(bundle), chosen, bundle.about)
+        return build_app(load_engine(bundle, chosen.backend, chosen.prefix_cache_size), chosen, bundle.about)
     except LstmLmError as error:
         if settings is not None:
             raise

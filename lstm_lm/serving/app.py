@@ -35,6 +35,10 @@ def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = Non
     drain = Drain(settings.drain_seconds)
     metrics.watch_gauge("model_requests", "Requests that the model works on or that wait for it", lambda: pool.requests)
     metrics.watch_gauge("generations", "Texts that are being continued", lambda: len(generations))
+    cache = engine.prefix_cache
+    metrics.watch_gauge("prefix_cache_size", "Beginnings of texts whose state is kept", lambda: len(cache))
+    metrics.watch_counter("prefix_cache_hits", "Texts that were read from a kept state on", lambda: cache.hits)
+    metrics.watch_counter("prefix_cache_misses", "Texts that were read from their beginning", lambda: cache.misses)
     app = FastAPI(
         title="lstm_lm",
         version=__version__,

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # a keystroke is answered in milliseconds, a long generation takes tens of seconds
@@ -79,6 +80,8 @@ class MetricsMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                milliseconds = (time.perf_counter() - start) * 1000
+                MutableHeaders(scope=message)["Server-Timing"] = f"app;dur={milliseconds:.2f}"
             await send(message)
 
         with self._metrics.in_flight.track_inprogress():

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lstm_lm.errors import ConfigError
+from lstm_lm.inference.loading import BACKENDS
 
 ENV_PREFIX = "LSTM_LM_"
 ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
@@ -34,6 +35,12 @@ def _origin(origin: str) -> str:
 Origins = tuple[Annotated[str, AfterValidator(_origin)], ...]
 
 
+def _known_backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise PydanticCustomError("backend", "must be one of {names}", {"names": ", ".join(BACKENDS)})
+    return name
+
+
 class Settings(BaseSettings):
     """Settings of one service process, each from the environment variable of its name with ``LSTM_LM_`` before it.
 
@@ -41,6 +48,9 @@ class Settings(BaseSettings):
         bundle: The exported bundle to serve.
         host: Address to listen on, for ``lstm-lm serve``; uvicorn takes its own ``--host``.
         port: Port to listen on, for ``lstm-lm serve``; 0 takes a free one.
+        backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first that the bundle has.
+        prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew by a word costs one
+            step of the model; 0 keeps none. Each takes about 12 kB with the medium model.
         workers: Threads that read texts and rank words; the event loop itself never does. Steps of the model that
             they need at the same time are one step.
         max_batch: Most texts in one step of the model.
@@ -62,6 +72,8 @@ class Settings(BaseSettings):
     bundle: Path
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    backend: Annotated[str, AfterValidator(_known_backend)] = "auto"
+    prefix_cache_size: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
     workers: Annotated[int, Field(ge=1, le=256)] = 8
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     max_waiting: Annotated[int, Field(ge=0)] = 512

@@ -1,45 +1,27 @@
 """SIGTERM under load: whoever looks at /ready goes elsewhere in time, and nobody else notices."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
+from service_process import Service, free_port, started, uvicorn_command
 
 
 @pytest.fixture
-def service(tiny_bundle: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port = listener.getsockname()[1]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
-    command = [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--port", str(port)]
-    settings = {"LSTM_LM_BUNDLE": str(tiny_bundle), "LSTM_LM_DRAIN_SECONDS": "1.5"}
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=kept | settings, stdout=log, stderr=log)
-    try:
-        for _ in range(600):
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.kill()
-        process.wait()
+def service(tiny_bundle: Path, tmp_path: Path) -> Iterator[Service]:
+    port = free_port()
+    settings = {"LSTM_LM_BUNDLE": str(tiny_bundle), "LSTM_LM_DRAIN_SECONDS": "4"}
+    with started(uvicorn_command(port), port, tmp_path, **settings) as service:
+        yield service
 
 
-def test_sigterm_under_load_drops_no_request(service: tuple[str, subprocess.Popen[bytes]]) -> None:
-    url, process = service
+def test_sigterm_under_load_drops_no_request(service: Service) -> None:
+    url, process = service.url, service.process
     draining = threading.Event()
     answered: list[tuple[int, str]] = []
     failures: list[Exception] = []
@@ -63,7 +45,10 @@ def test_sigterm_under_load_drops_no_request(service: tuple[str, subprocess.Pope
     clients = [threading.Thread(target=keep_asking, args=load) for load in loads * 2]
     for client in clients:
         client.start()
-    time.sleep(1)
+    for _ in range(1000):
+        if len(answered) > 10:
+            break
+        time.sleep(0.01)
     before = len(answered)
     process.send_signal(signal.SIGTERM)
     # as a balancer would; it takes its time to notice
@@ -81,14 +66,15 @@ def test_sigterm_under_load_drops_no_request(service: tuple[str, subprocess.Pope
         client.join(60)
     process.wait(30)
     assert failures == []
-    assert before > 0
+    assert before > 10
     assert len(answered) > before
     assert {status for status, _ in answered} == {200}
-    assert answered[-1][1] == "close"
+    # but for those that had begun to answer before
+    assert "close" in {connection for _, connection in answered[before:]}
 
 
-def test_a_second_sigterm_ends_the_pause(service: tuple[str, subprocess.Popen[bytes]]) -> None:
-    url, process = service
+def test_a_second_sigterm_ends_the_pause(service: Service) -> None:
+    url, process = service.url, service.process
     with httpx.Client(base_url=url) as client:
         assert client.get("/health").status_code == 200
     start = time.monotonic()
@@ -96,4 +82,4 @@ def test_a_second_sigterm_ends_the_pause(service: tuple[str, subprocess.Popen[by
         process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
     process.wait(10)
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 3.5
