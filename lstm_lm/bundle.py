@@ -1,7 +1,8 @@
 """The exported artifact: a folder of data, never of code. Read, verified and written without torch.
 
 ``manifest.json`` says what the model is and holds the sha256 of every file; ``model.safetensors`` holds the weights
-(tied ones once), ``vocabulary.json`` the words, ``README.md`` is the model card.
+(tied ones once), ``model.onnx`` and ``model.int8.onnx`` the network for a service without torch (either may be absent),
+``vocabulary.json`` the words, ``README.md`` is the model card.
 """
 
 import hashlib
@@ -14,12 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
 from lstm_lm.errors import BundleError, DataError
+from lstm_lm.inference.about import ModelAbout
 from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS, load_backend
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import ModelSpec
 from lstm_lm.plain_data import dataclass_from_plain, field_of, mapping
@@ -27,7 +29,7 @@ from lstm_lm.text.files import sync_folder, write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
-MANIFEST, WEIGHTS, VOCABULARY, CARD = "manifest.json", "model.safetensors", "vocabulary.json", "README.md"
+MANIFEST, VOCABULARY, CARD = "manifest.json", "vocabulary.json", "README.md"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Bundle:
     presets: dict[str, SamplingSpec]
     default_preset: str
     files: dict[str, int]
+
+    @property
+    def about(self) -> ModelAbout:
+        """What it tells about its model."""
+        return ModelAbout(self.path.resolve().name, self.model, self.tokenizer, self.data, self.metrics)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -99,19 +106,20 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, model, vocabulary, tokenizer, data, metrics, presets, default_preset, files)
 
 
-def load_engine(bundle: Bundle) -> Engine:
+def load_engine(bundle: Bundle, backend: str = "auto", prefix_cache_size: int = 0) -> Engine:
     """The engine that answers with the model of ``bundle``.
 
-    Raises:
-        BundleError: If the weights are not those of its model spec.
-    """
-    from lstm_lm.inference.torch_backend import TorchBackend, load_network
+    Args:
+        bundle: A verified bundle.
+        backend: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of them that the bundle has a file for.
+        prefix_cache_size: Most beginnings of texts whose state is kept; 0 keeps none.
 
-    try:
-        network = load_network(bundle.model, len(bundle.vocabulary), bundle.path / WEIGHTS)
-    except (ValueError, safetensors.SafetensorError) as error:
-        raise BundleError(f"{bundle.path / WEIGHTS}: {error}; export the checkpoint again") from error
-    return Engine(TorchBackend(network), bundle.vocabulary, bundle.presets, bundle.default_preset)
+    Raises:
+        ConfigError: If there is no such backend, or the bundle has no file for it.
+        BundleError: If the file is not the network of its model spec.
+    """
+    network = load_backend(bundle.path, bundle.files, bundle.model, len(bundle.vocabulary), backend)
+    return Engine(network, bundle.vocabulary, bundle.presets, bundle.default_preset, prefix_cache_size)
 
 
 def write_bundle(
@@ -126,6 +134,7 @@ def write_bundle(
     presets: Mapping[str, SamplingSpec],
     default_preset: str,
     card: str,
+    graphs: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
     check: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
@@ -142,6 +151,7 @@ def write_bundle(
         presets: Sampling presets by name.
         default_preset: One of their names.
         card: Text of the model card, Markdown.
+        graphs: Content of ``model.onnx`` and ``model.int8.onnx``, as far as they are wanted.
         overwrite: Replace a bundle at ``path``; anything else is never replaced.
         check: Called with the finished bundle before it takes its place; what it raises leaves ``path`` as it was.
 
@@ -149,6 +159,8 @@ def write_bundle(
         BundleError: If ``path`` holds something that must stay.
         OSError: If the folder cannot be written.
     """
+    graphs = graphs or {}
+    assert graphs.keys() <= {ONNX, INT8}, f"not graphs of a bundle: {list(graphs)}"
     path = path.resolve()
     _check_place(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,6 +172,8 @@ def write_bundle(
         write_atomically(partial / WEIGHTS, safetensors.numpy.save(dict(weights)))
         vocabulary.save(partial / VOCABULARY)
         write_atomically(partial / CARD, card)
+        for name, content in graphs.items():
+            write_atomically(partial / name, content)
         manifest = {
             "format": FORMAT_VERSION,
             "model": asdict(model),
@@ -169,7 +183,7 @@ def write_bundle(
             "metrics": dict(metrics),
             "presets": {name: asdict(preset) for name, preset in presets.items()},
             "default_preset": default_preset,
-            "files": {name: {"sha256": _sha256(partial / name)} for name in (WEIGHTS, VOCABULARY, CARD)},
+            "files": {name: {"sha256": _sha256(partial / name)} for name in (WEIGHTS, VOCABULARY, CARD, *graphs)},
         }
         manifest["sha256"] = _manifest_sha256(manifest)
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False))

@@ -5,6 +5,24 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up
 
+# The tests of the page need a browser; without one they skip and say so.
+install_browser() {
+  if command -v chromium || command -v chromium-browser; then
+    return
+  fi >/dev/null
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    printf '== No chromium here: the tests of the page will be skipped\n'
+    return
+  fi
+  printf '== Installing chromium for the tests of the page\n'
+  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y chromium fonts-liberation; } \
+    </dev/null >.venv/chromium.log 2>&1; then
+    printf 'note: chromium could not be installed (.venv/chromium.log says why): the tests of the page will be skipped\n'
+  fi
+}
+
+install_browser
+
 failed=()
 check() {
   local name=$1 start=$SECONDS

@@ -17,11 +17,13 @@ from small_models import PRESETS, small_network, small_vocabulary, write_small_b
 
 from lstm_lm import bundle as bundle_module
 from lstm_lm.bundle import Bundle, load_engine, read_bundle, write_bundle
-from lstm_lm.errors import BundleError
+from lstm_lm.errors import BundleError, ConfigError
+from lstm_lm.export.onnx_graph import float_graph
 from lstm_lm.inference.engine import Engine
 from lstm_lm.nn.spec import ModelSpec
 
-FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md")
+PLAIN_FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md")
+FILES = (*PLAIN_FILES, "model.onnx", "model.int8.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read == written
     assert read.metrics == {"valid": {"loss": 4.5}}
     assert (read.presets, read.default_preset) == (PRESETS, "balanced")
-    assert set(read.files) == set(FILES)
+    assert set(read.files) == set(PLAIN_FILES)
     assert {entry.name for entry in (tmp_path / "a").iterdir()} == {"b"}
 
 
@@ -213,6 +215,45 @@ def test_weights_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
         load_engine(other)
 
 
+@pytest.mark.parametrize(
+    ("choice", "backend", "file"),
+    [
+        ("auto", "OnnxBackend", "model.int8.onnx"),
+        ("int8", "OnnxBackend", "model.int8.onnx"),
+        ("onnx", "OnnxBackend", "model.onnx"),
+        ("torch", "TorchBackend", None),
+    ],
+)
+def test_a_backend_is_chosen_by_name(whole: Path, choice: str, backend: str, file: str | None) -> None:
+    chosen = load_engine(read_bundle(whole), choice).backend
+    assert type(chosen).__name__ == backend
+    assert getattr(chosen, "name", None) == file
+
+
+def test_a_backend_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain")
+    assert type(load_engine(plain).backend).__name__ == "TorchBackend"
+    with pytest.raises(ConfigError, match=r"backend: .*plain has no model\.int8\.onnx .*use one of auto, torch,"):
+        load_engine(plain, "int8")
+    with pytest.raises(ConfigError, match=r"backend: unknown \(got 'cuda'\); use one of auto, int8, onnx, torch"):
+        load_engine(plain, "cuda")
+
+
+def test_a_graph_that_the_manifest_does_not_list_is_not_read(whole: Path, tmp_path: Path) -> None:
+    write(tmp_path / "plain")
+    shutil.copy(whole / "model.int8.onnx", tmp_path / "plain")
+    assert type(load_engine(read_bundle(tmp_path / "plain")).backend).__name__ == "TorchBackend"
+
+
+def test_a_graph_of_another_network_is_refused(tmp_path: Path) -> None:
+    network = small_network(ModelSpec(embedding_dim=16, hidden_dims=[16]))
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    for content in (b"not a graph", float_graph(network.spec, weights)):
+        other = write(tmp_path / "other", graphs={"model.onnx": content}, overwrite=True)
+        with pytest.raises(BundleError, match=r"other/model\.onnx: .*export the checkpoint again"):
+            load_engine(other)
+
+
 def test_only_a_bundle_is_replaced_and_only_on_request(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
@@ -278,7 +319,7 @@ def test_a_bundle_can_be_read_by_others_as_the_umask_says(tmp_path: Path) -> Non
     finally:
         os.umask(before)
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o755
-    assert {(tmp_path / "b" / name).stat().st_mode & 0o777 for name in FILES} == {0o644}
+    assert {(tmp_path / "b" / name).stat().st_mode & 0o777 for name in PLAIN_FILES} == {0o644}
 
 
 def test_reading_a_bundle_needs_no_torch(whole: Path) -> None:

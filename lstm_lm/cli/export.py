@@ -40,23 +40,24 @@ def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  a bundle 
 
 
 def _print_report(report: ExportReport) -> None:
-    from lstm_lm.cli.console import near_path, print_commands, print_pairs
+    from lstm_lm.cli.console import near_path, print_commands, print_pairs, print_rows
 
-    bundle, parity = report.bundle, report.parity
+    bundle = report.bundle
     folder = near_path(bundle.path)
     print_pairs(
         "Bundle",
         [
             ("folder", folder),
-            *((name, f"{size / 1e6:,.2f} MB") for name, size in bundle.files.items()),
-            ("in all", f"{report.num_bytes / 1e6:,.2f} MB"),
+            *((name, _megabytes(size)) for name, size in bundle.files.items()),
+            ("in all", _megabytes(report.num_bytes)),
             ("vocabulary", f"{len(bundle.vocabulary):,} words"),
             ("presets", f"{', '.join(bundle.presets)} (by default: {bundle.default_preset})"),
-            (
-                "parity",
-                f"logits differ by at most {parity.max_difference:.1e} ({parity.tokens} tokens, {parity.source})",
-            ),
         ],
+    )
+    print_rows(
+        f"Compared with the checkpoint on {report.tokens:,} tokens: {report.source}",
+        ["network", "size", "logits differ by", "same greedy texts", "perplexity", "rise"],
+        _networks(report),
     )
     print_commands(
         [
@@ -65,3 +66,23 @@ def _print_report(report: ExportReport) -> None:
             ("serve it", ["lstm-lm", "serve", "--model", folder]),
         ]
     )
+
+
+def _networks(report: ExportReport) -> list[list[str]]:
+    """A line for the checkpoint and each network of the bundle. The same weights have the same perplexity."""
+    before = report.perplexity
+    rows = [["checkpoint", "", "", "", "" if before is None else f"{before:.3f}", ""]]
+    for file, parity in report.parity.items():
+        row = [file, _megabytes(report.bundle.files[file]), f"{parity.max_difference:.1e}", "", "", ""]
+        if before is not None and parity.perplexity is not None:
+            row[3:] = [
+                f"{parity.same_texts} of 100",
+                f"{parity.perplexity:.3f}",
+                f"{parity.perplexity / before - 1:+.2%}",
+            ]
+        rows.append(row)
+    return rows
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.2f} MB"

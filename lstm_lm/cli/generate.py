@@ -11,7 +11,7 @@ from lstm_lm.cli.typed_text import JsonOption, ModelOption, read_text, tell_unkn
 from lstm_lm.export.opening import open_engine
 from lstm_lm.inference.pieces import text_pieces
 from lstm_lm.inference.sampling import with_seed
-from lstm_lm.inference.word_lists import parse_words
+from lstm_lm.inference.word_lists import parse_lists
 
 
 def generate(
@@ -62,7 +62,7 @@ def generate(
             top_p=top_p,
             seed=seed,
             ban_unk=ban_unk,
-            ban_tokens=None if ban_tokens is None else [word for given in ban_tokens for word in parse_words(given)],
+            ban_tokens=None if ban_tokens is None else parse_lists(ban_tokens),
             repeat_penalty=repeat_penalty,
             repeat_window=repeat_window,
             stop_eos=stop_eos,

@@ -44,9 +44,21 @@ COMMANDS = {
 _PACKAGES = {
     "train": (
         "training",
-        {"torch", "lightning", "hydra", "omegaconf", "torchmetrics", "tensorboard", "datasets", "matplotlib"},
+        {"torch", "lightning", "hydra", "omegaconf", "torchmetrics", "tensorboard", "datasets", "matplotlib", "onnx"},
     ),
-    "serve": ("service", {"fastapi", "starlette", "uvicorn", "pydantic", "pydantic_settings", "swagger_ui_bundle"}),
+    "serve": (
+        "service",
+        {
+            "fastapi",
+            "starlette",
+            "uvicorn",
+            "pydantic",
+            "pydantic_settings",
+            "swagger_ui_bundle",
+            "onnxruntime",
+            "prometheus_client",
+        },
+    ),
 }
 
 # the disk is full, or the place may not be written: the user's to mend, so no traceback

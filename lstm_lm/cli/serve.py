@@ -28,7 +28,7 @@ def serve(
     """Serve suggestions over HTTP until Ctrl-C."""
     import uvicorn
 
-    from lstm_lm.export.opening import open_engine
+    from lstm_lm.export.opening import open_model
     from lstm_lm.serving.app import build_app
     from lstm_lm.serving.settings import read_settings
 
@@ -36,10 +36,14 @@ def serve(
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})
     # the address first: a taken port shows at once, not after the model is loaded
     with _bound_socket(settings.host, settings.port) as listener:
-        app = build_app(open_engine(settings.bundle), settings)
+        engine, about = open_model(settings.bundle, settings.backend, settings.prefix_cache_size)
+        app = build_app(engine, settings, about)
         address, bound_port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
-        typer.echo(f"serving {settings.bundle} at http://{shown}:{bound_port} (docs at /docs, Ctrl-C ends)", err=True)
+        typer.echo(
+            f"serving {settings.bundle} at http://{shown}:{bound_port} (page at /, docs at /docs, Ctrl-C ends)",
+            err=True,
+        )
         config = uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS)
         # Ctrl-C is how a server is meant to end: uvicorn has answered what was in flight by now
         with contextlib.suppress(KeyboardInterrupt):

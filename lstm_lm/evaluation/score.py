@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from lstm_lm.data.streams import Window
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.text.completion import is_word
 from lstm_lm.text.vocabulary import Vocabulary
 
 TOP_K = (1, 3, 5)
@@ -155,6 +156,6 @@ def word_mask(vocabulary: Vocabulary) -> Tensor:
     Returns:
         (V,), bool.
     """
-    mask = torch.tensor([any(letter.isalnum() for letter in word) for word in vocabulary.words])
+    mask = torch.tensor([is_word(word) for word in vocabulary.words])
     mask[[vocabulary.unk_id, vocabulary.eos_id]] = False
     return mask

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-EVALUATIONS = ("static",)
+EVALUATIONS = ("static", "keyboard")
 
 
 @dataclass
@@ -10,7 +10,8 @@ class EvaluationSpec:
     """The settings of an evaluation.
 
     Attributes:
-        name: ``static``: weights and state rule alone, nothing is learnt from the text that is scored.
+        name: ``static``: weights and state rule alone, nothing is learnt from the text that is scored; ``keyboard``:
+            the same network behind a bar of three suggestions, keystrokes counted.
         batch_size: Contiguous columns that are read at one time; 1 carries the state through the whole split.
         window_length: Words a step; changes speed and memory, not the score.
     """

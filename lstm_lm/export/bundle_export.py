@@ -5,37 +5,34 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lstm_lm.bundle import Bundle, load_engine, write_bundle
-from lstm_lm.data.encoding import encode_split
 from lstm_lm.data.spec import DataSpec
-from lstm_lm.errors import BundleError, ConfigError, DataError
+from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export.card import model_card
 from lstm_lm.export.checkpoint import TrainedModel, read_checkpoint
+from lstm_lm.export.onnx_graph import float_graph, int8_graph
+from lstm_lm.export.parity import NUM_TEXTS, greedy_texts, largest_difference, parity_sample, perplexity
 from lstm_lm.export.spec import ExportSpec
+from lstm_lm.inference.loading import BACKEND_FILES, INT8, ONNX, WEIGHTS
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.text.files import finite
 
-# enough for each weight of the network to have its say, and a second's work at most
-_COLUMNS, _STEPS = 8, 32
-
 
 @dataclass(frozen=True)
 class Parity:
-    """How near the bundle's logits are to the checkpoint's.
+    """How near a network of the bundle is to the checkpoint's.
 
     Attributes:
         max_difference: Largest difference of a logit.
-        tokens: Tokens after which all logits were compared.
-        source: Where the tokens came from.
+        same_texts: Of 100 texts that were gone on with greedily, those with the same words; ``None`` where the weights
+            themselves are the same.
+        perplexity: On the words compared, read as several columns; ``None`` where the weights are the same.
     """
 
     max_difference: float
-    tokens: int
-    source: str
+    same_texts: int | None = None
+    perplexity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,17 @@ class ExportReport:
 
     Attributes:
         bundle: The bundle.
-        parity: Its comparison with the checkpoint.
+        parity: Comparison of each of its networks with the checkpoint's, by file.
+        perplexity: The checkpoint's own; ``None`` where nothing but the weights was written.
+        tokens: Words that were scored.
+        source: Where they came from.
     """
 
     bundle: Bundle
-    parity: Parity
+    parity: dict[str, Parity]
+    perplexity: float | None
+    tokens: int
+    source: str
 
     @property
     def num_bytes(self) -> int:
@@ -59,7 +62,7 @@ class ExportReport:
 def export_bundle(
     checkpoint: Path, out: Path, spec: ExportSpec | None = None, sampling: SamplingSpec | None = None
 ) -> ExportReport:
-    """Write a bundle, read it back, and compare its logits with those of the checkpoint.
+    """Write a bundle, read it back, and compare each of its networks with that of the checkpoint.
 
     Args:
         checkpoint: A checkpoint of ``lstm-lm train``.
@@ -70,7 +73,7 @@ def export_bundle(
     Raises:
         ConfigError: If ``spec`` or ``sampling`` has a problem.
         CheckpointError: If the checkpoint cannot be read.
-        BundleError: If ``out`` holds something that must stay, or the logits differ; nothing is left behind.
+        BundleError: If ``out`` holds something that must stay, or a network differs; nothing is left behind.
     """
     spec = ExportSpec() if spec is None else spec
     problems = [f"export.{problem}" for problem in spec.problems()]
@@ -81,22 +84,24 @@ def export_bundle(
     presets, default_preset = trained.presets, trained.default_preset
     if sampling is not None:
         presets, default_preset = {**presets, "default": sampling}, "default"
-    ids, source = _parity_ids(trained)
-    parity = Parity(math.inf, ids.size, source)
+    weights = {name: tensor.contiguous().numpy() for name, tensor in trained.model.state_dict().items()}
+    graphs = {}
+    if spec.onnx:
+        graphs[ONNX] = float_graph(trained.spec, weights)
+    if spec.int8:
+        graphs[INT8] = int8_graph(trained.spec, weights)
+    report = None
 
     def check(bundle: Bundle) -> None:
-        nonlocal parity
-        parity = replace(parity, max_difference=_largest_difference(trained, bundle, ids))
-        if not parity.max_difference <= spec.parity_tolerance:
-            raise BundleError(
-                f"{out}: not written, as its logits differ by {parity.max_difference:.2e} from the checkpoint's, "
-                f"more than export.parity_tolerance={spec.parity_tolerance:g} allows"
-            )
+        nonlocal report
+        report = _compared(trained, bundle, spec)
+        if refusals := _refusals(report, spec):
+            raise BundleError(f"{out}: not written, as {'; '.join(refusals)}")
 
     bundle = write_bundle(
         out,
         model=trained.spec,
-        weights={name: tensor.contiguous().numpy() for name, tensor in trained.model.state_dict().items()},
+        weights=weights,
         vocabulary=trained.vocabulary,
         tokenizer=trained.tokenizer,
         data=_portable(trained.data),
@@ -104,37 +109,57 @@ def export_bundle(
         presets=presets,
         default_preset=default_preset,
         card=model_card(out.resolve().name, trained, presets, default_preset),
+        graphs=graphs,
         overwrite=spec.overwrite,
         check=check,
     )
-    return ExportReport(bundle, parity)
+    assert report is not None
+    return replace(report, bundle=bundle)
 
 
-def _parity_ids(trained: TrainedModel) -> tuple[NDArray[np.int64], str]:
-    """Windows to compare on (B, T): of the valid split, or drawn by train frequency where the corpus is not here."""
-    count = _COLUMNS * _STEPS
-    try:
-        valid = encode_split(trained.data, "valid", trained.vocabulary)[:count].astype(np.int64)
-    except (DataError, ConfigError):
-        valid = np.zeros(0, dtype=np.int64)
-    if len(valid) == count:
-        return valid.reshape(_COLUMNS, _STEPS), "the valid split"
-    counts = np.maximum(np.asarray(trained.vocabulary.counts, dtype=np.float64), 1.0)
-    drawn = np.random.default_rng(0).choice(len(counts), size=(_COLUMNS, _STEPS), p=counts / counts.sum())
-    return drawn, "words drawn as often as train has them"
+def _compared(trained: TrainedModel, bundle: Bundle, spec: ExportSpec) -> ExportReport:
+    graphs = [name for name, file in BACKEND_FILES.items() if file in bundle.files and name != "torch"]
+    sample = parity_sample(trained, spec.parity_tokens)
+    checkpoint = TorchBackend(trained.model)
+    texts = greedy_texts(checkpoint, sample) if graphs else None
+    parity = {}
+    for name in ("torch", *reversed(graphs)):
+        backend = load_engine(bundle, name).backend
+        found = Parity(largest_difference(checkpoint, backend, sample.windows))
+        if texts is not None and name != "torch":
+            same = int((greedy_texts(backend, sample) == texts).all(axis=1).sum())
+            found = replace(found, same_texts=same, perplexity=perplexity(backend, sample))
+        parity[BACKEND_FILES[name]] = found
+    return ExportReport(
+        bundle, parity, perplexity(checkpoint, sample) if graphs else None, len(sample.ids), sample.source
+    )
 
 
-def _largest_difference(trained: TrainedModel, bundle: Bundle, ids: NDArray[np.int64]) -> float:
-    """Largest difference of a logit when checkpoint and bundle read the same words, one a step as the service does."""
-    ours, theirs = TorchBackend(trained.model), load_engine(bundle).backend
-    our_state, their_state = ours.initial_state(len(ids)), theirs.initial_state(len(ids))
-    largest = 0.0
-    for step in range(ids.shape[1]):
-        column = np.ascontiguousarray(ids[:, step : step + 1])
-        expected, our_state = ours.step(column, our_state)
-        logits, their_state = theirs.step(column, their_state)
-        largest = max(largest, float(np.abs(logits - expected).max()))
-    return largest
+def _refusals(report: ExportReport, spec: ExportSpec) -> list[str]:
+    """Why the bundle must not be written."""
+    found = []
+    tolerances = {WEIGHTS: ("parity_tolerance", spec.parity_tolerance), ONNX: ("onnx_tolerance", spec.onnx_tolerance)}
+    for file, (name, tolerance) in tolerances.items():
+        parity = report.parity.get(file)
+        # NaN is not within any tolerance
+        if parity is not None and not parity.max_difference <= tolerance:
+            found.append(
+                f"the logits of {file} differ by {parity.max_difference:.2e} from the checkpoint's, more than "
+                f"export.{name}={tolerance:g} allows"
+            )
+        elif parity is not None and parity.same_texts not in (None, NUM_TEXTS):
+            found.append(
+                f"{NUM_TEXTS - parity.same_texts} of {NUM_TEXTS} greedy texts of {file} are not the checkpoint's"
+            )
+    rounded = report.parity.get(INT8)
+    if rounded is not None and rounded.perplexity is not None and report.perplexity is not None:
+        rise = rounded.perplexity / report.perplexity - 1.0
+        if not rise <= spec.int8_tolerance:
+            found.append(
+                f"{INT8} raises the perplexity by {rise:.2%}, more than export.int8_tolerance={spec.int8_tolerance:g} "
+                "allows (export.int8=false leaves it out)"
+            )
+    return found
 
 
 def _portable(data: DataSpec) -> dict[str, Any]:

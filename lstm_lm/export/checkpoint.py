@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from lstm_lm.bundle import WEIGHTS, Bundle, read_bundle
+from lstm_lm.bundle import Bundle, read_bundle
 from lstm_lm.data.spec import DataSpec
 from lstm_lm.errors import BundleError, CheckpointError, DataError
+from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.inference.torch_backend import build_network, load_network
 from lstm_lm.nn.model import LSTMLanguageModel

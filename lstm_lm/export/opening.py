@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.errors import ConfigError
+from lstm_lm.inference.about import ModelAbout
 from lstm_lm.inference.engine import Engine
 
 
@@ -13,11 +15,34 @@ def open_engine(path: Path) -> Engine:
         BundleError: If the bundle is damaged.
         CheckpointError: If the checkpoint cannot be read.
     """
+    return open_model(path)[0]
+
+
+def open_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) -> tuple[Engine, ModelAbout]:
+    """The engine of a bundle (a folder) or of a checkpoint (a file), and what is known of its model.
+
+    Args:
+        path: The bundle or the checkpoint.
+        backend: What runs a bundle's network, as in ``load_engine``; a checkpoint is always run by torch.
+        prefix_cache_size: Most beginnings of texts whose state is kept.
+
+    Raises:
+        ConfigError: If the bundle has no file for ``backend``.
+        BundleError: If the bundle is damaged.
+        CheckpointError: If the checkpoint cannot be read.
+    """
     if path.is_dir():
-        return load_engine(read_bundle(path))
+        bundle = read_bundle(path)
+        return load_engine(bundle, backend, prefix_cache_size), bundle.about
+    if backend not in ("auto", "torch"):
+        raise ConfigError([f"backend: {path} is a checkpoint, which only torch runs (got {backend!r}); export it"])
     # needs torch, which a bundle need not
     from lstm_lm.export.checkpoint import read_checkpoint
     from lstm_lm.inference.torch_backend import TorchBackend
 
     trained = read_checkpoint(path)
-    return Engine(TorchBackend(trained.model), trained.vocabulary, trained.presets, trained.default_preset)
+    network = TorchBackend(trained.model)
+    engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size)
+    # the name of the corpus alone: the rest may hold places on this machine
+    data = {"name": trained.data.name}
+    return engine, ModelAbout(path.name, trained.spec, trained.tokenizer, data, trained.metrics)

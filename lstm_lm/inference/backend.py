@@ -32,3 +32,18 @@ class Backend(Protocol):
             Logits of the word after the last one (B, V), and the state after the last one.
         """
         ...
+
+    def read(
+        self, input_ids: NDArray[np.int64], state: State
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
+        """Read words of one text, and keep what the network makes of each.
+
+        Args:
+            input_ids: (1, T), T at least 1, each in [0, V).
+            state: State after the words before. Not modified.
+
+        Returns:
+            Hidden features of the last layer after every word (T, H), logits of the word after the last one (V,), and
+            the state after the last one.
+        """
+        ...

@@ -1,6 +1,7 @@
 """The one engine: text in, suggestions or generated words out. Command, service and training samples all use it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -9,13 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.inference.backend import Backend, State
-from lstm_lm.inference.completion import WordIndex
+from lstm_lm.inference.backend import Backend
+from lstm_lm.inference.continuing import Continuation, read_together
 from lstm_lm.inference.logits import probabilities
-from lstm_lm.inference.sampling import choose, with_seed
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.neural_cache import cached_words, mixed
+from lstm_lm.inference.prefix_cache import PrefixCache, Reading
+from lstm_lm.inference.sampling import with_seed
+from lstm_lm.inference.spec import CacheSpec, SamplingSpec
+from lstm_lm.inference.suggesting import completed, left_in, most_probable, others_left_in
 from lstm_lm.inference.word_lists import known_ids
-from lstm_lm.text.typed import continuation, typed_words, words_to_text
+from lstm_lm.text.casing import starts_sentence
+from lstm_lm.text.completion import WordIndex, begins_with
+from lstm_lm.text.typed import continuation, half_typed, typed_words
 from lstm_lm.text.vocabulary import Vocabulary
 
 
@@ -53,7 +59,7 @@ class Generation:
 
 
 class Engine:
-    """Answers with a network. Keeps nothing between two calls, so several threads may call it at once.
+    """Answers with a network. An answer depends on the call alone, and several threads may call it at once.
 
     Every text begins where a line of the corpus does: its first word is predicted from ``<eos>``.
 
@@ -62,10 +68,17 @@ class Engine:
         vocabulary: The network's words.
         presets: Sampling presets by name.
         default_preset: The one that is meant when none is named.
+        prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew costs a step a word;
+            0 keeps none, as is right where the weights still change.
     """
 
     def __init__(
-        self, backend: Backend, vocabulary: Vocabulary, presets: Mapping[str, SamplingSpec], default_preset: str
+        self,
+        backend: Backend,
+        vocabulary: Vocabulary,
+        presets: Mapping[str, SamplingSpec],
+        default_preset: str,
+        prefix_cache_size: int = 0,
     ) -> None:
         assert backend.vocab_size == len(vocabulary), f"{backend.vocab_size} outputs, {len(vocabulary)} words"
         assert default_preset in presets, f"{default_preset} is not one of {list(presets)}"
@@ -73,48 +86,68 @@ class Engine:
         self.vocabulary = vocabulary
         self.presets: Mapping[str, SamplingSpec] = MappingProxyType(dict(presets))
         self.default_preset = default_preset
+        self.prefix_cache = PrefixCache(prefix_cache_size)
         self._index = WordIndex(vocabulary)
-        self._written = _written_otherwise(vocabulary)
-        # words that read the same are one suggestion, so either of them may need the other's probability
-        self._merged = {*self._written, *(vocabulary.id(text) for text in self._written.values())}
 
-    def predict(self, text: str, k: int = 10, prefix: str = "") -> Prediction:
+    def over(self, backend: Backend) -> "Engine":
+        """The same engine over another way to run its network; both share what they keep."""
+        other = copy(self)
+        other.backend = backend
+        return other
+
+    def predict(
+        self,
+        text: str,
+        k: int = 10,
+        prefix: str = "",
+        *,
+        words_only: bool = False,
+        allow: Collection[str] | None = None,
+        deny: Collection[str] = (),
+        cache: CacheSpec | None = None,
+    ) -> Prediction:
         """Suggest the next word.
 
-        Probabilities are those of the softmax over the whole vocabulary. ``<unk>`` and ``<eos>`` keep their share but
-        are not suggested, so that the suggestions do not sum to 1. Words that read the same ("-" and ``@-@``, or
-        "The" and "the" after a typed "Th") are one suggestion with the sum of their probabilities.
+        A probability is that of the word given that it is one of those left in: over all of them they sum to 1.
+        ``<unk>`` and ``<eos>`` are always left out. Words that read the same ("-" and ``@-@``, or "The" and "the"
+        after a typed "Th" or where a sentence begins) are one suggestion with the sum of their probabilities.
 
         Args:
             text: What was typed before, as typed.
             k: Most suggestions to give; there are fewer where fewer words fit.
             prefix: The beginning of the word, as far as it is typed. Case does not matter for what fits; capitals
-                that were typed are kept.
+                that were typed are kept. Where a sentence begins, so does every suggestion with a capital. Signs
+                before the word or inside it may stand there: "well-kn" is "well-known", '"th' is '"The'.
+            words_only: Leave out punctuation and symbols: what holds no letter and no digit.
+            allow: Leave in nothing but these words, whatever their case; ``None`` leaves in all.
+            deny: Leave out these words, whatever their case, though they be in ``allow``.
+            cache: Let the words of ``text`` count again (Grave et al. 2017), and offer those too that the model never
+                saw; ``None`` is the model alone.
 
         Raises:
-            ConfigError: If ``k`` is below 1.
+            ConfigError: If ``k`` is below 1, or ``cache`` has a problem.
         """
+        problems = [f"cache.{problem}" for problem in cache.problems()] if cache else []
         if k < 1:
-            raise ConfigError([f"k: must be at least 1 (got {k})"])
-        words = typed_words(text, self.vocabulary)
-        logits, _ = self._read([self.vocabulary.eos_id, *self.vocabulary.encode(words)])
-        chances = probabilities(logits)
-        prefix = prefix.strip()
-        offered = self._completed(prefix, chances) if prefix else self._most_probable(k, chances)
-        best = sorted(offered.items(), key=lambda item: -item[1])[:k]
-        return Prediction(tuple(Suggestion(word, chance) for word, chance in best), self._unknown(words))
+            problems.append(f"k: must be at least 1 (got {k})")
+        if problems:
+            raise ConfigError(problems)
+        typed = typed_words(text, self.vocabulary)
+        words, lead, prefix = self._half_typed(typed, prefix.strip())
+        chances, others = self._chances(words, cache)
+        capital = starts_sentence(words)
+        offers = self._index.offers(prefix, capital)
+        others = completed(others_left_in(others, words_only, allow, deny), prefix, capital)
+        best = most_probable(k, offers, chances, others, left_in(offers, self._index, words_only, allow, deny))
+        return Prediction(tuple(Suggestion(lead + word, chance) for word, chance in best), self._unknown(typed))
 
-    def stream(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Iterator[str]:
-        """Go on from a text, word by word. Errors come at once, not with the first word.
+    def begin(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Continuation:
+        """Read a text that is to go on.
 
         Args:
             prompt: The text so far, as typed.
             sampling: How words are chosen; without a seed each call draws other words.
             max_words: Most words to give, ``<eos>`` counted as one.
-
-        Returns:
-            Words as the vocabulary spells them, ``<eos>`` among them; with ``stop_eos`` the first ``<eos>`` ends the
-            stream and is not given.
 
         Raises:
             ConfigError: If ``sampling`` has a problem, names a word that is not in the vocabulary or bans every
@@ -126,8 +159,18 @@ class Engine:
         if problems:
             raise ConfigError(problems)
         banned = self._banned_ids(sampling)
-        prompt_ids = self.vocabulary.encode(typed_words(prompt, self.vocabulary))
-        return self._stream(prompt_ids, sampling, max_words, banned)
+        ids = self.vocabulary.encode(typed_words(prompt, self.vocabulary))
+        read = self._read(ids)
+        return Continuation(self.vocabulary, ids, sampling, max_words, banned, read.logits, read.state)
+
+    def stream(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Iterator[str]:
+        """Go on from a text, word by word: :meth:`begin`, and one step of the network a word.
+
+        Returns:
+            Words as the vocabulary spells them, ``<eos>`` among them; with ``stop_eos`` the first ``<eos>`` ends the
+            stream and is not given.
+        """
+        return self._words(self.begin(prompt, sampling, max_words))
 
     def generate(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Generation:
         """Go on from a text and write the result as text.
@@ -138,7 +181,7 @@ class Engine:
             max_words: Most words to give, ``<eos>`` counted as one.
 
         Raises:
-            ConfigError: As :meth:`stream`.
+            ConfigError: As :meth:`begin`.
         """
         sampling = with_seed(sampling)
         words = tuple(self.stream(prompt, sampling, max_words))
@@ -170,27 +213,32 @@ class Engine:
     def _unknown(self, words: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(word for word in words if word not in self.vocabulary))
 
-    def _read(self, ids: Sequence[int]) -> tuple[NDArray[np.float32], State]:
-        """Read a whole text: logits (V,) of the word after it, and the state."""
-        logits, state = self.backend.step(np.array([ids], dtype=np.int64), self.backend.initial_state(1))
-        return logits[0], state
+    def _read(self, ids: Sequence[int], features: bool = False) -> Reading:
+        """Read a whole text, from the ``<eos>`` that every text begins after."""
+        return self.prefix_cache.read(self.backend, [self.vocabulary.eos_id, *ids], features)
 
-    def _stream(
-        self, prompt_ids: Sequence[int], sampling: SamplingSpec, max_words: int, banned: Sequence[int]
-    ) -> Iterator[str]:
-        rng = np.random.default_rng(sampling.seed)
-        ids = list(prompt_ids)
-        logits, state = self._read([self.vocabulary.eos_id, *ids])
-        for count in range(1, max_words + 1):
-            recent = ids[-sampling.repeat_window :] if sampling.repeat_window else ()
-            chosen = choose(logits, sampling, rng, banned, recent)
-            if sampling.stop_eos and chosen == self.vocabulary.eos_id:
-                return
-            yield self.vocabulary.word(chosen)
-            if count < max_words:
-                ids.append(chosen)
-                step, state = self.backend.step(np.array([[chosen]], dtype=np.int64), state)
-                logits = step[0]
+    def _half_typed(self, words: list[str], prefix: str) -> tuple[list[str], str, str]:
+        """All words that are finished, what ``prefix`` holds of them as typed, and the rest of it."""
+        if self._index.offers(prefix).texts or any(begins_with(word, prefix) for word in words):
+            return words, "", prefix
+        # "well-kn" begins no word, because a corpus cuts it: "kn" goes on from "well-"
+        finished, begun = half_typed(prefix, self.vocabulary)
+        return [*words, *finished], prefix.removesuffix(begun), begun
+
+    def _chances(self, words: Sequence[str], cache: CacheSpec | None) -> tuple[NDArray[np.float64], dict[str, float]]:
+        """Probabilities of the word after ``words``: the vocabulary's (V,), and those of words outside it."""
+        learns = cache is not None and bool(words)
+        read = self._read(self.vocabulary.encode(words), features=learns)
+        chances = probabilities(read.logits)
+        if cache is None or read.features is None:
+            return chances, {}
+        return mixed(chances, cached_words(read.features, words, cache), cache.weight, self.vocabulary)
+
+    def _words(self, text: Continuation) -> Iterator[str]:
+        while (word := text.next_word()) is not None:
+            yield word
+            if not text.ended:
+                read_together(self.backend, [text])
 
     def _banned_ids(self, sampling: SamplingSpec) -> list[int]:
         banned = set(known_ids(sampling.ban_tokens, self.vocabulary, "ban_tokens"))
@@ -199,26 +247,3 @@ class Engine:
         if len(banned) == len(self.vocabulary):
             raise ConfigError(["ban_tokens: every word of the vocabulary is banned; leave at least one"])
         return sorted(banned)
-
-    def _most_probable(self, k: int, chances: NDArray[np.float64]) -> dict[str, float]:
-        """Words as text and their probabilities, the best ``k`` among them."""
-        special = {self.vocabulary.unk_id, self.vocabulary.eos_id}
-        enough = min(k + len(special) + len(self._merged), len(chances))
-        best = np.argpartition(-chances, enough - 1)[:enough]
-        offered: dict[str, float] = {}
-        for index in sorted({*best.tolist(), *self._merged} - special):
-            word = self._written.get(index, self.vocabulary.word(index))
-            offered[word] = offered.get(word, 0.0) + float(chances[index])
-        return offered
-
-    def _completed(self, prefix: str, chances: NDArray[np.float64]) -> dict[str, float]:
-        offered: dict[str, float] = {}
-        for index, word in self._index.completions(prefix):
-            offered[word] = offered.get(word, 0.0) + float(chances[index])
-        return offered
-
-
-def _written_otherwise(vocabulary: Vocabulary) -> dict[int, str]:
-    """Words that are not written as the vocabulary spells them, ``@-@`` and its like, by id."""
-    marked = {index: words_to_text([word]) for index, word in enumerate(vocabulary.words) if word.startswith("@")}
-    return {index: text for index, text in marked.items() if text and text != vocabulary.word(index)}

@@ -59,7 +59,8 @@ def penalize_repeats(logits: Logits, ids: Sequence[int] | NDArray[np.integer], p
         return penalized
     words = np.unique(np.asarray(ids, dtype=np.int64))
     finite = np.isfinite(logits)
-    mean = np.mean(logits, axis=-1, keepdims=True, where=finite, dtype=np.float64)
+    # a mask makes the mean ten times slower, and without a ban nothing is masked
+    mean = np.mean(logits, axis=-1, keepdims=True, where=True if finite.all() else finite, dtype=np.float64)
     scores = logits[..., words] - mean
     penalized[..., words] = mean + np.where(scores > 0.0, scores / penalty, scores * penalty)
     return penalized
@@ -95,6 +96,9 @@ def keep_top_k(logits: Logits, k: int) -> Logits:
     if k >= logits.shape[-1]:
         return logits.copy()
     threshold = -np.partition(-logits, k - 1, axis=-1)[..., k - 1 : k]
+    reaching = logits >= threshold
+    if np.count_nonzero(reaching) == k * threshold.size:
+        return np.where(reaching, logits, -np.inf).astype(logits.dtype, copy=False)
     above = logits > threshold
     equal = logits == threshold
     room = k - above.sum(axis=-1, keepdims=True)
@@ -117,12 +121,30 @@ def keep_top_p(logits: Logits, p: float) -> Logits:
         raise ValueError(f"p must be above 0 and at most 1 (got {p})")
     if p == 1.0:
         return logits.copy()
-    order = np.argsort(-logits, axis=-1, kind="stable")
-    ranked = np.take_along_axis(probabilities(logits), order, axis=-1)
-    reached_before = np.cumsum(ranked, axis=-1) - ranked
-    keep = np.zeros(logits.shape, dtype=bool)
+    if logits.ndim > 1:
+        return np.stack([keep_top_p(row, p) for row in logits])
+    chances = probabilities(logits)
+    likely = _reaching(chances, p)
+    order = likely[np.argsort(-chances[likely], kind="stable")]
+    ranked = chances[order]
+    keep = np.cumsum(ranked) - ranked < p
     # the first is kept whatever rounding did to its own sum
-    ranked_keep = reached_before < p
-    ranked_keep[..., 0] = True
-    np.put_along_axis(keep, order, ranked_keep, axis=-1)
-    return np.where(keep, logits, -np.inf)
+    keep[0] = True
+    kept = np.full_like(logits, -np.inf)
+    kept[order[keep]] = logits[order[keep]]
+    return kept
+
+
+def _reaching(chances: NDArray[np.float64], p: float) -> NDArray[np.intp]:
+    """Indices, rising, of the most probable words that reach ``p`` together.
+
+    A nucleus is small, and sorting the whole vocabulary would take most of the time of a word.
+    """
+    count = 256
+    while count < len(chances):
+        least = -np.partition(-chances, count - 1)[count - 1]
+        likely = np.flatnonzero(chances >= least)
+        if chances[likely].sum() > p:
+            return likely
+        count *= 4
+    return np.arange(len(chances))

@@ -1,26 +1,79 @@
 """Generated words as pieces of text, while they come."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from lstm_lm.text.typed import continuation
 from lstm_lm.text.vocabulary import EOS
 
 
-def text_pieces(prompt: str, words: Iterable[str]) -> Iterator[str]:
-    """What to append to a text after each word; together the pieces are ``continuation(prompt, words)``.
+class TextWriter:
+    """Writes words behind a text as they come.
 
     Args:
         prompt: The text that the words go on from, as typed.
-        words: Words as the vocabulary spells them; taken one at a time.
     """
-    line: list[str] = []
-    shown = 0
-    for word in words:
-        line.append(word)
+
+    def __init__(self, prompt: str) -> None:
+        self._prompt = prompt
+        self._line: list[str] = []
+        self._shown = 0
+
+    def add(self, word: str) -> str:
+        """What to append after the next word, as the vocabulary spells it.
+
+        Together the pieces are ``continuation(prompt, words)``.
+        """
+        self._line.append(word)
         # written text only grows at its end, so what was given before need not be looked at again
-        text = continuation(prompt, line)
-        yield text[shown:]
-        shown = len(text)
+        text = continuation(self._prompt, self._line)
+        piece = text[self._shown :]
+        self._shown = len(text)
         if word == EOS:
             # a finished line is final: begin anew, so that long texts are not written again for each word
-            prompt, line, shown = "\n", [], 0
+            self._prompt, self._line, self._shown = "\n", [], 0
+        return piece
+
+
+def text_pieces(prompt: str, words: Iterable[str]) -> Iterator[str]:
+    """What to append to ``prompt`` after each of ``words``, which are taken one at a time."""
+    writer = TextWriter(prompt)
+    for word in words:
+        yield writer.add(word)
+
+
+class StopStrings:
+    """Cuts a text that comes in pieces before whichever of some strings is the first to be complete in it.
+
+    Args:
+        strings: None of them empty.
+    """
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        self._strings = tuple(strings)
+        self._held = ""
+        self.found = False
+
+    def pass_on(self, piece: str) -> str:
+        """What of the text so far can be shown that was not shown before.
+
+        An end that one of the strings may begin with is held back until more is known.
+        """
+        text = self._held + piece
+        found = [(place + len(string), place) for string in self._strings if (place := text.find(string)) >= 0]
+        if found:
+            self.found = True
+            self._held = ""
+            return text[: min(found)[1]]
+        held = max((_overlap(text, string) for string in self._strings), default=0)
+        shown, self._held = text[: len(text) - held], text[len(text) - held :]
+        return shown
+
+    def rest(self) -> str:
+        """What is still held back when no more text comes."""
+        return self._held
+
+
+def _overlap(text: str, string: str) -> int:
+    """Length of the longest end of ``text`` that ``string`` begins with, short of the whole string."""
+    longest = min(len(text), len(string) - 1)
+    return next((length for length in range(longest, 0, -1) if text.endswith(string[:length])), 0)

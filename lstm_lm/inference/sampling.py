@@ -26,8 +26,8 @@ def choose(
     banned_ids: Sequence[int] | NDArray[np.integer] = (),
     recent_ids: Sequence[int] | NDArray[np.integer] = (),
 ) -> int:
-    """The next word: repetition penalty, bans, then the most probable word (``greedy``) or a draw after temperature,
-    top-k and top-p (``sample``), in this order.
+    """The next word: repetition penalty, bans, then the most probable word (``greedy``) or a draw after top-k,
+    temperature and top-p (``sample``), in this order.
 
     Args:
         logits: (V,).
@@ -46,11 +46,12 @@ def choose(
     logits = ban(penalize_repeats(logits, recent_ids, sampling.repeat_penalty), banned_ids)
     if sampling.strategy == "greedy":
         return int(np.argmax(logits))
-    logits = apply_temperature(logits, sampling.temperature)
+    # a temperature changes no order, so the few words that top-k keeps are all that the rest has to look at
     if sampling.top_k > 0:
         logits = keep_top_k(logits, sampling.top_k)
     candidates = np.flatnonzero(np.isfinite(logits))
-    return int(candidates[draw(keep_top_p(logits[candidates], sampling.top_p), rng)])
+    weighed = apply_temperature(logits[candidates], sampling.temperature)
+    return int(candidates[draw(keep_top_p(weighed, sampling.top_p), rng)])
 
 
 def draw(logits: Logits, rng: np.random.Generator) -> int:

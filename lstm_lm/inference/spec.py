@@ -56,3 +56,31 @@ class SamplingSpec:
         if self.repeat_window < 0:
             found.append(f"repeat_window: must not be negative (got {self.repeat_window}); 0 switches it off")
         return found
+
+
+@dataclass
+class CacheSpec:
+    """How much the words of the text at hand count: the neural cache of Grave et al. 2017, "Improving Neural Language
+    Models with a Continuous Cache", §3.
+
+    Attributes:
+        weight: Share of the cache in the mixture, the paper's lambda; from 0 (off) to 1.
+        theta: How much more a place counts whose context resembles the present one; 0 counts all places alike.
+        window: Words of the text that are looked back on; 0 is all.
+    """
+
+    # chosen on valid of WikiText-2 for texts of 50 words; 500 words would bear a weight of 0.2
+    weight: float = 0.1
+    theta: float = 0.2
+    window: int = 0
+
+    def problems(self) -> list[str]:
+        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        found = []
+        if not 0.0 <= self.weight <= 1.0:
+            found.append(f"weight: must be from 0 to 1 (got {self.weight}); 0 switches the cache off")
+        if not 0.0 <= self.theta <= 100.0:
+            found.append(f"theta: must be from 0 to 100 (got {self.theta}); 0 counts all places alike")
+        if self.window < 0:
+            found.append(f"window: must not be negative (got {self.window}); 0 is the whole text")
+        return found

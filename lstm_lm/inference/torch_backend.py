@@ -36,14 +36,25 @@ class TorchBackend:
         """The state before the first word of ``batch_size`` texts."""
         return _to_arrays(self._model.initial_state(batch_size))
 
-    @torch.inference_mode()
     def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
         """Read words: see ``Backend.step``. The output layer runs for the last word alone."""
+        _, logits, after = self._run(input_ids, state)
+        return logits, after
+
+    def read(
+        self, input_ids: NDArray[np.int64], state: State
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
+        """Read one text and keep the features: see ``Backend.read``."""
+        features, logits, after = self._run(input_ids, state)
+        return features[0].float().cpu().numpy(), logits[0], after
+
+    @torch.inference_mode()
+    def _run(self, input_ids: NDArray[np.int64], state: State) -> tuple[Tensor, NDArray[np.float32], State]:
         features, after = self._model.features(
             torch.from_numpy(input_ids).to(self._device), _to_state(state, self._device)
         )
         logits = self._model.logits(features[:, -1])
-        return logits.float().cpu().numpy(), _to_arrays(after)
+        return features, logits.float().cpu().numpy(), _to_arrays(after)
 
 
 def build_network(spec: ModelSpec, vocab_size: int, weights: Mapping[str, Tensor]) -> LSTMLanguageModel:

@@ -28,6 +28,11 @@ def parse_words(text: str) -> list[str]:
     return list(dict.fromkeys(words)) if text.strip() else []
 
 
+def parse_lists(texts: Iterable[str]) -> list[str]:
+    """Words from several strings with commas between, as an option gives that is repeated."""
+    return [word for text in texts for word in parse_words(text)]
+
+
 def known_ids(words: Iterable[str], vocabulary: Vocabulary, name: str) -> list[int]:
     """Ids of words that must be in the vocabulary.
 

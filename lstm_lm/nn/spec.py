@@ -38,6 +38,14 @@ class ModelSpec:
         """Number of LSTM layers."""
         return len(self.hidden_dims)
 
+    def num_parameters(self, vocab_size: int) -> int:
+        """Number of weights of the network for a vocabulary of ``vocab_size`` words; tied weights count once."""
+        widths = [self.embedding_dim, *self.hidden_dims]
+        # four gates, each with weights for input and hidden state and two biases
+        layers = sum(4 * hidden * (below + hidden + 2) for below, hidden in zip(widths, self.hidden_dims, strict=False))
+        output = 0 if self.tie_weights else vocab_size * self.hidden_dims[-1]
+        return vocab_size * self.embedding_dim + layers + output + vocab_size
+
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
         found = []

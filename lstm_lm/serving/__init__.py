@@ -17,6 +17,7 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
 
     Raises:
         BundleError: If ``settings`` names a bundle that is missing or damaged.
+        ConfigError: If the bundle has no file for the backend of ``settings``.
     """
     from lstm_lm.bundle import load_engine, read_bundle
     from lstm_lm.errors import LstmLmError
@@ -25,7 +26,8 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
 
     try:
         chosen = settings or read_settings()
-        return build_app(load_engine(read_bundle(chosen.bundle)), chosen)
+        bundle = read_bundle(chosen.bundle)
+        return build_app(load_engine(bundle, chosen.backend, chosen.prefix_cache_size), chosen, bundle.about)
     except LstmLmError as error:
         if settings is not None:
             raise

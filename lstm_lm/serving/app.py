@@ -3,27 +3,63 @@
 from fastapi import FastAPI
 
 from lstm_lm import __version__
+from lstm_lm.inference.about import ModelAbout
+from lstm_lm.inference.batching import SharedSteps
 from lstm_lm.inference.engine import Engine
+from lstm_lm.serving.access import CrossOriginMiddleware, KeyMiddleware
 from lstm_lm.serving.docs import install_docs
+from lstm_lm.serving.draining import ClosingMiddleware, Drain
 from lstm_lm.serving.failures import install_handlers
+from lstm_lm.serving.generation import Generations
+from lstm_lm.serving.info import info_route
+from lstm_lm.serving.metrics import Metrics, MetricsMiddleware, metrics_route
+from lstm_lm.serving.page_routes import page_routes
 from lstm_lm.serving.pool import InferencePool
 from lstm_lm.serving.routes import model_routes, probes
 from lstm_lm.serving.settings import Settings
 
 
-def build_app(engine: Engine, settings: Settings) -> FastAPI:
-    """The service over ``engine``, which has answered once: nothing is served that does not work."""
+def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = None) -> FastAPI:
+    """The service over ``engine``, which has answered once: nothing is served that does not work.
+
+    Args:
+        engine: Gives all answers.
+        settings: Limits and access.
+        about: What ``/info`` tells of the model beyond what the engine knows.
+    """
     engine.predict("", 1)
+    metrics = Metrics()
+    pool = InferencePool(settings.workers, settings.max_waiting)
+    engine = engine.over(SharedSteps(engine.backend, settings.max_batch, metrics.batch_size.observe))
+    generations = Generations(engine.backend, settings.max_batch)
+    drain = Drain(settings.drain_seconds)
+    metrics.watch_gauge("model_requests", "Requests that the model works on or that wait for it", lambda: pool.requests)
+    metrics.watch_gauge("generations", "Texts that are being continued", lambda: len(generations))
+    cache = engine.prefix_cache
+    metrics.watch_gauge("prefix_cache_size", "Beginnings of texts whose state is kept", lambda: len(cache))
+    metrics.watch_counter("prefix_cache_hits", "Texts that were read from a kept state on", lambda: cache.hits)
+    metrics.watch_counter("prefix_cache_misses", "Texts that were read from their beginning", lambda: cache.misses)
     app = FastAPI(
         title="lstm_lm",
         version=__version__,
         description="Next words and continuations from a word-level LSTM language model.",
         docs_url=None,
         redoc_url=None,
+        lifespan=drain.lifespan,
     )
     app.state.max_body_bytes = settings.max_body_bytes
     install_handlers(app)
     install_docs(app)
-    app.include_router(probes(engine, settings))
-    app.include_router(model_routes(engine, settings, InferencePool(settings.workers, settings.max_waiting)))
+    app.include_router(probes(engine, settings, drain))
+    app.include_router(model_routes(engine, settings, pool, generations))
+    app.include_router(info_route(engine, settings, about))
+    app.include_router(metrics_route(metrics))
+    app.include_router(page_routes())
+    # the last one added sees a request first: refused ones are counted too, and a site's preflight brings no key
+    if settings.api_key is not None:
+        app.add_middleware(KeyMiddleware, key=settings.api_key.get_secret_value())
+    app.add_middleware(MetricsMiddleware, metrics=metrics)
+    app.add_middleware(ClosingMiddleware, drain=drain)
+    if settings.cors_origins:
+        app.add_middleware(CrossOriginMiddleware, origins=settings.cors_origins)
     return app

@@ -1,53 +1,118 @@
-"""Generation in slices: nobody waits for a long text, and a text that nobody waits for ends."""
+"""Generation of many clients at once: all of them move on by a word with each step of the model."""
 
-import time
-from collections.abc import Iterator
+import asyncio
+import math
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from anyio import BrokenResourceError, CapacityLimiter, create_memory_object_stream, to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from fastapi import HTTPException, Request
 
-from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.spec import SamplingSpec
-from lstm_lm.serving.pool import InferencePool
+from lstm_lm.inference.backend import Backend
+from lstm_lm.inference.continuing import Continuation, read_together
 
 CLIENT_CLOSED_REQUEST = 499
 
+Result = TypeVar("Result")
+Words = MemoryObjectReceiveStream[str | Exception]
 
-async def generate_words(
-    request: Request,
-    engine: Engine,
-    pool: InferencePool,
-    prompt: str,
-    sampling: SamplingSpec,
-    max_words: int,
-    slice_seconds: float,
-) -> list[str]:
-    """The next words of ``prompt``. After each slice of time the thread goes to whoever waits longest.
+
+@dataclass(frozen=True)
+class _Member:
+    text: Continuation
+    words: MemoryObjectSendStream[str | Exception]
+
+    def hand_over(self, news: str | Exception | None) -> bool:
+        """Give the client a word, an error or the end; whether the text goes on."""
+        try:
+            if news is not None:
+                self.words.send_nowait(news)
+        except BrokenResourceError:
+            # the client has gone
+            return False
+        if news is None or isinstance(news, Exception) or self.text.ended:
+            self.words.close()
+            return False
+        return True
+
+
+class Generations:
+    """Texts that go on together, in rounds: a step of the model reads a word of each, and each chooses its next.
+
+    A text may join before any round. One whose words nobody takes any more is dropped after the next. The rounds run
+    in one thread while there are texts, and the event loop hands out the words of a round during the next.
 
     Args:
-        request: Asked between slices whether its client is still there.
-        engine: Gives the words.
-        pool: Where the engine runs.
-        prompt: The text to go on from.
-        sampling: How each word is chosen.
-        max_words: Most words to give.
-        slice_seconds: Length of a slice; a slice holds at least one word.
+        backend: Runs the network.
+        max_batch: Most texts in a round; of more than these each has its turn.
+    """
+
+    def __init__(self, backend: Backend, max_batch: int) -> None:
+        self._backend = backend
+        self._max_batch = max_batch
+        self._members: list[_Member] = []
+        self._thread = CapacityLimiter(1)
+        self._rounds: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Texts that go on at present."""
+        return len(self._members)
+
+    @contextmanager
+    def words_of(self, text: Continuation) -> Iterator[Words]:
+        """The words of ``text`` as they come, to its end or to an exception; leaving the context ends it at once."""
+        send, receive = create_memory_object_stream[str | Exception](math.inf)
+        self._members.append(_Member(text, send))
+        if self._rounds is None:
+            self._rounds = asyncio.create_task(self._run())
+        with receive:
+            yield receive
+
+    async def _run(self) -> None:
+        try:
+            while self._members:
+                batch = self._members[: self._max_batch]
+                news: Sequence[str | Exception | None]
+                try:
+                    texts = [member.text for member in batch]
+                    news = await to_thread.run_sync(_next_words, self._backend, texts, limiter=self._thread)
+                except Exception as error:
+                    news = [error] * len(batch)
+                # whoever had to wait is first in the next round
+                going_on = [member for member, word in zip(batch, news, strict=True) if member.hand_over(word)]
+                self._members = self._members[len(batch) :] + going_on
+        finally:
+            self._rounds = None
+
+
+def _next_words(backend: Backend, texts: Sequence[Continuation]) -> list[str | None]:
+    if unread := [text for text in texts if text.unread]:
+        read_together(backend, unread)
+    return [text.next_word() for text in texts]
+
+
+async def unless_hung_up(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of ``work``, which is cancelled as soon as the client hangs up.
 
     Raises:
         HTTPException: 499, which nobody reads, if the client hung up.
     """
-    words: list[str] = []
-    stream = await pool.run(engine.stream, prompt, sampling, max_words)
-    while await pool.run(_advance, stream, words, slice_seconds):
-        if await request.is_disconnected():
+    working, hung_up = asyncio.create_task(work), asyncio.create_task(_hung_up(request))
+    tasks = {working, hung_up}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
             raise HTTPException(CLIENT_CLOSED_REQUEST)
-    return words
+        return working.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
-def _advance(stream: Iterator[str], words: list[str], seconds: float) -> bool:
-    """Move words from ``stream`` to ``words`` for ``seconds``; False when there are no more."""
-    end = time.monotonic() + seconds
-    for word in stream:
-        words.append(word)
-        if time.monotonic() >= end:
-            return True
-    return False
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,21 +1,26 @@
 """The routes of the service."""
 
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, move_on_after, to_thread
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import Field
 
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.sampling import with_seed
-from lstm_lm.serving.generation import generate_words
+from lstm_lm.serving.continued_text import ContinuedText, EventStream, whole
+from lstm_lm.serving.draining import Drain
+from lstm_lm.serving.generation import Generations, unless_hung_up
 from lstm_lm.serving.pool import InferencePool
 from lstm_lm.serving.schemas import (
     Failure,
     GeneratedText,
-    RequestBody,
+    PredictionOptions,
     SamplingOptions,
     Status,
+    StopList,
     SuggestedWord,
     Suggestions,
     Text,
@@ -23,7 +28,6 @@ from lstm_lm.serving.schemas import (
 )
 from lstm_lm.serving.settings import Settings
 from lstm_lm.serving.strict_json import StrictJSONRoute
-from lstm_lm.text.typed import continuation
 
 FAILURES: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "The body is not JSON"},
@@ -32,9 +36,14 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     422: {"model": Failure, "description": "A field is missing, unknown or wrong"},
     503: {"model": Failure, "description": "Too many requests are waiting"},
 }
+STREAMED: dict[str, Any] = {
+    "description": 'The text; with `stream` events whose data is `{"piece": …}`, then one event `done` with the whole, '
+    "or one event `error`",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 
 
-def probes(engine: Engine, settings: Settings) -> APIRouter:
+def probes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
     """``/health`` and ``/ready``, for whatever keeps the service running."""
     router = APIRouter()
     # a thread of its own: a long queue makes nobody unready
@@ -47,7 +56,9 @@ def probes(engine: Engine, settings: Settings) -> APIRouter:
 
     @router.get("/ready", responses={503: {"model": Failure, "description": "The model does not answer"}})
     async def ready() -> Status:
-        """A real inference succeeded just now."""
+        """A real inference succeeded just now, and the service is not about to end."""
+        if drain.begun:
+            raise HTTPException(503, "not ready: the service is about to end")
         try:
             with move_on_after(settings.ready_seconds):
                 await to_thread.run_sync(engine.predict, "", 1, limiter=thread, abandon_on_cancel=True)
@@ -59,11 +70,17 @@ def probes(engine: Engine, settings: Settings) -> APIRouter:
     return router
 
 
-def model_routes(engine: Engine, settings: Settings, pool: InferencePool) -> APIRouter:
+def model_routes(engine: Engine, settings: Settings, pool: InferencePool, generations: Generations) -> APIRouter:
     """``/predict`` and ``/generate``, with the limits of ``settings`` in their models."""
-    router = APIRouter(route_class=StrictJSONRoute, responses=FAILURES)
 
-    class PredictRequest(RequestBody):
+    async def hold_a_place() -> AsyncIterator[None]:
+        # to the end of the answer, streamed ones too
+        with pool.place():
+            yield
+
+    router = APIRouter(route_class=StrictJSONRoute, responses=FAILURES, dependencies=[Depends(hold_a_place)])
+
+    class PredictRequest(PredictionOptions):
         text: Annotated[Text, Field(max_length=settings.max_text_chars, description="what was typed so far")]
         k: int = Field(min(10, settings.max_k), ge=1, le=settings.max_k, description="how many suggestions")
 
@@ -75,12 +92,13 @@ def model_routes(engine: Engine, settings: Settings, pool: InferencePool) -> API
             json_schema_extra={"enum": list(engine.presets)},
             description="where options that are not given come from",
         )
+        stop: StopList = Field([], description="end before the first of these strings")
+        stream: bool = Field(False, description="answer with server-sent events, a piece of text each")
 
     @router.post("/predict")
     async def predict(body: PredictRequest) -> Suggestions:
         """The most probable next words."""
-        with pool.place():
-            prediction = await pool.run(engine.predict, body.text, body.k)
+        prediction = await pool.run(partial(engine.predict, body.text, body.k, **body.options()))
         return Suggestions(
             suggestions=[
                 SuggestedWord(word=word.word, probability=word.probability) for word in prediction.suggestions
@@ -88,23 +106,15 @@ def model_routes(engine: Engine, settings: Settings, pool: InferencePool) -> API
             unknown_words=list(prediction.unknown_words),
         )
 
-    @router.post("/generate")
-    async def generate(request: Request, body: GenerateRequest) -> GeneratedText:
-        """The text, continued."""
+    @router.post("/generate", response_model=GeneratedText, responses={200: STREAMED})
+    async def generate(request: Request, body: GenerateRequest) -> GeneratedText | Response:
+        """The text, continued: as a whole, or with `stream` as it grows."""
         sampling = with_seed(engine.sampling(body.preset, **body.changes()))
-        with pool.place():
-            words = await generate_words(
-                request, engine, pool, body.text, sampling, body.generate, settings.slice_seconds
-            )
-            return await pool.run(_written, engine, body.text, words, sampling.seed)
+        text = await pool.run(engine.begin, body.text, sampling, body.generate)
+        unknown_words = await pool.run(engine.unknown_words, body.text)
+        continued = ContinuedText(body.text, unknown_words, sampling.seed, body.stop)
+        if body.stream:
+            return EventStream(generations, text, continued)
+        return await unless_hung_up(request, whole(generations, text, continued))
 
     return router
-
-
-def _written(engine: Engine, prompt: str, words: list[str], seed: int | None) -> GeneratedText:
-    return GeneratedText(
-        text=prompt + continuation(prompt, words),
-        words=words,
-        unknown_words=list(engine.unknown_words(prompt)),
-        seed=seed,
-    )

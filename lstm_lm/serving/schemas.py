@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.spec import CacheSpec, SamplingSpec
 from lstm_lm.inference.word_lists import parse_words
 
 
@@ -20,15 +20,55 @@ def _as_list(value: Any) -> Any:
     return parse_words(value) if isinstance(value, str) else value
 
 
+def _as_options(value: Any) -> Any:
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
 Text = Annotated[str, AfterValidator(_without_nul), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
 Word = Annotated[Text, Field(max_length=100)]
 Words = Annotated[list[Word], BeforeValidator(_as_list, json_schema_input_type=list[Word] | str)]
+StopString = Annotated[Text, Field(min_length=1, max_length=100)]
+StopList = Annotated[list[StopString], Field(max_length=16)]
+WordList = Annotated[Words, Field(max_length=1000)]
 
 
 class RequestBody(BaseModel):
     """A request: unknown fields are refused, and a value has its field's type or is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class CacheOptions(RequestBody):
+    """How the words of the text at hand count again: the neural cache (Grave et al. 2017)."""
+
+    weight: float = Field(CacheSpec.weight, ge=0, le=1, description="share of the cache in the mixture")
+    theta: float = Field(CacheSpec.theta, ge=0, le=100, description="how much more a place like the present one counts")
+    window: int = Field(CacheSpec.window, ge=0, le=1_000_000, description="how many words back it looks; 0 is all")
+
+
+class PredictionOptions(RequestBody):
+    """The options of a prediction."""
+
+    prefix: Word = Field("", description="the beginning of the word, as far as it is typed")
+    words_only: bool = Field(False, description="leave out punctuation and symbols")
+    allow: WordList | None = Field(
+        None, description="suggest nothing else, whatever the case: a list, or one string with commas between"
+    )
+    deny: WordList = Field([], description="never suggest these, whatever the case")
+    cache: Annotated[
+        CacheOptions | None, BeforeValidator(_as_options, json_schema_input_type=CacheOptions | bool | None)
+    ] = Field(None, description="learn from the words of this very text; true takes the usual strength")
+
+    def options(self) -> dict[str, Any]:
+        """As arguments of ``Engine.predict``."""
+        cache = CacheSpec(**self.cache.model_dump()) if self.cache else None
+        return {
+            "prefix": self.prefix,
+            "words_only": self.words_only,
+            "allow": self.allow,
+            "deny": self.deny,
+            "cache": cache,
+        }
 
 
 class SamplingOptions(RequestBody):
@@ -40,7 +80,7 @@ class SamplingOptions(RequestBody):
     top_p: float | None = Field(None, gt=0, le=1, description="draw from the words that make up top_p; 1 is off")
     seed: int | None = Field(None, ge=0, lt=2**63, description="makes a draw repeatable")
     ban_unk: bool | None = Field(None, description="never give <unk>")
-    ban_tokens: Annotated[Words, Field(max_length=1000)] | None = Field(
+    ban_tokens: WordList | None = Field(
         None, description="words that are never given: a list, or one string with commas between"
     )
     repeat_penalty: float | None = Field(None, ge=1, le=100, description="above 1 avoids recent words; 1 is off")
@@ -76,6 +116,12 @@ class GeneratedText(BaseModel):
     words: list[str] = Field(description="the words of the continuation, as the vocabulary spells them")
     unknown_words: list[str] = Field(description="words of the text that the model never saw")
     seed: int | None = Field(description="gives the same words again; null where none was given and none is drawn")
+
+
+class Piece(BaseModel):
+    """A piece of a continuation: what to append to the text."""
+
+    piece: str
 
 
 class Status(BaseModel):

@@ -1,14 +1,44 @@
 """What the service is told by its environment: variables ``LSTM_LM_BUNDLE``, ``LSTM_LM_MAX_K`` and so on."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lstm_lm.errors import ConfigError
+from lstm_lm.inference.loading import BACKENDS
 
 ENV_PREFIX = "LSTM_LM_"
+ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
+
+
+def _sendable(key: SecretStr) -> SecretStr:
+    # what cannot stand in a header could never be given
+    if not re.fullmatch(r"[!-~]{8,256}", key.get_secret_value()):
+        raise PydanticCustomError("key", "must be 8 to 256 printable ASCII characters without spaces")
+    return key
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _origin(origin: str) -> str:
+    if origin != "*" and not ORIGIN.fullmatch(origin):
+        raise PydanticCustomError("origin", "must be sites such as https://example.org, with commas between, or *")
+    return origin
+
+
+Origins = tuple[Annotated[str, AfterValidator(_origin)], ...]
+
+
+def _known_backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise PydanticCustomError("backend", "must be one of {names}", {"names": ", ".join(BACKENDS)})
+    return name
 
 
 class Settings(BaseSettings):
@@ -18,15 +48,23 @@ class Settings(BaseSettings):
         bundle: The exported bundle to serve.
         host: Address to listen on, for ``lstm-lm serve``; uvicorn takes its own ``--host``.
         port: Port to listen on, for ``lstm-lm serve``; 0 takes a free one.
-        workers: Threads that run the model; the event loop itself never does.
-        max_waiting: Requests that may wait for a thread; one more is answered 503 with Retry-After.
+        backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first that the bundle has.
+        prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew by a word costs one
+            step of the model; 0 keeps none. Each takes about 12 kB with the medium model.
+        workers: Threads that read texts and rank words; the event loop itself never does. Steps of the model that
+            they need at the same time are one step.
+        max_batch: Most texts in one step of the model.
+        max_waiting: Requests beyond ``workers`` that may be waiting or generating; one more is answered 503 with
+            Retry-After.
         max_body_bytes: Longest request body; a longer one is answered 413 before it is read to its end.
         max_text_chars: Longest ``text`` of a request.
         max_k: Most suggestions that one request may ask for.
         max_words: Most words that one request may generate.
-        slice_seconds: How long a generation keeps its thread before others have their turn, and how soon
-            one ends after its client hung up.
         ready_seconds: Longest time that the inference behind ``/ready`` may take.
+        drain_seconds: How long after SIGTERM everything is still answered, while ``/ready`` says 503, so that whoever
+            distributes requests notices.
+        api_key: Asked for on every route but ``/health`` and ``/ready``; unset asks for none.
+        cors_origins: Sites whose pages may call the service, with commas between; ``*`` is every site, unset none.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
@@ -34,14 +72,19 @@ class Settings(BaseSettings):
     bundle: Path
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    workers: Annotated[int, Field(ge=1, le=256)] = 2
+    backend: Annotated[str, AfterValidator(_known_backend)] = "auto"
+    prefix_cache_size: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    workers: Annotated[int, Field(ge=1, le=256)] = 8
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     max_waiting: Annotated[int, Field(ge=0)] = 512
     max_body_bytes: Annotated[int, Field(ge=1024)] = 262_144
     max_text_chars: Annotated[int, Field(ge=1)] = 10_000
     max_k: Annotated[int, Field(ge=1)] = 100
     max_words: Annotated[int, Field(ge=1)] = 500
-    slice_seconds: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
     ready_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
+    drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0
+    api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
+    cors_origins: Annotated[Origins, NoDecode, BeforeValidator(_listed)] = ()
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -13,6 +13,7 @@ _MOSES = Tokenizer("moses")
 # @-@, @,@ and @.@ are a sign that stood inside a word or number; Moses sees a letter for each, which it leaves alone
 _SIGNS = {"@-@": "\ue000", "@,@": "\ue001", "@.@": "\ue002"}
 _SIGN_OF = {letter: word[1] for word, letter in _SIGNS.items()}
+_FEW = 4  # signs at the end of a word: ").", "?!"
 _INSIDE = re.compile(" ?([\ue000-\ue002]) ?")
 
 
@@ -36,6 +37,26 @@ def typed_words(text: str, vocabulary: Vocabulary) -> list[str]:
     return words
 
 
+def half_typed(prefix: str, vocabulary: Vocabulary) -> tuple[list[str], str]:
+    """Cut what is half typed where a corpus cuts it: "well-kn" is ``well @-@`` and "kn", "(th" is ``(`` and "th".
+
+    Args:
+        prefix: As typed, not empty.
+        vocabulary: Of the model that will read it.
+
+    Returns:
+        The words that are finished, and the beginning of the next one as it ends ``prefix``; it may be empty. Where
+        nothing is finished there are no words and all of ``prefix``.
+    """
+    if not any(map(str.isalnum, prefix)):
+        return [], prefix
+    # only what follows tells whether a sign stands inside a word
+    following = "0" if next((char for char in reversed(prefix) if char.isalnum()), "").isdigit() else "x"
+    *finished, last = typed_words(prefix + following, vocabulary)
+    begun = prefix[max(len(prefix) + 1 - len(last), 0) :]
+    return (finished, begun) if (begun + following).casefold() == last.casefold() else ([], prefix)
+
+
 def _chunk_words(chunk: str, vocabulary: Vocabulary) -> Iterator[str]:
     if chunk in vocabulary:
         yield chunk
@@ -43,12 +64,22 @@ def _chunk_words(chunk: str, vocabulary: Vocabulary) -> Iterator[str]:
     # "(don't," is "(", "don't" and ",": what remains without punctuation at its ends may be a word of the vocabulary
     letters = [index for index, char in enumerate(chunk) if char.isalnum()]
     if letters and (core := chunk[letters[0] : letters[-1] + 1]) in vocabulary:
-        yield from _MOSES.words(chunk[: letters[0]])
+        yield from _sign_words(chunk[: letters[0]])
         yield core
-        yield from _MOSES.words(chunk[letters[-1] + 1 :])
+        yield from _sign_words(chunk[letters[-1] + 1 :])
         return
     for word in _MOSES.words(chunk):
         yield _known_case(word, vocabulary)
+
+
+def _sign_words(signs: str) -> Sequence[str]:
+    return _few_signs(signs) if len(signs) <= _FEW else _MOSES.words(signs)
+
+
+@lru_cache(maxsize=256)
+def _few_signs(signs: str) -> tuple[str, ...]:
+    # cached because a text has the same ones all over, and Moses would take most of the time of a keystroke
+    return tuple(_MOSES.words(signs)) if signs else ()
 
 
 def _known_case(word: str, vocabulary: Vocabulary) -> str:

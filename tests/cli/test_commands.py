@@ -52,6 +52,12 @@ def test_train_eval_export_data(small_corpus: Path, capsys: pytest.CaptureFixtur
     assert (score["split"], score["evaluation"], score["tokens"]) == ("valid", "static", 40 * 8)
     assert score["loss"] == pytest.approx(trained["valid"]["loss"], abs=0.05)
 
+    assert main(["eval", checkpoint, "split=valid", "evaluation=keyboard", "hydra.run.dir=typed"]) == 0
+    typed = json.loads(Path("typed/metrics.json").read_text())
+    assert (typed["evaluation"], typed["tokens"]) == ("keyboard", score["tokens"])
+    assert typed["words"]["tokens"] == score["words"]["tokens"]
+    assert f"{100 * typed['keystroke_savings_rate']:.2f} %" in capsys.readouterr().out
+
     assert main(["export", checkpoint, "out=bundle"]) == 0
     shown = capsys.readouterr().out
     assert "lstm-lm serve --model bundle" in shown

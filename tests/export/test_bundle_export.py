@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_models import checkpoint_content, small_network, write_small_checkpoint
@@ -12,6 +13,7 @@ from lstm_lm.bundle import load_engine, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export import bundle_export
 from lstm_lm.export.bundle_export import export_bundle
+from lstm_lm.export.onnx_graph import Weights
 from lstm_lm.export.spec import ExportSpec
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import ModelSpec
@@ -23,14 +25,34 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])
-def test_bundle_and_checkpoint_give_the_same_logits(tie_weights: bool, tmp_path: Path) -> None:
+def test_every_network_of_a_bundle_is_the_checkpoints(tie_weights: bool, tmp_path: Path) -> None:
     network = small_network(ModelSpec(embedding_dim=16, hidden_dims=[24, 16], tie_weights=tie_weights))
     report = export_bundle(write_small_checkpoint(tmp_path / "best.ckpt", network), tmp_path / "out")
-    assert report.parity.max_difference == 0.0
-    assert report.parity.tokens == 256
-    assert report.parity.source == "words drawn as often as train has them"
+    assert list(report.parity) == ["model.safetensors", "model.onnx", "model.int8.onnx"]
+    weights, exact, rounded = report.parity.values()
+    assert (weights.max_difference, weights.same_texts) == (0.0, None)
+    assert exact.max_difference < 1e-4
+    assert exact.same_texts == 100
+    assert exact.perplexity == pytest.approx(report.perplexity, rel=1e-4)
+    assert rounded.max_difference > 0.0
+    assert rounded.perplexity == pytest.approx(report.perplexity, rel=0.01)
+    assert (report.tokens, report.source) == (2048, "words drawn as often as train has them")
     assert report.bundle == read_bundle(tmp_path / "out")
     assert report.num_bytes == sum(file.stat().st_size for file in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("onnx", "int8", "backend"),
+    [(False, False, "TorchBackend"), (True, False, "OnnxBackend"), (False, True, "OnnxBackend")],
+)
+def test_what_is_not_wanted_is_not_written(
+    checkpoint: Path, tmp_path: Path, onnx: bool, int8: bool, backend: str
+) -> None:
+    report = export_bundle(checkpoint, tmp_path / "out", ExportSpec(onnx=onnx, int8=int8))
+    assert ("model.onnx" in report.bundle.files) == onnx
+    assert ("model.int8.onnx" in report.bundle.files) == int8
+    assert (report.perplexity is not None) == (onnx or int8)
+    assert type(load_engine(report.bundle).backend).__name__ == backend
 
 
 def test_real_text_is_compared_where_the_corpus_is_at_hand(tmp_path: Path) -> None:
@@ -40,7 +62,7 @@ def test_real_text_is_compared_where_the_corpus_is_at_hand(tmp_path: Path) -> No
     content["lstm_lm"]["data"]["dir"] = str(tmp_path)
     torch.save(content, tmp_path / "best.ckpt")
     report = export_bundle(tmp_path / "best.ckpt", tmp_path / "out")
-    assert report.parity.source == "the valid split"
+    assert report.source == "the valid split"
     assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text(), "tells where it was made"
 
 
@@ -48,27 +70,65 @@ def test_other_numbers_leave_no_bundle_and_an_old_one_in_place(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(bundle_export, "_largest_difference", lambda *_: 0.5)
-    with pytest.raises(BundleError, match=r"logits differ by 5\.00e-01 .*parity_tolerance=1e-05"):
+    monkeypatch.setattr(bundle_export, "largest_difference", lambda *_: 0.5)
+    with pytest.raises(
+        BundleError, match=r"model\.safetensors differ by 5\.00e-01 .*parity_tolerance=1e-05.*model\.onnx"
+    ):
         export_bundle(checkpoint, out)
     assert not out.exists()
-    export_bundle(checkpoint, out, ExportSpec(parity_tolerance=1.0))
+    export_bundle(checkpoint, out, ExportSpec(parity_tolerance=1.0, onnx_tolerance=1.0))
     before = read_bundle(out)
-    monkeypatch.setattr(bundle_export, "_largest_difference", lambda *_: float("nan"))
+    monkeypatch.setattr(bundle_export, "largest_difference", lambda *_: float("nan"))
     with pytest.raises(BundleError, match="not written"):
         export_bundle(checkpoint, out, ExportSpec(overwrite=True))
     assert read_bundle(out) == before
 
 
-def test_a_difference_is_seen(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def changed(bundle):  # type: ignore[no-untyped-def]
-        engine = load_engine(bundle)
-        with torch.no_grad():
-            engine.backend._model.layers[1].weight_hh_l0[3, 3] += 0.01
+@pytest.mark.parametrize(
+    ("graph", "file", "message"),
+    [
+        ("float_graph", "layers.1.weight_hh_l0", r"logits of model\.onnx differ by .*onnx_tolerance=0\.0001"),
+        (
+            "int8_graph",
+            "output_bias",
+            r"int8\.onnx raises the perplexity by .*int8_tolerance=0\.01.*export\.int8",
+        ),
+    ],
+)
+def test_a_graph_that_differs_is_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: str, file: str, message: str
+) -> None:
+    build = getattr(bundle_export, graph)
+
+    def changed(spec: ModelSpec, weights: Weights) -> bytes:
+        other = weights[file].copy()
+        other[3:20] += 0.5
+        content: bytes = build(spec, {**weights, file: other})
+        return content
+
+    monkeypatch.setattr(bundle_export, graph, changed)
+    with pytest.raises(BundleError, match=message):
+        export_bundle(checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_greedy_words_are_refused(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = iter([np.zeros((100, 3)), np.arange(300).reshape(100, 3)])
+    monkeypatch.setattr(bundle_export, "greedy_texts", lambda *_: next(texts))
+    with pytest.raises(BundleError, match=r"100 of 100 greedy texts of model\.onnx are not the checkpoint's"):
+        export_bundle(checkpoint, tmp_path / "out", ExportSpec(int8=False))
+
+
+def test_a_changed_weight_is_seen(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(bundle, backend):  # type: ignore[no-untyped-def]
+        engine = load_engine(bundle, backend)
+        if backend == "torch":
+            with torch.no_grad():
+                engine.backend._model.layers[1].weight_hh_l0[3, 3] += 0.01
         return engine
 
     monkeypatch.setattr(bundle_export, "load_engine", changed)
-    with pytest.raises(BundleError, match="logits differ"):
+    with pytest.raises(BundleError, match=r"logits of model\.safetensors differ"):
         export_bundle(checkpoint, tmp_path / "out")
 
 

@@ -11,7 +11,7 @@ from small_models import PRESETS, checkpoint_content, small_network, small_vocab
 
 from lstm_lm.errors import BundleError, CheckpointError
 from lstm_lm.export.checkpoint import load_trained, read_checkpoint
-from lstm_lm.export.opening import open_engine
+from lstm_lm.export.opening import open_engine, open_model
 from lstm_lm.nn.spec import ModelSpec
 
 
@@ -38,7 +38,7 @@ def test_a_bundle_is_loaded_as_its_checkpoint_is_but_for_places(tmp_path: Path) 
         original.metrics,
     )
     assert (trained.data.name, trained.data.dir) == ("text_files", None)
-    answers = [open_engine(path).predict("I want", 5) for path in (folder, tmp_path / "mine.ckpt")]
+    answers = [open_model(path, "torch")[0].predict("I want", 5) for path in (folder, tmp_path / "mine.ckpt")]
     assert answers[0] == answers[1]
 
 

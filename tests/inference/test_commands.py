@@ -5,12 +5,15 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from small_models import small_engine, write_small_bundle
+from small_models import write_small_bundle
 
 from lstm_lm.cli.main import main
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.export.opening import open_engine
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.spec import CacheSpec, SamplingSpec
 
 Capture = pytest.CaptureFixture[str]
 Run = Callable[..., tuple[str, str]]
@@ -19,6 +22,11 @@ Run = Callable[..., tuple[str, str]]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_small_bundle(tmp_path_factory.mktemp("commands") / "mine"))
+
+
+@pytest.fixture(scope="module")
+def engine(model: str) -> Engine:
+    return open_engine(Path(model))
 
 
 @pytest.fixture
@@ -30,29 +38,45 @@ def run(model: str, capsys: Capture) -> Run:
     return run
 
 
-def test_predict_prints_a_table_and_names_unknown_words(run: Run) -> None:
+def test_predict_prints_a_table_and_names_unknown_words(run: Run, engine: Engine) -> None:
     out, err = run("predict", "--text", "I zork", "--k", "3")
-    suggestions = small_engine().predict("I zork", 3).suggestions
+    suggestions = engine.predict("I zork", 3).suggestions
     for suggestion in suggestions:
         assert suggestion.word in out
         assert f"{100 * suggestion.probability:.2f} %" in out
     assert "zork" in err
 
 
-def test_predict_prints_json(run: Run) -> None:
+def test_predict_prints_json(run: Run, engine: Engine) -> None:
     answer = json.loads(run("predict", "--text", "I zork", "--k", "3", "--prefix", "Th", "--json")[0])
-    expected = small_engine().predict("I zork", 3, "Th")
+    expected = engine.predict("I zork", 3, "Th")
     assert [s["word"] for s in answer["suggestions"]] == [s.word for s in expected.suggestions]
     assert answer["unknown_words"] == ["zork"]
 
 
-def test_text_comes_from_the_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_with_every_option_is_what_the_engine_predicts(run: Run, engine: Engine) -> None:
+    options = shlex.split(
+        "--text 'the Zork of' --prefix Z --words-only --k 4 --allow the,zork --allow zyzzyva --deny cat"
+    )
+    cache = shlex.split("--cache --cache-weight 0.3 --cache-theta 0.5 --cache-window 2")
+    arguments = {"words_only": True, "allow": ["the", "zork", "zyzzyva"], "deny": ["cat"]}
+    without, learnt = (json.loads(run("predict", *given, "--json")[0]) for given in (options, [*options, *cache]))
+    assert without["suggestions"] == []
+    expected = engine.predict("the Zork of", 4, "Z", cache=CacheSpec(0.3, 0.5, 2), **arguments)
+    assert [(s["word"], s["probability"]) for s in learnt["suggestions"]] == [("Zork", 1.0)]
+    assert [s.word for s in expected.suggestions] == ["Zork"]
+    assert (
+        "cache.weight: must be from 0 to 1" in run("predict", *options, "--cache", "--cache-weight", "2", expect=1)[1]
+    )
+
+
+def test_text_comes_from_the_standard_input(run: Run, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     class Input:
         buffer = io.BytesIO(b"I want\n")
 
     monkeypatch.setattr(sys, "stdin", Input)
     answer = json.loads(run("predict", "--text", "-", "--json")[0])
-    assert answer["suggestions"][0]["word"] == small_engine().predict("I want").suggestions[0].word
+    assert answer["suggestions"][0]["word"] == engine.predict("I want").suggestions[0].word
     Input.buffer = io.BytesIO(b"\xff\xfe")
     assert "text: is not UTF-8" in run("predict", "--text", "-", expect=1)[1]
     assert "text: is not UTF-8" in run("predict", "--text", "a\udcff", expect=1)[1]
@@ -64,12 +88,12 @@ DESIGN = shlex.split(
 )
 
 
-def test_generate_with_every_option_is_what_the_engine_generates(run: Run) -> None:
+def test_generate_with_every_option_is_what_the_engine_generates(run: Run, engine: Engine) -> None:
     sampling = SamplingSpec(
         strategy="sample", temperature=0.9, top_k=50, top_p=0.99, seed=7, ban_unk=True, ban_tokens=['"', "@-@"],
         repeat_penalty=1.2, repeat_window=80, stop_eos=True,
     )  # fmt: skip
-    expected = small_engine().generate("The people that", sampling, 20)
+    expected = engine.generate("The people that", sampling, 20)
     out, err = run("generate", *DESIGN)
     assert (out, err) == (expected.text + "\n", "")
     answer = json.loads(run("generate", *DESIGN, "--json")[0])

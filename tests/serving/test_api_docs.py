@@ -31,7 +31,7 @@ def subschemas(node: Any) -> Any:
 def test_the_description_is_openapi_3_0_and_tells_the_limits(client: Client) -> None:
     description = client.get("/openapi.json").json()
     assert description["openapi"].startswith("3.0.")
-    assert set(description["paths"]) == {"/health", "/ready", "/predict", "/generate"}
+    assert set(description["paths"]) == {"/health", "/ready", "/predict", "/generate", "/info", "/metrics"}
     for schema in subschemas(description):
         assert schema.get("type") != "null"
         assert isinstance(schema.get("exclusiveMinimum", True), bool)

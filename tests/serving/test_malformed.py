@@ -64,7 +64,24 @@ WRONG_TEXTS = [
 ]
 
 WRONG_FIELDS: dict[str, dict[str, list[object]]] = {
-    "/predict": {"k": [0, -1, 21, 10**9, 10**30, -(10**30), 1.0, 1.5, "3", None, True, [], {}, "three"]},
+    "/predict": {
+        "k": [0, -1, 21, 10**9, 10**30, -(10**30), 1.0, 1.5, "3", None, True, [], {}, "three"],
+        "prefix": [1, None, True, [], {}, "a" * 101, "\x00", "\U0001f600" * 101],
+        "words_only": [0, 1, "true", None, [], {}],
+        "allow": [1, True, {}, [1], [None], ["\x00"], ["a"] * 1001, ["a" * 101]],
+        "deny": [1, None, True, {}, [1], [None], ["\x00"], ["a"] * 1001, ["a" * 101]],
+        "cache": [
+            1,
+            "yes",
+            [],
+            {"weight": 2},
+            {"weight": None},
+            {"theta": -1},
+            {"window": 0.5},
+            {"x": 1},
+            {"weight": {}},
+        ],
+    },
     "/generate": {
         "generate": [0, -1, 51, 10**9, 10**400, 2.0, "5", None, True, [3], {}],
         "strategy": ["", "beam", "GREEDY", 1, True, [], {}, "greedy\x00"],
@@ -77,6 +94,8 @@ WRONG_FIELDS: dict[str, dict[str, list[object]]] = {
         "ban_tokens": [1, True, {}, [1], [None], [["a"]], ["\x00"], ["a"] * 1001, ["a" * 101], {"a": "b"}],
         "repeat_penalty": [0, 0.5, -1, 101, "1.2", True, [], {}],
         "repeat_window": [-1, 1.5, 10**30, "80", True, [], {}],
+        "stop": [None, "", ".", 1, {}, [""], [1], [None], ["\x00"], ["a"] * 17, ["a" * 101], [["a"]]],
+        "stream": [None, 0, 1, "true", [], {}],
         "preset": ["", "nope", 1, None, True, [], {}, "\x00", "a" * 5000, "\u202e"],
     },
 }
@@ -169,7 +188,6 @@ def test_wrong_methods_and_paths_are_4xx(client: Client) -> None:
     for path in (
         "/predict/",
         "/nothing",
-        "//",
         "/%00",
         "/%ff",
         "/docs/../app.py",
@@ -183,7 +201,7 @@ def test_wrong_methods_and_paths_are_4xx(client: Client) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("/predict", {"text": "a", "topk": 1}, ["topk: unknown field", "use one of k, text"]),
+        ("/predict", {"text": "a", "topk": 1}, ["topk: unknown field", "use one of allow, cache, deny, k"]),
         ("/predict", {"txt": "a"}, ["text: field required", "txt: unknown field; did you mean text?"]),
         ("/predict", {"text": "a", "K": 1}, ["K: unknown field; did you mean k?"]),
         ("/predict", {"text": "a", "k": 21}, ["k: input should be less than or equal to 20"]),

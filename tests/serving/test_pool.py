@@ -1,11 +1,11 @@
-"""Generation blocks nobody, waits are bounded, and a client that hangs up frees its thread."""
+"""Generation blocks nobody, waits are bounded, and a client that hangs up ends its own."""
 
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -28,7 +28,7 @@ VOCABULARY = Vocabulary(["the", "<eos>", "<unk>", "of", "and"], [5, 4, 3, 2, 1])
 
 
 class SlowBackend:
-    """Takes its time for a word, counts words, and fails on demand."""
+    """Takes its time for a step, counts steps, and fails on demand."""
 
     vocab_size = len(VOCABULARY)
 
@@ -75,10 +75,10 @@ def generate(url: str, words: int) -> httpx.Response:
     return httpx.post(f"{url}/generate", json={"text": "the", "generate": words}, timeout=60)
 
 
-def test_health_answers_at_once_and_predictions_get_their_turn_while_all_threads_generate() -> None:
-    with running(service(SlowBackend(0.02), workers=1, slice_seconds=0.04)) as url, ThreadPoolExecutor() as clients:
-        started = time.monotonic()
-        long = [clients.submit(generate, url, 60) for _ in range(3)]
+def test_health_answers_at_once_and_predictions_get_their_turn_while_all_generate_together() -> None:
+    backend = SlowBackend(0.02)
+    with running(service(backend, workers=1)) as url, ThreadPoolExecutor() as clients:
+        long = [clients.submit(generate, url, 100) for _ in range(3)]
         time.sleep(0.3)
         for _ in range(10):
             before = time.monotonic()
@@ -88,19 +88,65 @@ def test_health_answers_at_once_and_predictions_get_their_turn_while_all_threads
         assert httpx.post(f"{url}/predict", json={"text": "the"}, timeout=60).status_code == 200
         assert not any(future.done() for future in long)
         assert all(future.result().status_code == 200 for future in long)
-        # one thread, so the three shared it
-        assert time.monotonic() - started > 3 * 60 * 0.02
+        # three texts, but the steps of little more than one
+        assert backend.steps < 150
 
 
 def test_a_client_that_hangs_up_ends_its_generation() -> None:
     backend = SlowBackend(0.02)
-    with running(service(backend, workers=1, slice_seconds=0.04)) as url:
+    with running(service(backend, workers=1)) as url:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{url}/generate", json={"text": "the", "generate": 400}, timeout=0.3)
         time.sleep(0.5)
         after = backend.steps
         time.sleep(0.3)
         assert backend.steps == after < 100
+
+
+def test_a_hundred_aborted_streams_leave_none_running() -> None:
+    backend = SlowBackend(0.01)
+
+    def read_a_little(url: str) -> None:
+        body = {"text": "the", "generate": 500, "stream": True}
+        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as answer:
+            assert answer.status_code == 200
+            next(answer.iter_lines())
+
+    with running(service(backend)) as url, ThreadPoolExecutor(20) as clients:
+        for done in [clients.submit(read_a_little, url) for _ in range(100)]:
+            done.result()
+        time.sleep(1)
+        after = backend.steps
+        figures = httpx.get(f"{url}/metrics").text
+        assert "lstm_lm_generations 0.0" in figures
+        assert "lstm_lm_model_requests 0.0" in figures
+        time.sleep(0.3)
+        assert backend.steps == after
+
+
+def test_of_more_texts_than_fit_in_a_step_each_has_its_turn() -> None:
+    with running(service(SlowBackend(0.005), max_batch=2)) as url, ThreadPoolExecutor() as clients:
+        answers = [clients.submit(generate, url, 20) for _ in range(5)]
+        assert [len(answer.result().json()["words"]) for answer in answers] == [20] * 5
+
+
+def test_a_model_that_fails_ends_every_stream_with_an_error_in_words() -> None:
+    backend = SlowBackend(0.02)
+    body = {"text": "the", "generate": 400, "stream": True}
+    with running(service(backend)) as url:
+        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("data: ")
+            backend.broken = True
+            # the service breaks the connection after its last event
+            received = []
+            with suppress(httpx.RemoteProtocolError):
+                received.extend(lines)
+        assert "event: error" in received
+        assert 'data: {"detail":"the model failed to go on; try again"}' in received
+        assert generate(url, 5).status_code == 500
+        backend.broken = False
+        assert generate(url, 5).status_code == 200
 
 
 def test_more_requests_than_may_wait_are_asked_to_come_back() -> None:

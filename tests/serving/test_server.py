@@ -1,6 +1,5 @@
 """The service as a process of its own: how it starts, what comes over a real socket, how it ends."""
 
-import os
 import shutil
 import signal
 import socket
@@ -9,72 +8,33 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from service_process import (
+    JSON_LINE,
+    Service,
+    environment,
+    exchange,
+    free_port,
+    head,
+    resident_mb,
+    started,
+    uvicorn_command,
+)
 
 from lstm_lm.cli.main import main
-from lstm_lm.errors import BundleError
+from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.serving import create_app
-from lstm_lm.serving.settings import Settings
-
-START_SECONDS = 60
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
-
-
-def environment(**variables: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
-    return {**kept, "OMP_WAIT_POLICY": "passive", **variables}
-
-
-def uvicorn_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--port", str(port)]
+from lstm_lm.serving.settings import Settings, read_settings
 
 
 def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=60
     )
-
-
-@dataclass(frozen=True)
-class Service:
-    port: int
-    process: subprocess.Popen[str]
-    log: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-@contextmanager
-def started(command: list[str], port: int, folder: Path, **variables: str) -> Iterator[Service]:
-    log = folder / f"service-{port}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, env=environment(**variables), stdout=output, stderr=output, text=True)
-    try:
-        end = time.monotonic() + START_SECONDS
-        while True:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield Service(port, process, log)
-        assert "Traceback" not in log.read_text()
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -84,27 +44,6 @@ def service(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with started(uvicorn_command(port), port, folder, LSTM_LM_BUNDLE=str(tiny_bundle)) as service:
         yield service
         assert service.process.poll() is None
-
-
-def exchange(port: int, sent: bytes) -> bytes:
-    """What comes back on a fresh connection whose sending side closes after ``sent``."""
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as connection:
-        received = b""
-        # the service may answer and close before all was sent
-        with suppress(OSError):
-            connection.sendall(sent)
-            connection.shutdown(socket.SHUT_WR)
-        with suppress(OSError):
-            while part := connection.recv(65_536):
-                received += part
-        return received
-
-
-def head(path: str, *lines: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", "Connection: close", *lines, "", ""]).encode("latin-1")
-
-
-JSON_LINE = "Content-Type: application/json"
 
 
 def test_answers_over_a_socket(service: Service) -> None:
@@ -148,11 +87,6 @@ def test_broken_connections_and_bodies_leave_the_service_alive(service: Service,
         answer = exchange(service.port, request)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), (name, answer[:200])
         assert httpx.get(f"{service.url}/health").status_code == 200
-
-
-def resident_mb(process_id: int) -> float:
-    pages = int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
@@ -205,6 +139,24 @@ def test_serve_with_a_bad_bundle_ends_with_one_line_and_status_1(
 def test_a_program_that_brings_its_settings_gets_the_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="absent"):
         create_app(Settings(bundle=tmp_path / "absent"))
+
+
+def test_a_backend_that_the_bundle_has_no_file_for_is_told(tiny_bundle: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no model\.int8\.onnx"):
+        create_app(Settings(bundle=tiny_bundle, backend="int8"))
+    with pytest.raises(ConfigError, match="LSTM_LM_BACKEND: must be one of auto, int8, onnx, torch"):
+        read_settings(bundle=tiny_bundle, backend="cuda")
+
+
+def test_a_text_that_grows_is_not_read_again(service: Service) -> None:
+    def hits() -> float:
+        return float(httpx.get(f"{service.url}/metrics").text.split("\nlstm_lm_prefix_cache_hits_total ")[1].split()[0])
+
+    before = hits()
+    for text in ("people want", "people want time", "people want time for", "people want time"):
+        answer = httpx.post(f"{service.url}/predict", json={"text": text})
+        assert answer.headers["server-timing"].startswith("app;dur=")
+    assert hits() == before + 3
 
 
 def test_an_address_that_cannot_be_had_is_told(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.typed import continuation, typed_words, words_to_text
+from lstm_lm.text.typed import continuation, half_typed, typed_words, words_to_text
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
 TEXT = "don 't , . \" ' ( ) 1 @,@ 000 well @-@ known things he said the U.S. London i IT @.@ 3 5 's dogs"
@@ -108,3 +108,28 @@ def test_no_text_breaks_it(text: str) -> None:
     assert all(word and not any(char.isspace() for char in word) for word in words)
     words_to_text(words)
     continuation(text, words)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "finished", "begun"),
+    [
+        ("well-kn", "well @-@", "kn"),
+        ("Well-", "well @-@", ""),
+        ("don'", "don", "'"),
+        ("1,0", "1 @,@", "0"),
+        ("1,", "1 @,@", ""),
+        ("(th", "(", "th"),
+        ('"', "", '"'),
+        ("things he sa", "things he", "sa"),
+        ("zyz", "", "zyz"),
+    ],
+)
+def test_what_is_half_typed_is_cut_as_the_corpus_cuts_it(prefix: str, finished: str, begun: str) -> None:
+    assert half_typed(prefix, VOCABULARY) == (finished.split(), begun)
+
+
+@given(st.text(min_size=1, max_size=12).map(str.strip).filter(bool))
+def test_the_rest_of_what_is_half_typed_ends_it(prefix: str) -> None:
+    finished, begun = half_typed(prefix, VOCABULARY)
+    assert prefix.endswith(begun)
+    assert finished or begun == prefix

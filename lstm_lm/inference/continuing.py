@@ -1,0 +1,107 @@
+"""Texts that go on word by word, several of them in one step of the network."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_lm.inference.backend import Backend, State
+from lstm_lm.inference.sampling import choose
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.text.vocabulary import Vocabulary
+
+
+class Continuation:
+    """One text between two steps of the network.
+
+    It chooses words and never runs the network itself: whoever holds it calls :meth:`next_word` and lets
+    :func:`read_together` read what was chosen, for this text alone or for many at once. The words are the same either
+    way, but for the rounding of sums.
+
+    Args:
+        vocabulary: The network's words.
+        ids: The words before, for the repetition penalty.
+        sampling: How words are chosen, without problems.
+        max_words: Most words to give, ``<eos>`` counted as one.
+        banned_ids: Words that are never given.
+        logits: Of the first word to choose, (V,).
+        state: After the words before, batch size 1.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        ids: Sequence[int],
+        sampling: SamplingSpec,
+        max_words: int,
+        banned_ids: Sequence[int],
+        logits: NDArray[np.float32],
+        state: State,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._ids = list(ids)
+        self._sampling = sampling
+        self._rng = np.random.default_rng(sampling.seed)
+        self._left = max_words
+        self._banned_ids = banned_ids
+        self._logits = logits
+        self._state = state
+        self._unread = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether there are no more words to choose."""
+        return self._left == 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether its last word has to be read before the next one can be chosen."""
+        return self._unread
+
+    def next_word(self) -> str | None:
+        """The next word as the vocabulary spells it, ``<eos>`` among them; ``None`` at the end.
+
+        With ``stop_eos`` the first ``<eos>`` is the end.
+        """
+        if self.ended:
+            return None
+        assert not self._unread, "the last word has to be read first"
+        window = self._sampling.repeat_window
+        recent = self._ids[-window:] if window else ()
+        chosen = choose(self._logits, self._sampling, self._rng, self._banned_ids, recent)
+        if self._sampling.stop_eos and chosen == self._vocabulary.eos_id:
+            self._left = 0
+            return None
+        self._left -= 1
+        self._ids.append(chosen)
+        self._unread = not self.ended
+        return self._vocabulary.word(chosen)
+
+
+def read_together(backend: Backend, texts: Sequence[Continuation]) -> None:
+    """Read the last word of every text in one step.
+
+    Args:
+        backend: Runs the network.
+        texts: At least one, all of them unread.
+    """
+    ids = np.array([[text._ids[-1]] for text in texts], dtype=np.int64)
+    logits, state = backend.step(ids, join([text._state for text in texts]))
+    for text, row, own_state in zip(texts, logits, split(state, [1] * len(texts)), strict=True):
+        text._logits, text._state, text._unread = row, own_state, False
+
+
+def join(states: Sequence[State]) -> State:
+    """One state of several texts, in their order."""
+    return states[0] if len(states) == 1 else tuple(map(np.concatenate, zip(*states, strict=True)))
+
+
+def split(state: State, sizes: Sequence[int]) -> list[State]:
+    """The reverse of :func:`join`.
+
+    Args:
+        state: Of ``sum(sizes)`` texts.
+        sizes: Texts in each part.
+    """
+    ends = np.cumsum(sizes).tolist()
+    return [tuple(array[end - size : end] for array in state) for size, end in zip(sizes, ends, strict=True)]

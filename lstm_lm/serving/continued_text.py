@@ -1,0 +1,102 @@
+"""A continuation on its way to the client: as pieces of text, up to a stop string, and as a whole."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
+
+from lstm_lm.inference.continuing import Continuation
+from lstm_lm.inference.pieces import StopStrings, TextWriter
+from lstm_lm.serving.generation import Generations, Words
+from lstm_lm.serving.schemas import Failure, GeneratedText, Piece
+
+
+class ContinuedText:
+    """What becomes of one generation.
+
+    Args:
+        prompt: The text as it was sent.
+        unknown_words: Of the prompt.
+        seed: Of the draw.
+        stop: Strings before the first of which the text ends.
+    """
+
+    def __init__(self, prompt: str, unknown_words: Sequence[str], seed: int | None, stop: Sequence[str]) -> None:
+        self._prompt = prompt
+        self._unknown_words = list(unknown_words)
+        self._seed = seed
+        self._writer = TextWriter(prompt)
+        self._stop = StopStrings(stop)
+        self._shown: list[str] = []
+        self._words: list[str] = []
+        self._ends: list[int] = []
+
+    async def pieces(self, words: Words) -> AsyncIterator[str]:
+        """The text as it grows, without empty pieces.
+
+        Args:
+            words: As they come; no more are taken once a stop string is met.
+
+        Raises:
+            Exception: Which came in place of a word.
+        """
+        length = 0
+        async for word in words:
+            if isinstance(word, Exception):
+                raise word
+            piece = self._writer.add(word)
+            length += len(piece)
+            self._words.append(word)
+            self._ends.append(length)
+            if shown := self._stop.pass_on(piece):
+                self._shown.append(shown)
+                yield shown
+            if self._stop.found:
+                return
+        if rest := self._stop.rest():
+            self._shown.append(rest)
+            yield rest
+
+    def answer(self) -> GeneratedText:
+        """The whole of it, once there are no more pieces."""
+        text = "".join(self._shown)
+        whole = [word for word, end in zip(self._words, self._ends, strict=True) if end <= len(text)]
+        return GeneratedText(text=self._prompt + text, words=whole, unknown_words=self._unknown_words, seed=self._seed)
+
+
+async def whole(generations: Generations, text: Continuation, continued: ContinuedText) -> GeneratedText:
+    """The answer, when it is complete."""
+    with generations.words_of(text) as words:
+        async for _ in continued.pieces(words):
+            pass
+    return continued.answer()
+
+
+class EventStream(EventSourceResponse):
+    """The answer as server-sent events: a ``Piece`` each, at the end ``done`` with the whole, or ``error``."""
+
+    def __init__(self, generations: Generations, text: Continuation, continued: ContinuedText) -> None:
+        self._events = _events(generations, text, continued)
+        # a proxy that collects the answer would take the point from it
+        super().__init__(self._events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events; whatever ends the sending ends the generation with it."""
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+async def _events(
+    generations: Generations, text: Continuation, continued: ContinuedText
+) -> AsyncGenerator[bytes, None]:
+    with generations.words_of(text) as words:
+        try:
+            async for piece in continued.pieces(words):
+                yield format_sse_event(data_str=Piece(piece=piece).model_dump_json())
+        except Exception:
+            # too late for a status; what went wrong inside is no business of the client's
+            failure = Failure(detail="the model failed to go on; try again", problems=None)
+            yield format_sse_event(data_str=failure.model_dump_json(exclude_none=True), event="error")
+            raise
+    yield format_sse_event(data_str=continued.answer().model_dump_json(), event="done")

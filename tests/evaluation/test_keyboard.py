@@ -1,0 +1,108 @@
+"""Keystrokes saved: by hand, and what the engine itself would have shown."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import small_engine, small_network, small_vocabulary
+
+from lstm_lm.errors import DataError
+from lstm_lm.evaluation.keyboard import Bar, KeyboardScore, Typing, evaluate_keyboard, keyboard_score
+from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.text.completion import is_word
+from lstm_lm.text.vocabulary import Vocabulary
+
+NETWORK = small_network()
+ENGINE = small_engine(NETWORK)
+VOCABULARY = small_vocabulary()
+SPECIAL = (VOCABULARY.unk_id, VOCABULARY.eos_id)
+
+
+def keyboard(ids: list[int], **spec: int) -> KeyboardScore:
+    return evaluate_keyboard(
+        NETWORK, np.array(ids, dtype=np.int32), VOCABULARY, EvaluationSpec(name="keyboard", **spec)
+    )
+
+
+def stream(length: int) -> list[int]:
+    return np.random.default_rng(1).integers(len(VOCABULARY), size=length).tolist()
+
+
+def typed_by_hand(ids: list[int]) -> KeyboardScore:
+    """The same through the engine: a text that grows by a letter, and three suggestions after each."""
+    typings = []
+    for place, target in enumerate(ids):
+        word = VOCABULARY.word(target)
+        if target in SPECIAL or not is_word(word):
+            continue
+        text = " ".join("\n" if i == VOCABULARY.eos_id else VOCABULARY.word(i) for i in ids[:place])
+        shown = [
+            [s.word for s in ENGINE.predict(text, 3, word[:letters], words_only=True).suggestions]
+            for letters in range(len(word))
+        ]
+        letters = next((letters for letters, bar in enumerate(shown) if word in bar), None)
+        typings.append(Typing(len(word), shown[0].index(word) if word in shown[0] else None, letters))
+    return keyboard_score(typings, len(ids))
+
+
+@given(st.lists(st.integers(0, len(VOCABULARY) - 1), min_size=1, max_size=8))
+@settings(deadline=None, max_examples=25)
+def test_a_word_is_taken_when_the_engine_shows_it(ids: list[int]) -> None:
+    assert keyboard(ids) == typed_by_hand(ids)
+
+
+def test_keystrokes_by_hand() -> None:
+    words = ["the", "then", "them", "theatre", ".", "<unk>", "<eos>"]
+    vocabulary = Vocabulary(words, range(len(words), 0, -1))
+    logits = np.array([4.0, 3.0, 2.0, 1.0, 9.0, 9.0, 9.0], dtype=np.float32)
+    bar = Bar(vocabulary)
+    assert [bar.typing(word, False, logits) for word in range(4)] == [
+        Typing(3, 0, 0),
+        Typing(4, 1, 0),
+        Typing(4, 2, 0),
+        Typing(7, 3, 4),
+    ]
+    score = keyboard_score([bar.typing(word, False, logits) for word in range(4)], 7)
+    # 4 + 5 + 5 + 8 keystrokes, against 1 + 1 + 1 + ("thea" and one to take it)
+    assert (score.keystrokes, score.keystrokes_with_suggestions) == (22, 8)
+    assert score.keystroke_savings_rate == pytest.approx(14 / 22)
+    assert (score.tokens, score.words.tokens, score.words.top1, score.words.top3) == (7, 4, 0.25, 0.75)
+    assert score.taken == 1.0
+    # the corpus' small letter where a sentence begins is not what the bar shows
+    assert bar.typing(0, True, logits) == Typing(3, None, None)
+    assert bar.typing(0, True, logits).keystrokes == 4
+
+
+@given(st.integers(1, 40), st.integers(1, 5))
+@settings(deadline=None, max_examples=20)
+def test_the_score_does_not_depend_on_the_window_and_every_real_word_counts(window: int, batch_size: int) -> None:
+    ids = stream(60)
+    assert keyboard(ids, window_length=window) == keyboard(ids)
+    score = keyboard(ids, window_length=window, batch_size=batch_size)
+    assert score.tokens == 60
+    assert score.words.tokens == sum(i not in SPECIAL and is_word(VOCABULARY.word(i)) for i in ids)
+    assert score.keystrokes == keyboard(ids).keystrokes
+
+
+def test_suggestions_never_cost() -> None:
+    score = keyboard(stream(300))
+    assert 0.0 < score.keystroke_savings_rate < 1.0
+    assert score.words.top1 <= score.words.top3 <= score.taken
+    assert keyboard([VOCABULARY.eos_id]).keystroke_savings_rate == 0.0
+
+
+def test_it_leaves_mode_and_weights_alone_and_tells_its_progress() -> None:
+    model, seen = small_network().train(), []
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    ids = np.array(stream(100), dtype=np.int32)
+    spec = EvaluationSpec(name="keyboard", window_length=40)
+    evaluate_keyboard(model, ids, VOCABULARY, spec, lambda *done: seen.append(done))
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert seen == [(40, 100), (80, 100), (100, 100)]
+
+
+def test_an_empty_split_is_refused() -> None:
+    with pytest.raises(DataError, match="empty"):
+        keyboard([])

@@ -1,0 +1,139 @@
+"""The ONNX graphs are the network, for any batch and any number of words."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import WORDS, small_network
+
+from lstm_lm.export.onnx_graph import float_graph, int8_graph
+from lstm_lm.inference.onnx_backend import OnnxBackend
+from lstm_lm.inference.torch_backend import TorchBackend
+from lstm_lm.nn.spec import ModelSpec
+
+V = len(WORDS)
+SPECS = {
+    "tied": ModelSpec(embedding_dim=16, hidden_dims=[24, 16]),
+    "untied, one layer": ModelSpec(embedding_dim=10, hidden_dims=[13], tie_weights=False),
+    "three layers": ModelSpec(embedding_dim=12, hidden_dims=[20, 9, 12]),
+}
+
+
+def written(folder: Path, spec: ModelSpec, name: str) -> OnnxBackend:
+    weights = {key: tensor.numpy() for key, tensor in small_network(spec).state_dict().items()}
+    (folder / name).write_bytes((int8_graph if "int8" in name else float_graph)(spec, weights))
+    return OnnxBackend(folder / name, spec, V, threads=1)
+
+
+@pytest.fixture(scope="module", params=list(SPECS))
+def spec(request: pytest.FixtureRequest) -> ModelSpec:
+    return SPECS[request.param]
+
+
+@pytest.fixture(scope="module")
+def float_backend(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
+    return written(tmp_path_factory.mktemp("graph"), spec, "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def int8_backend(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
+    return written(tmp_path_factory.mktemp("graph"), spec, "model.int8.onnx")
+
+
+texts = st.integers(1, 4).flatmap(
+    lambda batch: st.integers(1, 12).flatmap(
+        lambda time: st.lists(
+            st.lists(st.integers(0, V - 1), min_size=time, max_size=time), min_size=batch, max_size=batch
+        )
+    )
+)
+
+
+@given(texts)
+@settings(deadline=None, max_examples=30)
+def test_float32_is_torch(spec: ModelSpec, float_backend: OnnxBackend, rows: list[list[int]]) -> None:
+    torch_backend, ids = TorchBackend(small_network(spec)), np.array(rows)
+    logits, state = float_backend.step(ids, float_backend.initial_state(len(rows)))
+    expected, expected_state = torch_backend.step(ids, torch_backend.initial_state(len(rows)))
+    assert np.abs(logits - expected).max() < 1e-4
+    for part, expected_part in zip(state, expected_state, strict=True):
+        assert part.shape == expected_part.shape
+        assert np.abs(part - expected_part).max() < 1e-5
+    features, last, _ = float_backend.read(ids[:1], float_backend.initial_state(1))
+    expected_features, _, _ = torch_backend.read(ids[:1], torch_backend.initial_state(1))
+    assert features.shape == expected_features.shape
+    assert np.abs(features - expected_features).max() < 1e-5
+    assert np.abs(last - expected[0]).max() < 1e-4
+
+
+@given(texts)
+@settings(deadline=None, max_examples=30)
+def test_int8_is_near_and_the_same_to_the_bit_in_any_company(
+    spec: ModelSpec, int8_backend: OnnxBackend, rows: list[list[int]]
+) -> None:
+    torch_backend, ids = TorchBackend(small_network(spec)), np.array(rows)
+    together, state = int8_backend.step(ids, int8_backend.initial_state(len(rows)))
+    expected, _ = torch_backend.step(ids, torch_backend.initial_state(len(rows)))
+    assert np.abs(together - expected).max() < 0.1 * expected.std() + 0.1
+    for row in range(len(rows)):
+        alone_state = int8_backend.initial_state(1)
+        for word in rows[row]:
+            alone, alone_state = int8_backend.step(np.array([[word]]), alone_state)
+        assert np.array_equal(alone[0], together[row])
+        assert all(np.array_equal(a[0], b[row]) for a, b in zip(alone_state, state, strict=True))
+
+
+def test_a_step_leaves_its_state_alone(int8_backend: OnnxBackend, float_backend: OnnxBackend) -> None:
+    for backend in (int8_backend, float_backend):
+        _, state = backend.step(np.array([[3]]), backend.initial_state(1))
+        before = [part.copy() for part in state]
+        logits, after = backend.step(np.array([[4]]), state)
+        assert all(np.array_equal(a, b) for a, b in zip(state, before, strict=True))
+        assert {part.dtype for part in (logits, *after)} == {np.dtype(np.float32)}
+
+
+def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
+    spec = ModelSpec(embedding_dim=64, hidden_dims=[64])
+    sizes = {}
+    for name in ("model.onnx", "model.int8.onnx"):
+        written(tmp_path, spec, name)
+        sizes[name] = (tmp_path / name).stat().st_size
+    parameters = spec.num_parameters(V)
+    assert sizes["model.onnx"] < 4 * parameters + 5000
+    assert sizes["model.int8.onnx"] < parameters + 4 * 4 * 64 * 2 + 8 * V + 8000
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx"])
+def test_a_graph_of_another_network_is_refused(tmp_path: Path, name: str) -> None:
+    spec = SPECS["tied"]
+    written(tmp_path, spec, name)
+    for other, vocab_size in (
+        (spec, V + 1),
+        (spec, V - 1),
+        (ModelSpec(embedding_dim=16, hidden_dims=[25, 16]), V),
+        (ModelSpec(embedding_dim=16, hidden_dims=[16]), V),
+        (ModelSpec(embedding_dim=16, hidden_dims=[24, 20, 16]), V),
+    ):
+        with pytest.raises(ValueError, match="not that of the network"):
+            OnnxBackend(tmp_path / name, other, vocab_size, threads=1)
+    (tmp_path / name).write_bytes(b"not a graph")
+    with pytest.raises(ValueError, match="cannot load the graph"):
+        OnnxBackend(tmp_path / name, spec, V, threads=1)
+
+
+def test_running_a_graph_needs_no_torch(tmp_path: Path) -> None:
+    written(tmp_path, SPECS["tied"], "model.int8.onnx")
+    code = (
+        "import sys; from pathlib import Path; import numpy as np\n"
+        "from lstm_lm.inference.onnx_backend import OnnxBackend; from lstm_lm.nn.spec import ModelSpec\n"
+        f"backend = OnnxBackend(Path({str(tmp_path / 'model.int8.onnx')!r}), "
+        f"ModelSpec(embedding_dim=16, hidden_dims=[24, 16]), {V})\n"
+        "backend.step(np.array([[1]]), backend.initial_state(1))\n"
+        "print([name for name in ('torch', 'onnx', 'lightning', 'hydra', 'datasets') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

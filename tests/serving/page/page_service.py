@@ -1,0 +1,53 @@
+"""A service on loopback whose model takes its time, and where screenshots go."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.serving.app import build_app
+from lstm_lm.serving.settings import Settings
+
+STEP_SECONDS = 0.01
+SCREENSHOTS = Path(__file__).parents[3] / "outputs" / "screenshots"
+
+
+class Unhurried:
+    """A backend that needs a while for each step, so that a test can look on and stop it."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def step(self, input_ids: Any, state: Any) -> Any:
+        time.sleep(STEP_SECONDS)
+        return self._backend.step(input_ids, state)
+
+
+@contextmanager
+def listening(bundle: Path, **settings: Any) -> Iterator[str]:
+    """The address of a service in this process."""
+    read = read_bundle(bundle)
+    engine = load_engine(read)
+    app = build_app(engine.over(Unhurried(engine.backend)), Settings(bundle=bundle, **settings), read.about)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        end = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive(), "the service did not start"
+            assert time.monotonic() < end, "the service did not start"
+            time.sleep(0.02)
+        (listener,) = (socket for server_part in server.servers for socket in server_part.sockets)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)

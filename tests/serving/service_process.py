@@ -1,0 +1,86 @@
+"""The service as a process of its own, and raw bytes to send to it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 60
+JSON_LINE = "Content-Type: application/json"
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])
+
+
+def environment(**variables: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
+    return {**kept, "OMP_WAIT_POLICY": "passive", **variables}
+
+
+def uvicorn_command(port: int) -> list[str]:
+    return [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--port", str(port)]
+
+
+@dataclass(frozen=True)
+class Service:
+    port: int
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def started(command: list[str], port: int, folder: Path, **variables: str) -> Iterator[Service]:
+    log = folder / f"service-{port}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment(**variables), stdout=output, stderr=output, text=True)
+    try:
+        end = time.monotonic() + START_SECONDS
+        while True:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield Service(port, process, log)
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def exchange(port: int, sent: bytes) -> bytes:
+    """What comes back on a fresh connection whose sending side closes after ``sent``."""
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as connection:
+        received = b""
+        # the service may answer and close before all was sent
+        with suppress(OSError):
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            while part := connection.recv(65_536):
+                received += part
+        return received
+
+
+def head(path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", "Connection: close", *lines, "", ""]).encode("latin-1")
+
+
+def resident_mb(process_id: int) -> float:
+    pages = int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,0 +1,69 @@
+"""The options of /predict reach the engine, and wrong ones are refused in words."""
+
+from pathlib import Path
+
+import pytest
+from service_client import Client
+
+from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.spec import CacheSpec
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Path) -> Engine:
+    return load_engine(read_bundle(tiny_bundle))
+
+
+TEXT = "People in London want zyzzyva , and London wants"
+
+
+@pytest.mark.parametrize(
+    ("sent", "arguments"),
+    [
+        ({"prefix": "t"}, {"prefix": "t"}),
+        ({"prefix": "Th"}, {"prefix": "Th"}),
+        ({"words_only": True}, {"words_only": True}),
+        ({"allow": ["the", "of", "London"]}, {"allow": ["the", "of", "London"]}),
+        ({"allow": "the,of,London", "deny": "of"}, {"allow": ["the", "of", "London"], "deny": ["of"]}),
+        ({"deny": ["the", "London"]}, {"deny": ["the", "London"]}),
+        ({"allow": [], "deny": []}, {"allow": []}),
+        ({"cache": True}, {"cache": CacheSpec()}),
+        ({"cache": {}}, {"cache": CacheSpec()}),
+        ({"cache": {"weight": 0.5, "theta": 1, "window": 3}}, {"cache": CacheSpec(0.5, 1.0, 3)}),
+        ({"cache": False}, {}),
+        ({"cache": None, "allow": None}, {}),
+        ({"prefix": "zy", "cache": {"weight": 0.5}}, {"prefix": "zy", "cache": CacheSpec(0.5)}),
+    ],
+)
+def test_the_answer_is_what_the_engine_predicts(
+    client: Client, engine: Engine, sent: dict[str, object], arguments: dict[str, object]
+) -> None:
+    response = client.post_json("/predict", {"text": TEXT, "k": 8, **sent})
+    assert response.status_code == 200, response.text
+    expected = engine.predict(TEXT, 8, **arguments)  # type: ignore[arg-type]
+    assert response.json()["suggestions"] == [
+        {"word": suggestion.word, "probability": pytest.approx(suggestion.probability, abs=1e-6)}
+        for suggestion in expected.suggestions
+    ]
+
+
+def test_a_word_of_the_text_that_the_model_never_saw_is_offered_again(client: Client) -> None:
+    body = {"text": TEXT, "prefix": "zy", "k": 3}
+    assert client.post_json("/predict", body).json()["suggestions"] == []
+    offered = client.post_json("/predict", body | {"cache": True}).json()["suggestions"]
+    assert [suggestion["word"] for suggestion in offered] == ["zyzzyva"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"prefix": 1}, {"prefix": None}, {"prefix": "a" * 101}, {"prefix": "\x00"}, {"words_only": 1},
+     {"words_only": None}, {"allow": 1}, {"allow": [1]}, {"allow": ["a"] * 1001}, {"deny": None}, {"deny": {}},
+     {"deny": ["a" * 101]}, {"cache": 1}, {"cache": "yes"}, {"cache": []}, {"cache": {"weight": 1.5}},
+     {"cache": {"weight": "1"}},
+     {"cache": {"theta": -1}}, {"cache": {"theta": 1e308}}, {"cache": {"window": -1}}, {"cache": {"lambda": 1}}],
+)  # fmt: skip
+def test_wrong_options_are_refused_in_words(client: Client, fields: dict[str, object]) -> None:
+    response = client.post_json("/predict", {"text": "a", **fields})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(next(iter(fields)))

@@ -1,0 +1,18 @@
+"""A minute of the mixed load that scripts/soak_serving.py puts on the service, in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "soak_serving.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_minute_of_mixed_load(tiny_bundle: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--model", str(tiny_bundle), "--seconds", "60"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "broken streams" in done.stdout

@@ -1,0 +1,58 @@
+"""What a keyboard can offer, found by how it begins."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_lm.text.completion import WordIndex, begins_with, is_word, reading, written
+from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
+
+LINE = "the The THE then Theatre theatre straße Strasse STRASSE @-@ - @,@ , US us Us Éa éa İs it's 's 1 10"
+WORDS = LINE.split()
+VOCABULARY = Vocabulary.from_counts(dict.fromkeys([*WORDS, UNK, EOS], 1))
+INDEX = WordIndex(VOCABULARY)
+
+prefixes = st.one_of(
+    st.sampled_from(WORDS).flatmap(lambda word: st.integers(0, 4).map(lambda n: word[:n])),
+    st.sampled_from(["T", "TH", "ss", "ß", "i", "@", "-", "zz", "😀"]),
+)
+
+
+@given(prefixes, st.booleans())
+def test_exactly_the_words_that_begin_so_are_found_each_in_one_text(prefix: str, capital: bool) -> None:
+    offers = INDEX.offers(prefix, capital)
+    found = [VOCABULARY.word(i) for i in offers.ids]
+    assert sorted(found) == sorted(word for word in WORDS if begins_with(written(word), prefix))
+    assert len(set(offers.texts)) == len(offers.texts) == len(offers.are_words) == len(offers.places)
+    assert sorted(set(offers.groups.tolist())) == list(range(len(offers.texts)))
+    for word, group in zip(found, offers.groups.tolist(), strict=True):
+        assert offers.texts[group].casefold() == reading(word)
+        assert offers.are_words[group] == is_word(word.strip("@"))
+
+
+@given(prefixes, st.booleans(), st.lists(st.floats(0.0, 1.0), min_size=len(WORDS) + 2, max_size=len(WORDS) + 2))
+def test_words_that_are_one_text_add_up(prefix: str, capital: bool, chances: list[float]) -> None:
+    for offers in (INDEX.offers(prefix, capital), INDEX.offers(prefix, capital).only_words()):
+        given = np.array(chances)[offers.ids]
+        summed = offers.chances(given)
+        assert summed.shape == (len(offers.texts),)
+        assert summed.sum() == pytest.approx(given.sum())
+        for group in range(len(offers.texts)):
+            assert summed[group] == pytest.approx(given[offers.groups == group].sum())
+
+
+@given(prefixes, st.booleans())
+def test_only_words_leaves_the_words_as_they_are(prefix: str, capital: bool) -> None:
+    offers = INDEX.offers(prefix, capital)
+    words = offers.only_words()
+    assert list(words.texts) == [text for text in offers.texts if is_word(text)]
+    assert {words.texts[g] for g in words.groups.tolist()} == set(words.texts)
+    assert words.are_words.all()
+
+
+@given(st.lists(st.sampled_from([*WORDS, "Nowhere", "tHe"]), max_size=5, unique=True))
+def test_a_list_finds_every_word_that_reads_so(words: list[str]) -> None:
+    readings = {reading(word) for word in words}
+    found = {VOCABULARY.word(i) for i in INDEX.ids_like(words)}
+    assert found == {word for word in WORDS if reading(word) in readings}
