@@ -1,6 +1,5 @@
 """From a checkpoint to a bundle that is shown to give the same numbers."""
 
-import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
