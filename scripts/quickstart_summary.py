@@ -32,7 +32,7 @@ def summary(run: Path, seconds: int) -> Table:
     table.add_row("test top-1 / top-3 / top-5", " / ".join(f"{scored[key]:.1%}" for key in ("top1", "top3", "top5")))
     table.add_row("parameters", f"{trained['parameters']:,}")
     table.add_row("training", f"{trained['wall_seconds']:.0f} s, {trained['tokens_per_second']:,.0f} tokens/s")
-    table.add_row("bundle", f"{bundle_bytes / 1e6:.1f} MB in {run / 'bundle'}")
+    table.add_row("bundle", f"{bundle_bytes / 1e6:.1f} MB")
     table.add_row("everything together", f"{seconds} s")
     return table
 
