@@ -30,10 +30,10 @@ class ModelCard(BaseModel):
     name: str | None = None
     vocabulary_size: int
     parameters: int | None = None
-    model: dict[str, Any] | None = Field(None, description="what the network is made of")
-    tokenizer: str | None = Field(None, description="how the corpus was cut into words")
-    data: dict[str, Any] | None = Field(None, description="the corpus")
-    metrics: dict[str, Any] | None = Field(None, description="scores by split")
+    model: dict[str, Any] | None = Field(default=None, description="what the network is made of")
+    tokenizer: str | None = Field(default=None, description="how the corpus was cut into words")
+    data: dict[str, Any] | None = Field(default=None, description="the corpus")
+    metrics: dict[str, Any] | None = Field(default=None, description="scores by split")
     presets: dict[str, dict[str, Any]] = Field(description="sampling presets by name")
     default_preset: str = Field(description="the preset that is meant when none is named")
     limits: Limits
