@@ -127,7 +127,17 @@ def test_predict_from_checkpoint_and_bundle_agree(place: Workplace, bundle: str)
 
 
 def test_generate_repeats_with_its_seed_and_shows_text(place: Workplace, bundle: str) -> None:
-    command = ("generate", "--model", bundle, "--text", "The zebra didn't like", "--generate", "30", "--preset", "balanced")
+    command = (
+        "generate",
+        "--model",
+        bundle,
+        "--text",
+        "The zebra didn't like",
+        "--generate",
+        "30",
+        "--preset",
+        "balanced",
+    )
     command += ("--strategy", "sample", "--temperature", "0.9", "--topk", "50", "--seed", "7", "--ban-unk")
     command += ("--ban-tokens", "river,=", "--repeat-penalty", "1.2", "--repeat-window", "80", "--json")
     first, second = (json.loads(run(*command, cwd=place.folder).stdout) for _ in range(2))
