@@ -56,7 +56,7 @@ def _print_report(report: ExportReport) -> None:
     )
     print_rows(
         f"Compared with the checkpoint on {report.tokens:,} tokens: {report.source}",
-        ["network", "size", "logits differ by", "same greedy texts", "perplexity", "rise"],
+        ["network", "size", "logits", "greedy texts", "perplexity", "rise"],
         _networks(report),
     )
     print_commands(
@@ -69,14 +69,17 @@ def _print_report(report: ExportReport) -> None:
 
 
 def _networks(report: ExportReport) -> list[list[str]]:
-    """A line for the checkpoint and each network of the bundle. The same weights have the same perplexity."""
+    """A line for the checkpoint and each network of the bundle: largest difference of a logit, texts that are the same.
+
+    What has the same weights has the same perplexity.
+    """
     before = report.perplexity
     rows = [["checkpoint", "", "", "", "" if before is None else f"{before:.3f}", ""]]
     for file, parity in report.parity.items():
-        row = [file, _megabytes(report.bundle.files[file]), f"{parity.max_difference:.1e}", "", "", ""]
+        row = [file, _megabytes(report.bundle.files[file]), f"± {parity.max_difference:.0e}", "", "", ""]
         if before is not None and parity.perplexity is not None:
             row[3:] = [
-                f"{parity.same_texts} of 100",
+                f"{parity.same_texts} %",
                 f"{parity.perplexity:.3f}",
                 f"{parity.perplexity / before - 1:+.2%}",
             ]

@@ -54,7 +54,9 @@ def half_typed(prefix: str, vocabulary: Vocabulary) -> tuple[list[str], str]:
     following = "0" if next((char for char in reversed(prefix) if char.isalnum()), "").isdigit() else "x"
     *finished, last = typed_words(prefix + following, vocabulary)
     begun = prefix[max(len(prefix) + 1 - len(last), 0) :]
-    return (finished, begun) if (begun + following).casefold() == last.casefold() else ([], prefix)
+    # Moses drops control characters, so that more than the beginning may be left with no word finished
+    whole = not finished or (begun + following).casefold() != last.casefold()
+    return ([], prefix) if whole else (finished, begun)
 
 
 def _chunk_words(chunk: str, vocabulary: Vocabulary) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lstm_lm.text.typed import continuation, half_typed, typed_words, words_to_text
@@ -129,6 +129,7 @@ def test_what_is_half_typed_is_cut_as_the_corpus_cuts_it(prefix: str, finished: 
 
 
 @given(st.text(min_size=1, max_size=12).map(str.strip).filter(bool))
+@example("\x1b0")
 def test_the_rest_of_what_is_half_typed_ends_it(prefix: str) -> None:
     finished, begun = half_typed(prefix, VOCABULARY)
     assert prefix.endswith(begun)

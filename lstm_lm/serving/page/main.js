@@ -21,8 +21,9 @@ restoreDraft();
 const typing = new Typing(text, part("bar"), {
   request: () => ({ words_only: true, cache: part("learn").checked }),
   limit: () => limit,
-  onAnswer: (ms) => {
-    part("time").textContent = ms < 10 ? `${ms.toFixed(1)} ms` : `${WHOLE.format(Math.round(ms))} ms`;
+  onAnswer: (ms, inService) => {
+    part("time").textContent = milliseconds(ms);
+    if (inService !== null) part("time-of").textContent = `${milliseconds(inService)} in the service`;
   },
   onKey: () => {
     keys.pressed += 1;
@@ -76,6 +77,10 @@ part("clear").addEventListener("click", () => {
 
 describeModel();
 typing.refresh({ force: true });
+
+function milliseconds(ms) {
+  return ms < 10 ? `${ms.toFixed(1)} ms` : `${WHOLE.format(Math.round(ms))} ms`;
+}
 
 function showKeys() {
   const { pressed, saved, taken } = keys;

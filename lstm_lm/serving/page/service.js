@@ -47,9 +47,11 @@ export async function modelCard() {
   return (await call("info")).json();
 }
 
-/** Suggestions for the word at the end of a text, best first. */
+/** Suggestions for the word at the end of a text, best first, and the milliseconds that the service needed. */
 export async function suggestions(body, signal) {
-  return (await (await post("predict", body, signal)).json()).suggestions;
+  const response = await post("predict", body, signal);
+  const inService = /;dur=([\d.]+)/.exec(response.headers.get("server-timing") ?? "")?.[1];
+  return { words: (await response.json()).suggestions, inService: inService ? Number(inService) : null };
 }
 
 /** Goes on with a text: `onPiece` gets each piece as it comes; the result is the whole answer. */

@@ -6,6 +6,7 @@ import { closesUp, insertion, tail, wordAt } from "./words.js";
 const SPOKEN_AFTER_MS = 900;
 const LONGEST_PREFIX = 50;
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 2 });
+const LEAST = 0.001;
 
 /**
  * Binds a text box to a bar of buttons.
@@ -13,7 +14,7 @@ const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumSignifica
  * @param text the textarea.
  * @param bar holds one button a suggestion.
  * @param options `request()`: fields that go into each request; `limit()`: longest text the service takes;
- *   `onAnswer(ms)`, `onKey()`, `onTaken(saved)`, `onProblem(error | null)`, `onSpoken(sentence)`: told as it happens.
+ *   `onAnswer(ms, msInService)`, `onKey()`, `onTaken(saved)`, `onProblem(error | null)`, `onSpoken(sentence)`: told as it happens.
  */
 export class Typing {
   constructor(text, bar, options) {
@@ -54,10 +55,10 @@ export class Typing {
     const body = { text: tail(before, this.options.limit()), prefix: prefix.slice(0, LONGEST_PREFIX), k: this.buttons.length, ...this.options.request() };
     const start = performance.now();
     try {
-      const words = await suggestions(body, request.abort.signal);
+      const { words, inService } = await suggestions(body, request.abort.signal);
       // an answer that comes late is for a text that is no more
       if (request !== this.request) return;
-      this.options.onAnswer(performance.now() - start);
+      this.options.onAnswer(performance.now() - start, inService);
       this.options.onProblem(null);
       this.#show(key, words);
     } catch (error) {
@@ -149,10 +150,10 @@ export class Typing {
     this.buttons.forEach((button, index) => {
       const suggestion = words[index];
       button.querySelector(".word").textContent = suggestion?.word ?? "";
-      button.querySelector(".chance").textContent = suggestion ? PERCENT.format(suggestion.probability) : "";
+      button.querySelector(".chance").textContent = suggestion ? percent(suggestion.probability) : "";
       button.querySelector(".level").style.setProperty("--chance", suggestion?.probability ?? 0);
       if (suggestion) {
-        button.setAttribute("aria-label", `${suggestion.word}, ${PERCENT.format(suggestion.probability)}`);
+        button.setAttribute("aria-label", `${suggestion.word}, ${percent(suggestion.probability)}`);
       } else {
         button.setAttribute("aria-label", "no suggestion");
       }
@@ -172,4 +173,8 @@ export class Typing {
       button.classList.toggle("stale", !current);
     });
   }
+}
+
+function percent(probability) {
+  return probability < LEAST ? `<${PERCENT.format(LEAST)}` : PERCENT.format(probability);
 }

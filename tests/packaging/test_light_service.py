@@ -1,0 +1,185 @@
+"""``pip install lstm-lm[serve]`` brings nothing for training, torch least of all, and is all that the service needs."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from lstm_lm import __version__
+from lstm_lm.bundle import write_bundle
+from lstm_lm.export.onnx_graph import float_graph, int8_graph
+from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.text.vocabulary import Vocabulary
+
+ROOT = Path(__file__).parent.parent.parent
+TRAINING = {"torch", "lightning", "pytorch-lightning", "hydra-core", "omegaconf", "datasets", "onnx", "tensorboard"}
+VOCAB_SIZE = 33_278
+READY_SECONDS, RESIDENT_MB = 1.5, 250
+
+
+def brought_along(lines: Iterable[str], extras: frozenset[str], seen: dict[str, Distribution]) -> None:
+    """Every package that pip would install for these requirements of a package with ``extras``, into ``seen``."""
+    for requirement in map(Requirement, lines):
+        wanted = [{"extra": extra} for extra in (*extras, "")]
+        if requirement.marker is not None and not any(requirement.marker.evaluate(extra) for extra in wanted):
+            continue
+        name = canonicalize_name(requirement.name)
+        if name not in seen or requirement.extras:
+            seen[name] = distribution(name)
+            brought_along(seen[name].requires or (), frozenset(requirement.extras), seen)
+
+
+@pytest.fixture(scope="module")
+def packages() -> dict[str, Distribution]:
+    # the project's own file, as what an editable install tells may be of an older day
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    seen: dict[str, Distribution] = {}
+    brought_along([*project["dependencies"], *project["optional-dependencies"]["serve"]], frozenset(), seen)
+    return seen
+
+
+def test_the_service_brings_no_training_package(packages: dict[str, Distribution]) -> None:
+    assert not TRAINING & packages.keys()
+    assert {"fastapi", "onnxruntime", "prometheus-client", "numpy"} <= packages.keys()
+
+
+@pytest.fixture(scope="module")
+def python(packages: dict[str, Distribution], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that holds these packages and no others."""
+    folder = tmp_path_factory.mktemp("light")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    for package in packages.values():
+        for top in {file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            if not (own / top).exists():
+                (own / top).symlink_to(package.locate_file(top))
+    (own / "lstm_lm").symlink_to(ROOT / "lstm_lm")
+    (own / "lstm_lm.dist-info").mkdir()
+    (own / "lstm_lm.dist-info" / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: lstm-lm\nVersion: {__version__}\n"
+    )
+    return python
+
+
+@pytest.fixture(scope="module")
+def medium_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of the medium size over as many words as WikiText-2 has; untrained, which changes neither."""
+    spec = ModelSpec(embedding_dim=400, hidden_dims=[640, 400])
+    words = ["the", "<eos>", "<unk>", "people", *(f"word{index}" for index in range(VOCAB_SIZE - 4))]
+    torch.manual_seed(0)
+    network = LSTMLanguageModel(spec, VOCAB_SIZE)
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    path = tmp_path_factory.mktemp("exports") / "medium"
+    write_bundle(
+        path,
+        model=spec,
+        weights=weights,
+        vocabulary=Vocabulary(words, range(VOCAB_SIZE, 0, -1)),
+        tokenizer="moses",
+        data={"name": "text_files"},
+        metrics={},
+        presets={"greedy": SamplingSpec(strategy="greedy")},
+        default_preset="greedy",
+        card="# medium\n",
+        graphs={"model.onnx": float_graph(spec, weights), "model.int8.onnx": int8_graph(spec, weights)},
+    )
+    return path
+
+
+@pytest.fixture(scope="module", params=["int8", "onnx"])
+def service(
+    request: pytest.FixtureRequest, python: Path, medium_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
+    """The service without torch, its address, and the seconds of work until it was ready, in its second start."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
+    environment |= {"LSTM_LM_BACKEND": request.param, "LSTM_LM_DRAIN_SECONDS": "0"}
+    folder = tmp_path_factory.mktemp("served")
+    command = [python, "-m", "lstm_lm", "serve", "--model", medium_bundle, "--port", "0"]
+    for name in ("first", "second"):  # the first compiles what it imports
+        log = folder / f"{name}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(command, cwd=folder, env=environment, stderr=output, stdout=output, text=True)
+        try:
+            address = wait_until_ready(process, log)
+            if name == "second":
+                yield process, address, processor_seconds(process)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        found = re.search(r"http://[\d.]+:\d+", log.read_text())
+        if found is not None:
+            try:
+                with urllib.request.urlopen(f"{found[0]}/ready", timeout=5) as answer:
+                    if answer.status == 200:
+                        return found[0]
+            except (urllib.error.URLError, OSError):
+                pass
+        time.sleep(0.01)
+    raise AssertionError(f"not ready after a minute: {log.read_text()}")
+
+
+def post(address: str, route: str, body: dict[str, object]) -> dict[str, object]:
+    request = urllib.request.Request(
+        f"{address}{route}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        content: dict[str, object] = json.load(answer)
+    return content
+
+
+def processor_seconds(process: subprocess.Popen[str]) -> float:
+    """Time that the process has worked; what passes on the clock depends on who else works on the machine."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb(process: subprocess.Popen[str]) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="tells time and memory of a process from /proc")
+def test_the_service_without_torch_is_ready_soon_and_stays_small(
+    service: tuple[subprocess.Popen[str], str, float],
+) -> None:
+    process, address, seconds = service
+    text = ""
+    for word in ["the", "people", "word7", "unheard"] * 20:
+        text = f"{text} {word}".strip()
+        assert post(address, "/predict", {"text": text, "k": 3})["suggestions"]
+    assert post(address, "/generate", {"text": text, "generate": 30})["text"]
+    assert resident_mb(process) <= RESIDENT_MB
+    assert seconds <= READY_SECONDS
+
+
+@pytest.mark.slow
+def test_a_checkpoint_needs_torch_and_says_so(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.ckpt").touch()
+    command = [python, "-m", "lstm_lm", "serve", "--model", tmp_path / "best.ckpt", "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "serve needs the training packages (torch is missing): pip install 'lstm-lm[train]'" in done.stderr
