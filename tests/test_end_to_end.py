@@ -121,9 +121,10 @@ def test_predict_from_checkpoint_and_bundle_agree(place: Workplace, bundle: str)
     assert answers[0][0][0] == "dog"
     assert len(answers[0]) == 5
     assert sum(probability for _, probability in answers[0]) <= 1.0
-    for (word, probability), (other_word, other_probability) in zip(*answers, strict=True):
-        assert word == other_word
-        assert probability == pytest.approx(other_probability, abs=1e-5)
+    # the bundle answers in int8, which may change the places of words that are hardly probable
+    others = dict(answers[1])
+    for word, probability in answers[0]:
+        assert probability == pytest.approx(others.get(word, 0.0), abs=0.01)
 
 
 def test_generate_repeats_with_its_seed_and_shows_text(place: Workplace, bundle: str) -> None:
