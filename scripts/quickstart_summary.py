@@ -43,7 +43,7 @@ def main() -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print()
     console.print(summary(run, int(sys.argv[2])))
-    console.print("Start the service, then open http://127.0.0.1:8000/docs")
+    console.print("Start the service, then open http://127.0.0.1:8000")
     console.print(f"  .venv/bin/lstm-lm serve --model {run / 'bundle'} --port 8000", markup=False)
     console.print("See the training curves")
     console.print(f"  .venv/bin/tensorboard --logdir {run / 'train' / 'tensorboard'}", markup=False)
