@@ -63,7 +63,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     resumed = None if config.resume is None else open_checkpoint(Path(config.resume))["lstm_lm"]
     precision = config.trainer.precision
     if precision == "auto":  # decided by timing, so a run that goes on keeps what it began with
-        precision = choose_precision(config.trainer.accelerator) if resumed is None else resumed["precision"]
+        precision = resumed.get("precision", "fp32") if resumed else choose_precision(config.trainer.accelerator)
     trainer = build_trainer(config, run_dir, precision, vocabulary, clock, curves, checkpoints)
     module = LanguageModelModule(
         model,
