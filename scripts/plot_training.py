@@ -3,6 +3,7 @@
 ::
 
     python scripts/plot_training.py outputs/train/DATE/TIME --out curves.png
+    python scripts/plot_training.py outputs/baseline outputs/hour --against minutes --out race.png
 """
 
 import argparse
@@ -18,6 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 Points = NDArray[np.float64]
 
+AXES = {"epochs": "epoch", "minutes": "minutes"}  # what is written below the panels, and its key in the history
+
 
 @dataclass(frozen=True)
 class Run:
@@ -25,8 +28,8 @@ class Run:
 
     Attributes:
         name: For the legend.
-        valid: A column for each validation: epoch, perplexity, top-1 and top-5 in per cent; shape (4, N).
-        train: A column for each point of the training curve: epoch, loss, learning rate; shape (3, M).
+        valid: A column for each validation: place, perplexity, top-1 and top-5 in per cent; shape (4, N).
+        train: A column for each point of the training curve: place, loss, learning rate; shape (3, M).
     """
 
     name: str
@@ -34,8 +37,13 @@ class Run:
     train: Points
 
 
-def read_run(folder: Path, name: str) -> Run:
+def read_run(folder: Path, name: str, axis: str) -> Run:
     """Read a run folder of ``lstm-lm train``.
+
+    Args:
+        folder: The run folder.
+        name: For the legend.
+        axis: What places a point: a key of ``metrics.json``'s history, ``epoch`` or ``minutes``.
 
     Raises:
         SystemExit: If it holds no finished run with TensorBoard files.
@@ -49,10 +57,10 @@ def read_run(folder: Path, name: str) -> Run:
     if not history or "train/loss" not in events.Tags()["scalars"]:
         raise SystemExit(f"error: {folder} has no curves; train with logger=tensorboard and at least one validation")
     loss, rate = events.Scalars("train/loss"), events.Scalars("train/learning_rate")
-    # a training point has a step, not an epoch
-    steps, epochs = [0, *(entry["step"] for entry in history)], [0.0, *(entry["epoch"] for entry in history)]
-    train = [(np.interp(a.step, steps, epochs), a.value, b.value) for a, b in zip(loss, rate, strict=True)]
-    valid = [(e["epoch"], e["perplexity"], 100 * e["top1"], 100 * e["top5"]) for e in history]
+    # a training point has a step alone
+    steps, places = [0, *(entry["step"] for entry in history)], [0.0, *(entry[axis] for entry in history)]
+    train = [(np.interp(a.step, steps, places), a.value, b.value) for a, b in zip(loss, rate, strict=True)]
+    valid = [(e[axis], e["perplexity"], 100 * e["top1"], 100 * e["top5"]) for e in history]
     return Run(name, np.array(valid).T, np.array(train).T)
 
 
@@ -62,26 +70,24 @@ def smooth(values: Points, width: int) -> Points:
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def draw(runs: list[Run], axes: list[Axes]) -> None:
-    """Draw perplexity, accuracy and learning rate beside each other, a colour for each run."""
+def draw(runs: list[Run], axes: list[Axes], against: str) -> None:
+    """Draw perplexity, accuracy and learning rate over ``against`` beside each other, a colour for each run."""
     perplexity, accuracy, rate = axes
-    highest = 0.0
     for index, run in enumerate(runs):
         colour = f"C{index}"
-        epochs, loss, learning_rate = run.train
+        places, loss, learning_rate = run.train
         train = np.exp(smooth(loss, max(len(loss) // 60, 1)))
-        perplexity.plot(epochs, train, color=colour, alpha=0.35, linewidth=1.2, label=f"{run.name}, train")
+        perplexity.plot(places, train, color=colour, alpha=0.35, linewidth=1.2, label=f"{run.name}, train")
         perplexity.plot(run.valid[0], run.valid[1], "o-", color=colour, markersize=3, label=f"{run.name}, valid")
         accuracy.plot(run.valid[0], run.valid[3], "o-", color=colour, markersize=3, label=f"{run.name}, top-5")
         accuracy.plot(run.valid[0], run.valid[2], "o--", color=colour, markersize=3, label=f"{run.name}, top-1")
-        rate.plot(epochs, learning_rate, color=colour, label=run.name)
-        highest = max(highest, 2 * float(run.valid[1][0]))
-    perplexity.set_ylim(0, highest)
+        rate.plot(places, learning_rate, color=colour, label=run.name)
+    perplexity.set_ylim(0, 2 * min(float(run.valid[1][0]) for run in runs))
     accuracy.set_ylim(bottom=0)
     rate.set_ylim(bottom=0)
     for panel, title in zip(axes, ("perplexity", "valid accuracy, %", "learning rate"), strict=True):
         panel.set_title(title)
-        panel.set_xlabel("epochs")
+        panel.set_xlabel(against)
         panel.set_xlim(left=0)
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small")
@@ -92,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the curves of training runs as a PNG.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished training run")
     parser.add_argument("--names", nargs="+", help="name of each run in the legend (default: its folder's)")
+    parser.add_argument("--against", choices=AXES, default="epochs", help="the horizontal axis (default: epochs)")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the picture (default: curves.png)")
     arguments = parser.parse_args()
     names = arguments.names or [folder.name for folder in arguments.runs]
@@ -101,7 +108,8 @@ def main() -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    draw([read_run(folder, name) for folder, name in zip(arguments.runs, names, strict=True)], list(axes))
+    runs = [read_run(folder, name, AXES[arguments.against]) for folder, name in zip(arguments.runs, names, strict=True)]
+    draw(runs, list(axes), arguments.against)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.out, dpi=110)
     print(f"wrote {arguments.out}")

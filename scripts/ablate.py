@@ -1,0 +1,96 @@
+"""What each part of a recipe is worth: the same budget of time for every variant, one after the other.
+
+Every row is a run of ``lstm-lm train`` with one thing changed. A variant that was run before is not run again, so an
+interrupted ablation goes on where it was; what follows ``--`` is handed to every run::
+
+    python scripts/ablate.py --budget 4m --out outputs/ablation -- data=text_files data.dir=FOLDER
+
+Equal time means that whatever makes a step slower has to pay for itself. A few minutes are an epoch or two of
+WikiText-2: too little for regularisation, which is there for many epochs, to show what it is worth; give ``--budget``
+more, or a smaller corpus.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+VARIANTS = {
+    "the recipe": [],
+    "full softmax": ["loss=full_softmax"],
+    "split softmax": ["loss=split_softmax"],
+    "bf16": ["trainer.precision=bf16"],
+    "fp32": ["trainer.precision=fp32"],
+    "no averaging": ["averaging=none"],
+    "no rotation": ["batching.rotate=false"],
+    "no AR and TAR": ["loss.activation_reg=0", "loss.temporal_activation_reg=0"],
+    "no weight drop": ["model.weight_dropout=0"],
+    "no dropout at all": [f"model.{kind}_dropout=0" for kind in ("embedding", "input", "hidden", "output", "weight")],
+    "batch 32": ["batching.batch_size=32"],
+    "batch 64": ["batching.batch_size=64"],
+    "batch 128": ["batching.batch_size=128"],
+    "2 x 200 units": ["model.embedding_dim=200", "model.hidden_dims=[200,200]"],
+    "400 + 400 units": ["model.embedding_dim=400", "model.hidden_dims=[400,400]"],
+    "640 + 400 units": ["model.embedding_dim=400", "model.hidden_dims=[640,400]"],
+    "1150 + 400 units": ["model.embedding_dim=400", "model.hidden_dims=[1150,400]"],
+}
+
+
+def run(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
+    """Train one variant, or read what it gave before.
+
+    Raises:
+        SystemExit: If the command failed; its message stands above.
+    """
+    metrics = folder / "metrics.json"
+    if not metrics.is_file():
+        command = [sys.executable, "-m", "lstm_lm", "train", *overrides, f"hydra.run.dir={folder}"]
+        if subprocess.run(command, check=False).returncode:
+            raise SystemExit(f"error: {name}: {' '.join(command)} failed")
+    figures = json.loads(metrics.read_text(encoding="utf-8"))
+    assert isinstance(figures, dict)
+    return figures
+
+
+def table(results: dict[str, dict[str, Any]], budget: str) -> Table:
+    """A row for each variant, in the order in which they were run."""
+    result = Table(title=f"Equal time: {budget} each, training and validations")
+    for column in ("variant", "valid perplexity", "top-1", "top-5", "epochs", "tokens/s"):
+        result.add_column(column, justify="left" if column == "variant" else "right")
+    for name, figures in results.items():
+        valid = figures["valid"]
+        result.add_row(
+            name,
+            f"{valid['perplexity']:.1f}",
+            f"{valid['top1']:.1%}",
+            f"{valid['top5']:.1%}",
+            f"{figures['epochs']:.2f}",
+            f"{figures['tokens_per_second']:,.0f}",
+        )
+    return result
+
+
+def main() -> None:
+    """Run the variants and print the table after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", default="4m", help="time of each run (default: 4m)")
+    parser.add_argument("--experiment", default="wikitext2_10min", help="the recipe (default: wikitext2_10min)")
+    parser.add_argument("--out", type=Path, default=Path("outputs/ablation"), help="folder of the runs")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help="run these variants alone")
+    parser.add_argument("overrides", nargs="*", help="for every run, after --")
+    arguments = parser.parse_args()
+    base = [f"experiment={arguments.experiment}", f"trainer.budget={arguments.budget}", "callbacks=quiet"]
+    results: dict[str, dict[str, Any]] = {}
+    for name in arguments.only or VARIANTS:
+        folder = arguments.out / name.replace(" ", "_")
+        results[name] = run(name, [*base, *arguments.overrides, *VARIANTS[name]], folder)
+        Console().print(table(results, arguments.budget))
+
+
+if __name__ == "__main__":
+    main()
