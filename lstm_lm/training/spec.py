@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "asgd")
-SCHEDULES = ("constant", "one_cycle", "plateau")
+SCHEDULES = ("constant", "cosine", "linear", "one_cycle", "plateau")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -50,16 +50,17 @@ class ScheduleSpec:
     """How the learning rate changes.
 
     Attributes:
-        name: ``constant``; ``one_cycle``: linear warm-up, then cosine to ``final_fraction`` over the whole run;
+        name: After the warm-up ``constant``, ``cosine`` or ``linear`` to ``final_fraction`` at the end of the run;
+            ``one_cycle``: linear up, linear down, and in the last tenth to ``final_fraction``;
             ``plateau``: multiplied by ``factor`` when the valid loss has not fallen for ``patience`` validations.
-        warmup_fraction: Share of all steps that warms up (one_cycle).
-        final_fraction: Last learning rate as a share of the first (one_cycle, plateau).
+        warmup_fraction: Share of the run in which the learning rate rises linearly to its peak (all but plateau).
+        final_fraction: Last learning rate as a share of the peak (all but constant).
         factor: Multiplier (plateau).
         patience: Validations without improvement before it (plateau).
     """
 
     name: str = "constant"
-    warmup_fraction: float = 0.1
+    warmup_fraction: float = 0.0
     final_fraction: float = 0.01
     factor: float = 0.25
     patience: int = 0
@@ -69,7 +70,12 @@ class ScheduleSpec:
         found = []
         if self.name not in SCHEDULES:
             found.append(f"name: unknown schedule (got {self.name!r}); use one of {', '.join(SCHEDULES)}")
-        if not 0.0 <= self.warmup_fraction < 1.0:
+        if self.name == "one_cycle" and not 0.0 < self.warmup_fraction < 0.9:
+            found.append(
+                f"warmup_fraction: one_cycle needs it above 0 and below 0.9, where its annihilation begins "
+                f"(got {self.warmup_fraction}); try 0.3"
+            )
+        elif not 0.0 <= self.warmup_fraction < 1.0:
             found.append(f"warmup_fraction: must be in [0, 1) (got {self.warmup_fraction}); try 0.1")
         if not 0.0 <= self.final_fraction <= 1.0:
             found.append(f"final_fraction: must be in [0, 1] (got {self.final_fraction}); try 0.01")

@@ -1,4 +1,4 @@
-"""The parts of a run by themselves: schedules, penalties, checkpoint files."""
+"""The parts of a run by themselves: optimizers, penalties, checkpoint files."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from lstm_lm.nn.spec import LossSpec, ModelSpec
 from lstm_lm.training.callbacks.clock import RunClock
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.module import LanguageModelModule
-from lstm_lm.training.optimizers import build_optimizer, one_cycle_factor
+from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
 
@@ -36,18 +36,6 @@ def module(loss: LossSpec) -> LanguageModelModule:
 def window(length: int = 6) -> Window:
     ids = torch.randint(49, (2, length + 1), generator=torch.Generator().manual_seed(0))
     return Window(ids[:, :-1], ids[:, 1:], None, starts_stream=True)
-
-
-def test_one_cycle_rises_then_falls_to_its_end() -> None:
-    spec = ScheduleSpec("one_cycle", warmup_fraction=0.2, final_fraction=0.05)
-    factors = [one_cycle_factor(i / 100, spec) for i in range(101)]
-    assert factors[10] == pytest.approx(0.5)
-    assert max(factors) == factors[20] == 1.0
-    assert factors[60] == pytest.approx((1.0 + 0.05) / 2)
-    assert factors[100] == pytest.approx(0.05)
-    assert factors[:21] == sorted(factors[:21])
-    assert factors[20:] == sorted(factors[20:], reverse=True)
-    assert min(factors) > 0
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD"), ("asgd", "SGD")])

@@ -91,7 +91,7 @@ def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: M
 @pytest.mark.parametrize(
     "parts",
     [
-        {"schedule": ScheduleSpec("one_cycle")},
+        {"schedule": ScheduleSpec("cosine", warmup_fraction=0.1)},
         {
             "optimizer": OptimizerSpec("asgd", lr=1.0, average_from_epoch=1),
             "schedule": ScheduleSpec("plateau"),
@@ -210,7 +210,7 @@ def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make,
         train(config(model=ModelSpec(8, [8]), resume=str(last)), tmp_path / "other")
     for part, value in {
         "optimizer": OptimizerSpec("sgd", lr=1e-2),
-        "schedule": ScheduleSpec("one_cycle"),
+        "schedule": ScheduleSpec("cosine", warmup_fraction=0.1),
         "batching": BatchingSpec(4, 4, 30, jitter=True, rotate=True),
         "seed": 2,
     }.items():
@@ -252,7 +252,7 @@ def test_tensorboard_gets_curves_samples_projector_and_hyperparameters(config: M
             presets=presets,
             callbacks=CallbacksSpec(sample_prompt="the old", sample_words=5, projector_words=20, progress_bar=False),
             logger=LoggerSpec(every_steps=10),
-            schedule=ScheduleSpec("one_cycle", warmup_fraction=0.5),
+            schedule=ScheduleSpec("cosine", warmup_fraction=0.5),
         ),
         tmp_path,
     )
@@ -312,7 +312,7 @@ def test_a_resumed_run_that_finds_no_better_keeps_the_best_of_the_first(config: 
 
 def test_time_ends_a_run_with_a_validation(config: Make, tmp_path: Path) -> None:
     spec = TrainerSpec(precision="fp32", max_epochs=10_000, max_minutes=0.03)
-    metrics = train(config(trainer=spec, schedule=ScheduleSpec("one_cycle")), tmp_path)
+    metrics = train(config(trainer=spec, schedule=ScheduleSpec("cosine", warmup_fraction=0.1)), tmp_path)
     assert metrics["stopped_by"] == "max_minutes"
     assert metrics["history"][-1]["step"] == metrics["steps"]
     assert metrics["epochs"] < 10_000
