@@ -47,11 +47,11 @@ def test_a_cycle_needs_room_for_both_slopes() -> None:
 
 def test_the_share_done_drives_the_optimizers_rate() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    done = 0.0
+    done = iter((0.0, 0.25, 0.5, 0.75, 1.0))
     spec = ScheduleSpec("linear", warmup_fraction=0.5, final_fraction=0.0)
-    scheduler = build_schedule(spec, optimizer, lambda: done)["scheduler"]
+    scheduler = build_schedule(spec, optimizer, lambda: next(done))["scheduler"]
     rates = []
-    for done in (0.25, 0.5, 0.75, 1.0):
+    for _ in range(4):
         optimizer.step()
         scheduler.step()
         rates.append(optimizer.param_groups[0]["lr"])
