@@ -169,5 +169,5 @@ class RunClock(L.Callback):
         self._pauses = float(state_dict["validation_seconds"])
         self.pause = float(state_dict["pause"])
         self._margin = float(state_dict["margin"])
-        larger = self.budget is None or self.budget > state_dict["budget"]
-        self._finished = state_dict["finished"] and not larger
+        raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
+        self._finished = state_dict["finished"] and not raised
