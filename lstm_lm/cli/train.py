@@ -88,6 +88,6 @@ def _print_continuations(run_dir: Path) -> None:
             ("score it on test", ["lstm-lm", "eval", best]),
             ("make a bundle to predict with and to serve", ["lstm-lm", "export", best, f"out=exports/{run_dir.name}"]),
             ("see the curves", ["tensorboard", "--logdir", near_path(run_dir)]),
-            ("go on, with trainer.max_epochs or trainer.max_minutes raised", ["lstm-lm", "train", *own, resume]),
+            ("go on, with trainer.budget or trainer.max_epochs raised", ["lstm-lm", "train", *own, resume]),
         ]
     )

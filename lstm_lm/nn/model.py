@@ -59,6 +59,22 @@ class LSTMLanguageModel(nn.Module):
         zeros = tuple(weight.new_zeros(1, batch_size, dim) for dim in self.spec.hidden_dims)
         return LSTMState(zeros, zeros)
 
+    def set_dropouts(self, spec: ModelSpec) -> None:
+        """Take over the dropouts of ``spec``, in the midst of training too.
+
+        Raises:
+            ValueError: If ``spec`` has a problem.
+        """
+        if problems := spec.problems():
+            raise ValueError("; ".join(problems))
+        self.spec = spec
+        self.input_dropout.probability = spec.input_dropout
+        self.hidden_dropout.probability = spec.hidden_dropout
+        self.output_dropout.probability = spec.output_dropout
+        for layer in self.layers:
+            assert isinstance(layer, WeightDropLSTM)
+            layer.weight_dropout = spec.weight_dropout
+
     def start_from_unigrams(self, counts: Tensor) -> None:
         """Set the output bias to the log frequency of every word, so that learning begins at the unigram model.
 

@@ -18,7 +18,8 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.spec import LossSpec
 from lstm_lm.nn.state import LSTMState
 from lstm_lm.text.vocabulary import Vocabulary
-from lstm_lm.training.optimizers import build_optimizer, build_schedule
+from lstm_lm.training.optimizers import build_optimizer
+from lstm_lm.training.schedules import build_schedule
 from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
 
 
@@ -70,7 +71,7 @@ class LanguageModelModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.optimizer_spec, self.model.parameters())
         schedule = build_schedule(self.schedule_spec, optimizer, lambda: self.fraction(self.global_step))
-        return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     @override
     def on_train_batch_start(self, batch: Window, batch_idx: int) -> None:

@@ -1,16 +1,14 @@
-"""Optimizers and learning-rate schedules from their specs."""
+"""Optimizers from their specs, and the averaging of weights."""
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from typing_extensions import override
 
-from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
+from lstm_lm.training.spec import OptimizerSpec
 
 
 def build_optimizer(spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
@@ -24,48 +22,6 @@ def build_optimizer(spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter
         beta1, beta2 = spec.betas
         return kind(parameters, lr=spec.lr, betas=(beta1, beta2), weight_decay=spec.weight_decay, fused=True)
     return SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
-
-
-def build_schedule(spec: ScheduleSpec, optimizer: Optimizer, fraction: Callable[[], float]) -> dict[str, Any] | None:
-    """The schedule of a spec, as Lightning's ``lr_scheduler`` dictionary; ``None`` for a constant rate.
-
-    Args:
-        spec: The schedule.
-        optimizer: Whose learning rate is changed.
-        fraction: Share of the run that is done, in [0, 1]; asked once a step.
-    """
-    scheduler: LRScheduler | ReduceLROnPlateau
-    if spec.name == "constant":
-        return None
-    if spec.name == "one_cycle":
-        scheduler = LambdaLR(optimizer, lambda _: one_cycle_factor(fraction(), spec))
-        return {"scheduler": scheduler, "interval": "step"}
-    lr = optimizer.param_groups[0]["lr"]
-    scheduler = ReduceLROnPlateau(
-        # final_fraction is the floor; torch's own eps would be another one, whatever the rate began with
-        optimizer,
-        factor=spec.factor,
-        patience=spec.patience,
-        min_lr=lr * spec.final_fraction,
-        eps=0.0,
-    )
-    return {"scheduler": scheduler, "monitor": "valid/loss", "interval": "epoch", "strict": False}
-
-
-def one_cycle_factor(fraction: float, spec: ScheduleSpec) -> float:
-    """Linear warm-up, then a cosine down to ``final_fraction`` (Smith & Topin 2018; Loshchilov & Hutter 2017).
-
-    Args:
-        fraction: Share of the run that is done, in [0, 1].
-        spec: Warm-up and end of the schedule.
-
-    Returns:
-        Factor of the peak learning rate, in (0, 1].
-    """
-    if fraction < spec.warmup_fraction:
-        return max(fraction / spec.warmup_fraction, 0.01)
-    down = (fraction - spec.warmup_fraction) / (1.0 - spec.warmup_fraction)
-    return spec.final_fraction + (1.0 - spec.final_fraction) * 0.5 * (1.0 + math.cos(math.pi * down))
 
 
 class TailAverage(WeightAveraging):

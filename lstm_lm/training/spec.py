@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass, field
 
+from lstm_lm.training.budget import parse_budget
+
 OPTIMIZERS = ("adam", "adamw", "sgd", "asgd")
-SCHEDULES = ("constant", "one_cycle", "plateau")
+SCHEDULES = ("constant", "cosine", "linear", "one_cycle", "plateau")
 PRECISIONS = ("auto", "fp32", "bf16")
+
+DEFAULT_EPOCHS = 10
+# Lightning's own -1 makes it take a resumed run for one that was broken off in mid-epoch, wherever it was saved
+NO_EPOCH_LIMIT = 10**9
 
 
 @dataclass
@@ -50,16 +56,17 @@ class ScheduleSpec:
     """How the learning rate changes.
 
     Attributes:
-        name: ``constant``; ``one_cycle``: linear warm-up, then cosine to ``final_fraction`` over the whole run;
+        name: After the warm-up ``constant``, ``cosine`` or ``linear`` to ``final_fraction`` at the end of the run;
+            ``one_cycle``: linear up, linear down, and in the last tenth to ``final_fraction``;
             ``plateau``: multiplied by ``factor`` when the valid loss has not fallen for ``patience`` validations.
-        warmup_fraction: Share of all steps that warms up (one_cycle).
-        final_fraction: Last learning rate as a share of the first (one_cycle, plateau).
+        warmup_fraction: Share of the run in which the learning rate rises linearly to its peak (all but plateau).
+        final_fraction: Last learning rate as a share of the peak (all but constant).
         factor: Multiplier (plateau).
         patience: Validations without improvement before it (plateau).
     """
 
     name: str = "constant"
-    warmup_fraction: float = 0.1
+    warmup_fraction: float = 0.0
     final_fraction: float = 0.01
     factor: float = 0.25
     patience: int = 0
@@ -69,7 +76,12 @@ class ScheduleSpec:
         found = []
         if self.name not in SCHEDULES:
             found.append(f"name: unknown schedule (got {self.name!r}); use one of {', '.join(SCHEDULES)}")
-        if not 0.0 <= self.warmup_fraction < 1.0:
+        if self.name == "one_cycle" and not 0.0 < self.warmup_fraction < 0.9:
+            found.append(
+                f"warmup_fraction: one_cycle needs it above 0 and below 0.9, where its annihilation begins "
+                f"(got {self.warmup_fraction}); try 0.3"
+            )
+        elif not 0.0 <= self.warmup_fraction < 1.0:
             found.append(f"warmup_fraction: must be in [0, 1) (got {self.warmup_fraction}); try 0.1")
         if not 0.0 <= self.final_fraction <= 1.0:
             found.append(f"final_fraction: must be in [0, 1] (got {self.final_fraction}); try 0.01")
@@ -89,11 +101,17 @@ class TrainerSpec:
         devices: Number of devices.
         strategy: ``auto``, ``ddp`` or ``ddp_spawn``.
         precision: ``fp32``, ``bf16`` or ``auto``: the faster of both, found by timing a matrix product at the start.
-        max_epochs: Passes over train.
+        budget: Time for training and its validations together, as in ``90s``, ``10m``, ``8h`` or ``1h30m``: the
+            schedule is driven by the clock and ends with it. ``None`` is no limit.
+        max_epochs: Passes over train; ``None`` is no limit with ``budget`` or ``max_steps``, else 10.
         max_steps: Ends the run after so many steps; -1 is no limit.
-        max_minutes: Ends the run after so many minutes, with a last validation; ``None`` is no limit.
         gradient_clip: Largest norm of the gradient; 0 is off.
         valid_every: Validations: a share of an epoch (0.25 is four an epoch) or 1.0.
+        valid_share: With a budget, validations before the last one are left out where they would take more than this
+            share of the time so far; 0 leaves them all out.
+        dropout_epochs: The number of epochs that the model's dropouts are meant for: as soon as the number that this
+            run will have is known, they are all multiplied by ``sqrt(epochs / dropout_epochs)``, at most by 2 and at
+            most to 0.75. ``None`` leaves them as they are.
         limit_train_windows: Use only so many windows of each epoch, for a quick look; 0 is all.
         limit_valid_windows: The same for validations; 0 is all.
         overfit_one_batch: Train on the first window again and again; the run fails unless the loss ends below 5 %
@@ -104,14 +122,28 @@ class TrainerSpec:
     devices: int = 1
     strategy: str = "auto"
     precision: str = "auto"
-    max_epochs: int = 10
+    budget: str | None = None
+    max_epochs: int | None = None
     max_steps: int = -1
-    max_minutes: float | None = None
     gradient_clip: float = 0.25
     valid_every: float = 1.0
+    valid_share: float = 0.1
+    dropout_epochs: float | None = None
     limit_train_windows: int = 0
     limit_valid_windows: int = 0
     overfit_one_batch: bool = False
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The budget in seconds."""
+        return None if self.budget is None else parse_budget(self.budget)
+
+    @property
+    def epoch_limit(self) -> int:
+        """Epochs that end the run; ``NO_EPOCH_LIMIT`` where something else does."""
+        if self.max_epochs is not None:
+            return self.max_epochs
+        return DEFAULT_EPOCHS if self.budget is None and self.max_steps == -1 else NO_EPOCH_LIMIT
 
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
@@ -122,17 +154,25 @@ class TrainerSpec:
             found.append(f"strategy: unknown (got {self.strategy!r}); use one of auto, ddp, ddp_spawn")
         if self.precision not in PRECISIONS:
             found.append(f"precision: unknown (got {self.precision!r}); use one of {', '.join(PRECISIONS)}")
-        for name in ("devices", "max_epochs"):
-            if getattr(self, name) < 1:
-                found.append(f"{name}: must be at least 1 (got {getattr(self, name)})")
+        if self.devices < 1:
+            found.append(f"devices: must be at least 1 (got {self.devices})")
+        if self.budget is not None:
+            try:
+                parse_budget(self.budget)
+            except ValueError as error:
+                found.append(f"budget: {error}")
+        if self.max_epochs is not None and self.max_epochs < 1:
+            found.append(f"max_epochs: must be at least 1 (got {self.max_epochs}); null is no limit with a budget")
         if self.max_steps < 1 and self.max_steps != -1:
             found.append(f"max_steps: must be at least 1, or -1 for no limit (got {self.max_steps})")
-        if self.max_minutes is not None and not self.max_minutes > 0.0:
-            found.append(f"max_minutes: must be above 0 (got {self.max_minutes}); null is no limit")
         if self.gradient_clip < 0.0:
             found.append(f"gradient_clip: must not be negative (got {self.gradient_clip}); 0 switches it off")
         if not 0.0 < self.valid_every <= 1.0:
             found.append(f"valid_every: must be above 0 and at most 1 (got {self.valid_every}); 1.0 is once an epoch")
+        if not 0.0 <= self.valid_share <= 1.0:
+            found.append(f"valid_share: must be in [0, 1] (got {self.valid_share}); try 0.1")
+        if self.dropout_epochs is not None and not self.dropout_epochs > 0.0:
+            found.append(f"dropout_epochs: must be above 0 (got {self.dropout_epochs}); null switches it off")
         if self.overfit_one_batch and self.max_steps == -1:
             found.append("overfit_one_batch: needs trainer.max_steps; set trainer.max_steps=300")
         for name in ("limit_train_windows", "limit_valid_windows"):

@@ -13,6 +13,7 @@ from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
 from lstm_lm.training.callbacks.clock import RunClock
 from lstm_lm.training.callbacks.curves import Curves, ProgressBar
+from lstm_lm.training.callbacks.planning import Planner
 from lstm_lm.training.callbacks.tensorboard import Projector, TextSamples
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.optimizers import TailAverage
@@ -25,6 +26,7 @@ def build_trainer(
     vocabulary: Vocabulary,
     clock: RunClock,
     curves: Curves,
+    planner: Planner,
     checkpoints: Checkpoints,
 ) -> L.Trainer:
     """Lightning's trainer with our callbacks, in the order in which they must be asked.
@@ -36,11 +38,12 @@ def build_trainer(
         vocabulary: For samples and projector.
         clock: Ends the run in time.
         curves: Measures it.
+        planner: Says how many epochs it will have.
         checkpoints: Keeps it.
     """
     _quiet_lightning()
     spec = config.trainer
-    callbacks: list[Callback] = [clock, curves]
+    callbacks: list[Callback] = [clock, curves, planner]
     if config.callbacks.sample_words and config.presets:
         prompt, num_words = config.callbacks.sample_prompt, config.callbacks.sample_words
         callbacks.append(TextSamples(vocabulary, config.presets, prompt, num_words, config.seed))
@@ -62,7 +65,7 @@ def build_trainer(
         devices=spec.devices,
         strategy=spec.strategy,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
-        max_epochs=spec.max_epochs,
+        max_epochs=spec.epoch_limit,
         max_steps=spec.max_steps,
         gradient_clip_val=spec.gradient_clip or None,
         val_check_interval=spec.valid_every,

@@ -45,7 +45,9 @@ MISSPELT = {
     "_target_=os.system": "_target_: no such setting",
 }
 WRONG = {
-    "trainer.max_minutes=${trainer.epochs}": "trainer.max_minutes: cannot be resolved",
+    "trainer.budget=${trainer.epochs}": "trainer.budget: cannot be resolved",
+    "trainer.valid_share=2": "trainer.valid_share: must be in [0, 1] (got 2.0)",
+    "trainer.max_epochs=0": "trainer.max_epochs: must be at least 1 (got 0); null is no limit with a budget",
     "model": "model: is no setting; write KEY=VALUE",
     "=3": "=3: has no key",
     "~optimizer.lr": "~optimizer.lr: a setting cannot be removed",
@@ -100,7 +102,7 @@ def test_every_mistake_is_told_at_once() -> None:
         "resume=/a=b.ckpt",
         "batching.batch_size=1.5",
         "callbacks.progress_bar=maybe",
-        "trainer.max_epochs=null",
+        "trainer.max_steps=null",
         "data.dir=a,b",
     )
     assert len(found) == 12
@@ -116,7 +118,7 @@ def test_every_mistake_is_told_at_once() -> None:
         "resume: the value cannot be read",
         "batching.batch_size: must be a whole number (got 1.5)",
         "callbacks.progress_bar: must be true or false (got 'maybe')",
-        "trainer.max_epochs: must be a whole number (got null)",
+        "trainer.max_steps: must be a whole number (got null)",
         "data.dir: several values",
     ):
         assert part in text

@@ -1,6 +1,5 @@
-"""The parts of a run by themselves: schedules, penalties, checkpoint files."""
+"""The parts of a run by themselves: optimizers, penalties, checkpoint files."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,9 @@ from small_models import small_network, small_vocabulary
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError
 from lstm_lm.nn.spec import LossSpec, ModelSpec
-from lstm_lm.training.callbacks.clock import RunClock
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.module import LanguageModelModule
-from lstm_lm.training.optimizers import build_optimizer, one_cycle_factor
+from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
 
@@ -36,18 +34,6 @@ def module(loss: LossSpec) -> LanguageModelModule:
 def window(length: int = 6) -> Window:
     ids = torch.randint(49, (2, length + 1), generator=torch.Generator().manual_seed(0))
     return Window(ids[:, :-1], ids[:, 1:], None, starts_stream=True)
-
-
-def test_one_cycle_rises_then_falls_to_its_end() -> None:
-    spec = ScheduleSpec("one_cycle", warmup_fraction=0.2, final_fraction=0.05)
-    factors = [one_cycle_factor(i / 100, spec) for i in range(101)]
-    assert factors[10] == pytest.approx(0.5)
-    assert max(factors) == factors[20] == 1.0
-    assert factors[60] == pytest.approx((1.0 + 0.05) / 2)
-    assert factors[100] == pytest.approx(0.05)
-    assert factors[:21] == sorted(factors[:21])
-    assert factors[20:] == sorted(factors[20:], reverse=True)
-    assert min(factors) > 0
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD"), ("asgd", "SGD")])
@@ -82,21 +68,6 @@ def test_state_is_carried_to_the_next_window_and_cut_off_there() -> None:
     second["loss"].backward()  # would fail if the first window's graph were still attached and freed
     again = carried.training_step(window(), 2)
     assert float(again["nll"]) == pytest.approx(float(first["nll"]))
-
-
-def test_clock_goes_by_steps_or_time_whichever_is_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    clock = RunClock(100.0)
-    clock.on_train_start(None, None)  # type: ignore[arg-type]
-    now = 30.0
-    assert clock.fraction(10, 100) == pytest.approx(0.3)
-    assert clock.fraction(50, 100) == pytest.approx(0.5)
-    assert clock.fraction(50, math.inf) == pytest.approx(0.3)
-    assert RunClock(None).fraction(50, 200) == 0.25
-    resumed = RunClock(100.0)
-    resumed.load_state_dict(clock.state_dict())
-    assert resumed.elapsed() == 30.0
 
 
 def test_precision_is_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:

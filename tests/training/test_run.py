@@ -4,7 +4,6 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from real_commands import write_corpus
+from small_runs import Make, assert_same_weights, interrupt_at, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.spec import BatchingSpec, DataSpec
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
 from lstm_lm.export.checkpoint import read_checkpoint
@@ -25,58 +23,6 @@ from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
 from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, ScheduleSpec, TrainerSpec
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-Make = Callable[..., TrainConfig]
-
-
-@pytest.fixture
-def config(corpus: Path) -> Make:
-    """A small run of two epochs of 39 windows, everything that draws random numbers switched on."""
-
-    def make(**parts: Any) -> TrainConfig:
-        return replace(
-            TrainConfig(
-                data=DataSpec(name="text_files", dir=str(corpus)),
-                batching=BatchingSpec(8, 4, 30, jitter=True, rotate=True),
-                model=ModelSpec(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1),
-                loss=LossSpec(activation_reg=1.0, temporal_activation_reg=1.0),
-                optimizer=OptimizerSpec("adamw", lr=1e-2),
-                trainer=TrainerSpec(precision="fp32", max_epochs=2),
-                callbacks=CallbacksSpec(sample_words=0, projector_words=0, progress_bar=False),
-                logger=LoggerSpec(tensorboard=False),
-            ),
-            **parts,
-        )
-
-    return make
-
-
-def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    checkpoint = torch.load(run_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    return {key: tensor for key, tensor in checkpoint["state_dict"].items() if key.startswith("model.")}
-
-
-def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
-    for key, tensor in weights(one, name).items():
-        assert torch.equal(tensor, weights(other, name)[key]), key
-
-
-def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send this process what Ctrl-C sends, in the middle of a step."""
-    training_step = LanguageModelModule.training_step
-
-    def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> Any:
-        if self.global_step == step:
-            os.kill(os.getpid(), signal.SIGINT)
-        return training_step(self, batch, batch_idx)
-
-    monkeypatch.setattr(LanguageModelModule, "training_step", step_and_signal)
 
 
 def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: Make, tmp_path: Path) -> None:
@@ -91,7 +37,7 @@ def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: M
 @pytest.mark.parametrize(
     "parts",
     [
-        {"schedule": ScheduleSpec("one_cycle")},
+        {"schedule": ScheduleSpec("cosine", warmup_fraction=0.1)},
         {
             "optimizer": OptimizerSpec("asgd", lr=1.0, average_from_epoch=1),
             "schedule": ScheduleSpec("plateau"),
@@ -198,7 +144,7 @@ def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None
 def test_resuming_a_run_that_is_over_says_so(config: Make, tmp_path: Path) -> None:
     train(config(), tmp_path / "run")
     resume = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.max_epochs"):
+    with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.budget"):
         train(config(resume=resume), tmp_path / "again")
 
 
@@ -210,7 +156,7 @@ def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make,
         train(config(model=ModelSpec(8, [8]), resume=str(last)), tmp_path / "other")
     for part, value in {
         "optimizer": OptimizerSpec("sgd", lr=1e-2),
-        "schedule": ScheduleSpec("one_cycle"),
+        "schedule": ScheduleSpec("cosine", warmup_fraction=0.1),
         "batching": BatchingSpec(4, 4, 30, jitter=True, rotate=True),
         "seed": 2,
     }.items():
@@ -252,7 +198,7 @@ def test_tensorboard_gets_curves_samples_projector_and_hyperparameters(config: M
             presets=presets,
             callbacks=CallbacksSpec(sample_prompt="the old", sample_words=5, projector_words=20, progress_bar=False),
             logger=LoggerSpec(every_steps=10),
-            schedule=ScheduleSpec("one_cycle", warmup_fraction=0.5),
+            schedule=ScheduleSpec("cosine", warmup_fraction=0.5),
         ),
         tmp_path,
     )
@@ -308,14 +254,6 @@ def test_a_resumed_run_that_finds_no_better_keeps_the_best_of_the_first(config: 
     assert second["history"][-1]["loss"] > first["valid"]["loss"]
     assert second["valid"] == first["valid"]
     assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
-
-
-def test_time_ends_a_run_with_a_validation(config: Make, tmp_path: Path) -> None:
-    spec = TrainerSpec(precision="fp32", max_epochs=10_000, max_minutes=0.03)
-    metrics = train(config(trainer=spec, schedule=ScheduleSpec("one_cycle")), tmp_path)
-    assert metrics["stopped_by"] == "max_minutes"
-    assert metrics["history"][-1]["step"] == metrics["steps"]
-    assert metrics["epochs"] < 10_000
 
 
 def test_early_stopping_ends_a_run_that_learns_nothing(config: Make, tmp_path: Path) -> None:

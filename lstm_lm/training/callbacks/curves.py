@@ -17,6 +17,7 @@ from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import target_rank
 from lstm_lm.training.callbacks.clock import RunClock
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.spec import NO_EPOCH_LIMIT
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class Curves(L.Callback):
     Attributes:
         history: One entry a validation: epoch, step, minutes, tokens and the score.
         tokens: Tokens trained on.
+        measured_tokens: Those since the start or the resume.
+        training_seconds: Time that they took, validations left out.
         first_loss: Loss of the first window, nats a token.
         last_loss: Loss of the latest window.
     """
@@ -46,25 +49,25 @@ class Curves(L.Callback):
         self.every_steps = every_steps
         self.history: list[dict[str, Any]] = []
         self.tokens = 0
+        self.measured_tokens = 0
+        self.training_seconds = 0.0
         self.first_loss: float | None = None
         self.last_loss = math.nan
         self._smooth_loss: float | None = None
         self._window_start = 0.0
         self._window_tokens = 0
         self._tokens_per_second = 0.0
-        self._training_seconds = 0.0
-        self._measured_tokens = 0
         self._batch_end = 0.0
         self._last_line = time.monotonic()
 
     @property
     def mean_tokens_per_second(self) -> float:
         """Tokens a second of training, validations left out, since the start or the resume."""
-        return self._measured_tokens / self._training_seconds if self._training_seconds else 0.0
+        return self.measured_tokens / self.training_seconds if self.training_seconds else 0.0
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._measured_tokens = 0
+        self.measured_tokens = 0
         self._batch_end = self._window_start = time.monotonic()
 
     @override
@@ -73,9 +76,9 @@ class Curves(L.Callback):
     ) -> None:
         now, tokens, nll = time.monotonic(), batch.target_ids.numel() * trainer.world_size, float(outputs["nll"])
         self.tokens += tokens
-        self._measured_tokens += tokens
+        self.measured_tokens += tokens
         self._window_tokens += tokens
-        self._training_seconds += now - self._batch_end
+        self.training_seconds += now - self._batch_end
         self._batch_end = now
         self.first_loss = nll if self.first_loss is None else self.first_loss
         self.last_loss = nll
@@ -182,6 +185,11 @@ class ProgressBar(RichProgressBar):
             CustomBarColumn(bar_width=20),
             BatchesProcessedColumn(style=self.theme.batch_progress),
         ]
+
+    @override
+    def _get_train_description(self, current_epoch: int) -> str:
+        description = super()._get_train_description(current_epoch)
+        return description if self.trainer.max_epochs != NO_EPOCH_LIMIT else description.partition("/")[0]
 
     @override
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:

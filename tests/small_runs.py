@@ -1,0 +1,37 @@
+"""Short training runs, and what they leave behind."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lstm_lm.config.schema import TrainConfig
+from lstm_lm.training.module import LanguageModelModule
+
+Make = Callable[..., TrainConfig]
+
+
+def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(run_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return {key: tensor for key, tensor in checkpoint["state_dict"].items() if key.startswith("model.")}
+
+
+def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
+    for key, tensor in weights(one, name).items():
+        assert torch.equal(tensor, weights(other, name)[key]), key
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process what Ctrl-C sends, in the middle of a step."""
+    training_step = LanguageModelModule.training_step
+
+    def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> Any:
+        if self.global_step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return training_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(LanguageModelModule, "training_step", step_and_signal)

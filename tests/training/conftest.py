@@ -1,0 +1,41 @@
+"""A small run to begin with."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_commands import write_corpus
+from small_runs import Make
+
+from lstm_lm.config.schema import TrainConfig
+from lstm_lm.data.spec import BatchingSpec, DataSpec
+from lstm_lm.nn.spec import LossSpec, ModelSpec
+from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, TrainerSpec
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def config(corpus: Path) -> Make:
+    """A small run of two epochs of 39 windows, everything that draws random numbers switched on."""
+
+    def make(**parts: Any) -> TrainConfig:
+        return replace(
+            TrainConfig(
+                data=DataSpec(name="text_files", dir=str(corpus)),
+                batching=BatchingSpec(8, 4, 30, jitter=True, rotate=True),
+                model=ModelSpec(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1),
+                loss=LossSpec(activation_reg=1.0, temporal_activation_reg=1.0),
+                optimizer=OptimizerSpec("adamw", lr=1e-2),
+                trainer=TrainerSpec(precision="fp32", max_epochs=2),
+                callbacks=CallbacksSpec(sample_words=0, projector_words=0, progress_bar=False),
+                logger=LoggerSpec(tensorboard=False),
+            ),
+            **parts,
+        )
+
+    return make

@@ -1,0 +1,108 @@
+"""Runs that a budget ends."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import Make, interrupt_at, weights
+
+from lstm_lm.errors import TrainingError, TrainingInterruptedError
+from lstm_lm.training.budget import dropout_factor
+from lstm_lm.training.run import train
+from lstm_lm.training.spec import ScheduleSpec, TrainerSpec
+
+LINEAR = ScheduleSpec("linear", warmup_fraction=0.1, final_fraction=0.0)
+
+
+def last_rate(run_dir: Path) -> float:
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    return float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
+
+
+def test_a_run_ends_with_its_budget_and_says_what_it_did(config: Make, tmp_path: Path) -> None:
+    spec = TrainerSpec(precision="fp32", budget="6s", valid_share=0.3, dropout_epochs=5.0)
+    metrics = train(config(trainer=spec, schedule=LINEAR), tmp_path)
+    budget = json.loads((tmp_path / "metrics.json").read_text())["budget"]
+    assert budget == metrics["budget"]
+    assert metrics["stopped_by"] == budget["ended_by"] == "budget"
+    assert budget["seconds"] == 6.0
+    # a busy machine may stand still in the last validation: how exactly time is kept is tested with a clock that is told
+    assert 4.0 < budget["used_seconds"] < 20.0
+    assert budget["used_seconds"] == metrics["wall_seconds"]
+    assert 0.0 < budget["validation_seconds"] < 0.6 * budget["used_seconds"]
+    assert budget["epochs"] == metrics["epochs"]
+    assert 0.1 < budget["planned_epochs"] / budget["epochs"] < 10.0  # a busy machine is slow by fits
+    assert budget["first_tokens_per_second"] > 0 < budget["tokens_per_second"]
+    assert metrics["history"][-1]["step"] == metrics["steps"]
+    assert last_rate(tmp_path) < 0.1 * 1e-2
+    factor = metrics["dropouts"]["factor"]
+    assert factor == pytest.approx(dropout_factor(budget["planned_epochs"], 5.0), abs=1e-3)
+    assert metrics["dropouts"]["weight_dropout"] == pytest.approx(0.1 * factor, abs=1e-3)
+
+
+def test_a_budget_shorter_than_an_epoch_ends_with_its_only_validation(config: Make, tmp_path: Path) -> None:
+    spec = TrainerSpec(precision="fp32", budget="0.7s", valid_share=0.0)
+    metrics = train(config(trainer=spec, schedule=LINEAR), tmp_path)
+    assert metrics["stopped_by"] == "budget"
+    assert len(metrics["history"]) == 1
+    assert metrics["history"][0]["step"] == metrics["steps"]
+
+
+def test_epochs_end_a_run_with_a_budget_where_they_are_asked_for(config: Make, tmp_path: Path) -> None:
+    spec = TrainerSpec(precision="fp32", budget="1h", max_epochs=2, valid_share=0.0, dropout_epochs=8.0)
+    metrics = train(config(trainer=spec), tmp_path)
+    assert metrics["stopped_by"] == "max_epochs"
+    assert len(metrics["history"]) == 1  # validations in between were left out, the last one was not
+
+
+def test_dropouts_fit_the_epochs_without_a_budget_too(config: Make, tmp_path: Path) -> None:
+    metrics = train(config(trainer=TrainerSpec(precision="fp32", max_epochs=2, dropout_epochs=8.0)), tmp_path)
+    assert metrics["dropouts"]["factor"] == pytest.approx(math.sqrt(2 / 8), abs=1e-4)
+    assert "budget" not in metrics
+
+
+def test_time_and_plan_go_on_after_a_resume_and_a_larger_budget_makes_another_plan(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = TrainerSpec(precision="fp32", budget="1h", dropout_epochs=5.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("lstm_lm.training.callbacks.planning._MEASURED_SECONDS", 0.1)
+        interrupt_at(60, patch)
+        with pytest.raises(TrainingInterruptedError) as interrupted:
+            train(config(trainer=spec), tmp_path / "first")
+    resume = str(interrupted.value.checkpoint)
+    saved = torch.load(resume, weights_only=True)["callbacks"]
+    clock, plan = saved["RunClock"], saved["Planner"]
+    assert clock["elapsed_seconds"] > 0
+    assert plan["planned"]
+
+    def go_on(name: str, **changes: object) -> dict[str, float]:
+        settings = {"precision": "fp32", "budget": "1h", "dropout_epochs": 5.0, "max_steps": 100} | changes
+        metrics = train(config(trainer=TrainerSpec(**settings), resume=resume), tmp_path / name)  # type: ignore[arg-type]
+        assert metrics["budget"]["used_seconds"] > clock["elapsed_seconds"]
+        assert metrics["steps"] == 100
+        return metrics["dropouts"] | metrics["budget"]
+
+    same = go_on("same")
+    assert same["factor"] == pytest.approx(plan["factor"], abs=1e-4)
+    assert same["planned_epochs"] == pytest.approx(plan["epochs"], abs=1e-3)
+    monkeypatch.setattr("lstm_lm.training.callbacks.planning._MEASURED_SECONDS", 0.1)
+    longer = go_on("longer", budget="2h")
+    assert longer["seconds"] == 7200
+    assert longer["planned_epochs"] != pytest.approx(plan["epochs"], rel=1e-6)
+
+
+def test_a_run_whose_budget_is_used_up_goes_on_with_a_larger_one(config: Make, tmp_path: Path) -> None:
+    spec = TrainerSpec(precision="fp32", budget="3s")
+    first = train(config(trainer=spec, schedule=LINEAR), tmp_path / "first")
+    resume = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
+    with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.budget"):
+        train(config(trainer=spec, schedule=LINEAR, resume=resume), tmp_path / "none")
+    longer = TrainerSpec(precision="fp32", budget="6s")
+    second = train(config(trainer=longer, schedule=LINEAR, resume=resume), tmp_path / "second")
+    assert second["stopped_by"] == "budget"
+    assert second["steps"] > first["steps"]
+    assert second["budget"]["used_seconds"] > 4.5
+    assert weights(tmp_path / "second")

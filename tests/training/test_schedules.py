@@ -1,0 +1,58 @@
+"""The learning rate over a run."""
+
+import pytest
+import torch
+
+from lstm_lm.training.schedules import build_schedule, learning_rate_factor
+from lstm_lm.training.spec import ScheduleSpec
+
+FRACTIONS = [i / 100 for i in range(101)]
+
+
+def factors(name: str, warmup: float = 0.2, final: float = 0.05) -> list[float]:
+    spec = ScheduleSpec(name, warmup_fraction=warmup, final_fraction=final)
+    assert not spec.problems()
+    return [learning_rate_factor(fraction, spec) for fraction in FRACTIONS]
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "one_cycle"])
+def test_a_schedule_rises_to_its_peak_then_falls_to_its_end(name: str) -> None:
+    found = factors(name)
+    assert max(found) == found[20] == 1.0
+    assert found[:21] == sorted(found[:21])
+    assert found[20:] == sorted(found[20:], reverse=True)
+    assert found[100] == pytest.approx(0.05)
+    assert min(found) > 0
+
+
+def test_shapes_by_hand() -> None:
+    assert [factors(name)[10] for name in ("cosine", "linear", "constant")] == pytest.approx([0.5] * 3)
+    assert [factors(name)[60] for name in ("cosine", "linear")] == pytest.approx([(1.0 + 0.05) / 2] * 2)
+    assert factors("cosine")[40] > factors("linear")[40]
+    assert factors("linear", warmup=0.0, final=0.0)[75] == pytest.approx(0.25)
+    assert set(factors("constant", warmup=0.0)) == set(factors("constant")[20:]) == {1.0}
+    cycle = factors("one_cycle", warmup=0.45, final=0.001)
+    assert (cycle[0], cycle[90]) == pytest.approx((0.1, 0.1))
+    assert [cycle[i] for i in range(91)] == pytest.approx([cycle[90 - i] for i in range(91)])
+    assert cycle[95] == pytest.approx((0.1 + 0.001) / 2)
+
+
+def test_a_cycle_needs_room_for_both_slopes() -> None:
+    for warmup in (0.0, 0.9):
+        (problem,) = ScheduleSpec("one_cycle", warmup_fraction=warmup).problems()
+        assert problem.startswith("warmup_fraction: one_cycle needs it above 0 and below 0.9")
+    (problem,) = ScheduleSpec("linear", warmup_fraction=1.0).problems()
+    assert problem.startswith("warmup_fraction: must be in [0, 1)")
+
+
+def test_the_share_done_drives_the_optimizers_rate() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    done = iter((0.0, 0.25, 0.5, 0.75, 1.0))
+    spec = ScheduleSpec("linear", warmup_fraction=0.5, final_fraction=0.0)
+    scheduler = build_schedule(spec, optimizer, lambda: next(done))["scheduler"]
+    rates = []
+    for _ in range(4):
+        optimizer.step()
+        scheduler.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1.0, 2.0, 1.0, 0.0])
