@@ -15,6 +15,7 @@ from lstm_lm.nn.spec import LossSpec, ModelSpec
 from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, ScheduleSpec, TrainerSpec
 
 SPLITS = ("train", "valid", "test")
+EMBEDDING_STARTS = ("random", "cooccurrence")
 
 
 @dataclass
@@ -24,6 +25,8 @@ class TrainConfig:
     Attributes:
         sampling: The preset that an export of this run answers with by default.
         presets: Every preset, by name: each gives a sample at each validation and is baked into an export.
+        embedding_start: ``random``, or ``cooccurrence``: word vectors from how often words of train stand near each
+            other, made in seconds; they save the first epochs.
         seed: Every random number of the run follows from it.
         resume: Checkpoint to go on from, with its optimizer, state and place in the epoch.
     """
@@ -39,12 +42,16 @@ class TrainConfig:
     logger: LoggerSpec = field(default_factory=LoggerSpec)
     sampling: SamplingSpec = field(default_factory=SamplingSpec)
     presets: dict[str, SamplingSpec] = field(default_factory=dict)
+    embedding_start: str = "random"
     seed: int = 1
     resume: str | None = None
 
     def problems(self) -> list[str]:
         """Every wrong setting, as ``path: what is wrong (got VALUE); remedy``."""
         found = _problems_below(self)
+        if self.embedding_start not in EMBEDDING_STARTS:
+            known = ", ".join(EMBEDDING_STARTS)
+            found.append(f"embedding_start: unknown (got {self.embedding_start!r}); use one of {known}")
         if self.seed < 0:
             found.append(f"seed: must not be negative (got {self.seed})")
         if self.resume is not None and not Path(self.resume).is_file():

@@ -9,6 +9,8 @@ from lstm_lm.nn.lstm import WeightDropLSTM
 from lstm_lm.nn.spec import ModelSpec
 from lstm_lm.nn.state import LSTMState
 
+_SPREAD = 0.1  # random embeddings lie in [-0.1, 0.1] (Zaremba et al. 2014, Merity et al. 2017 §5)
+
 
 class LSTMLanguageModel(nn.Module):
     """A word-level LSTM language model with the regularisation of AWD-LSTM (Merity et al. 2017).
@@ -41,8 +43,8 @@ class LSTMLanguageModel(nn.Module):
         self.untied_output_weight: nn.Parameter | None = None
         if not spec.tie_weights:
             self.untied_output_weight = nn.Parameter(torch.empty(vocab_size, spec.hidden_dims[-1]))
-            nn.init.uniform_(self.untied_output_weight, -0.1, 0.1)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+            nn.init.uniform_(self.untied_output_weight, -_SPREAD, _SPREAD)
+        nn.init.uniform_(self.embedding.weight, -_SPREAD, _SPREAD)
 
     @property
     def output_weight(self) -> Tensor:
@@ -84,6 +86,15 @@ class LSTMLanguageModel(nn.Module):
         counts = counts.clamp(min=1).to(torch.float64)
         with torch.no_grad():
             self.output_bias.copy_((counts / counts.sum()).log())
+
+    def start_from_vectors(self, vectors: Tensor) -> None:
+        """Set the embedding to word vectors, as widely spread as random ones would be; the output layer too when tied.
+
+        Args:
+            vectors: (V, E), mean square 1.
+        """
+        with torch.no_grad():
+            self.embedding.weight.copy_(vectors * (_SPREAD / 3.0**0.5))
 
     def features(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """Read a window; output dropout and output layer are the caller's.

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import TrainConfig
+from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
 from lstm_lm.export.checkpoint import open_checkpoint
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -50,9 +51,12 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     data.setup("fit")
     vocabulary = data.corpus.vocabulary
     model = LSTMLanguageModel(config.model, len(vocabulary))
-    model.start_from_unigrams(torch.tensor(vocabulary.counts))
-
     clock = RunClock(config.trainer.budget_seconds, config.trainer.valid_share)
+    clock.start()
+    model.start_from_unigrams(torch.tensor(vocabulary.counts))
+    if config.embedding_start == "cooccurrence" and config.resume is None:
+        ids = data.corpus.splits["train"]
+        model.start_from_vectors(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
     curves = Curves(clock, config.logger.every_steps, len(data.corpus.splits["train"]))
     planner = Planner(config.trainer, config.model, clock, curves)
     checkpoints = Checkpoints(run_dir / "checkpoints")

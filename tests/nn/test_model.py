@@ -154,3 +154,13 @@ def test_starting_from_unigrams_predicts_the_frequencies() -> None:
     model.start_from_unigrams(counts)
     probabilities = model.logits(torch.zeros(8)).softmax(dim=0)
     torch.testing.assert_close(probabilities, counts / counts.sum())
+
+
+def test_an_embedding_of_vectors_is_as_widely_spread_as_a_random_one() -> None:
+    model, vectors = network(), torch.randn(VOCAB, 8, generator=torch.Generator().manual_seed(2))
+    spread = model.embedding.weight.square().mean().sqrt()
+    model.start_from_vectors(vectors / vectors.square().mean().sqrt())
+    assert model.output_weight is model.embedding.weight
+    assert model.embedding.weight.square().mean().sqrt().item() == pytest.approx(spread.item(), rel=0.1)
+    turned = torch.nn.functional.cosine_similarity(model.embedding.weight, vectors, dim=1)
+    torch.testing.assert_close(turned, torch.ones(VOCAB))

@@ -14,7 +14,9 @@ import torch
 from small_runs import Make, assert_same_weights, interrupt_at, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lstm_lm.data.encoding import load_corpus
 from lstm_lm.data.spec import BatchingSpec, DataSpec
+from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
 from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.inference.spec import SamplingSpec
@@ -254,6 +256,24 @@ def test_a_resumed_run_that_finds_no_better_keeps_the_best_of_the_first(config: 
     assert second["history"][-1]["loss"] > first["valid"]["loss"]
     assert second["valid"] == first["valid"]
     assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
+
+
+def test_a_run_can_begin_with_word_vectors_and_a_resumed_one_does_not_count_again(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = config(embedding_start="cooccurrence", optimizer=OptimizerSpec("sgd", lr=1e-12))
+    train(replace(still, trainer=TrainerSpec(precision="fp32", max_epochs=1)), tmp_path / "a")
+    first = tmp_path / "a/checkpoints/last.ckpt"
+    saved = weights(tmp_path / "a")["model.embedding.weight"]
+    corpus = load_corpus(still.data)
+    vectors = word_vectors(corpus.splits["train"], len(corpus.vocabulary), 16, seed=1)
+    torch.testing.assert_close(saved / saved.norm(), vectors / vectors.norm(), atol=1e-6, rtol=1e-4)
+
+    def counted_again(*_: object) -> None:
+        raise AssertionError("the weights are in the checkpoint")
+
+    monkeypatch.setattr("lstm_lm.training.run.word_vectors", counted_again)
+    train(replace(still, trainer=TrainerSpec(precision="fp32", max_epochs=2), resume=str(first)), tmp_path / "b")
 
 
 def test_early_stopping_ends_a_run_that_learns_nothing(config: Make, tmp_path: Path) -> None:

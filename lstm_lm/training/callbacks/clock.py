@@ -49,6 +49,11 @@ class RunClock(L.Callback):
         self._pauses = 0.0
         self._finished = False  # with its last validation, so that a run that is resumed has nothing left to do
 
+    def start(self) -> None:
+        """Begin to count, if it has not begun: what prepares the learning is part of the budget."""
+        if self._started is None:
+            self._started = time.monotonic()
+
     def elapsed(self) -> float:
         """Seconds of training and validations so far, those before a resume included."""
         return self._before + (0.0 if self._started is None else time.monotonic() - self._started)
@@ -83,7 +88,7 @@ class RunClock(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._started = time.monotonic()
+        self.start()
         self._now = self.elapsed()
         if self._finished:
             trainer.should_stop = True
