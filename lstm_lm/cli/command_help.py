@@ -4,8 +4,8 @@ from importlib.resources import files
 
 _GROUPS = {
     "train": (
-        "experiment", "data", "batching", "model", "loss", "optimizer", "schedule", "trainer", "callbacks", "logger",
-        "sampling",
+        "experiment", "data", "batching", "model", "loss", "optimizer", "schedule", "averaging", "trainer", "callbacks",
+        "logger", "sampling",
     ),
     "eval": ("evaluation", "data"),
     "export": ("export", "sampling"),

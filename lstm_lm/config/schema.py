@@ -12,6 +12,7 @@ from lstm_lm.evaluation.spec import EvaluationSpec
 from lstm_lm.export.spec import ExportSpec
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import LossSpec, ModelSpec
+from lstm_lm.training.averaging import AveragingSpec
 from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, ScheduleSpec, TrainerSpec
 
 SPLITS = ("train", "valid", "test")
@@ -37,6 +38,7 @@ class TrainConfig:
     loss: LossSpec = field(default_factory=LossSpec)
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    averaging: AveragingSpec = field(default_factory=AveragingSpec)
     trainer: TrainerSpec = field(default_factory=TrainerSpec)
     callbacks: CallbacksSpec = field(default_factory=CallbacksSpec)
     logger: LoggerSpec = field(default_factory=LoggerSpec)
@@ -54,6 +56,8 @@ class TrainConfig:
             found.append(f"embedding_start: unknown (got {self.embedding_start!r}); use one of {known}")
         if self.seed < 0:
             found.append(f"seed: must not be negative (got {self.seed})")
+        if self.optimizer.name == "asgd" and self.averaging.name == "none":
+            found.append("averaging: asgd is SGD whose weights are averaged; set averaging=tail or optimizer=sgd")
         if self.resume is not None and not Path(self.resume).is_file():
             found.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt")
         if self.resume is not None and self.trainer.overfit_one_batch:

@@ -18,12 +18,11 @@ class OptimizerSpec:
     """An optimizer.
 
     Attributes:
-        name: ``adam``, ``adamw``, ``sgd`` or ``asgd``.
+        name: ``adam``, ``adamw``, ``sgd``, or ``asgd``: SGD whose weights are averaged.
         lr: Learning rate; the peak of a schedule that has one.
         weight_decay: L2 penalty (adam, sgd, asgd) or decoupled decay (adamw).
         betas: Decay of the running means of the gradient and of its square (adam, adamw).
         momentum: Momentum (sgd).
-        average_from_epoch: Epoch from which on the averaged weights are kept and scored (asgd).
     """
 
     name: str = "adam"
@@ -31,7 +30,6 @@ class OptimizerSpec:
     weight_decay: float = 0.0
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     momentum: float = 0.0
-    average_from_epoch: int = 1
 
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
@@ -46,8 +44,6 @@ class OptimizerSpec:
             found.append(f"betas: needs two numbers in [0, 1) (got {list(self.betas)}); try [0.9,0.999]")
         if not 0.0 <= self.momentum < 1.0:
             found.append(f"momentum: must be in [0, 1) (got {self.momentum}); 0 switches it off")
-        if self.average_from_epoch < 0:
-            found.append(f"average_from_epoch: must not be negative (got {self.average_from_epoch})")
         return found
 
 

@@ -10,13 +10,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.text.vocabulary import Vocabulary
+from lstm_lm.training.callbacks.averaging import AveragedWeights
 from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
 from lstm_lm.training.callbacks.clock import RunClock
 from lstm_lm.training.callbacks.curves import Curves, ProgressBar
 from lstm_lm.training.callbacks.planning import Planner
 from lstm_lm.training.callbacks.tensorboard import Projector, TextSamples
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
-from lstm_lm.training.optimizers import TailAverage
 
 
 def build_trainer(
@@ -51,8 +51,8 @@ def build_trainer(
         callbacks.append(Projector(vocabulary, config.callbacks.projector_words))
     if config.callbacks.progress_bar:
         callbacks.append(ProgressBar(curves))
-    if config.optimizer.name == "asgd":
-        callbacks.append(TailAverage(config.optimizer.average_from_epoch))
+    if config.averaging.name != "none":
+        callbacks.append(AveragedWeights(config.averaging))
     if config.callbacks.early_stopping_patience:
         # at the end of a validation, so that the checkpoint written there knows how long there was no better loss
         patience = config.callbacks.early_stopping_patience

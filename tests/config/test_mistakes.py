@@ -48,6 +48,7 @@ WRONG = {
     "trainer.budget=${trainer.epochs}": "trainer.budget: cannot be resolved",
     "trainer.valid_share=2": "trainer.valid_share: must be in [0, 1] (got 2.0)",
     "trainer.max_epochs=0": "trainer.max_epochs: must be at least 1 (got 0); null is no limit with a budget",
+    "optimizer.name=asgd": "averaging: asgd is SGD whose weights are averaged; set averaging=tail",
     "model": "model: is no setting; write KEY=VALUE",
     "=3": "=3: has no key",
     "~optimizer.lr": "~optimizer.lr: a setting cannot be removed",

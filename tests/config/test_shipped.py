@@ -18,6 +18,7 @@ TRAIN_GROUPS = (
     "loss",
     "optimizer",
     "schedule",
+    "averaging",
     "trainer",
     "callbacks",
     "logger",
@@ -71,7 +72,7 @@ def test_every_shipped_preset_is_sampled_from_and_exported() -> None:
     assert sorted(config.presets) == group_options("sampling")
 
 
-@pytest.mark.parametrize("group", ["data", "loss", "optimizer", "schedule", "evaluation"])
+@pytest.mark.parametrize("group", ["data", "loss", "optimizer", "schedule", "averaging", "evaluation"])
 def test_a_group_file_is_named_after_what_it_chooses(group: str) -> None:
     (folder,) = config_folders([])
     for option in group_options(group):
@@ -97,6 +98,13 @@ class TestOrder:
         config = check("train", ["experiment=wikitext2_60min", "optimizer=adamw"]).config
         assert config.optimizer.lr == 3e-3  # type: ignore[union-attr]
         assert check("train", ["optimizer=adamw"]).config.optimizer.lr == 1e-3  # type: ignore[union-attr]
+
+    def test_an_optimizer_may_choose_the_averaging_and_the_command_line_another(self) -> None:
+        averagings = [
+            check("train", ["optimizer=asgd", *lines]).config.averaging.name  # type: ignore[union-attr]
+            for lines in ([], ["averaging=ema"], ["experiment=quickstart"])
+        ]
+        assert averagings == ["tail", "ema", "tail"]
 
     def test_the_command_line_wins_over_the_experiment(self) -> None:
         config = check("train", ["optimizer.lr=7", "experiment=baseline", "model=tiny"]).config

@@ -28,7 +28,7 @@ def test_a_run_ends_with_its_budget_and_says_what_it_did(config: Make, tmp_path:
     assert budget == metrics["budget"]
     assert metrics["stopped_by"] == budget["ended_by"] == "budget"
     assert budget["seconds"] == 6.0
-    # a busy machine may stand still in the last validation: a clock that is told is tested for exactness
+    # a busy machine may stand still in the last validation: with a clock that is told it is tested more exactly
     assert 4.0 < budget["used_seconds"] < 20.0
     assert budget["used_seconds"] == metrics["wall_seconds"]
     assert 0.0 < budget["validation_seconds"] < 0.6 * budget["used_seconds"]

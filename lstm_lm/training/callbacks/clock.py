@@ -102,17 +102,18 @@ class RunClock(L.Callback):
         self, trainer: L.Trainer, pl_module: LanguageModelModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._steps += 1
-        ends = trainer.global_step == trainer.max_steps
+        last_epoch = trainer.current_epoch + 1 == trainer.max_epochs and trainer.is_last_batch
+        ends = last_epoch or trainer.global_step == trainer.max_steps
         if self.budget is not None:
             if not self.pause and self._steps >= _PROBE_AFTER and trainer.enable_validation:
                 self.pause = self._probe(trainer, pl_module)
             self._now, self.pause = trainer.strategy.broadcast((self.elapsed(), self.pause))
             self.ran_out = self._now >= self.learning_seconds
             ends = ends or self.ran_out
-            last_epoch = trainer.current_epoch + 1 == trainer.max_epochs and trainer.is_last_batch
             # Lightning's own way of leaving out a validation, which it resets after each step
-            trainer.fit_loop.epoch_loop._skip_next_val = not (ends or last_epoch or self.validation_pays())
-        # asked to stop, Lightning validates first; at max_steps it would end without
+            trainer.fit_loop.epoch_loop._skip_next_val = not (ends or self.validation_pays())
+        # asked to stop, Lightning validates first; at max_steps it would end without, and after the last epoch too
+        # where valid_every does not divide its windows
         if ends:
             trainer.should_stop = True
 
