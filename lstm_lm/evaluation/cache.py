@@ -80,8 +80,12 @@ class NeuralCache:
         return mixture, nll
 
     def _attention(self, features: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the places before each word of a block: (n, m + n) over places, 0 outside the window; and the
-        words at these places (m + n,)."""
+        """How much each word of a block looks at the places before it, and take the block in.
+
+        Returns:
+            Weights (n, m + n) over the m places before the block and its own, 0 outside the window; and the words at
+            these places (m + n,).
+        """
         count, before = len(features), len(self._words)
         keys = torch.cat([self._features, features])
         words = torch.cat([self._words, target_ids])

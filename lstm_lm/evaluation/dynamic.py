@@ -1,7 +1,7 @@
 """Dynamic evaluation: the weights learn from every segment of the split once it is scored.
 
-Krause, Kahembwe, Murray and Renals 2018, "Dynamic Evaluation of Neural Sequence Models", §4-5, with gradients divided by
-their usual size and a decay back to the trained weights theta_g:
+Krause, Kahembwe, Murray and Renals 2018, "Dynamic Evaluation of Neural Sequence Models", §4-5, with gradients divided
+by their usual size and a decay back to the trained weights theta_g:
 
     theta <- theta - lr g / (RMS + epsilon) + decay * RMSnorm (theta_g - theta)
 

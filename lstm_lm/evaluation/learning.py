@@ -14,7 +14,6 @@ from torch import Tensor
 from lstm_lm.evaluation.score import target_rank
 from lstm_lm.nn.lstm import WeightDropLSTM
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.state import LSTMState
 
 
 @dataclass(frozen=True)

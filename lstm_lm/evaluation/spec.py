@@ -93,9 +93,7 @@ def settled(spec: EvaluationSpec, tuned: Mapping[str, float]) -> tuple[dict[str,
         evaluation that has none.
     """
     given = spec.settings()
-    sources = {
-        name: "given" if name in given else "tuned" if name in tuned else "default" for name in spec.tunable
-    }
+    sources = {name: "given" if name in given else "tuned" if name in tuned else "default" for name in spec.tunable}
     values = {"given": given, "tuned": tuned, "default": DEFAULTS}
     return {name: values[source][name] for name, source in sources.items()}, sources
 
@@ -114,12 +112,12 @@ def checked_settings(name: str, settings: Mapping[str, object]) -> dict[str, flo
     for setting, value in settings.items():
         kind = int if setting == "cache_window" else float
         if setting not in TUNABLE.get(name, ()):
-            raise ValueError(f"evaluations.{name}.{setting}: no setting of an evaluation")
+            raise ValueError(f"tuned.{name}.{setting}: no setting of an evaluation")
         if type(value) not in (int, kind):
-            raise ValueError(f"evaluations.{name}.{setting}: must be a number (got {value!r})")
+            raise ValueError(f"tuned.{name}.{setting}: must be a number (got {value!r})")
         found[setting] = kind(value)  # type: ignore[call-overload]
     if problems := _setting_problems(found):
-        raise ValueError("; ".join(f"evaluations.{name}.{problem}" for problem in problems))
+        raise ValueError("; ".join(f"tuned.{name}.{problem}" for problem in problems))
     return found
 
 
