@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,19 @@ from typing import TYPE_CHECKING, Any
 from lstm_lm.cli.command_help import command_help, wants_help
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from lstm_lm.config.schema import EvalConfig
+    from lstm_lm.data.spec import DataSpec
+    from lstm_lm.evaluation.dynamic import UsualGradients
     from lstm_lm.evaluation.keyboard import KeyboardScore
     from lstm_lm.evaluation.score import Score
+    from lstm_lm.export.checkpoint import TrainedModel
+
+    Report = Callable[[str, int, int], None]
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +42,50 @@ def main(argv: list[str]) -> None:
 def job(config: EvalConfig, run_dir: Path) -> None:
     """Score one model, print the figures and write them to ``metrics.json``.
 
+    With ``tune`` the settings of the evaluation are first chosen on valid, never on the split to be scored unless it
+    is valid, and saved with the checkpoint. An interrupted tuning saves nothing.
+
     Raises:
-        CheckpointError: If the checkpoint cannot be read.
+        CheckpointError: If the checkpoint cannot be read, or cannot take the tuned settings.
         BundleError: If the bundle cannot.
-        ConfigError: If the corpus it was trained on cannot be found again.
+        ConfigError: If the corpus it was trained on cannot be found again, or a bundle is to be tuned.
         DataError: If the corpus cannot be read.
     """
-    from lstm_lm.data.encoding import encode_split
+    from lstm_lm.cli.eval_report import print_score
     from lstm_lm.errors import ConfigError
+    from lstm_lm.evaluation.spec import settled
     from lstm_lm.export.checkpoint import load_trained
     from lstm_lm.text.files import write_json
 
-    trained = load_trained(Path(config.checkpoint))
-    # whatever the corpus, its words must be cut as the model's were
+    path, spec = Path(config.checkpoint), config.evaluation
+    if config.tune and path.is_dir():
+        raise ConfigError(
+            [f"tune: a bundle is sealed and cannot keep settings (got {path}); tune the checkpoint it came from"]
+        )
+    modified = path.stat().st_mtime_ns if path.is_file() else 0
+    trained = load_trained(path)
+    evaluation = _Evaluation(config, trained, _corpus(config, trained))
+    with _progress() as report:
+        tuned = trained.tuned.get(spec.name, {})
+        if config.tune:
+            from lstm_lm.training.checkpoint_io import save_tuned
+
+            tuned = evaluation.tune(report)
+            save_tuned(path, spec.name, tuned, modified)
+        settings, sources = settled(spec, tuned)
+        score = evaluation.score(settings, report)
+    metrics = {"split": config.split, "evaluation": spec.name, **score.to_dict()}
+    if settings:
+        metrics |= {"settings": settings, "settings_from": sources}
+    write_json(run_dir / "metrics.json", metrics)
+    log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
+    print_score(config, score, settings, sources, run_dir)
+
+
+def _corpus(config: EvalConfig, trained: TrainedModel) -> DataSpec:
+    """The corpus to score, its words cut as the model's were."""
+    from lstm_lm.errors import ConfigError
+
     data = replace(config.data or trained.data, tokenizer=trained.tokenizer)
     problems = [f"data.{problem}" for problem in data.problems()]
     if problems:
@@ -53,64 +93,81 @@ def job(config: EvalConfig, run_dir: Path) -> None:
             f"{config.checkpoint} does not say where its corpus lies; choose one, as in data=text_files data.dir=FOLDER"
         )
         raise ConfigError([*problems, *([] if config.data else [hint])])
-    ids = encode_split(data, config.split, trained.vocabulary)
-    score = _score(config, trained.model, ids, trained.vocabulary)
-    metrics = {"split": config.split, "evaluation": config.evaluation.name, **score.to_dict()}
-    write_json(run_dir / "metrics.json", metrics)
-    log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
-    _print_score(config, score, run_dir)
+    return data
 
 
-def _score(config: EvalConfig, model: Any, ids: Any, vocabulary: Any) -> Score | KeyboardScore:
-    """Score a split under a progress bar."""
+class _Evaluation:
+    """The evaluation that a config asks for; the usual gradients are measured once, if they are needed."""
+
+    def __init__(self, config: EvalConfig, trained: TrainedModel, data: DataSpec) -> None:
+        self._config = config
+        self._spec = config.evaluation
+        self._trained = trained
+        self._data = data
+        self._usual: UsualGradients | None = None
+
+    def tune(self, report: Report) -> dict[str, float]:
+        """Choose the settings on valid."""
+        from lstm_lm.evaluation.tuning import tune
+
+        eos_id = self._trained.vocabulary.eos_id
+        usual = self._usual_gradients(report) if "lr" in self._spec.tunable else None
+        return tune(self._trained.model, self._ids("valid"), eos_id, self._spec, usual, report)
+
+    def score(self, settings: dict[str, float], report: Report) -> Score | KeyboardScore:
+        """Score the split."""
+        from lstm_lm.evaluation.cache import evaluate_cache
+        from lstm_lm.evaluation.dynamic import evaluate_dynamic
+        from lstm_lm.evaluation.keyboard import evaluate_keyboard
+        from lstm_lm.evaluation.static import evaluate_static
+
+        split = self._config.split
+        model, vocabulary, spec = self._trained.model, self._trained.vocabulary, self._spec
+        ids = self._ids(split)
+
+        def progress(done: int, total: int) -> None:
+            report(f"{spec.name} evaluation of {split}", done, total)
+
+        if spec.name == "static":
+            return evaluate_static(model, ids, vocabulary, spec, progress)
+        if spec.name == "keyboard":
+            return evaluate_keyboard(model, ids, vocabulary, spec, progress)
+        if spec.name == "cache":
+            return evaluate_cache(model, ids, vocabulary, spec, settings, progress)
+        return evaluate_dynamic(model, ids, vocabulary, spec, settings, self._usual_gradients(report), progress)
+
+    def _ids(self, split: str) -> NDArray[np.int32]:
+        from lstm_lm.data.encoding import encode_split
+
+        return encode_split(self._data, split, self._trained.vocabulary)
+
+    def _usual_gradients(self, report: Report) -> UsualGradients:
+        from lstm_lm.evaluation.dynamic import usual_gradients
+
+        if self._usual is None:
+            self._usual = usual_gradients(
+                self._trained.model,
+                self._ids("train"),
+                self._trained.vocabulary.eos_id,
+                self._spec,
+                lambda done, total: report("gradients of train", done, total),
+            )
+        return self._usual
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """Progress bars, one for each thing that is done."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from lstm_lm.evaluation.keyboard import evaluate_keyboard
-    from lstm_lm.evaluation.static import evaluate_static
+    columns: tuple[Any, ...] = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
 
-    evaluations: dict[str, Callable[..., Score | KeyboardScore]] = {
-        "static": evaluate_static,
-        "keyboard": evaluate_keyboard,
-    }
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{config.evaluation.name} evaluation of {config.split}", total=len(ids))
-        return evaluations[config.evaluation.name](
-            model, ids, vocabulary, config.evaluation, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage)
+            bar.update(tasks[stage], completed=done, total=total)
 
-
-def _print_score(config: EvalConfig, score: Score | KeyboardScore, run_dir: Path) -> None:
-    from lstm_lm.cli.console import near_path, print_pairs
-    from lstm_lm.evaluation.score import Score
-
-    pairs = _static_pairs(score) if isinstance(score, Score) else _keyboard_pairs(score)
-    title = f"{config.split}, {config.evaluation.name} evaluation"
-    print_pairs(title, [*pairs, ("figures", near_path(run_dir / "metrics.json"))])
-
-
-def _static_pairs(score: Score) -> list[tuple[str, str]]:
-    from lstm_lm.cli.console import number, percent
-
-    words = score.words
-    return [
-        ("perplexity", number(score.perplexity)),
-        ("loss", f"{number(score.loss, 4)} nats a token"),
-        ("top-1, top-3, top-5", ", ".join(map(percent, (score.top1, score.top3, score.top5)))),
-        ("the same over words", ", ".join(map(percent, (words.top1, words.top3, words.top5)))),
-        ("tokens, words", f"{score.tokens:,}, {words.tokens:,}"),
-        ("<unk>", percent(score.unk_rate)),
-    ]
-
-
-def _keyboard_pairs(score: KeyboardScore) -> list[tuple[str, str]]:
-    from lstm_lm.cli.console import percent
-
-    return [
-        ("keystrokes saved", percent(score.keystroke_savings_rate)),
-        ("keystrokes without, with", f"{score.keystrokes:,}, {score.keystrokes_with_suggestions:,}"),
-        ("words taken from the bar", percent(score.taken)),
-        ("top-1, top-3 before a letter", ", ".join(map(percent, (score.words.top1, score.words.top3)))),
-        ("tokens, real words", f"{score.tokens:,}, {score.words.tokens:,}"),
-    ]
+        yield report

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from lstm_lm.data.spec import BatchingSpec, DataSpec
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.spec import EVALUATIONS, TUNABLE, EvaluationSpec
 from lstm_lm.export.spec import ExportSpec
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import LossSpec, ModelSpec
@@ -74,18 +74,24 @@ class EvalConfig:
         split: ``train``, ``valid`` or ``test``.
         data: The corpus; ``None`` is the one that the checkpoint was trained on.
         evaluation: How it is scored.
+        tune: First choose the settings of the evaluation on valid, and save them with the checkpoint.
     """
 
     checkpoint: str = MISSING
     split: str = "test"
     data: DataSpec | None = None
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    tune: bool = False
 
     def problems(self) -> list[str]:
         """Every wrong setting, as ``path: what is wrong (got VALUE); remedy``."""
         found = _problems_below(self)
         if self.split not in SPLITS:
             found.append(f"split: unknown (got {self.split!r}); use one of {', '.join(SPLITS)}")
+        if self.tune and self.evaluation.name in EVALUATIONS and not self.evaluation.tunable:
+            found.append(
+                f"tune: {self.evaluation.name} has no settings to tune; choose evaluation=NAME ({', '.join(TUNABLE)})"
+            )
         return found
 
 

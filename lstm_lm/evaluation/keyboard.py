@@ -23,10 +23,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lstm_lm.data.streams import EvalWindows
+from lstm_lm.evaluation.reading import reading
 from lstm_lm.evaluation.score import word_mask
 from lstm_lm.evaluation.spec import EvaluationSpec
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -203,19 +203,15 @@ def evaluate_keyboard(
     bar, real = Bar(vocabulary), word_mask(vocabulary)
     state = model.initial_state(spec.batch_size)
     typings: list[Typing] = []
-    was_training, done = model.training, 0
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for window, flag in zip(windows, flags, strict=True):
-                features, state = model.features(window.input_ids, state)
-                counted = real[window.target_ids] if window.mask is None else real[window.target_ids] & window.mask
-                logits = model.logits(features[counted]).float().cpu().numpy()
-                words, capitals = window.target_ids[counted].tolist(), flag.target_ids[counted].tolist()
-                typings.extend(map(bar.typing, words, map(bool, capitals), logits))
-                done += window.target_ids.numel() if window.mask is None else int(window.mask.sum())
-                if progress is not None:
-                    progress(done, len(ids))
-    finally:
-        model.train(was_training)
+    done = 0
+    with reading(model):
+        for window, flag in zip(windows, flags, strict=True):
+            features, state = model.features(window.input_ids, state)
+            counted = real[window.target_ids] if window.mask is None else real[window.target_ids] & window.mask
+            logits = model.logits(features[counted]).float().cpu().numpy()
+            words, capitals = window.target_ids[counted].tolist(), flag.target_ids[counted].tolist()
+            typings.extend(map(bar.typing, words, map(bool, capitals), logits))
+            done += window.target_ids.numel() if window.mask is None else int(window.mask.sum())
+            if progress is not None:
+                progress(done, len(ids))
     return keyboard_score(typings, len(ids))

@@ -10,12 +10,13 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lstm_lm.data.streams import Window
+from lstm_lm.evaluation.intervals import Interval
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.completion import is_word
 from lstm_lm.text.vocabulary import Vocabulary
 
 TOP_K = (1, 3, 5)
-_CHUNK = 128  # tokens whose logits exist at one time: 17 MB at 33,278 words, which stays in the cache
+CHUNK = 128  # tokens whose logits exist at one time: 17 MB at 33,278 words, which stays in the cache
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Score:
             ``top5`` alike.
         words: The same over targets that are words: no ``<unk>``, no ``<eos>``, no punctuation.
         unk_rate: Share of targets that are ``<unk>``.
+        interval: Where the perplexity would lie on other articles; ``None`` where it was not asked for.
     """
 
     tokens: int
@@ -55,10 +57,14 @@ class Score:
     top5: float
     words: TopK = field(default_factory=TopK)
     unk_rate: float = 0.0
+    interval: Interval | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``metrics.json``."""
-        return asdict(self)
+        content = asdict(self)
+        if self.interval is None:
+            del content["interval"]
+        return content
 
 
 class ScoreMetric(Metric):
@@ -86,44 +92,52 @@ class ScoreMetric(Metric):
         self.add_state("unknown", torch.zeros((), dtype=torch.int64))
         self.unknown: Tensor
 
-    def update(self, logits: Tensor, target_ids: Tensor) -> None:
+    def update(self, nll: Tensor, rank: Tensor, target_ids: Tensor) -> None:
         """Count some tokens.
 
         Args:
-            logits: (N, V).
+            nll: Negative log likelihood of the targets in nats (N,).
+            rank: Their ranks, as :func:`target_rank` gives them (N,).
             target_ids: (N,), int64.
         """
-        logits = logits.float()
-        nll = F.cross_entropy(logits, target_ids, reduction="none")
         self.nll += nll.sum(dtype=torch.float64)
-        rank = target_rank(logits, target_ids)
         words = self.is_word[target_ids]
         hits = torch.stack([torch.ones_like(words), *(rank < k for k in TOP_K)])
         self.counts[0] += hits.sum(dim=1)
         self.counts[1] += (hits & words).sum(dim=1)
         self.unknown += (target_ids == self.unk_id).sum()
 
-    def update_window(self, model: LSTMLanguageModel, features: Tensor, window: Window) -> None:
+    def update_window(self, model: LSTMLanguageModel, features: Tensor, window: Window) -> Tensor:
         """Count the tokens of a window; its logits are made a few at a time and never held whole.
 
         Args:
             model: The network whose output layer turns features into logits.
             features: What the network makes of the window, (B, T, H).
             window: The window.
+
+        Returns:
+            Negative log likelihood of every token in nats (B, T), 0 where it does not count.
         """
         if window.mask is None:
             features, target_ids = features.flatten(0, 1), window.target_ids.flatten()
         else:
             features, target_ids = features[window.mask], window.target_ids[window.mask]
-        for part, target_part in zip(torch.split(features, _CHUNK), torch.split(target_ids, _CHUNK), strict=True):
-            self.update(model.logits(part), target_part)
+        parts = []
+        for part, target_part in zip(torch.split(features, CHUNK), torch.split(target_ids, CHUNK), strict=True):
+            logits = model.logits(part).float()
+            nll = F.cross_entropy(logits, target_part, reduction="none")
+            self.update(nll, target_rank(logits, target_part), target_part)
+            parts.append(nll)
+        if window.mask is None:
+            return torch.cat(parts).view(window.target_ids.shape)
+        return features.new_zeros(window.mask.shape).masked_scatter(window.mask, torch.cat(parts))
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
         """The sums since the last reset: nll, counts, unknown."""
         return self.nll, self.counts, self.unknown
 
-    def score(self) -> Score:
-        """The score of everything counted since the last reset."""
+    def score(self, interval: Interval | None = None) -> Score:
+        """The score of everything counted since the last reset, with its interval if there is one."""
         nll, counts, unknown = self.compute()
         (tokens, *hits), (word_tokens, *word_hits) = counts.tolist()
         loss = float(nll) / max(tokens, 1)
@@ -132,7 +146,7 @@ class ScoreMetric(Metric):
         # exp overflows a float at a loss of 709
         perplexity = math.exp(loss) if loss < 700 else math.inf
         unk_rate = int(unknown) / max(tokens, 1)
-        return Score(tokens, loss, perplexity, top1, top3, top5, words, unk_rate)
+        return Score(tokens, loss, perplexity, top1, top3, top5, words, unk_rate, interval)
 
 
 def target_rank(logits: Tensor, target_ids: Tensor) -> Tensor:

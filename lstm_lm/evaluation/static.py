@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from lstm_lm.data.streams import EvalWindows
+from lstm_lm.evaluation.intervals import bootstrap
+from lstm_lm.evaluation.reading import reading
 from lstm_lm.evaluation.score import Score, ScoreMetric
 from lstm_lm.evaluation.spec import EvaluationSpec
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -30,24 +32,21 @@ def evaluate_static(
         progress: Called after each window with the tokens done and the tokens in all.
 
     Returns:
-        The score; ``tokens`` is N.
+        The score with its interval; ``tokens`` is N.
 
     Raises:
         DataError: If the split is empty.
     """
     windows = EvalWindows(ids, spec.batch_size, spec.window_length, vocabulary.eos_id)
-    metric = ScoreMetric(vocabulary)
+    metric, nlls, done = ScoreMetric(vocabulary), [], 0
     state = model.initial_state(spec.batch_size)
-    was_training, done = model.training, 0
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for window in windows:
-                features, state = model.features(window.input_ids, state)
-                metric.update_window(model, features, window)
-                done += window.target_ids.numel() if window.mask is None else int(window.mask.sum())
-                if progress is not None:
-                    progress(done, len(ids))
-    finally:
-        model.train(was_training)
-    return metric.score()
+    with reading(model):
+        for window in windows:
+            features, state = model.features(window.input_ids, state)
+            nlls.append(metric.update_window(model, features, window))
+            done += window.target_ids.numel() if window.mask is None else int(window.mask.sum())
+            if progress is not None:
+                progress(done, len(ids))
+    # a row is a contiguous part of the split; what fills up the last ones does not count
+    nll = torch.cat(nlls, dim=1).flatten()[: len(ids)].double().numpy()
+    return metric.score(bootstrap(nll, ids, vocabulary))

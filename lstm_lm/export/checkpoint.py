@@ -3,7 +3,7 @@
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from lstm_lm.bundle import Bundle, read_bundle
 from lstm_lm.data.spec import DataSpec
 from lstm_lm.errors import BundleError, CheckpointError, DataError
+from lstm_lm.evaluation.spec import checked_settings
 from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.inference.torch_backend import build_network, load_network
@@ -21,6 +22,7 @@ from lstm_lm.plain_data import dataclass_from_plain, field_of, mapping
 from lstm_lm.text.vocabulary import Vocabulary
 
 CHECKPOINT_FORMAT = 1
+TUNED = "tuned"  # the part of the record that `lstm-lm eval` adds
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class TrainedModel:
         presets: Sampling presets by name.
         default_preset: The preset that is meant when none is named.
         metrics: Scores by split.
+        tuned: Settings that ``lstm-lm eval … tune=true`` chose for this model, by evaluation; a bundle has none.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class TrainedModel:
     presets: dict[str, SamplingSpec]
     default_preset: str
     metrics: dict[str, Any]
+    tuned: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def load_trained(path: Path) -> TrainedModel:
@@ -143,6 +147,10 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
         presets=presets,
         default_preset=default_preset,
         metrics=field_of(record, "metrics", dict),
+        tuned={
+            name: checked_settings(name, mapping(settings, f"{TUNED}.{name}"))
+            for name, settings in mapping(record.get(TUNED, {}), TUNED).items()
+        },
     )
 
 

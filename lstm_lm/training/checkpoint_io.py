@@ -8,6 +8,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError
+from lstm_lm.export.checkpoint import TUNED, open_checkpoint
 from lstm_lm.text.files import replacing
 
 
@@ -28,3 +29,26 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"{path}: the checkpoint cannot be written ({error}); make room on the disk or choose another "
                 "folder with hydra.run.dir=FOLDER. An earlier checkpoint of that name is unharmed"
             ) from error
+
+
+def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified: int) -> None:
+    """Put tuned settings into the record of a checkpoint; everything else in it stays, so it can be resumed as before.
+
+    Args:
+        path: The checkpoint.
+        evaluation: Which evaluation they are for; settings of others stay.
+        settings: By name.
+        modified: When the file was last modified (``st_mtime_ns``) as its model was read: a newer one is another model.
+
+    Raises:
+        CheckpointError: If it was written anew in the meantime, or cannot be written.
+    """
+    content = dict(open_checkpoint(path))
+    if path.stat().st_mtime_ns != modified:
+        raise CheckpointError(
+            f"{path}: was written anew while its settings were tuned, so they are not saved; tune it again when its "
+            "training is over"
+        )
+    record = content["lstm_lm"]
+    content["lstm_lm"] = {**record, TUNED: {**record.get(TUNED, {}), evaluation: settings}}
+    AtomicCheckpointIO().save_checkpoint(content, path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lstm_lm.data.encoding import load_corpus
 from lstm_lm.data.spec import DataSpec
@@ -33,12 +34,17 @@ def stream(length: int) -> np.ndarray:
     return np.random.default_rng(0).integers(len(VOCABULARY), size=length).astype(np.int32)
 
 
-def test_loss_perplexity_and_top_k_by_hand() -> None:
+def counted(logits: torch.Tensor, target_ids: torch.Tensor) -> ScoreMetric:
     metric = ScoreMetric(VOCABULARY)
+    nll = F.cross_entropy(logits, target_ids, reduction="none")
+    metric.update(nll, target_rank(logits, target_ids), target_ids)
+    return metric
+
+
+def test_loss_perplexity_and_top_k_by_hand() -> None:
     # probabilities 1/2, 1/4, 1/8 ...: the target of row i is the i-th most probable word
     logits = -math.log(2.0) * torch.arange(8.0).repeat(4, 1)
-    metric.update(logits, torch.tensor([0, 2, 4, 3]))  # the , river <unk>
-    score = metric.score()
+    score = counted(logits, torch.tensor([0, 2, 4, 3])).score()  # the , river <unk>
     normaliser = sum(2.0**-i for i in range(8))
     assert score.tokens == 4
     assert score.loss == pytest.approx(sum(math.log(normaliser) + i * math.log(2.0) for i in (0, 2, 4, 3)) / 4)
@@ -107,10 +113,9 @@ def test_an_empty_split_is_refused() -> None:
 
 
 def test_a_loss_beyond_floats_is_infinite_perplexity() -> None:
-    metric = ScoreMetric(VOCABULARY)
-    metric.update(torch.tensor([[1000.0, 0, 0, 0, 0, 0, 0, 0]]), torch.tensor([1]))
-    assert metric.score().loss == pytest.approx(1000.0)
-    assert metric.score().perplexity == math.inf
+    score = counted(torch.tensor([[1000.0, 0, 0, 0, 0, 0, 0, 0]]), torch.tensor([1])).score()
+    assert score.loss == pytest.approx(1000.0)
+    assert score.perplexity == math.inf
 
 
 @pytest.mark.slow
