@@ -90,10 +90,17 @@ def _softmax_rows(logits: Tensor, target_logits: Tensor, out: Tensor) -> tuple[T
     The likelihood is taken relative to the most probable word, whose probability cannot underflow, and so stays
     finite where the target's own probability does not.
     """
-    highest, best = logits.max(dim=1)
+    highest = logits.amax(dim=1)  # max(), which tells the place too, takes eight times as long
     probabilities = torch.softmax(logits, dim=1, out=out)
-    best_probability = probabilities.gather(1, best.unsqueeze(1)).squeeze(1)
-    return probabilities, highest - target_logits - best_probability.log()
+    return probabilities, highest - target_logits - probabilities.amax(dim=1).log()
+
+
+def _write_logits(out: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """The output layer in the precision of ``features``, written in float32 to where it is needed."""
+    if features.dtype == out.dtype:
+        torch.addmm(bias, features, weight.t(), out=out)
+    else:
+        out.copy_(torch.addmm(bias, features, weight.t()))
 
 
 class _FullSoftmax(torch.autograd.Function):
@@ -113,18 +120,21 @@ class _FullSoftmax(torch.autograd.Function):
         features_, weight_ = features.detach().to(dtype), weight.detach().to(dtype)
         grad_features = torch.empty_like(features, dtype=torch.float32)
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        buffer = weight.new_empty(min(chunk, num_tokens), weight.shape[0], dtype=torch.float32)
+        bias_ = bias.detach().to(dtype)
+        shape = (min(chunk, num_tokens), weight.shape[0])
+        logits_buffer, buffer = (torch.empty(shape, device=weight.device) for _ in range(2))
         total = torch.zeros((), dtype=torch.float64, device=weight.device)
         for start in range(0, num_tokens, chunk):
             part = slice(start, min(start + chunk, num_tokens))
             target = target_ids[part].unsqueeze(1)
-            logits = torch.addmm(bias.to(dtype), features_[part], weight_.t()).float()
+            logits = logits_buffer[: len(target)]
+            _write_logits(logits, features_[part], weight_, bias_)
             softmax, nll = _softmax_rows(logits, logits.gather(1, target).squeeze(1), buffer[: len(target)])
             total += nll.sum(dtype=torch.float64)
             softmax[rows[: len(target)], target.squeeze(1)] -= 1.0
             grad_bias += softmax.sum(dim=0)
             softmax_ = softmax.to(dtype)
-            grad_features[part] = softmax_ @ weight_
+            _write_product(grad_features[part], softmax_, weight_)
             _add_product(grad_weight, softmax_, features_[part])
         ctx.save_for_backward(grad_features, grad_weight, grad_bias)
         ctx.num_tokens = num_tokens  # type: ignore[attr-defined]
@@ -154,10 +164,11 @@ class _SampledSoftmax(torch.autograd.Function):
     ) -> Tensor:
         num_tokens, num_candidates = target_ids.numel(), candidates.numel()
         features_ = features.detach().to(dtype)
-        candidate_weight = weight.detach()[candidates].to(dtype)
-        candidate_bias = (bias[candidates] - correction).to(dtype)
+        candidate_weight = weight.detach().index_select(0, candidates).to(dtype)
+        candidate_bias = (bias.detach()[candidates] - correction).to(dtype)
         place = torch.full((weight.shape[0],), num_candidates, device=weight.device)
         place[candidates] = torch.arange(num_candidates, device=weight.device)
+        place = place[target_ids].unsqueeze(1)
 
         grad_features = torch.empty_like(features, dtype=torch.float32)
         grad_candidates = torch.zeros(num_candidates, weight.shape[1], device=weight.device)
@@ -171,10 +182,10 @@ class _SampledSoftmax(torch.autograd.Function):
             part = slice(start, min(start + chunk, num_tokens))
             target = target_ids[part]
             logits = logits_buffer[: len(target)]
-            logits[:, :-1] = torch.addmm(candidate_bias, features_[part], candidate_weight.t())
-            target_weight = weight.detach()[target]
-            target_logits = (features.detach()[part].float() * target_weight).sum(dim=1) + bias[target]
-            logits.scatter_(1, place[target].unsqueeze(1), -torch.inf)
+            _write_logits(logits[:, :-1], features_[part], candidate_weight, candidate_bias)
+            target_weight = weight.detach().index_select(0, target)
+            target_logits = (features.detach()[part].float() * target_weight).sum(dim=1) + bias.detach()[target]
+            logits.scatter_(1, place[part], -torch.inf)
             logits[:, -1] = target_logits
             softmax, nll = _softmax_rows(logits, target_logits, buffer[: len(target)])
             total += nll.sum(dtype=torch.float64)
@@ -182,7 +193,7 @@ class _SampledSoftmax(torch.autograd.Function):
             over_candidates = softmax[:, :-1]
             grad_candidate_bias += over_candidates.sum(dim=0)
             over_candidates_ = over_candidates.to(dtype)
-            grad_features[part] = over_candidates_ @ candidate_weight
+            _write_product(grad_features[part], over_candidates_, candidate_weight)
             grad_features[part].addcmul_(target_grad[part].unsqueeze(1), target_weight)
             _add_product(grad_candidates, over_candidates_, features_[part])
         ctx.save_for_backward(
@@ -206,6 +217,14 @@ class _SampledSoftmax(torch.autograd.Function):
         grad_weight.index_add_(0, target_ids, features.float() * target_grad.unsqueeze(1))
         grad_bias.index_add_(0, target_ids, target_grad)
         return grad_features * scale, grad_weight, grad_bias, None, None, None, None, None
+
+
+def _write_product(out: Tensor, left: Tensor, right: Tensor) -> None:
+    """``out = left right``, in the product's own precision."""
+    if left.dtype == out.dtype:
+        torch.mm(left, right, out=out)
+    else:
+        out.copy_(left @ right)
 
 
 def _add_product(total: Tensor, softmax: Tensor, features: Tensor) -> None:

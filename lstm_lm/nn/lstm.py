@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from lstm_lm.nn.dropout import keep_factors
 
 
 class WeightDropLSTM(nn.LSTM):
@@ -34,8 +35,10 @@ class WeightDropLSTM(nn.LSTM):
         Returns:
             The hidden state after every step (B, T, hidden_dim), and the last hidden and cell state.
         """
-        assert isinstance(self.weight_hh_l0, Tensor)
-        recurrent = F.dropout(self.weight_hh_l0, self.weight_dropout, self.training)
+        recurrent = self.weight_hh_l0
+        assert isinstance(recurrent, Tensor)
+        if self.training and self.weight_dropout > 0.0:
+            recurrent = recurrent * keep_factors(recurrent.shape, self.weight_dropout, recurrent)
         weights: list[Any] = [self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0]
         return torch.lstm(
             features,

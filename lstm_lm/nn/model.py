@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lstm_lm.nn.dropout import LockedDropout, keep_words
+from lstm_lm.nn.dropout import LockedDropout, keep_factors
 from lstm_lm.nn.lstm import WeightDropLSTM
 from lstm_lm.nn.spec import ModelSpec
 from lstm_lm.nn.state import LSTMState
@@ -112,10 +112,13 @@ class LSTMLanguageModel(nn.Module):
         """
         if state.batch_size != input_ids.shape[0]:
             raise ValueError(f"state is for a batch of {state.batch_size}, input_ids for {input_ids.shape[0]}")
-        features = self.embedding(input_ids)
+        # tied, the embedding gets a gradient from the output layer too; a sparse one from here is added to that in
+        # place, row by row, where a dense one would be two more passes over V x E numbers
+        sparse = self.spec.tie_weights and input_ids.device.type == "cpu"
+        features = F.embedding(input_ids, self.embedding.weight, sparse=sparse)
         if self.training and self.spec.embedding_dropout > 0.0:
             # a factor a word instead of a masked copy of the whole embedding, which would cost V x E a window
-            kept = keep_words(self.vocab_size, self.spec.embedding_dropout, features.device)
+            kept = keep_factors((self.vocab_size,), self.spec.embedding_dropout, features)
             features = features * F.embedding(input_ids, kept.unsqueeze(1))
         features = self.input_dropout(features)
         hidden, cell = [], []

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lstm_lm.nn.dropout import keep_factors
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.spec import ModelSpec
 from lstm_lm.nn.state import LSTMState
@@ -51,7 +52,7 @@ def test_gradient_reaches_earlier_words_only() -> None:
     model = network().eval()
     ids = words(1, 6)
     embedded: list[Tensor] = []
-    model.embedding.register_forward_hook(lambda _m, _i, out: (out.retain_grad(), embedded.append(out))[0])
+    model.input_dropout.register_forward_pre_hook(lambda _m, args: (args[0].retain_grad(), embedded.append(args[0]))[0])
     logits, _ = model(ids, model.initial_state(1))
     logits[0, 3].sum().backward()
     reached = embedded[0].grad[0].abs().sum(dim=1) > 0
@@ -146,6 +147,37 @@ def test_weight_dropout_spares_the_stored_weights_and_lets_the_gradient_through(
     assert torch.equal(model.layers[0].weight_hh_l0, stored)
     gradient = model.layers[0].weight_hh_l0.grad
     assert 0.2 < float((gradient == 0).float().mean()) < 0.8, "dropped weights get no gradient, the others do"
+
+
+def test_the_tied_embedding_gets_one_dense_gradient_from_both_its_uses() -> None:
+    model = network(UNEVEN)
+    ids = torch.tensor([[3, 3, 7, 3], [7, 0, 3, 9]])
+    features, _ = model.features(ids, model.initial_state(2))
+    logits = model.logits(features)
+    logits.square().sum().backward()
+    got = model.embedding.weight.grad
+    assert got is not None
+    assert not got.is_sparse
+    # the same with the two uses apart
+    looked_up = model.embedding.weight.detach()[ids].requires_grad_()
+    untied = network(ModelSpec(8, [12, 8], tie_weights=False))
+    untied.load_state_dict(model.state_dict() | {"untied_output_weight": model.embedding.weight.detach()})
+    untied.input_dropout.register_forward_pre_hook(lambda _m, _args: (looked_up,))
+    untied.logits(untied.features(ids, untied.initial_state(2))[0]).square().sum().backward()
+    assert untied.untied_output_weight is not None
+    assert untied.untied_output_weight.grad is not None
+    assert looked_up.grad is not None
+    wanted = untied.untied_output_weight.grad.index_add(0, ids.flatten(), looked_up.grad.flatten(0, 1))
+    torch.testing.assert_close(got, wanted)
+
+
+def test_keep_factors_have_the_share_and_the_mean_that_were_asked_for() -> None:
+    torch.manual_seed(0)
+    for probability in (0.3, 0.999999, 1e-9):
+        factors = keep_factors((1000, 101), probability, torch.empty(0))
+        assert factors.unique().numel() <= 2
+        assert float((factors == 0).float().mean()) == pytest.approx(probability, abs=0.006)
+    assert float(keep_factors((1000, 101), 0.3, torch.empty(0)).mean()) == pytest.approx(1.0, abs=0.01)
 
 
 def test_starting_from_unigrams_predicts_the_frequencies() -> None:
