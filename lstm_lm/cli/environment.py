@@ -8,7 +8,7 @@ import sys
 GUARD = "LSTM_LM_ENVIRONMENT"
 
 # oneDNN's LSTM meets at a barrier many times a step; a thread that spins there takes the core from whoever works
-OPENMP = {"OMP_WAIT_POLICY": "passive"}
+OPENMP = {"GOMP_SPINCOUNT": "10000"}
 
 # a training step frees and takes buffers of hundreds of MB: keep them, in huge pages, instead of mapping them anew
 GLIBC = {
