@@ -21,11 +21,14 @@ def probabilities(logits: Logits) -> NDArray[np.float64]:
     Raises:
         ValueError: If a row has no finite entry or holds NaN or ``+inf``, so that there is nothing to choose from.
     """
-    largest = logits.max(axis=-1, keepdims=True).astype(np.float64)
-    if not np.isfinite(largest).all():
+    peak = logits.max(axis=-1, keepdims=True).astype(np.float64)
+    if not np.isfinite(peak).all():
         raise ValueError("no word is left to choose from: every logit is -inf, or one is not a number")
-    weights = np.exp(logits - largest)
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+    # in place, as an array of this size costs more to get than to fill
+    weights: NDArray[np.float64] = np.subtract(logits, peak, dtype=np.float64)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
 
 
 def ban(logits: Logits, ids: Sequence[int] | NDArray[np.integer]) -> Logits:
@@ -74,9 +77,9 @@ def apply_temperature(logits: Logits, temperature: float) -> NDArray[np.float64]
         logits: (..., V) with at least one finite entry a row.
         temperature: Above 0. Below 1 sharpens, above 1 flattens; a softmax does not see the move.
     """
-    largest = logits.max(axis=-1, keepdims=True).astype(np.float64)
+    peak = logits.max(axis=-1, keepdims=True).astype(np.float64)
     with np.errstate(over="ignore"):
-        return np.asarray((logits - largest) / temperature)
+        return np.asarray((logits - peak) / temperature)
 
 
 def keep_top_k(logits: Logits, k: int) -> Logits:
