@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lstm_lm.text.typed import continuation
+from lstm_lm.text.typed import last_line_words, that_matter, words_to_text
 from lstm_lm.text.vocabulary import EOS
 
 
@@ -14,23 +14,25 @@ class TextWriter:
     """
 
     def __init__(self, prompt: str) -> None:
-        self._prompt = prompt
-        self._line: list[str] = []
-        self._shown = 0
+        # the words of the line so far, as many as the next ones depend on
+        self._before = last_line_words(prompt)
+        self._spaced = prompt[-1:].isspace()
 
     def add(self, word: str) -> str:
         """What to append after the next word, as the vocabulary spells it.
 
         Together the pieces are ``continuation(prompt, words)``.
         """
-        self._line.append(word)
-        # written text only grows at its end, so what was given before need not be looked at again
-        text = continuation(self._prompt, self._line)
-        piece = text[self._shown :]
-        self._shown = len(text)
         if word == EOS:
-            # a finished line is final: begin anew, so that long texts are not written again for each word
-            self._prompt, self._line, self._shown = "\n", [], 0
+            self._before, self._spaced = [], True
+            return "\n"
+        # written text only grows at its end
+        self._before = that_matter(self._before)
+        piece = words_to_text([*self._before, word])[len(words_to_text(self._before)) :]
+        self._before.append(word)
+        if self._spaced:
+            piece = piece.lstrip(" ")
+            self._spaced = not piece
         return piece
 
 

@@ -13,6 +13,7 @@ from lstm_lm.inference.logits import (
     ban,
     keep_top_k,
     keep_top_p,
+    largest,
     penalize_repeats,
     probabilities,
 )
@@ -48,10 +49,13 @@ def choose(
         return int(np.argmax(logits))
     # a temperature changes no order, so the few words that top-k keeps are all that the rest has to look at
     if sampling.top_k > 0:
-        logits = keep_top_k(logits, sampling.top_k)
-    candidates = np.flatnonzero(np.isfinite(logits))
-    weighed = apply_temperature(logits[candidates], sampling.temperature)
-    return int(candidates[draw(keep_top_p(weighed, sampling.top_p), rng)])
+        candidates = largest(logits, sampling.top_k)
+        logits = keep_top_k(logits[candidates], sampling.top_k)
+    else:
+        candidates = np.arange(len(logits))
+    left = np.flatnonzero(np.isfinite(logits))
+    weighed = apply_temperature(logits[left], sampling.temperature)
+    return int(candidates[left[draw(keep_top_p(weighed, sampling.top_p), rng)]])
 
 
 def draw(logits: Logits, rng: np.random.Generator) -> int:

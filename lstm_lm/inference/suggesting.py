@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_lm.inference.logits import largest
 from lstm_lm.text.casing import capitalized, carried_case
 from lstm_lm.text.completion import Offers, WordIndex, begins_with, is_word, reading
 
@@ -81,13 +82,11 @@ def most_probable(
         summed = np.concatenate([summed, [others[text] for text in new]])
         for text in others.keys() & offers.places.keys():
             summed[offers.places[text]] += others[text]
-    # what cannot come is not offered: a cache of weight 1 leaves in the words of the text alone
-    places = np.flatnonzero(keep & (summed > 0.0))
-    left = summed[places]
+    left = np.where(keep, summed, 0.0)
     total = left.sum()
+    places = largest(left, k)
+    # what cannot come is not offered: a cache of weight 1 leaves in the words of the text alone
+    places = places[left[places] > 0.0]
     # a stable order among equals, so that fewer suggestions are the first of more
-    if k < len(left):
-        enough = left >= np.partition(left, len(left) - k)[len(left) - k]
-        places, left = places[enough], left[enough]
-    order = np.argsort(-left, kind="stable")[:k]
-    return [(texts[places[place]], float(left[place] / total)) for place in order]
+    order = places[np.argsort(-left[places], kind="stable")[:k]]
+    return [(texts[place], float(left[place] / total)) for place in order]

@@ -32,8 +32,8 @@ class ContinuedText:
         self._words: list[str] = []
         self._ends: list[int] = []
 
-    async def pieces(self, words: Words) -> AsyncIterator[str]:
-        """The text as it grows, without empty pieces.
+    async def pieces(self, words: Words) -> AsyncIterator[list[str]]:
+        """The text as it grows: the pieces that are there, none of them empty.
 
         Args:
             words: As they come; no more are taken once a stop string is met.
@@ -41,22 +41,25 @@ class ContinuedText:
         Raises:
             Exception: Which came in place of a word.
         """
-        length = 0
-        async for word in words:
-            if isinstance(word, Exception):
-                raise word
-            piece = self._writer.add(word)
-            length += len(piece)
-            self._words.append(word)
-            self._ends.append(length)
-            if shown := self._stop.pass_on(piece):
-                self._shown.append(shown)
-                yield shown
+        async for ready in words:
+            if pieces := [piece for word in ready if (piece := self._add(word))]:
+                yield pieces
             if self._stop.found:
                 return
         if rest := self._stop.rest():
             self._shown.append(rest)
-            yield rest
+            yield [rest]
+
+    def _add(self, word: str) -> str:
+        """What can be shown once ``word`` is there, nothing after a stop string."""
+        if self._stop.found:
+            return ""
+        piece = self._writer.add(word)
+        self._words.append(word)
+        self._ends.append(len(piece) + (self._ends[-1] if self._ends else 0))
+        shown = self._stop.pass_on(piece)
+        self._shown.append(shown)
+        return shown
 
     def answer(self) -> GeneratedText:
         """The whole of it, once there are no more pieces."""
@@ -92,8 +95,8 @@ async def _events(
 ) -> AsyncGenerator[bytes, None]:
     with generations.words_of(text) as words:
         try:
-            async for piece in continued.pieces(words):
-                yield format_sse_event(data_str=Piece(piece=piece).model_dump_json())
+            async for pieces in continued.pieces(words):
+                yield b"".join(format_sse_event(data_str=Piece(piece=piece).model_dump_json()) for piece in pieces)
         except Exception:
             # too late for a status; what went wrong inside is no business of the client's
             failure = Failure(detail="the model failed to go on; try again", problems=None)

@@ -1,14 +1,12 @@
 """Generation of many clients at once: all of them move on by a word with each step of the model."""
 
 import asyncio
-import math
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from anyio import BrokenResourceError, CapacityLimiter, create_memory_object_stream, to_thread
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request
 
 from lstm_lm.inference.backend import Backend
@@ -17,26 +15,52 @@ from lstm_lm.inference.continuing import Continuation, read_together
 CLIENT_CLOSED_REQUEST = 499
 
 Result = TypeVar("Result")
-Words = MemoryObjectReceiveStream[str | Exception]
+
+
+class Words:
+    """The words of a text on their way to its client: iterating gives all that are there, at least one, each time.
+
+    Ends with the text, or raises what came in place of a word.
+    """
+
+    def __init__(self) -> None:
+        self._coming: asyncio.Queue[str | Exception] = asyncio.Queue()
+        self._end: Exception | None = None
+        self.wanted = True
+
+    def put(self, word: str | Exception) -> None:
+        """Add a word, or an exception, which is the last to come."""
+        self._coming.put_nowait(word)
+
+    def __aiter__(self) -> "Words":
+        return self
+
+    async def __anext__(self) -> list[str]:
+        words: list[str] = []
+        while self._end is None and not (words and self._coming.empty()):
+            word = await self._coming.get()
+            if isinstance(word, str):
+                words.append(word)
+            else:
+                self._end = word
+        if words:
+            return words
+        assert self._end is not None, "words go on until there is an end"
+        raise self._end
 
 
 @dataclass(frozen=True)
 class _Member:
     text: Continuation
-    words: MemoryObjectSendStream[str | Exception]
+    words: Words = field(default_factory=Words)
 
     def hand_over(self, news: str | Exception | None) -> bool:
         """Give the client a word, an error or the end; whether the text goes on."""
-        try:
-            if news is not None:
-                self.words.send_nowait(news)
-        except BrokenResourceError:
-            # the client has gone
-            return False
-        if news is None or isinstance(news, Exception) or self.text.ended:
-            self.words.close()
-            return False
-        return True
+        if news is not None:
+            self.words.put(news)
+        if news is None or self.text.ended:
+            self.words.put(StopAsyncIteration())
+        return self.words.wanted and isinstance(news, str) and not self.text.ended
 
 
 class Generations:
@@ -64,12 +88,14 @@ class Generations:
     @contextmanager
     def words_of(self, text: Continuation) -> Iterator[Words]:
         """The words of ``text`` as they come, to its end or to an exception; leaving the context ends it at once."""
-        send, receive = create_memory_object_stream[str | Exception](math.inf)
-        self._members.append(_Member(text, send))
+        member = _Member(text)
+        self._members.append(member)
         if self._rounds is None:
             self._rounds = asyncio.create_task(self._run())
-        with receive:
-            yield receive
+        try:
+            yield member.words
+        finally:
+            member.words.wanted = False
 
     async def _run(self) -> None:
         try:

@@ -78,7 +78,7 @@ def model_routes(engine: Engine, settings: Settings, pool: InferencePool, genera
         with pool.place():
             yield
 
-    router = APIRouter(route_class=StrictJSONRoute, responses=FAILURES, dependencies=[Depends(hold_a_place)])
+    router = APIRouter(route_class=StrictJSONRoute, responses=FAILURES)
 
     class PredictRequest(PredictionOptions):
         text: Annotated[Text, Field(max_length=settings.max_text_chars, description="what was typed so far")]
@@ -98,7 +98,8 @@ def model_routes(engine: Engine, settings: Settings, pool: InferencePool, genera
     @router.post("/predict")
     async def predict(body: PredictRequest) -> Suggestions:
         """The most probable next words."""
-        prediction = await pool.run(partial(engine.predict, body.text, body.k, **body.options()))
+        with pool.place():
+            prediction = await pool.run(partial(engine.predict, body.text, body.k, **body.options()))
         return Suggestions(
             suggestions=[
                 SuggestedWord(word=word.word, probability=word.probability) for word in prediction.suggestions
@@ -106,7 +107,12 @@ def model_routes(engine: Engine, settings: Settings, pool: InferencePool, genera
             unknown_words=list(prediction.unknown_words),
         )
 
-    @router.post("/generate", response_model=GeneratedText, responses={200: STREAMED})
+    @router.post(
+        "/generate",
+        response_model=GeneratedText,
+        responses={200: STREAMED},
+        dependencies=[Depends(hold_a_place)],
+    )
     async def generate(request: Request, body: GenerateRequest) -> GeneratedText | Response:
         """The text, continued: as a whole, or with `stream` as it grows."""
         sampling = with_seed(engine.sampling(body.preset, **body.changes()))

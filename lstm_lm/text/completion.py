@@ -26,8 +26,9 @@ class Offers:
         are_words: Which of the texts are words, not punctuation or symbols (G,).
     """
 
-    ids: NDArray[np.int32]
-    groups: NDArray[np.int32]
+    # numpy looks things up by its own kind of index alone, and would turn any other into it each time
+    ids: NDArray[np.intp]
+    groups: NDArray[np.intp]
     texts: tuple[str, ...]
     are_words: NDArray[np.bool_]
 
@@ -46,7 +47,7 @@ class Offers:
         kept = self.are_words[self.groups]
         places, groups = np.unique(self.groups[kept], return_inverse=True)
         texts = tuple(self.texts[place] for place in places)
-        return Offers(self.ids[kept], groups.astype(np.int32), texts, self.are_words[places])
+        return Offers(self.ids[kept], groups.astype(np.intp), texts, self.are_words[places])
 
 
 class WordIndex:
@@ -102,8 +103,8 @@ class WordIndex:
             groups.append(places.setdefault(capitalized(text) if capital else text, len(places)))
         texts = tuple(places)
         return Offers(
-            np.array(ids, dtype=np.int32),
-            np.array(groups, dtype=np.int32),
+            np.array(ids, dtype=np.intp),
+            np.array(groups, dtype=np.intp),
             texts,
             np.array([is_word(text) for text in texts], dtype=np.bool_),
         )

@@ -14,6 +14,7 @@ _MOSES = Tokenizer("moses")
 _SIGNS = {"@-@": "\ue000", "@,@": "\ue001", "@.@": "\ue002"}
 _SIGN_OF = {letter: word[1] for word, letter in _SIGNS.items()}
 _FEW = 4  # signs at the end of a word: ").", "?!"
+_QUOTE = MosesDetokenizer.IS_OPEN_QUOTE
 _INSIDE = re.compile(" ?([\ue000-\ue002]) ?")
 
 
@@ -106,13 +107,30 @@ def continuation(prompt: str, words: Sequence[str]) -> str:
     if not words:
         return ""
     first, *rest = _lines(words)
-    before = _prompt_words(prompt.rpartition("\n")[2])
+    before = last_line_words(prompt)
     base = _line_text(before)
     # Moses writes from left to right: more words never change what stands already
     appended = _line_text([*before, *first])[len(base) :]
     if not before or prompt[-1].isspace():
         appended = appended.lstrip(" ")
     return "\n".join([appended, *(_line_text(line) for line in rest)])
+
+
+def last_line_words(prompt: str) -> list[str]:
+    """Words of the line of ``prompt`` that a continuation goes on from, as they are written."""
+    return [word for chunk in prompt.rpartition("\n")[2].split() for word in _MOSES.words(chunk)]
+
+
+def that_matter(line: Sequence[str]) -> list[str]:
+    """The few words of a line that what follows is written by: in front of it stands the same text, but shorter.
+
+    Whether a quote opens or closes depends on the quotes before it, and of a single one on the word before it (after
+    an s it may be a genitive's); everything else depends on the last word alone.
+    """
+    last = len(line) - 1
+    quotes = [place for place, word in enumerate(line) if _QUOTE.search(word)]
+    kept = {place for quote in quotes for place in (quote - 1, quote) if place >= 0}
+    return [line[place] for place in sorted(kept | {last}) if place >= 0]
 
 
 def _lines(words: Sequence[str]) -> list[list[str]]:
@@ -128,12 +146,6 @@ def _lines(words: Sequence[str]) -> list[list[str]]:
 def _line_text(words: Sequence[str]) -> str:
     text: str = _detokenizer().detokenize([_SIGNS.get(word, word) for word in words], unescape=False)
     return _INSIDE.sub(lambda match: _SIGN_OF[match[1]], text)
-
-
-@lru_cache(maxsize=64)
-def _prompt_words(line: str) -> tuple[str, ...]:
-    # cached because a stream asks for the continuation after each word
-    return tuple(word for chunk in line.split() for word in _MOSES.words(chunk))
 
 
 @cache

@@ -1,10 +1,12 @@
 """Text that comes in pieces is the text that would have come at once."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstm_lm.inference import pieces
 from lstm_lm.inference.pieces import StopStrings, text_pieces
-from lstm_lm.text.typed import continuation
+from lstm_lm.text.typed import continuation, words_to_text
 
 letters = st.text("ab\n", max_size=12)
 
@@ -46,9 +48,25 @@ def test_only_what_may_become_a_stop_string_is_held_back() -> None:
     assert stop.rest() == ""
 
 
+SPELLINGS = "the cat cats s , . ? \" ' '' `` ` „ “ ” ( ) [ $ £ % 's 'd don 't @-@ @,@ @.@ 1 000 café 日本 語 東 😀 <unk> <eos>".split()
+
+
 # the first look at the tables of Moses takes long
-@settings(deadline=None)
-@given(st.lists(st.sampled_from(["the", "cat", ",", '"', "(", ")", "'s", "@-@", "@,@", "1", "don", "'t", "<eos>"])))
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.sampled_from(SPELLINGS), max_size=30))
 def test_pieces_make_up_the_continuation(words: list[str]) -> None:
-    for prompt in ("", "I said ", 'He "', "a\nb"):
+    for prompt in ("", " ", "I said ", 'He "', "the cats'", "a\nb", "a\n", "the `` cats ' 日本"):
         assert "".join(text_pieces(prompt, words)) == continuation(prompt, words)
+
+
+def test_a_long_line_is_not_written_again_for_each_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+
+    def counting(words: list[str]) -> str:
+        nonlocal looked_at
+        looked_at += len(words)
+        return words_to_text(words)
+
+    monkeypatch.setattr(pieces, "words_to_text", counting)
+    assert len("".join(text_pieces("the cat", ["cat"] * 500))) == 4 * 500
+    assert looked_at < 5 * 500
