@@ -31,7 +31,7 @@ from lstm_lm.text.vocabulary import Vocabulary
 Ids = NDArray[np.int32]
 Progress = Callable[[int, int], None]
 
-EPSILON = 0.1  # of the mean of RMS: keeps weights that train hardly moved from flying off
+EPSILON = 4.0  # of the mean of RMS: holds back weights that train hardly moved, most of all rare words
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lstm_lm.plain_data import checked
+
 EVALUATIONS = ("static", "cache", "dynamic", "dynamic_cache", "keyboard")
 
 _CACHE = ("cache_window", "cache_theta", "cache_weight")
@@ -11,7 +13,7 @@ _DYNAMIC = ("lr", "decay")
 TUNABLE = {"cache": _CACHE, "dynamic": _DYNAMIC, "dynamic_cache": (*_DYNAMIC, *_CACHE)}
 
 # of a medium model on WikiText-2; a model's own are found by tuning
-DEFAULTS: dict[str, float] = {"cache_window": 4000, "cache_theta": 0.6, "cache_weight": 0.2, "lr": 4e-3, "decay": 5e-3}
+DEFAULTS: dict[str, float] = {"cache_window": 4000, "cache_theta": 0.6, "cache_weight": 0.2, "lr": 2e-3, "decay": 5e-3}
 
 
 @dataclass
@@ -113,9 +115,7 @@ def checked_settings(name: str, settings: Mapping[str, object]) -> dict[str, flo
         kind = int if setting == "cache_window" else float
         if setting not in TUNABLE.get(name, ()):
             raise ValueError(f"tuned.{name}.{setting}: no setting of an evaluation")
-        if type(value) not in (int, kind):
-            raise ValueError(f"tuned.{name}.{setting}: must be a number (got {value!r})")
-        found[setting] = kind(value)  # type: ignore[call-overload]
+        found[setting] = checked(value, kind, f"tuned.{name}.{setting}")
     if problems := _setting_problems(found):
         raise ValueError("; ".join(f"tuned.{name}.{problem}" for problem in problems))
     return found

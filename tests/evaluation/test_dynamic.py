@@ -19,7 +19,7 @@ from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.nn.spec import ModelSpec
 
 SPEC = EvaluationSpec(name="dynamic", window_length=9, gradient_windows=20)
-SETTINGS = {"lr": 0.05, "decay": 0.02}
+SETTINGS = {"lr": 0.3, "decay": 0.02}
 CACHE = {"cache_window": 20, "cache_theta": 0.7, "cache_weight": 0.3}
 
 

@@ -1,0 +1,131 @@
+"""``lstm-lm eval`` with cache and dynamic evaluation: tuned, saved with the checkpoint, used, overridden."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lstm_lm.cli.eval import job
+from lstm_lm.cli.main import main
+from lstm_lm.config.validation import check
+from lstm_lm.errors import CheckpointError, ConfigError
+from lstm_lm.evaluation import tuning
+from lstm_lm.evaluation.spec import DEFAULTS
+from lstm_lm.training.checkpoint_io import save_tuned
+
+SMALL = ["model=tiny", "callbacks=quiet", "batching.bptt_length=10", "optimizer.lr=1e-2"]
+CACHE_SETTINGS = {"cache_window", "cache_theta", "cache_weight"}
+# as quick as can be, and still every step
+QUICK = ["evaluation.tune_tokens=100", "evaluation.gradient_windows=3"]
+
+
+@pytest.fixture(scope="module")
+def trained(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a model that was trained for one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    corpus = ["data=text_files", f"data.dir={small_corpus}"]
+    assert main(["train", *SMALL, *corpus, "trainer.max_epochs=1", f"hydra.run.dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture
+def checkpoint(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy that a test may tune."""
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / "model.ckpt"
+    copy.write_bytes((trained / "checkpoints" / "last.ckpt").read_bytes())
+    return copy
+
+
+def evaluate(*overrides: str) -> dict[str, Any]:
+    assert main(["eval", "checkpoint=model.ckpt", *overrides, "hydra.run.dir=scored"]) == 0
+    return json.loads(Path("scored/metrics.json").read_text())  # type: ignore[no-any-return]
+
+
+def record(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, weights_only=True)["lstm_lm"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.slow
+def test_tuned_settings_are_saved_used_and_overridden(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = evaluate("evaluation=cache", "split=valid")
+    assert first["evaluation"] == "cache"
+    assert first["settings"] == {name: DEFAULTS[name] for name in CACHE_SETTINGS}
+    assert set(first["settings_from"].values()) == {"default"}
+    assert "interval" not in first, "320 words are one block, and from one nothing can be drawn"
+
+    tuned = evaluate("evaluation=cache", "split=valid", "tune=true")
+    assert set(tuned["settings_from"].values()) == {"tuned"}
+    assert record(checkpoint)["tuned"] == {"cache": tuned["settings"]}
+    assert "tuned on valid" in capsys.readouterr().out
+
+    again = evaluate("evaluation=cache", "split=valid")
+    assert again == tuned
+    other = evaluate("evaluation=cache", "split=valid", "evaluation.cache_weight=0.5")
+    assert other["settings"] == {**tuned["settings"], "cache_weight": 0.5}
+    assert other["settings_from"] == {**tuned["settings_from"], "cache_weight": "given"}
+    assert other["loss"] != tuned["loss"]
+    static = evaluate("split=valid")
+    assert "settings" not in static
+    assert evaluate("evaluation=cache", "split=valid", "evaluation.cache_weight=0")["loss"] == pytest.approx(
+        static["loss"], abs=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_dynamic_is_tuned_beside_the_cache_and_the_checkpoint_goes_on(
+    checkpoint: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = torch.load(checkpoint, weights_only=True)
+    save_tuned(checkpoint, "cache", {"cache_weight": 0.3}, checkpoint.stat().st_mtime_ns)
+    scored = evaluate("evaluation=dynamic_cache", "tune=true", *QUICK)
+    assert scored["split"] == "test"
+    assert set(scored["settings"]) == {"lr", "decay", *CACHE_SETTINGS}
+    assert record(checkpoint)["tuned"] == {"cache": {"cache_weight": 0.3}, "dynamic_cache": scored["settings"]}
+    assert "decay" in capsys.readouterr().out
+
+    after = torch.load(checkpoint, weights_only=True)
+    assert {name: value for name, value in after["lstm_lm"].items() if name != "tuned"}.keys() == before[
+        "lstm_lm"
+    ].keys()
+    assert after.keys() == before.keys()
+    for name, tensor in before["state_dict"].items():
+        assert torch.equal(tensor, after["state_dict"][name])
+    corpus = ["data=text_files", f"data.dir={small_corpus}"]
+    lines = [*SMALL, *corpus, "trainer.max_epochs=2", "resume=model.ckpt", "hydra.run.dir=on"]
+    assert main(["train", *lines]) == 0
+    assert "tuned" not in record(Path("on/checkpoints/last.ckpt")), "other weights, other settings"
+
+
+@pytest.mark.slow
+def test_an_interrupted_tuning_changes_nothing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = checkpoint.read_bytes()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "search_cache", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        job(typed_config("evaluation=cache", "split=valid", "tune=true"), Path("scored"))
+    assert checkpoint.read_bytes() == before
+    assert [file.name for file in Path.cwd().glob("*.ckpt*")] == [checkpoint.name]
+
+
+def typed_config(*lines: str) -> Any:
+    return check("eval", ["checkpoint=model.ckpt", *lines]).config
+
+
+@pytest.mark.slow
+def test_settings_are_not_saved_with_another_model(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="was written anew while its settings were tuned"):
+        save_tuned(checkpoint, "cache", {}, checkpoint.stat().st_mtime_ns - 1)
+
+
+def test_what_cannot_be_tuned_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tune: static has no settings to tune; choose .*cache, dynamic"):
+        check("eval", ["checkpoint=x", "tune=true"])
+    config = check("eval", [f"checkpoint={tmp_path}", "tune=true", "evaluation=cache"]).config
+    with pytest.raises(ConfigError, match="a bundle is sealed"):
+        job(config, tmp_path)  # type: ignore[arg-type]
