@@ -40,7 +40,8 @@ check "ruff check" "$VENV_PYTHON" -m ruff check .
 check "ruff format" "$VENV_PYTHON" -m ruff format --check .
 check "mypy" "$VENV_PYTHON" -m mypy
 check "import-linter" "$VENV_PYTHON" .venv/bin/lint-imports --no-logo
-check "pytest" "$VENV_PYTHON" -m pytest "$@"
+# two at a time, each on one core; the tests of a file share what they set up
+check "pytest" env OMP_NUM_THREADS=1 "$VENV_PYTHON" -m pytest -n 2 --dist loadfile "$@"
 
 printf '\n'
 if [ ${#failed[@]} -gt 0 ]; then

@@ -48,7 +48,8 @@ def test_only_what_may_become_a_stop_string_is_held_back() -> None:
     assert stop.rest() == ""
 
 
-SPELLINGS = "the cat cats s , . ? \" ' '' `` ` „ “ ” ( ) [ $ £ % 's 'd don 't @-@ @,@ @.@ 1 000 café 日本 語 東 😀 <unk> <eos>".split()
+LINE = "the cat cats s , . ? \" ' '' `` ` „ “ ” ( ) [ $ £ % 's 'd don 't @-@ @,@ @.@ 1 café 日本 語 😀 <unk> <eos>"
+SPELLINGS = LINE.split()
 
 
 # the first look at the tables of Moses takes long

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 60
+START_SECONDS = 180  # a machine that is busy with a training needs a minute to import torch
 JSON_LINE = "Content-Type: application/json"
 
 

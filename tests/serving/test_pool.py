@@ -80,10 +80,13 @@ def test_health_answers_at_once_and_predictions_get_their_turn_while_all_generat
     with running(service(backend, workers=1)) as url, ThreadPoolExecutor() as clients:
         long = [clients.submit(generate, url, 100) for _ in range(3)]
         time.sleep(0.3)
-        for _ in range(10):
-            before = time.monotonic()
-            assert httpx.get(f"{url}/health").status_code == 200
-            assert time.monotonic() - before < 1
+        # over one connection: httpx alone may take a second for a new client where the machine is busy
+        with httpx.Client() as prober:
+            prober.get(f"{url}/health")
+            for _ in range(10):
+                before = time.monotonic()
+                assert prober.get(f"{url}/health").status_code == 200
+                assert time.monotonic() - before < 1
         assert httpx.get(f"{url}/ready").status_code == 200
         assert httpx.post(f"{url}/predict", json={"text": "the"}, timeout=60).status_code == 200
         assert not any(future.done() for future in long)

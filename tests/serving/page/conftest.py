@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from page_service import listening
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -18,6 +18,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# a busy machine takes its time, and a page that is right waits for nothing
+TIMEOUT_MS = 30_000
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def open_page(browser: Browser, url: str) -> Iterator[Opener]:
     def opened(address: str = url, quiet: bool = True, init_script: str = "", **options: Any) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(TIMEOUT_MS)
         if init_script:
             context.add_init_script(init_script)
         page = context.new_page()
