@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from small_models import WORDS, small_network
 
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
+from lstm_lm.inference import onnx_backend
 from lstm_lm.inference.onnx_backend import OnnxBackend
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.nn.spec import ModelSpec
@@ -85,6 +86,20 @@ def test_int8_is_near_and_the_same_to_the_bit_in_any_company(
             alone, alone_state = int8_backend.step(np.array([[word]]), alone_state)
         assert np.array_equal(alone[0], together[row])
         assert all(np.array_equal(a[0], b[row]) for a, b in zip(alone_state, state, strict=True))
+
+
+def test_the_quick_kernels_give_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not onnx_backend._has_vnni():
+        pytest.skip("this CPU has no VNNI, and takes the precise kernels anyway")
+    quick = written(tmp_path, SPECS["three layers"], "model.int8.onnx")
+    monkeypatch.setattr(onnx_backend, "_has_vnni", lambda: False)
+    precise = written(tmp_path, SPECS["three layers"], "model.int8.onnx")
+    for rows, words in ((1, 1), (1, 5), (8, 1), (13, 3)):
+        ids = np.random.default_rng(rows).integers(0, quick.vocab_size, (rows, words))
+        for found, expected in zip(
+            quick.step(ids, quick.initial_state(rows)), precise.step(ids, precise.initial_state(rows)), strict=True
+        ):
+            assert np.array_equal(np.hstack(found), np.hstack(expected))
 
 
 def test_a_step_leaves_its_state_alone(int8_backend: OnnxBackend, float_backend: OnnxBackend) -> None:
