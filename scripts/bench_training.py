@@ -1,143 +1,206 @@
 """Tokens a second of a training step: our path against the plain way, in one run, side by side.
 
 The plain way is what most tutorials do: ``nn.LSTM``, logits of the whole window, ``F.cross_entropy``, float32, and the
-process as it is started. Ours is a step of ``lstm-lm train`` with the sampled softmax: same network, same batch, same
-optimizer. Both take turns, each time in a process of its own, so that whatever else the machine does meets both; the
-table shows medians.
+process as it is started. Ours is the step of ``lstm-lm train`` with each of its losses: same sizes, same batch, same
+optimizer and dropout. The last row is the step of ``experiment=wikitext2_60min``. All take turns, each time in a
+process of its own, so that whatever else the machine does meets all; the table shows medians.
 
-The last column is the share of the speed of a large float32 matrix product, measured in the same process, that our
-step reaches. Its work is counted by formula: 6 operations a token for each weight of the LSTM layers and each weight of
-the output layer that is used (2 in the forward pass, 4 in the backward pass).
+The shares say how near the step with the sampled softmax comes to a large matrix product (2048 x 512 by 512 x 4096),
+measured in the same process in float32 and in bfloat16; "used" is the format that the step ran in. The step's work is
+counted by formula, as in Kaplan et al. 2020: 6 operations a token for each weight that is multiplied by, 2 forward and
+4 backward (half for the gradient of the input, half for that of the weight)::
 
-    python scripts/bench_training.py [--rounds 3] [--steps 15] [--load]
+    6 (sum over layers of 4 H (E + H) + N H_last)
+
+with N the words of the output layer that a token meets: V of the full softmax; frequent + drawn + 1 of the sampled one;
+head + clusters + sum over clusters of share of the tokens x size of the split one. Looking words up multiplies by
+nothing, so that tied weights count once, as output layer; biases, gates, dropout and optimizer are left out.
+
+    python scripts/bench_training.py [--rounds 3] [--steps 10] [--load]
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
 VOCAB_SIZE = 33_278
-BATCH_SIZE, BPTT_LENGTH = 20, 35
-UNITS = (200, 650)
+HOUR = "wikitext2_60min"
+SIZES = {
+    "2 x 200": ["model=small"],
+    "2 x 650": ["model=small", "model.embedding_dim=650", "model.hidden_dims=[650,650]"],
+    HOUR: [f"experiment={HOUR}"],
+}
+LOSSES = ("full_softmax", "split_softmax", "sampled_softmax")
 
 
-def zipf_counts() -> list[int]:
-    """Counts that fall as those of words do."""
-    return [2_000_000 // (rank + 2) + 1 for rank in range(VOCAB_SIZE)]
-
-
-def measure(way: str, units: int, steps: int) -> dict[str, float]:
-    """Time training steps in this process.
-
-    Returns:
-        ``tokens_per_second`` and ``share``, of the matrix product's speed.
-    """
+def measure(way: str, size: str, steps: int) -> dict[str, Any]:
+    """``speed`` of training steps in this process, its share of a matrix product's, and what was run."""
     import torch
-    from torch.nn import functional as F
 
-    from lstm_lm.nn.losses import SoftmaxLoss
-    from lstm_lm.nn.model import LSTMLanguageModel
-    from lstm_lm.nn.spec import LossSpec, ModelSpec
+    from lstm_lm.config.validation import check
+    from lstm_lm.data.streams import Window
+    from lstm_lm.training.precision import choose_precision
 
+    loss = [] if way == "plain" else [f"loss={way}"]
+    config: Any = check("train", [*SIZES[size], *loss]).config
     torch.manual_seed(0)
-    counts = zipf_counts()
-    model = LSTMLanguageModel(ModelSpec(units, [units, units]), VOCAB_SIZE)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=way == "ours")
-    loss_spec = LossSpec("sampled_softmax")
-    softmax_loss = SoftmaxLoss(loss_spec, counts)
-    drawn = torch.multinomial(torch.tensor(counts, dtype=torch.float), BATCH_SIZE * (BPTT_LENGTH + 1), replacement=True)
-    words = drawn.view(BATCH_SIZE, BPTT_LENGTH + 1)
-    state = model.initial_state(BATCH_SIZE)
-
-    def step() -> None:
-        nonlocal state
-        features, after = model.features(words[:, :-1], state)
-        state = after.detach()
-        features, target_ids = features.flatten(0, 1), words[:, 1:].flatten()
-        if way == "ours":
-            loss = softmax_loss(features, model.output_weight, model.output_bias, target_ids)
-        else:
-            loss = F.cross_entropy(model.logits(features), target_ids)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.25)
-        optimizer.step()
-
-    def seconds(work: Any, times: int) -> float:
-        work()
-        taken = []
-        for _ in range(times):
-            begin = time.perf_counter()
-            work()
-            taken.append(time.perf_counter() - begin)
-        return median(taken)
-
-    left, right = torch.randn(2048, 512), torch.randn(512, 4096)
-    tokens_per_second = BATCH_SIZE * BPTT_LENGTH / seconds(step, steps)
-    product = 2 * 2048 * 512 * 4096 / seconds(lambda: left @ right, 10)
-    candidates = loss_spec.num_frequent + loss_spec.num_sampled + 1 if way == "ours" else VOCAB_SIZE
-    operations = 6 * (2 * 4 * units * (units + units) + candidates * units)
-    return {"tokens_per_second": tokens_per_second, "share": tokens_per_second * operations / product}
-
-
-def run_child(way: str, units: int, steps: int) -> dict[str, float]:
-    """Measure in a process of its own, ours under the environment that ``lstm-lm train`` makes for itself."""
-    child = [sys.executable, __file__, "--child", way, "--units", str(units), "--steps", str(steps)]
-    done = subprocess.run(child, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    result: dict[str, float] = json.loads(done.stdout)
+    # counts that fall as those of words do
+    counts = [2_000_000 // (rank + 2) + 1 for rank in range(VOCAB_SIZE)]
+    batch_size, length = config.batching.batch_size, config.batching.bptt_length
+    words = torch.multinomial(torch.tensor(counts).float(), batch_size * (length + 1), True).view(batch_size, -1)
+    window = Window(words[:, :-1], words[:, 1:], None, starts_stream=False)
+    precision = "fp32" if way == "plain" else choose_precision("cpu")
+    step = plain_step(config, window) if way == "plain" else our_step(config, window, counts, precision)
+    speed = batch_size * length / seconds(step, steps)
+    work = 6 * speed * weights_used(config, way, counts)
+    result: dict[str, Any] = {"speed": speed, "precision": precision, "batch": f"{batch_size} x {length}"}
+    for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
+        left, right = torch.randn(2048, 512).to(dtype), torch.randn(512, 4096).to(dtype)
+        result[name] = work / (2 * 2048 * 512 * 4096 / seconds(lambda a=left, b=right: a @ b, 10))
     return result
 
 
-def spin() -> None:
-    """Keep one core busy."""
-    while True:
-        pass
+def plain_step(config: Any, window: Any) -> Callable[[], None]:
+    """A step as it is written without further thought."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    units = config.model.embedding_dim
+    embedding, dropout = nn.Embedding(VOCAB_SIZE, units), nn.Dropout(config.model.output_dropout)
+    lstm = nn.LSTM(units, units, num_layers=2, dropout=config.model.hidden_dropout, batch_first=True)
+    output = nn.Linear(units, VOCAB_SIZE)
+    output.weight = embedding.weight
+    network = nn.ModuleList([embedding, lstm, output])
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    state = [torch.zeros(2, len(window.input_ids), units)] * 2
+
+    def step() -> None:
+        features, after = lstm(dropout(embedding(window.input_ids)), tuple(state))
+        state[:] = (tensor.detach() for tensor in after)
+        logits = output(dropout(features))
+        loss = F.cross_entropy(logits.view(-1, VOCAB_SIZE), window.target_ids.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 0.25)
+        optimizer.step()
+
+    return step
+
+
+def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Callable[[], None]:
+    """A step of ``lstm-lm train``."""
+    import torch
+
+    from lstm_lm.nn.model import LSTMLanguageModel
+    from lstm_lm.text.vocabulary import Vocabulary
+    from lstm_lm.training.module import LanguageModelModule
+    from lstm_lm.training.optimizers import build_optimizer
+
+    words = ("<unk>", "<eos>", *(f"word{rank}" for rank in range(2, VOCAB_SIZE)))
+    module = LanguageModelModule(
+        LSTMLanguageModel(config.model, VOCAB_SIZE),
+        loss=config.loss,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        vocabulary=Vocabulary(words, counts),
+        bptt_length=config.batching.bptt_length,
+        seed=1,
+        fraction=lambda _: 0.5,
+        record={},
+    ).train()
+    optimizer = build_optimizer(config.optimizer, module.model.parameters())
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = module.training_step(window, 0)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        module.configure_gradient_clipping(optimizer, config.trainer.gradient_clip)
+        optimizer.step()
+
+    return step
+
+
+def weights_used(config: Any, way: str, counts: list[int]) -> float:
+    """Weights that a token is multiplied by: see the formula above."""
+    widths = [config.model.embedding_dim, *config.model.hidden_dims]
+    layers = sum(4 * hidden * (below + hidden) for below, hidden in pairwise(widths))
+    bounds = config.model.cluster_bounds(VOCAB_SIZE)  # without clusters, V alone
+    met: float = bounds[0] + len(bounds) - 1
+    met += sum(sum(counts[start:end]) / sum(counts) * (end - start) for start, end in pairwise(bounds))
+    if way == "sampled_softmax":
+        met = config.loss.num_frequent + config.loss.num_sampled + 1
+    return float(layers + met * widths[-1])
+
+
+def seconds(work: Callable[[], Any], times: int) -> float:
+    """Median time of ``work``, after two runs that are not counted."""
+    taken = []
+    for _ in range(times + 2):
+        begin = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begin)
+    return median(taken[2:])
+
+
+def run_child(way: str, size: str, steps: int) -> dict[str, Any]:
+    """Measure in a process of its own, ours under the environment that ``lstm-lm train`` makes for itself."""
+    child = [sys.executable, __file__, "--child", way, "--size", size, "--steps", str(steps)]
+    done = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def main() -> None:
     """Print the table, or one measurement as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="processes of each way and size")
-    parser.add_argument("--steps", type=int, default=15, help="timed steps of each process")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of each process")
     parser.add_argument("--load", action="store_true", help="keep one core busy with something else")
-    parser.add_argument("--child", choices=("plain", "ours"), help=argparse.SUPPRESS)
-    parser.add_argument("--units", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("plain", *LOSSES), help=argparse.SUPPRESS)
+    parser.add_argument("--size", choices=tuple(SIZES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        if arguments.child == "ours":
+        if arguments.child != "plain":
             from lstm_lm.cli.environment import prepare_environment
 
             prepare_environment()
-        print(json.dumps(measure(arguments.child, arguments.units, arguments.steps)))
+        print(json.dumps(measure(arguments.child, arguments.size, arguments.steps)))
         return
 
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
-    rival = multiprocessing.Process(target=spin, daemon=True)
-    if arguments.load:
-        rival.start()
-    plan = [(way, units) for _ in range(arguments.rounds) for units in UNITS for way in ("plain", "ours")]
-    results: dict[tuple[str, int], list[dict[str, float]]] = {key: [] for key in plan}
-    for way, units in track(plan, description="measuring", transient=True, console=Console(stderr=True)):
-        results[way, units].append(run_child(way, units, arguments.steps))
-    title = f"Training step, vocabulary {VOCAB_SIZE:,}, batch {BATCH_SIZE} x {BPTT_LENGTH}, {os.cpu_count()} cores"
+    ways = {size: ("plain", *LOSSES) if size != HOUR else LOSSES[1:] for size in SIZES}
+    plan = [(way, size) for _ in range(arguments.rounds) for size in SIZES for way in ways[size]]
+    results: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in plan}
+    rival = subprocess.Popen([sys.executable, "-c", "while True: pass" if arguments.load else ""])
+    try:
+        for way, size in track(plan, description="measuring", transient=True, console=Console(stderr=True)):
+            results[way, size].append(run_child(way, size, arguments.steps))
+    finally:
+        rival.kill()
+    title = f"Tokens a second of a training step, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores"
     table = Table(title=title + (", one busy with something else" if arguments.load else ""))
-    for column in ("2 LSTM layers of", "plain tokens/s", "ours tokens/s", "ratio", "share of matrix product"):
+    table.add_column("sizes, batch")
+    for column in ("plain", "full", "split", "sampled", "sampled : plain", "of fp32", "of bf16", "used"):
         table.add_column(column, justify="right")
-    for units in UNITS:
-        plain, ours = (median(r["tokens_per_second"] for r in results[way, units]) for way in ("plain", "ours"))
-        share = median(r["share"] for r in results["ours", units])
-        table.add_row(str(units), f"{plain:,.0f}", f"{ours:,.0f}", f"{ours / plain:.1f}", f"{share:.0%}")
+    for size in SIZES:
+        speeds = {way: median(one["speed"] for one in results[way, size]) for way in ways[size]}
+        ours = results[LOSSES[-1], size]
+        shares = [f"{median(one[name] for one in ours):.0%}" for name in ("fp32", "bf16")]
+        shown = [f"{speeds[way]:,.0f}" if way in speeds else "-" for way in ("plain", *LOSSES)]
+        ratio = f"{speeds[LOSSES[-1]] / speeds['plain']:.1f}" if "plain" in speeds else "-"
+        table.add_row(f"{size}, {ours[0]['batch']}", *shown, ratio, *shares, ours[0]["precision"])
     Console().print(table)
 
 

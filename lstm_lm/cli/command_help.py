@@ -57,6 +57,8 @@ def command_help(command: str) -> str:
         lines += ["  -m                Run a job for each combination of values that commas separate."]
         lines += ["  --config-dir DIR  Look for options in a folder of your own too, as in DIR/experiment/mine.yaml."]
         lines += ["  hydra.run.dir=DIR Choose the run folder."]
+    if command in ("train", "eval"):
+        lines += ["  --verbose         Show the process's own settings first: OpenMP, allocator, threads, precision."]
     return "\n".join(lines)
 
 

@@ -34,3 +34,21 @@ def prepare_environment() -> None:
     os.environ[GUARD] = "1"
     if platform.libc_ver()[0] == "glibc" and not all(name in os.environ for name in GLIBC):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**GLIBC, **os.environ})
+
+
+def settings_in_force() -> list[tuple[str, str]]:
+    """What ``--verbose`` shows: the settings above as this process has them, and what torch makes of the machine."""
+    import torch
+
+    from lstm_lm.training.precision import bf16_is_faster, product_seconds
+
+    processor = torch.device("cpu")
+    milliseconds = {name: f"{1000 * seconds:.1f} ms" for name, seconds in product_seconds(processor).items()}
+    choice = "bf16" if bf16_is_faster(processor) else "fp32"
+    return [
+        *((name, os.environ.get(name, "not set")) for name in (*OPENMP, *GLIBC)),
+        ("threads, cores", f"{torch.get_num_threads()}, {os.cpu_count()}"),
+        ("torch, its CPU kernels", f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"),
+        ("a matrix product", ", ".join(f"{name} {taken}" for name, taken in milliseconds.items())),
+        ("trainer.precision=auto", f"{choice} (evaluation is always fp32)"),
+    ]

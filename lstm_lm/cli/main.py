@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from lstm_lm.cli.environment import prepare_environment
+from lstm_lm.cli.environment import prepare_environment, settings_in_force
 from lstm_lm.errors import LstmLmError, TrainingInterruptedError
 
 
@@ -95,6 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, command: Command, arguments: list[str]) -> int:
     try:
+        if command.prepare and "--verbose" in arguments and not {"-h", "--help"} & set(arguments):
+            arguments = [argument for argument in arguments if argument != "--verbose"]
+            _show_settings()
         module, _, function = command.target.partition(":")
         target: Callable[..., Any] = getattr(import_module(module), function)
         if command.overrides:
@@ -127,6 +130,13 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
+
+
+def _show_settings() -> None:
+    from lstm_lm.cli.console import first_process, print_pairs
+
+    if first_process():
+        print_pairs("Process", settings_in_force())
 
 
 def _interrupted(error: TrainingInterruptedError) -> int:

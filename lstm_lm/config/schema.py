@@ -54,6 +54,16 @@ class TrainConfig:
         if self.embedding_start not in EMBEDDING_STARTS:
             known = ", ".join(EMBEDDING_STARTS)
             found.append(f"embedding_start: unknown (got {self.embedding_start!r}); use one of {known}")
+        if self.loss.name == "split_softmax" and not self.model.output_cutoffs:
+            found.append(
+                "model.output_cutoffs: loss.name=split_softmax needs them (got []); choose loss=split_softmax, which "
+                "sets them, or try model.output_cutoffs=[0.06,0.3]"
+            )
+        if self.loss.name != "split_softmax" and self.model.output_cutoffs:
+            found.append(
+                f"loss.name: a network with model.output_cutoffs={list(self.model.output_cutoffs)} is trained with "
+                f"split_softmax alone (got {self.loss.name!r}); choose loss=split_softmax or model.output_cutoffs=[]"
+            )
         if self.seed < 0:
             found.append(f"seed: must not be negative (got {self.seed})")
         if self.optimizer.name == "asgd" and self.averaging.name == "none":

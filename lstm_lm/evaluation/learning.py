@@ -7,6 +7,7 @@ and the gradient of tied weights is written once. All buffers are made once.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -62,6 +63,13 @@ class LearningNetwork:
             self._layers.append(
                 _Layer([self.weights[i] for i in places], [self.gradients[i] for i in places], window_length)
             )
+        # of a split softmax: the words of each cluster, and the place of the clusters' own weights
+        self._clusters: list[slice] = []
+        if model.clusters is not None:
+            self._clusters = [slice(start, end) for start, end in pairwise(model.clusters.bounds)]
+            self._cluster_weight = place[id(model.clusters.weight)]
+            self._cluster_bias = place[id(model.clusters.bias)]
+        self._log_reached = torch.empty(0)
         self._start = model.initial_state(1)
         self._logits = torch.empty(window_length, model.vocab_size)
         self._probabilities = torch.empty_like(self._logits)
@@ -91,13 +99,22 @@ class LearningNetwork:
             self.weights[self._output_weight].t(),
             out=self._logits[:count],
         )
+        if self._clusters:  # as TailClusters does it
+            weight, bias = self.weights[self._cluster_weight], self.weights[self._cluster_bias]
+            self._log_reached = torch.addmm(bias, features, weight.t())
+            for index, words in enumerate(self._clusters):
+                moved = self._log_reached[:, index : index + 1] - logits[:, words].logsumexp(dim=1, keepdim=True)
+                logits[:, words] += moved
         rank = target_rank(logits, target_ids)
         # log-softmax in place: the maximum first, so that no exponential overflows
-        logits -= logits.amax(dim=1, keepdim=True)
+        highest = logits.amax(dim=1, keepdim=True)
+        logits -= highest
         probabilities = torch.exp(logits, out=self._probabilities[:count])
         total = probabilities.sum(dim=1, keepdim=True)
         probabilities /= total
         logits -= total.log()
+        if self._clusters:
+            self._log_reached -= highest + total.log()
         nll = -logits.gather(1, target_ids.unsqueeze(1)).squeeze(1)
         return Reading(features, logits, target_ids, nll, rank)
 
@@ -107,14 +124,33 @@ class LearningNetwork:
         errors = self._probabilities[:count]
         errors[torch.arange(count), segment.target_ids] -= 1.0
         errors /= count
+        reached = self._through_clusters(errors, segment) if self._clusters else None
         torch.sum(errors, dim=0, out=self.gradients[self._output_bias])
         upstream = errors @ self.weights[self._output_weight]
+        if reached is not None:
+            upstream.addmm_(reached, self.weights[self._cluster_weight])
         for layer in reversed(self._layers):
             upstream = layer.backward(upstream)
         torch.mm(errors.t(), segment.features, out=self.gradients[self._output_weight])
         if self._embedding != self._output_weight:
             self.gradients[self._embedding].zero_()
         self.gradients[self._embedding].index_add_(0, self._input_ids, upstream)
+
+    def _through_clusters(self, errors: Tensor, segment: Reading) -> Tensor:
+        """From the gradient of the log probabilities' logits to that of the output layer's, in place.
+
+        Returns:
+            The gradient of the clusters' logits (T, K); that of their weights is put into ``gradients``.
+        """
+        reached = torch.empty_like(self._log_reached)
+        for index, words in enumerate(self._clusters):
+            of_words = errors[:, words]
+            torch.sum(of_words, dim=1, out=reached[:, index])
+            within = (self._logits[: len(errors), words] - self._log_reached[:, index : index + 1]).exp_()
+            of_words -= within.mul_(reached[:, index : index + 1])
+        torch.mm(reached.t(), segment.features, out=self.gradients[self._cluster_weight])
+        torch.sum(reached, dim=0, out=self.gradients[self._cluster_bias])
+        return reached
 
 
 class _Layer:

@@ -53,7 +53,8 @@ def float_graph(spec: ModelSpec, weights: Weights) -> bytes:
         after.append((graph.run("Squeeze", last_hidden, first), graph.run("Squeeze", last_cell, first)))
     output = embedding if spec.tie_weights else graph.constant("output", weights["untied_output_weight"])
     bias = graph.constant("output_bias", weights["output_bias"])
-    _outputs(graph, spec, features, graph.run("Gemm", after[-1][0], output, bias, transB=1), after)
+    logits = _split(graph, spec, weights, after[-1][0], graph.run("Gemm", after[-1][0], output, bias, transB=1))
+    _outputs(graph, spec, features, logits, after)
     return graph.model()
 
 
@@ -83,7 +84,8 @@ def int8_graph(spec: ModelSpec, weights: Weights) -> bytes:
     if not spec.tie_weights:
         output = _quantized(graph, "output", weights["untied_output_weight"])
     bias = graph.constant("output_bias", weights["output_bias"])
-    _outputs(graph, spec, features, graph.run("Add", _product(graph, after[-1][0], *output), bias), after)
+    logits = graph.run("Add", _product(graph, after[-1][0], *output), bias)
+    _outputs(graph, spec, features, _split(graph, spec, weights, after[-1][0], logits), after)
     return graph.model()
 
 
@@ -97,6 +99,25 @@ def _inputs(graph: GraphBuilder, spec: ModelSpec) -> tuple[str, list[tuple[str, 
         for depth, dim in enumerate(spec.hidden_dims)
     ]
     return input_ids, states
+
+
+def _split(graph: GraphBuilder, spec: ModelSpec, weights: Weights, features: str, logits: str) -> str:
+    """The logits of a split softmax, as ``TailClusters`` makes them; the same ones where the network has none."""
+    bounds = spec.cluster_bounds(len(weights["output_bias"]))
+    if len(bounds) == 1:
+        return logits
+    last = graph.constant("last_axis", np.array([-1]))
+    vectors = graph.constant("clusters", weights["clusters.weight"])
+    bias = graph.constant("clusters_bias", weights["clusters.bias"])
+    reached = graph.run("Gemm", features, vectors, bias, transB=1)
+    clusters = graph.run_many("Split", reached, count=len(bounds) - 1, axis=-1, num_outputs=len(bounds) - 1)
+    sizes = graph.constant("cluster_sizes", np.diff([0, *bounds]))
+    head, *tails = graph.run_many("Split", logits, sizes, count=len(bounds), axis=-1)
+    moved = [
+        graph.run("Add", tail, graph.run("Sub", cluster, graph.run("ReduceLogSumExp", tail, last, keepdims=1)))
+        for tail, cluster in zip(tails, clusters, strict=True)
+    ]
+    return graph.run("Concat", head, *moved, axis=-1)
 
 
 def _outputs(graph: GraphBuilder, spec: ModelSpec, features: str, logits: str, after: list[tuple[str, str]]) -> None:

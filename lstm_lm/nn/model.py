@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lstm_lm.nn.clusters import TailClusters
 from lstm_lm.nn.dropout import LockedDropout, keep_factors
 from lstm_lm.nn.lstm import WeightDropLSTM
 from lstm_lm.nn.spec import ModelSpec
@@ -48,6 +49,8 @@ class LSTMLanguageModel(nn.Module):
             self.untied_output_weight = nn.Parameter(torch.empty(vocab_size, spec.hidden_dims[-1]))
             nn.init.uniform_(self.untied_output_weight, -_SPREAD, _SPREAD)
         nn.init.uniform_(self.embedding.weight, -_SPREAD, _SPREAD)
+        bounds = spec.cluster_bounds(vocab_size)
+        self.clusters = TailClusters(bounds, spec.hidden_dims[-1]) if len(bounds) > 1 else None
 
     @property
     def output_weight(self) -> Tensor:
@@ -87,8 +90,11 @@ class LSTMLanguageModel(nn.Module):
             counts: How often train holds each word, (V,); a word that does not occur counts as one.
         """
         counts = counts.clamp(min=1).to(torch.float64)
+        probabilities = counts / counts.sum()
         with torch.no_grad():
-            self.output_bias.copy_((counts / counts.sum()).log())
+            self.output_bias.copy_(probabilities.log())
+        if self.clusters is not None:
+            self.clusters.start_from_unigrams(probabilities)
 
     def start_from_vectors(self, vectors: Tensor) -> None:
         """Set the embedding to word vectors with a spread of 0.25; the output layer too when tied.
@@ -141,9 +147,11 @@ class LSTMLanguageModel(nn.Module):
             features: (..., H of the last layer).
 
         Returns:
-            Unnormalised log probabilities of every word (..., V).
+            Unnormalised log probabilities of every word (..., V): their softmax over V is the model's distribution,
+            whichever loss it was trained with.
         """
-        return F.linear(features, self.output_weight, self.output_bias)
+        logits = F.linear(features, self.output_weight, self.output_bias)
+        return logits if self.clusters is None else self.clusters(features, logits)
 
     def forward(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """Score every next word of a window.

@@ -4,8 +4,9 @@ These classes are the config schema, the constructor arguments and the JSON of a
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-LOSS_NAMES = ("full_softmax", "sampled_softmax")
+LOSS_NAMES = ("full_softmax", "sampled_softmax", "split_softmax")
 
 
 @dataclass
@@ -22,6 +23,8 @@ class ModelSpec:
         hidden_dropout: Locked dropout between layers.
         output_dropout: Locked dropout after the last layer.
         weight_dropout: DropConnect on the hidden-to-hidden weights (§2).
+        output_cutoffs: Split softmax: where the vocabulary, sorted by falling frequency, is cut into a head and
+            clusters, as shares of its number of words; empty is one softmax over all words.
     """
 
     embedding_dim: int = 200
@@ -32,6 +35,7 @@ class ModelSpec:
     hidden_dropout: float = 0.0
     output_dropout: float = 0.0
     weight_dropout: float = 0.0
+    output_cutoffs: list[float] = field(default_factory=list)
 
     @property
     def num_layers(self) -> int:
@@ -44,7 +48,16 @@ class ModelSpec:
         # four gates, each with weights for input and hidden state and two biases
         layers = sum(4 * hidden * (below + hidden + 2) for below, hidden in zip(widths, self.hidden_dims, strict=False))
         output = 0 if self.tie_weights else vocab_size * self.hidden_dims[-1]
-        return vocab_size * self.embedding_dim + layers + output + vocab_size
+        clusters = (len(self.cluster_bounds(vocab_size)) - 1) * (self.hidden_dims[-1] + 1)
+        return vocab_size * self.embedding_dim + layers + output + vocab_size + clusters
+
+    def cluster_bounds(self, vocab_size: int) -> list[int]:
+        """Where the head and each cluster of the output layer end; the last number is ``vocab_size``.
+
+        A cutoff that leaves nothing on one of its sides is left out: a vocabulary of a few words has one softmax.
+        """
+        cuts = {round(share * vocab_size) for share in self.output_cutoffs}
+        return [*sorted(cut for cut in cuts if 0 < cut < vocab_size), vocab_size]
 
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
@@ -65,15 +78,22 @@ class ModelSpec:
             value = getattr(self, f"{name}_dropout")
             if not 0.0 <= value < 1.0:
                 found.append(f"{name}_dropout: must be in [0, 1) (got {value}); 0 switches it off")
+        shares = [0.0, *self.output_cutoffs, 1.0]
+        if not all(low < high for low, high in pairwise(shares)):
+            found.append(
+                "output_cutoffs: needs rising shares of the vocabulary between 0 and 1 "
+                f"(got {list(self.output_cutoffs)}); try [0.06,0.3], or [] for one softmax over all words"
+            )
         return found
 
 
 @dataclass
 class LossSpec:
-    """The training loss. Evaluation always uses the exact softmax over the whole vocabulary.
+    """The training loss. Evaluation always uses the network's exact distribution over the whole vocabulary.
 
     Attributes:
-        name: ``full_softmax`` or ``sampled_softmax``.
+        name: ``full_softmax``; ``sampled_softmax``; ``split_softmax``, for a network with
+            ``ModelSpec.output_cutoffs``, which is exact too.
         chunk_tokens: Tokens whose logits exist at one time; bounds the memory.
         num_frequent: Sampled softmax: the most frequent words, which are always in.
         num_sampled: Sampled softmax: words drawn from the rest for each step.

@@ -86,7 +86,11 @@ class LanguageModelModule(L.LightningModule):
         self._state = state.detach()
         dropped = self.model.output_dropout(features)
         nll = self.loss(
-            dropped.flatten(0, 1), self.model.output_weight, self.model.output_bias, batch.target_ids.flatten()
+            dropped.flatten(0, 1),
+            self.model.output_weight,
+            self.model.output_bias,
+            batch.target_ids.flatten(),
+            self.model.clusters,
         )
         if not bool(nll.isfinite()):
             raise TrainingError(

@@ -1,6 +1,7 @@
 """The table of commands and the exit codes."""
 
 import errno
+import re
 import shlex
 import subprocess
 import sys
@@ -119,6 +120,22 @@ def test_a_defect_keeps_its_traceback(error: Exception, command: ModuleType) -> 
 
 
 class TestEnvironment:
+    @pytest.mark.parametrize("command", ["train", "eval"])
+    def test_verbose_shows_what_is_in_force_wherever_it_stands(
+        self, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", "as I like it")
+        monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
+        assert main([command, "split=nowhere", "--verbose", "seed=-1"]) == 1
+        shown, told = capsys.readouterr()
+        assert "--verbose" not in told
+        for name in (*environment.OPENMP, *environment.GLIBC, "threads, cores"):
+            assert name in shown
+        assert "as I like it" in shown
+        assert "not set" in shown
+        assert re.search(r"fp32 \d+\.\d ms, bf16 \d+\.\d ms", shown)
+        assert "--verbose" in command_help(command)
+
     @pytest.fixture
     def started_again(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         started: list[dict[str, str]] = []

@@ -90,6 +90,18 @@ def test_nothing_else_is_told() -> None:
         assert len(told(tuple(lines)).splitlines()) == len(lines)
 
 
+def test_a_loss_and_a_network_that_do_not_go_together() -> None:
+    assert only("train", "loss.name=split_softmax").startswith(
+        "model.output_cutoffs: loss.name=split_softmax needs them (got []); choose loss=split_softmax"
+    )
+    for loss in ("full_softmax", "sampled_softmax"):
+        told = only("train", f"loss={loss}", "model.output_cutoffs=[0.1]")
+        assert f"trained with split_softmax alone (got {loss!r}); choose loss=split_softmax" in told
+    assert "model.output_cutoffs: needs rising shares" in only(
+        "train", "loss=split_softmax", "model.output_cutoffs=[2]"
+    )
+
+
 def test_every_mistake_is_told_at_once() -> None:
     found = problems(
         "train",

@@ -36,7 +36,15 @@ def losses(ids: np.ndarray, usual: UsualGradients, settings: dict[str, float] | 
 
 
 @pytest.mark.parametrize(
-    "spec", [ModelSpec(6, [9, 7, 6]), ModelSpec(5, [4], tie_weights=False), ModelSpec(6, [6])], ids=str
+    "spec",
+    [
+        ModelSpec(6, [9, 7, 6]),
+        ModelSpec(5, [4], tie_weights=False),
+        ModelSpec(6, [6]),
+        ModelSpec(6, [9, 6], output_cutoffs=[0.2, 0.5]),
+        ModelSpec(5, [4], tie_weights=False, output_cutoffs=[0.4]),
+    ],
+    ids=str,
 )
 def test_loss_and_gradient_are_those_of_autograd(spec: ModelSpec) -> None:
     model = network(spec).train()

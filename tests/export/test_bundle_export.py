@@ -24,9 +24,11 @@ def checkpoint(tmp_path: Path) -> Path:
     return write_small_checkpoint(tmp_path / "best.ckpt")
 
 
-@pytest.mark.parametrize("tie_weights", [True, False])
-def test_every_network_of_a_bundle_is_the_checkpoints(tie_weights: bool, tmp_path: Path) -> None:
-    network = small_network(ModelSpec(embedding_dim=16, hidden_dims=[24, 16], tie_weights=tie_weights))
+@pytest.mark.parametrize(
+    ("tie_weights", "cutoffs"), [(True, []), (False, []), (True, [0.1, 0.3]), (True, [0.5]), (False, [0.2, 0.4, 0.6])]
+)
+def test_every_network_of_a_bundle_is_the_checkpoints(tie_weights: bool, cutoffs: list[float], tmp_path: Path) -> None:
+    network = small_network(ModelSpec(16, [24, 16], tie_weights, output_cutoffs=cutoffs))
     report = export_bundle(write_small_checkpoint(tmp_path / "best.ckpt", network), tmp_path / "out")
     assert list(report.parity) == ["model.safetensors", "model.onnx", "model.int8.onnx"]
     weights, exact, rounded = report.parity.values()

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lstm_lm.nn.losses import SoftmaxLoss, inclusion_probabilities
+from lstm_lm.nn.clusters import TailClusters
+from lstm_lm.nn.losses import SoftmaxLoss
+from lstm_lm.nn.sampled_softmax import inclusion_probabilities
 from lstm_lm.nn.spec import LossSpec
 
 TOKENS, WIDTH, VOCAB = 23, 6, 40
@@ -81,6 +83,68 @@ def test_sampled_normaliser_is_right_in_expectation(parts: tuple[Tensor, ...]) -
     assert standard_error < 0.02 * float(exact[0])
 
 
+def split_parts(parts: tuple[Tensor, ...], bounds: list[int]) -> tuple[list[Tensor], TailClusters]:
+    torch.manual_seed(0)
+    clusters = TailClusters(bounds, WIDTH)
+    with torch.no_grad():
+        clusters.weight.normal_()
+        clusters.bias.normal_()
+    return [tensor.clone().requires_grad_() for tensor in parts[:3]], clusters
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 512])
+@pytest.mark.parametrize("bounds", [[10, 40], [5, 12, 40], [1, 2, 3, 40], [39, 40]])
+def test_split_softmax_has_the_likelihood_and_gradient_of_its_formula(
+    chunk: int, bounds: list[int], parts: tuple[Tensor, ...]
+) -> None:
+    leaves, clusters = split_parts(parts, bounds)
+    features, weight, bias = leaves
+    ours = SoftmaxLoss(LossSpec("split_softmax", chunk), COUNTS)(*leaves, parts[3], clusters)
+
+    # p(word) = p(cluster) p(word | cluster), written down word by word
+    head = torch.cat(
+        [F.linear(features, weight, bias)[:, : bounds[0]], clusters.weight.matmul(features.T).T + clusters.bias], 1
+    )
+    log_head = head.log_softmax(dim=1)
+    nll = features.new_zeros(())
+    for token, word in enumerate(parts[3].tolist()):
+        if word < bounds[0]:
+            nll = nll - log_head[token, word]
+            continue
+        index = next(i for i in range(1, len(bounds)) if word < bounds[i])
+        own = slice(bounds[index - 1], bounds[index])
+        within = (weight[own] @ features[token] + bias[own]).log_softmax(dim=0)
+        nll = nll - log_head[token, bounds[0] + index - 1] - within[word - own.start]
+    plain = nll / len(parts[3])
+
+    torch.testing.assert_close(ours, plain)
+    leaves += [clusters.weight, clusters.bias]
+    for got, wanted in zip(gradients(3.0 * ours, *leaves), gradients(3.0 * plain, *leaves), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_split_softmax_is_a_distribution_and_training_and_scoring_agree_on_it(parts: tuple[Tensor, ...]) -> None:
+    leaves, clusters = split_parts(parts, [5, 12, 40])
+    logits = clusters(leaves[0], F.linear(*leaves))
+    probabilities = logits.softmax(dim=1)
+    # the head's words and clusters share what there is, as the head's own softmax says
+    plain = F.linear(*leaves)
+    head = torch.cat([plain[:, :5], F.linear(leaves[0], clusters.weight, clusters.bias)], dim=1).softmax(dim=1)
+    torch.testing.assert_close(probabilities[:, :5], head[:, :5])
+    torch.testing.assert_close(probabilities[:, 5:12].sum(dim=1), head[:, 5])
+    torch.testing.assert_close(probabilities[:, 12:].sum(dim=1), head[:, 6])
+    trained = SoftmaxLoss(LossSpec("split_softmax"), COUNTS)(*leaves, parts[3], clusters)
+    torch.testing.assert_close(trained, F.cross_entropy(logits, parts[3]))
+
+
+def test_split_softmax_without_a_target_in_a_cluster(parts: tuple[Tensor, ...]) -> None:
+    leaves, clusters = split_parts(parts, [38, 39, 40])
+    target_ids = parts[3].clamp(max=3)
+    ours = SoftmaxLoss(LossSpec("split_softmax"), COUNTS)(*leaves, target_ids, clusters)
+    torch.testing.assert_close(ours, F.cross_entropy(clusters(leaves[0], F.linear(*leaves)), target_ids))
+    assert not gradients(ours, leaves[1])[0][38:].any()
+
+
 def test_inclusion_probabilities_add_up_and_fall_with_the_count() -> None:
     counts = torch.tensor([100_000.0, 50.0, 40.0, 3.0, 1.0, 1.0], dtype=torch.float64)
     inclusion = inclusion_probabilities(counts, 4)
@@ -104,15 +168,16 @@ def test_loss_stays_finite_where_the_targets_probability_underflows() -> None:
         assert float(nll) == pytest.approx(800.0)
 
 
-@pytest.mark.parametrize("name", ["full_softmax", "sampled_softmax"])
+@pytest.mark.parametrize("name", ["full_softmax", "sampled_softmax", "split_softmax"])
 def test_bfloat16_stays_near_float32(name: str, parts: tuple[Tensor, ...]) -> None:
     loss = SoftmaxLoss(LossSpec(name, num_frequent=8, num_sampled=12), COUNTS)
-    leaves = [tensor.clone().requires_grad_() for tensor in parts[:3]]
+    leaves, own = split_parts(parts, [8, 20, 40])
+    clusters = own if name == "split_softmax" else None
     torch.manual_seed(0)
-    exact = loss(*leaves, parts[3])
+    exact = loss(*leaves, parts[3], clusters)
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = loss(*leaves, parts[3])
+        rough = loss(*leaves, parts[3], clusters)
     torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.0)
     for got, wanted in zip(gradients(rough, *leaves), gradients(exact, *leaves), strict=True):
         assert got.dtype == torch.float32

@@ -1,5 +1,7 @@
 """The network: shapes, state, causality, tying, dropout."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -181,8 +183,10 @@ def test_keep_factors_have_the_share_and_the_mean_that_were_asked_for() -> None:
     assert float(keep_factors((1000, 101), 0.3, torch.empty(0)).mean()) == pytest.approx(1.0, abs=0.01)
 
 
-def test_starting_from_unigrams_predicts_the_frequencies() -> None:
-    model = network()
+@pytest.mark.parametrize("cutoffs", [[], [0.2], [0.1, 0.5]])
+def test_starting_from_unigrams_predicts_the_frequencies(cutoffs: list[float]) -> None:
+    model = network(replace(UNEVEN, output_cutoffs=cutoffs))
+    assert sum(p.numel() for p in model.parameters()) == model.spec.num_parameters(VOCAB)
     counts = torch.arange(VOCAB, 0, -1)
     model.start_from_unigrams(counts)
     probabilities = model.logits(torch.zeros(8)).softmax(dim=0)
@@ -195,3 +199,19 @@ def test_an_embedding_of_vectors_keeps_their_directions_and_has_one_spread() -> 
     assert model.output_weight is model.embedding.weight
     assert model.embedding.weight.square().mean().sqrt().item() == pytest.approx(0.25)
     torch.testing.assert_close(F.cosine_similarity(model.embedding.weight, vectors, dim=1), torch.ones(VOCAB))
+
+
+def test_cutoffs_are_shares_of_any_vocabulary() -> None:
+    spec = ModelSpec(output_cutoffs=[0.06, 0.3])
+    assert spec.cluster_bounds(33_278) == [1997, 9983, 33_278]
+    assert spec.cluster_bounds(10_000) == [600, 3000, 10_000]
+    assert spec.cluster_bounds(5) == [2, 5], "a head without words is left out"
+    assert spec.cluster_bounds(1) == [1], "and so is all that remains of a single word"
+    assert ModelSpec().cluster_bounds(5) == [5]
+
+
+@pytest.mark.parametrize("cutoffs", [[0.3, 0.06], [0.3, 0.3], [0.0, 0.3], [1.0], [2000.0, 10000.0], [float("nan")]])
+def test_cutoffs_that_cut_nothing_are_refused(cutoffs: list[float]) -> None:
+    (problem,) = ModelSpec(output_cutoffs=cutoffs).problems()
+    assert problem.startswith("output_cutoffs: needs rising shares of the vocabulary between 0 and 1 (got [")
+    assert "try [0.06,0.3]" in problem

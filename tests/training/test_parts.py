@@ -13,7 +13,7 @@ from lstm_lm.nn.spec import LossSpec, ModelSpec
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
-from lstm_lm.training.precision import choose_precision
+from lstm_lm.training.precision import choose_precision, product_seconds
 from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
 
 
@@ -72,6 +72,7 @@ def test_state_is_carried_to_the_next_window_and_cut_off_there() -> None:
 
 def test_precision_is_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("cpu") in ("fp32", "bf16")
+    product_seconds.cache_clear()
     seconds = {torch.float32: 3.0, torch.bfloat16: 1.0}
     now, product = 0.0, torch.Tensor.__matmul__
 
@@ -83,8 +84,11 @@ def test_precision_is_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "__matmul__", slow_product)
     monkeypatch.setattr("time.perf_counter", lambda: now)
     assert choose_precision("cpu") == "bf16"
+    assert choose_precision("cpu") == "bf16", "timed once in a process"
+    product_seconds.cache_clear()
     seconds[torch.bfloat16] = 2.9  # too little to pay for the conversions
     assert choose_precision("cpu") == "fp32"
+    product_seconds.cache_clear()
 
 
 @pytest.mark.parametrize(

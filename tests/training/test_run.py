@@ -14,10 +14,12 @@ import torch
 from small_runs import Make, assert_same_weights, interrupt_at, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lstm_lm.data.encoding import load_corpus
+from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.spec import BatchingSpec, DataSpec
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
+from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import LossSpec, ModelSpec
@@ -310,6 +312,23 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_remedy(config: Make, tm
     spec = TrainerSpec(precision="fp32", gradient_clip=0.0)
     with pytest.raises(TrainingError, match=r"the loss became \S+ at step \d+; lower optimizer\.lr"):
         train(config(optimizer=OptimizerSpec("sgd", lr=1e38, weight_decay=1e38), trainer=spec), tmp_path)
+
+
+def test_a_split_softmax_is_learnt_saved_scored_and_refused_to_another_network(config: Make, tmp_path: Path) -> None:
+    model = ModelSpec(32, [32], output_cutoffs=[0.1, 0.4])
+    split = {"model": model, "loss": LossSpec("split_softmax"), "optimizer": OptimizerSpec("adam", lr=1e-2)}
+    spec = TrainerSpec(precision="fp32", max_steps=300, overfit_one_batch=True)
+    figures = train(config(**split, trainer=spec), tmp_path / "one")
+    assert figures["overfit"]["last_loss"] < 0.05 * figures["overfit"]["first_loss"]
+    metrics = train(config(**split), tmp_path / "run")
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    trained = read_checkpoint(best)
+    assert trained.model.clusters is not None
+    ids = encode_split(trained.data, "valid", trained.vocabulary)
+    score = evaluate_static(trained.model, ids, trained.vocabulary, EvaluationSpec(batch_size=4))
+    assert score.loss == pytest.approx(metrics["valid"]["loss"], rel=1e-5)
+    with pytest.raises(CheckpointError, match="trained with another model"):
+        train(config(model=replace(model, output_cutoffs=[]), resume=str(best)), tmp_path / "other")
 
 
 def test_bfloat16_learns_too(config: Make, tmp_path: Path) -> None:
