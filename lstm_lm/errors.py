@@ -7,6 +7,7 @@
     ├── DataError                   a corpus is missing, empty, unreadable or too short
     │   └── CorpusUnreachableError  the hub cannot be reached
     ├── CheckpointError             a checkpoint cannot be read or does not fit
+    ├── EvaluationError             scoring cannot go on (dynamic evaluation's weights diverge)
     ├── BundleError                 a bundle is damaged, too new, or cannot be written
     ├── TrainingError               training cannot go on (for example the loss is not finite)
     └── TrainingInterruptedError    training was stopped by a signal, after saving
@@ -47,6 +48,10 @@ class CorpusUnreachableError(DataError):
 
 class CheckpointError(LstmLmError):
     """A checkpoint cannot be read or does not fit."""
+
+
+class EvaluationError(LstmLmError):
+    """Scoring cannot go on: the weights of dynamic evaluation diverge."""
 
 
 class BundleError(LstmLmError):

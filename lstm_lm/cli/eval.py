@@ -50,6 +50,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
         BundleError: If the bundle cannot.
         ConfigError: If the corpus it was trained on cannot be found again, or a bundle is to be tuned.
         DataError: If the corpus cannot be read.
+        EvaluationError: If the weights of dynamic evaluation diverge.
     """
     from lstm_lm.cli.eval_report import print_score
     from lstm_lm.errors import ConfigError

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lstm_lm.data.streams import EvalWindows, inputs_and_targets
-from lstm_lm.errors import DataError
+from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.learning import LearningNetwork, Reading
@@ -123,8 +123,9 @@ class DynamicNetwork:
         for window in EvalWindows(ids, 1, self._window_length, eos_id):
             segment = self._network.forward(window.input_ids[0], window.target_ids[0])
             yield segment
-            self._network.backward(segment)
-            self._update(lr)
+            if lr or decay:
+                self._network.backward(segment)
+                self._update(lr)
 
     def _update(self, lr: float) -> None:
         """One step for every weight: each number is read once a line, and nothing is made on the way."""
@@ -159,6 +160,7 @@ def evaluate_dynamic(
 
     Raises:
         DataError: If the split is empty.
+        EvaluationError: If the weights diverge.
     """
     cache = NeuralCache.of(settings, model) if settings.get("cache_weight") else None
     network = DynamicNetwork(model, usual, spec.window_length)
@@ -171,6 +173,11 @@ def evaluate_dynamic(
         metric.update(nll, rank, segment.target_ids)
         nlls.append(nll.double().numpy())
         done += len(nll)
+        if not np.isfinite(nlls[-1]).all():
+            raise EvaluationError(
+                f"the weights diverged after {done:,} of {len(ids):,} tokens; lower evaluation.lr (got "
+                f"{settings['lr']:g}), or find settings with tune=true"
+            )
         if progress is not None:
             progress(done, len(ids))
     return metric.score(bootstrap(np.concatenate(nlls), ids, vocabulary))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache_search import search_cache
 from lstm_lm.evaluation.dynamic import DynamicNetwork, UsualGradients
 from lstm_lm.evaluation.reading import reading, stream_features
@@ -25,7 +26,8 @@ Ids = NDArray[np.int32]
 # called with what is done now, how much of it is done, and how much it is in all
 Report = Callable[[str, int, int], None]
 
-MOST_TRIALS = 10
+MOST_TRIALS = 11
+_STARTS = 4  # learning rates, each a quarter of the one before, until one is better than standing still
 _GIVE_UP_AFTER = 0.25  # of the tokens ...
 _GIVE_UP_BEHIND = 0.03  # ... in nats a token behind the best trial at the same place
 
@@ -53,6 +55,7 @@ def tune(
 
     Raises:
         DataError: If valid is empty.
+        EvaluationError: If the weights diverge with the learning rate that is given.
     """
     ids = ids[: spec.tune_tokens or len(ids)]
     given, found = spec.settings(), dict[str, float]()
@@ -112,9 +115,18 @@ class _DynamicSearch:
         self.best = _Trial(np.inf, np.empty(0), [])
 
     def run(self, given: Mapping[str, float]) -> dict[str, float]:
-        """The best settings; those of ``given`` stay."""
+        """The best settings; those of ``given`` stay. A learning rate of 0 where none is better than standing still."""
         settings = {name: given.get(name, DEFAULTS[name]) for name in TUNABLE["dynamic"]}
-        self._try(settings)
+        if "lr" not in given:
+            self._try({"lr": 0.0, "decay": 0.0})
+            while not self._try(settings):
+                settings["lr"] = float(f"{settings['lr'] / 4.0:.3g}")
+                if len(self._tried) > _STARTS:
+                    return {**settings, "lr": 0.0}
+        elif not self._try(settings):
+            raise EvaluationError(
+                f"the weights diverge on valid with evaluation.lr={settings['lr']:g}; give a lower one, or none"
+            )
         for name, factor in (("lr", 2.0), ("decay", 2.0), ("lr", 2.0**0.5)):
             if name not in given:
                 settings = self._moved(settings, name, factor)
@@ -154,7 +166,7 @@ class _DynamicSearch:
             features.append(segment.features)
             total += float(nll[done : done + count].sum())
             done += count
-            self._report(f"trial {len(self._tried) + 1} of about {MOST_TRIALS - 1}", done, len(self._ids))
+            self._report(f"trial {len(self._tried) + 1} of at most {MOST_TRIALS}", done, len(self._ids))
             late = done >= _GIVE_UP_AFTER * len(self._ids) and len(to_beat)
             if not np.isfinite(total) or (late and total - to_beat[done - 1] > _GIVE_UP_BEHIND * done):
                 return _Trial(np.inf, nll, features)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_streams import VOCABULARY, network, stream
 from torch.nn import functional as F
 
-from lstm_lm.errors import DataError
+from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.cache import evaluate_cache
 from lstm_lm.evaluation.dynamic import EPSILON, DynamicNetwork, UsualGradients, evaluate_dynamic, usual_gradients
 from lstm_lm.evaluation.learning import LearningNetwork
@@ -182,3 +182,8 @@ def test_progress_is_told_and_an_empty_split_refused(usual: UsualGradients) -> N
         evaluate_dynamic(network(), stream(0), VOCABULARY, SPEC, SETTINGS, usual)
     with pytest.raises(DataError, match="train is empty"):
         usual_gradients(network(), stream(0), VOCABULARY.eos_id, SPEC)
+
+
+def test_weights_that_diverge_are_told_with_the_remedy(usual: UsualGradients) -> None:
+    with pytest.raises(EvaluationError, match=r"diverged after .* of 300 tokens; lower evaluation.lr \(got 1e\+38\)"):
+        evaluate_dynamic(network(), stream(300), VOCABULARY, SPEC, {"lr": 1e38, "decay": 0.0}, usual)

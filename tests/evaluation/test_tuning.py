@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from small_streams import VOCABULARY, network, stream
 
+from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.dynamic import UsualGradients, evaluate_dynamic, usual_gradients
 from lstm_lm.evaluation.spec import DEFAULTS, EvaluationSpec, checked_settings, settled
 from lstm_lm.evaluation.tuning import MOST_TRIALS, tune
@@ -39,6 +40,20 @@ def test_given_settings_stay(usual: UsualGradients) -> None:
     found = tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic_cache", **given), usual, lambda *_: None)
     assert given.items() <= found.items()
     assert set(found) == {*given, "cache_window", "cache_weight"}
+
+
+def test_a_rate_that_is_far_too_high_is_lowered(usual: UsualGradients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEFAULTS, "lr", 2.0)
+    found = tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic"), usual, lambda *_: None)
+    assert 0.0 < found["lr"] < 1.0
+
+
+def test_where_learning_does_not_help_the_weights_stay(usual: UsualGradients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEFAULTS, "lr", 1e25)
+    found = tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic_cache"), usual, lambda *_: None)
+    assert found["lr"] == 0.0
+    with pytest.raises(EvaluationError, match=r"diverge on valid with evaluation.lr=1e\+38; give a lower one"):
+        tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic", lr=1e38), usual, lambda *_: None)
 
 
 def test_only_the_first_tokens_are_read(usual: UsualGradients) -> None:
