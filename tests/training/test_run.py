@@ -218,7 +218,8 @@ def test_tensorboard_gets_curves_samples_projector_and_hyperparameters(config: M
     for tag in wanted:
         assert all(math.isfinite(point.value) for point in events.Scalars(tag)), tag
     assert [point.step for point in events.Scalars("train/loss")] == list(range(10, metrics["steps"] + 1, 10))
-    assert events.Scalars("train/loss")[-1].value < events.Scalars("train/loss")[0].value
+    # of train there is one short window a point, and no two are equally hard
+    assert events.Scalars("valid/loss")[-1].value < events.Scalars("valid/loss")[0].value
     assert events.Scalars("valid/loss")[-1].value == pytest.approx(metrics["history"][-1]["loss"])
     rates = [point.value for point in events.Scalars("train/learning_rate")]
     assert max(rates) == pytest.approx(1e-2, rel=0.1)
