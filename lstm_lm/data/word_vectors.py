@@ -38,7 +38,7 @@ def word_vectors(ids: NDArray[np.int32], vocab_size: int, dim: int, seed: int) -
     information = _positive_information(ids[:_MOST_WORDS], vocab_size)
     left, values = _largest_singular_vectors(information, min(dim, vocab_size), generator)
     turn, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator))
-    vectors = (left * values.sqrt()) @ turn[: len(values)]
+    vectors: Tensor = (left * values.sqrt()) @ turn[: len(values)]
     return vectors / vectors.square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
 
 
