@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -181,11 +180,16 @@ def test_serve_says_where_it_listens_and_answers_what_is_in_flight_when_ctrl_c_e
 ) -> None:
     port = free_port()
     command = [sys.executable, "-m", "lstm_lm", "serve", "--model", str(tiny_bundle), "--port", str(port)]
-    with started(command, port, tmp_path) as service, ThreadPoolExecutor(4) as clients:
+    with (
+        started(command, port, tmp_path) as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
         body = {"text": "the", "generate": 500}
-        answers = [clients.submit(httpx.post, f"{service.url}/generate", json=body, timeout=60) for _ in range(4)]
-        # time to connect; whoever comes later is refused
-        time.sleep(0.5)
+        answers = [threads.submit(client.post, "/generate", json=body) for _ in range(4)]
+        # whoever comes later than the signal is refused
+        while "\nlstm_lm_model_requests 4.0" not in client.get("/metrics").text:
+            assert not any(answer.done() for answer in answers), "they were answered before they were all there"
         service.process.send_signal(signal.SIGINT)
         assert [answer.result().status_code for answer in answers] == [200] * 4
         assert service.process.wait(20) == 0
