@@ -24,10 +24,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
+from timeit import timeit
 from typing import Any
 
 VOCAB_SIZE = 33_278
@@ -143,12 +143,7 @@ def weights_used(config: Any, way: str, counts: list[int]) -> float:
 
 def seconds(work: Callable[[], Any], times: int) -> float:
     """Median time of ``work``, after two runs that are not counted."""
-    taken = []
-    for _ in range(times + 2):
-        begin = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begin)
-    return median(taken[2:])
+    return median([timeit(work, number=1) for _ in range(times + 2)][2:])
 
 
 def run_child(way: str, size: str, steps: int) -> dict[str, Any]:
@@ -185,7 +180,7 @@ def main() -> None:
     results: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in plan}
     rival = subprocess.Popen([sys.executable, "-c", "while True: pass" if arguments.load else ""])
     try:
-        for way, size in track(plan, description="measuring", transient=True, console=Console(stderr=True)):
+        for way, size in plan:
             results[way, size].append(run_child(way, size, arguments.steps))
     finally:
         rival.kill()
