@@ -149,9 +149,7 @@ def seconds(work: Callable[[], Any], times: int) -> float:
 def run_child(way: str, size: str, steps: int) -> dict[str, Any]:
     """Measure in a process of its own, ours under the environment that ``lstm-lm train`` makes for itself."""
     child = [sys.executable, __file__, "--child", way, "--size", size, "--steps", str(steps)]
-    done = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return dict(json.loads(subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout))
 
 
 def main() -> None:
@@ -172,7 +170,6 @@ def main() -> None:
         return
 
     from rich.console import Console
-    from rich.progress import track
     from rich.table import Table
 
     ways = {size: ("plain", *LOSSES) if size != HOUR else LOSSES[1:] for size in SIZES}
