@@ -48,8 +48,7 @@ def measure(way: str, size: str, steps: int) -> dict[str, Any]:
     from lstm_lm.data.streams import Window
     from lstm_lm.training.precision import choose_precision
 
-    loss = [] if way == "plain" else [f"loss={way}"]
-    config: Any = check("train", [*SIZES[size], *loss]).config
+    config: Any = check("train", SIZES[size] + ([] if way == "plain" else [f"loss={way}"])).config
     torch.manual_seed(0)
     # counts that fall as those of words do
     counts = [2_000_000 // (rank + 2) + 1 for rank in range(VOCAB_SIZE)]
@@ -181,18 +180,18 @@ def main() -> None:
             results[way, size].append(run_child(way, size, arguments.steps))
     finally:
         rival.kill()
-    title = f"Tokens a second of a training step, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores"
-    table = Table(title=title + (", one busy with something else" if arguments.load else ""))
+    load = ", one busy with something else" if arguments.load else ""
+    table = Table(title=f"Tokens a second of a step, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores{load}")
     table.add_column("sizes, batch")
     for column in ("plain", "full", "split", "sampled", "sampled : plain", "of fp32", "of bf16", "used"):
         table.add_column(column, justify="right")
     for size in SIZES:
         speeds = {way: median(one["speed"] for one in results[way, size]) for way in ways[size]}
-        ours = results[LOSSES[-1], size]
-        shares = [f"{median(one[name] for one in ours):.0%}" for name in ("fp32", "bf16")]
+        shares = [f"{median(one[name] for one in results[LOSSES[-1], size]):.0%}" for name in ("fp32", "bf16")]
         shown = [f"{speeds[way]:,.0f}" if way in speeds else "-" for way in ("plain", *LOSSES)]
         ratio = f"{speeds[LOSSES[-1]] / speeds['plain']:.1f}" if "plain" in speeds else "-"
-        table.add_row(f"{size}, {ours[0]['batch']}", *shown, ratio, *shares, ours[0]["precision"])
+        one = results[LOSSES[-1], size][0]
+        table.add_row(f"{size}, {one['batch']}", *shown, ratio, *shares, one["precision"])
     Console().print(table)
 
 
