@@ -24,10 +24,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
+from timeit import timeit
 from typing import Any
 
 VOCAB_SIZE = 33_278
@@ -48,8 +48,7 @@ def measure(way: str, size: str, steps: int) -> dict[str, Any]:
     from lstm_lm.data.streams import Window
     from lstm_lm.training.precision import choose_precision
 
-    loss = [] if way == "plain" else [f"loss={way}"]
-    config: Any = check("train", [*SIZES[size], *loss]).config
+    config: Any = check("train", SIZES[size] + ([] if way == "plain" else [f"loss={way}"])).config
     torch.manual_seed(0)
     # counts that fall as those of words do
     counts = [2_000_000 // (rank + 2) + 1 for rank in range(VOCAB_SIZE)]
@@ -143,20 +142,13 @@ def weights_used(config: Any, way: str, counts: list[int]) -> float:
 
 def seconds(work: Callable[[], Any], times: int) -> float:
     """Median time of ``work``, after two runs that are not counted."""
-    taken = []
-    for _ in range(times + 2):
-        begin = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begin)
-    return median(taken[2:])
+    return median([timeit(work, number=1) for _ in range(times + 2)][2:])
 
 
 def run_child(way: str, size: str, steps: int) -> dict[str, Any]:
     """Measure in a process of its own, ours under the environment that ``lstm-lm train`` makes for itself."""
     child = [sys.executable, __file__, "--child", way, "--size", size, "--steps", str(steps)]
-    done = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return dict(json.loads(subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout))
 
 
 def main() -> None:
@@ -177,7 +169,6 @@ def main() -> None:
         return
 
     from rich.console import Console
-    from rich.progress import track
     from rich.table import Table
 
     ways = {size: ("plain", *LOSSES) if size != HOUR else LOSSES[1:] for size in SIZES}
@@ -185,22 +176,22 @@ def main() -> None:
     results: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in plan}
     rival = subprocess.Popen([sys.executable, "-c", "while True: pass" if arguments.load else ""])
     try:
-        for way, size in track(plan, description="measuring", transient=True, console=Console(stderr=True)):
+        for way, size in plan:
             results[way, size].append(run_child(way, size, arguments.steps))
     finally:
         rival.kill()
-    title = f"Tokens a second of a training step, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores"
-    table = Table(title=title + (", one busy with something else" if arguments.load else ""))
+    load = ", one busy with something else" if arguments.load else ""
+    table = Table(title=f"Tokens a second of a step, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores{load}")
     table.add_column("sizes, batch")
     for column in ("plain", "full", "split", "sampled", "sampled : plain", "of fp32", "of bf16", "used"):
         table.add_column(column, justify="right")
     for size in SIZES:
         speeds = {way: median(one["speed"] for one in results[way, size]) for way in ways[size]}
-        ours = results[LOSSES[-1], size]
-        shares = [f"{median(one[name] for one in ours):.0%}" for name in ("fp32", "bf16")]
+        shares = [f"{median(one[name] for one in results[LOSSES[-1], size]):.0%}" for name in ("fp32", "bf16")]
         shown = [f"{speeds[way]:,.0f}" if way in speeds else "-" for way in ("plain", *LOSSES)]
         ratio = f"{speeds[LOSSES[-1]] / speeds['plain']:.1f}" if "plain" in speeds else "-"
-        table.add_row(f"{size}, {ours[0]['batch']}", *shown, ratio, *shares, ours[0]["precision"])
+        one = results[LOSSES[-1], size][0]
+        table.add_row(f"{size}, {one['batch']}", *shown, ratio, *shares, one["precision"])
     Console().print(table)
 
 

@@ -39,7 +39,7 @@ class TailClusters(nn.Module):
             probabilities: Of every word, (V,).
         """
         with torch.no_grad():
-            self.bias.copy_(torch.stack([part.sum() for part in probabilities.split(self.sizes)[1:]]).log())
+            self.bias.copy_(torch.stack([part.sum() for part in torch.split(probabilities, self.sizes)[1:]]).log())
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
         """Exact logits of the whole vocabulary.
@@ -52,9 +52,10 @@ class TailClusters(nn.Module):
             Logits (..., V), float32, whose softmax over V is the model's distribution: those of a cluster are moved so
             that together they weigh as much as the cluster's vector.
         """
-        vectors = F.linear(features, self.weight, self.bias).float().split(1, dim=-1)
-        head, *tails = logits.float().split(self.sizes, dim=-1)
+        vectors = F.linear(features, self.weight, self.bias).float()
+        head, *tails = torch.split(logits.float(), self.sizes, dim=-1)
         moved = [
-            tail + (vector - tail.logsumexp(dim=-1, keepdim=True)) for tail, vector in zip(tails, vectors, strict=True)
+            tail + (vector - tail.logsumexp(dim=-1, keepdim=True))
+            for tail, vector in zip(tails, torch.split(vectors, 1, dim=-1), strict=True)
         ]
         return torch.cat([head, *moved], dim=-1)
