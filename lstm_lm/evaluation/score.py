@@ -128,9 +128,10 @@ class ScoreMetric(Metric):
             nll = F.cross_entropy(logits, target_part, reduction="none")
             self.update(nll, target_rank(logits, target_part), target_part)
             parts.append(nll)
+        losses = torch.cat(parts)
         if window.mask is None:
-            return torch.cat(parts).view(window.target_ids.shape)
-        return features.new_zeros(window.mask.shape).masked_scatter(window.mask, torch.cat(parts))
+            return losses.view(window.target_ids.shape)
+        return losses.new_zeros(window.mask.shape).masked_scatter(window.mask, losses)
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
         """The sums since the last reset: nll, counts, unknown."""
