@@ -43,6 +43,11 @@ class Window:
     mask: Tensor | None
     starts_stream: bool
 
+    @property
+    def num_tokens(self) -> int:
+        """Number of targets that count."""
+        return self.target_ids.numel() if self.mask is None else int(self.mask.sum())
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Window":
         """The same window on ``device``; Lightning moves batches by this."""
         return Window(

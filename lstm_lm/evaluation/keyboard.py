@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.data.streams import EvalWindows
-from lstm_lm.evaluation.reading import reading
+from lstm_lm.evaluation.reading import reading, window_features
 from lstm_lm.evaluation.score import word_mask
 from lstm_lm.evaluation.spec import EvaluationSpec
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -201,17 +201,15 @@ def evaluate_keyboard(
     # the same windows over the flags: a window's targets say of each word whether it begins a sentence
     flags = EvalWindows(starts, spec.batch_size, spec.window_length, 0)
     bar, real = Bar(vocabulary), word_mask(vocabulary)
-    state = model.initial_state(spec.batch_size)
     typings: list[Typing] = []
     done = 0
     with reading(model):
-        for window, flag in zip(windows, flags, strict=True):
-            features, state = model.features(window.input_ids, state)
+        for (window, features), flag in zip(window_features(model, windows), flags, strict=True):
             counted = real[window.target_ids] if window.mask is None else real[window.target_ids] & window.mask
             logits = model.logits(features[counted]).float().cpu().numpy()
             words, capitals = window.target_ids[counted].tolist(), flag.target_ids[counted].tolist()
             typings.extend(map(bar.typing, words, map(bool, capitals), logits))
-            done += window.target_ids.numel() if window.mask is None else int(window.mask.sum())
+            done += window.num_tokens
             if progress is not None:
                 progress(done, len(ids))
     return keyboard_score(typings, len(ids))

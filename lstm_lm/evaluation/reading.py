@@ -1,6 +1,6 @@
 """Reading a split with a network whose weights stay as they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lstm_lm.data.streams import EvalWindows
+from lstm_lm.data.streams import EvalWindows, Window
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.nn.state import LSTMState
 
 
 @contextmanager
@@ -24,10 +25,24 @@ def reading(model: LSTMLanguageModel) -> Iterator[None]:
         model.train(was_training)
 
 
+def window_features(model: LSTMLanguageModel, windows: Iterable[Window]) -> Iterator[tuple[Window, Tensor]]:
+    """Read windows one after the other, the state carried through each stream; to be used inside :func:`reading`.
+
+    Yields:
+        Every window, and what the network makes of it (B, T, H).
+    """
+    state: LSTMState | None = None
+    for window in windows:
+        if window.starts_stream or state is None:
+            state = model.initial_state(window.input_ids.shape[0])
+        features, state = model.features(window.input_ids, state)
+        yield window, features
+
+
 def stream_features(
     model: LSTMLanguageModel, ids: NDArray[np.int32], window_length: int, eos_id: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Read a split as one stream, the state carried through it; to be used inside :func:`reading`.
+    """Read a split as one stream; to be used inside :func:`reading`.
 
     Yields:
         Features before every word of a window (T, H), and the words (T,).
@@ -35,7 +50,5 @@ def stream_features(
     Raises:
         DataError: If the split is empty.
     """
-    state = model.initial_state(1)
-    for window in EvalWindows(ids, 1, window_length, eos_id):
-        features, state = model.features(window.input_ids, state)
+    for window, features in window_features(model, EvalWindows(ids, 1, window_length, eos_id)):
         yield features[0], window.target_ids[0]

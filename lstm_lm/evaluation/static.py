@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lstm_lm.data.streams import EvalWindows
 from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.reading import reading
+from lstm_lm.evaluation.reading import reading, window_features
 from lstm_lm.evaluation.score import Score, ScoreMetric
 from lstm_lm.evaluation.spec import EvaluationSpec
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -39,12 +39,10 @@ def evaluate_static(
     """
     windows = EvalWindows(ids, spec.batch_size, spec.window_length, vocabulary.eos_id)
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
-    state = model.initial_state(spec.batch_size)
     with reading(model):
-        for window in windows:
-            features, state = model.features(window.input_ids, state)
+        for window, features in window_features(model, windows):
             nlls.append(metric.update_window(model, features, window))
-            done += window.target_ids.numel() if window.mask is None else int(window.mask.sum())
+            done += window.num_tokens
             if progress is not None:
                 progress(done, len(ids))
     # a row is a contiguous part of the split; what fills up the last ones does not count
