@@ -92,7 +92,7 @@ def running_service(bundle: Path, **settings: object) -> Iterator[Service]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
     environment |= {f"LSTM_LM_{name.upper()}": str(value) for name, value in given.items()}
     command = [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--host", HOST]
-    command += ["--port", str(port), "--no-access-log"]
+    command += ["--http", "lstm_lm.serving.http_protocol:BoundedHttpTools", "--port", str(port), "--no-access-log"]
     with tempfile.NamedTemporaryFile(prefix="service-", suffix=".log") as log:
         start = time.perf_counter()
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

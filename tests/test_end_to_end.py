@@ -170,6 +170,7 @@ def test_the_service_answers_over_http(place: Workplace, bundle: str) -> None:
 
 def test_uvicorn_serves_the_bundle_of_the_environment(place: Workplace, bundle: str) -> None:
     uvicorn = [lstm_lm()[0], "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--port", "0"]
+    uvicorn += ["--http", "lstm_lm.serving.http_protocol:BoundedHttpTools"]
     with served(uvicorn, place.folder, {"LSTM_LM_BUNDLE": bundle}) as client:
         answer = client.post("/predict", json={"text": "the old", "k": 1}).json()
         assert answer["suggestions"][0]["word"] == "dog"

@@ -30,6 +30,7 @@ def serve(
 
     from lstm_lm.export.opening import open_model
     from lstm_lm.serving.app import build_app
+    from lstm_lm.serving.http_protocol import BoundedHttpTools
     from lstm_lm.serving.settings import read_settings
 
     given: dict[str, Any] = {"bundle": model, "host": host, "port": port}
@@ -44,7 +45,7 @@ def serve(
             f"serving {settings.bundle} at http://{shown}:{bound_port} (page at /, docs at /docs, Ctrl-C ends)",
             err=True,
         )
-        config = uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS)
+        config = uvicorn.Config(app, http=BoundedHttpTools, timeout_graceful_shutdown=GRACE_SECONDS)
         # Ctrl-C is how a server is meant to end: uvicorn has answered what was in flight by now
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])

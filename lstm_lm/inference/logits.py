@@ -45,7 +45,9 @@ def ban(logits: Logits, ids: Sequence[int] | NDArray[np.integer]) -> Logits:
     return kept
 
 
-def penalize_repeats(logits: Logits, ids: Sequence[int] | NDArray[np.integer], penalty: float) -> Logits:
+def penalize_repeats(
+    logits: Logits, ids: Sequence[int] | NDArray[np.integer], penalty: float, mean: float | None = None
+) -> Logits:
     """Make the words ``ids`` less likely (the repetition penalty of CTRL, Keskar et al. 2019 §4.1).
 
     Keskar et al. divide logits by the penalty. The zero of logits is arbitrary, so here it is the mean logit that the
@@ -56,17 +58,15 @@ def penalize_repeats(logits: Logits, ids: Sequence[int] | NDArray[np.integer], p
         logits: (V,) or (B, V); ``-inf`` entries stay.
         ids: Words to penalise, each once however often it is named.
         penalty: At least 1; 1 changes nothing.
+        mean: Of the logits of all words, where ``logits`` are those of some; ``None`` takes that of the finite ones.
     """
     penalized = logits.copy()
     if penalty == 1.0 or not len(ids):
         return penalized
     words = np.asarray(ids, dtype=np.int64)
-    mean = logits.mean(axis=-1, keepdims=True)
-    if not np.isfinite(mean).all():
-        # a mask makes the mean ten times slower, and without a ban nothing is masked
-        mean = np.mean(logits, axis=-1, keepdims=True, where=np.isfinite(logits), dtype=np.float64)
-    scores = logits[..., words] - mean
-    penalized[..., words] = mean + np.where(scores > 0.0, scores / penalty, scores * penalty)
+    zero = np.mean(logits, axis=-1, keepdims=True, where=np.isfinite(logits)) if mean is None else mean
+    scores = logits[..., words] - zero
+    penalized[..., words] = zero + np.where(scores > 0.0, scores / penalty, scores * penalty)
     return penalized
 
 

@@ -31,7 +31,7 @@ def choose(
     temperature and top-p (``sample``), in this order.
 
     Args:
-        logits: (V,).
+        logits: (V,), all of them finite.
         sampling: What to do; ``temperature``, ``top_k`` and ``top_p`` do not act on ``greedy``.
         rng: Where a draw comes from; ``greedy`` takes nothing from it.
         banned_ids: Words that are never given.
@@ -44,18 +44,20 @@ def choose(
         ValueError: If every word is banned.
     """
     assert logits.ndim == 1, f"choose() reads the logits of one text, got shape {logits.shape}"
-    logits = ban(penalize_repeats(logits, recent_ids, sampling.repeat_penalty), banned_ids)
-    if sampling.strategy == "greedy":
-        return int(np.argmax(logits))
-    # a temperature changes no order, so the few words that top-k keeps are all that the rest has to look at
-    if sampling.top_k > 0:
-        candidates = largest(logits, sampling.top_k)
-        logits = keep_top_k(logits[candidates], sampling.top_k)
-    else:
-        candidates = np.arange(len(logits))
-    left = np.flatnonzero(np.isfinite(logits))
-    weighed = apply_temperature(logits[left], sampling.temperature)
-    return int(candidates[left[draw(keep_top_p(weighed, sampling.top_p), rng)]])
+    greedy = sampling.strategy == "greedy"
+    kept = 1 if greedy else sampling.top_k or len(logits)
+    # no penalty and no ban makes a word more likely, so that the few words that can be kept are found first, and all
+    # the rest looks at them alone
+    candidates = largest(logits, kept + len(recent_ids) + len(banned_ids))
+    recent, banned = (np.flatnonzero(np.isin(candidates, ids)) for ids in (recent_ids, banned_ids))
+    left = penalize_repeats(logits[candidates], recent, sampling.repeat_penalty, logits.mean())
+    left = ban(left, banned)
+    if greedy:
+        return int(candidates[np.argmax(left)])
+    left = keep_top_k(left, kept)
+    finite = np.flatnonzero(np.isfinite(left))
+    weighed = apply_temperature(left[finite], sampling.temperature)
+    return int(candidates[finite[draw(keep_top_p(weighed, sampling.top_p), rng)]])
 
 
 def draw(logits: Logits, rng: np.random.Generator) -> int:

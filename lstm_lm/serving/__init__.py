@@ -1,4 +1,4 @@
-"""The HTTP service: ``uvicorn --factory lstm_lm.serving:create_app``."""
+"""The HTTP service, for uvicorn to serve: ``lstm_lm.serving:create_app``, best behind ``BoundedHttpTools``."""
 
 from typing import TYPE_CHECKING
 

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lstm_lm.inference.logits import apply_temperature, ban, keep_top_k, keep_top_p, penalize_repeats
 from lstm_lm.inference.sampling import choose, draw, with_seed
 from lstm_lm.inference.spec import SamplingSpec
 
@@ -68,3 +71,19 @@ def test_with_seed_draws_one_only_where_it_is_needed() -> None:
     seeds = {with_seed(SamplingSpec()).seed for _ in range(5)}
     assert len(seeds) == 5
     assert all(seed is not None and 0 <= seed < 2**31 for seed in seeds)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.booleans(), st.floats(1.0, 3.0))
+def test_looking_at_the_likeliest_words_alone_chooses_as_looking_at_all(
+    seed: int, top_k: int, greedy: bool, penalty: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, 5000).astype(np.float32)
+    best = np.argsort(-logits)
+    banned, recent = rng.choice(best[:40], 12), rng.choice(best[:60], 15)
+    strategy = "greedy" if greedy else "sample"
+    sampling = SamplingSpec(strategy=strategy, temperature=0.8, top_k=top_k, top_p=0.9, repeat_penalty=penalty)
+    filtered = ban(penalize_repeats(logits, recent, penalty, logits.mean()), banned)
+    nucleus = keep_top_p(apply_temperature(keep_top_k(filtered, top_k), 0.8), 0.9)
+    expected = int(np.argmax(filtered)) if greedy else draw(nucleus, np.random.default_rng(seed))
+    assert choose(logits, sampling, np.random.default_rng(seed), banned, recent) == expected

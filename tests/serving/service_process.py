@@ -27,7 +27,8 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def uvicorn_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--port", str(port)]
+    return [*command, "--http", "lstm_lm.serving.http_protocol:BoundedHttpTools"]
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,42 @@ def test_broken_connections_and_bodies_leave_the_service_alive(service: Service,
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_what_has_no_end_is_cut_off(service: Service) -> None:
+    before = resident_mb(service.process.pid)
+    chunked = head("/predict", JSON_LINE, "Transfer-Encoding: chunked")
+    begun = {
+        "path": b"GET /",
+        "header": head("/predict")[:-2] + b"X: ",
+        "chunk extension": chunked + b"f; ",
+        "trailer": chunked + b'f\r\n{"text": "the"}\r\n0\r\nX: ',
+    }
+    for name, start in begun.items():
+        with closing(socket.create_connection(("127.0.0.1", service.port), timeout=20)) as connection:
+            connection.sendall(start)
+            with suppress(ConnectionError):
+                for _ in range(1000):
+                    connection.sendall(b"a" * 65_536)
+                pytest.fail(f"65 MB of a {name} were taken")
+    many = [f"X-{number}: {'a' * 100}" for number in range(100_000)]
+    assert exchange(service.port, head("/predict", *many))[:12] in (b"", b"HTTP/1.1 400")
+    assert httpx.get(f"{service.url}/health").status_code == 200
+    assert resident_mb(service.process.pid) - before < 50
+
+
+def test_requests_that_come_together_are_answered_in_turn(service: Service) -> None:
+    # more at once than an unfinished head may have
+    body = b'{"text": "%s"}' % (b"the " * 100)
+    predict = head("/predict", JSON_LINE, f"Content-Length: {len(body)}").replace(b"Connection: close\r\n", b"") + body
+    health = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    with closing(socket.create_connection(("127.0.0.1", service.port), timeout=60)) as connection:
+        connection.sendall((predict + health) * 200 + health.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+        received = b""
+        while part := connection.recv(65_536):
+            received += part
+    assert received.count(b"HTTP/1.1 200 OK") == 401
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_a_huge_body_is_refused_before_it_is_read(service: Service) -> None:
     before = resident_mb(service.process.pid)
     told = head("/predict", JSON_LINE, "Content-Length: 200000000") + b'{"text": "' + b"a" * 1_000_000
