@@ -192,7 +192,7 @@ def main() -> None:
         ratio = f"{speeds[LOSSES[-1]] / speeds['plain']:.1f}" if "plain" in speeds else "-"
         one = results[LOSSES[-1], size][0]
         table.add_row(f"{size}, {one['batch']}", *shown, ratio, *shares, one["precision"])
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

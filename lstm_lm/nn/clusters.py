@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SPREAD = 0.1  # random embeddings lie in [-0.1, 0.1] (Zaremba et al. 2014, Merity et al. 2017 §5)
+
 
 class TailClusters(nn.Module):
     """What an output layer needs on top of its V weights to be split (Grave et al. 2016, "Efficient softmax
@@ -25,7 +27,7 @@ class TailClusters(nn.Module):
         self.bounds = tuple(bounds)
         self.weight = nn.Parameter(torch.empty(len(bounds) - 1, dim))
         self.bias = nn.Parameter(torch.zeros(len(bounds) - 1))
-        nn.init.uniform_(self.weight, -0.1, 0.1)
+        nn.init.uniform_(self.weight, -SPREAD, SPREAD)
 
     @property
     def sizes(self) -> list[int]:

@@ -4,13 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lstm_lm.nn.clusters import TailClusters
+from lstm_lm.nn.clusters import SPREAD, TailClusters
 from lstm_lm.nn.dropout import LockedDropout, keep_factors
 from lstm_lm.nn.lstm import WeightDropLSTM
 from lstm_lm.nn.spec import ModelSpec
 from lstm_lm.nn.state import LSTMState
 
-_SPREAD = 0.1  # random embeddings lie in [-0.1, 0.1] (Zaremba et al. 2014, Merity et al. 2017 §5)
 # vectors that know something are better large: after 0.41 epochs of WikiText-2 valid perplexity was 245, 218, 200 and
 # 196 with 0.06, 0.12, 0.23 and 0.46
 _VECTOR_SPREAD = 0.25
@@ -47,8 +46,8 @@ class LSTMLanguageModel(nn.Module):
         self.untied_output_weight: nn.Parameter | None = None
         if not spec.tie_weights:
             self.untied_output_weight = nn.Parameter(torch.empty(vocab_size, spec.hidden_dims[-1]))
-            nn.init.uniform_(self.untied_output_weight, -_SPREAD, _SPREAD)
-        nn.init.uniform_(self.embedding.weight, -_SPREAD, _SPREAD)
+            nn.init.uniform_(self.untied_output_weight, -SPREAD, SPREAD)
+        nn.init.uniform_(self.embedding.weight, -SPREAD, SPREAD)
         bounds = spec.cluster_bounds(vocab_size)
         self.clusters = TailClusters(bounds, spec.hidden_dims[-1]) if len(bounds) > 1 else None
 
