@@ -39,7 +39,6 @@ VARIANTS = {
     "400 + 400 units": ["model.hidden_dims=[400,400]"],
     "1150 + 400 units": ["model.hidden_dims=[1150,400]"],
     "no word vectors": ["embedding_start=random"],
-    "dropouts that do not rise": ["trainer.dropout_start=1"],
     "no rotation": ["batching.rotate=false"],
     "moving average": ["averaging=ema"],
     "average of the tail": ["averaging=tail"],

@@ -67,8 +67,6 @@ def dropout_factor(epochs: float, meant_for: float) -> float:
 
 
 def scale_dropouts(spec: ModelSpec, factor: float) -> ModelSpec:
-    """The same network with every dropout multiplied by ``factor``, none of them raised above 0.75."""
-    dropouts = {name: getattr(spec, name) for name in DROPOUTS}
-    return replace(
-        spec, **{name: min(value * factor, max(value, _LARGEST_DROPOUT)) for name, value in dropouts.items()}
-    )
+    """The same network with every dropout multiplied by ``factor``, none of them above 0.75."""
+    scaled = {name: min(getattr(spec, name) * factor, _LARGEST_DROPOUT) for name in DROPOUTS}
+    return replace(spec, **scaled)

@@ -108,8 +108,6 @@ class TrainerSpec:
         dropout_epochs: The number of epochs that the model's dropouts are meant for: as soon as the number that this
             run will have is known, they are all multiplied by ``sqrt(epochs / dropout_epochs)``, at most by 2 and at
             most to 0.75. ``None`` leaves them as they are.
-        dropout_start: Share of the dropouts with which a run begins; they rise linearly to the whole at its end, as a
-            network has little to unlearn as long as it knows little (Morerio et al. 2017, "Curriculum Dropout").
         limit_train_windows: Use only so many windows of each epoch, for a quick look; 0 is all.
         limit_valid_windows: The same for validations; 0 is all.
         overfit_one_batch: Train on the first window again and again; the run fails unless the loss ends below 5 %
@@ -127,7 +125,6 @@ class TrainerSpec:
     valid_every: float = 1.0
     valid_share: float = 0.1
     dropout_epochs: float | None = None
-    dropout_start: float = 1.0
     limit_train_windows: int = 0
     limit_valid_windows: int = 0
     overfit_one_batch: bool = False
@@ -172,8 +169,6 @@ class TrainerSpec:
             found.append(f"valid_share: must be in [0, 1] (got {self.valid_share}); try 0.1")
         if self.dropout_epochs is not None and not self.dropout_epochs > 0.0:
             found.append(f"dropout_epochs: must be above 0 (got {self.dropout_epochs}); null switches it off")
-        if not 0.0 <= self.dropout_start <= 1.0:
-            found.append(f"dropout_start: must be in [0, 1] (got {self.dropout_start}); 1 keeps them constant")
         if self.overfit_one_batch and self.max_steps == -1:
             found.append("overfit_one_batch: needs trainer.max_steps; set trainer.max_steps=300")
         for name in ("limit_train_windows", "limit_valid_windows"):

@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from small_runs import Make, interrupt_at, weights
 
 from lstm_lm.errors import TrainingError, TrainingInterruptedError
 from lstm_lm.training.budget import dropout_factor
-from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
 from lstm_lm.training.spec import ScheduleSpec, TrainerSpec
 
@@ -63,25 +61,6 @@ def test_dropouts_fit_the_epochs_without_a_budget_too(config: Make, tmp_path: Pa
     metrics = train(config(trainer=TrainerSpec(precision="fp32", max_epochs=2, dropout_epochs=8.0)), tmp_path)
     assert metrics["dropouts"]["factor"] == pytest.approx(math.sqrt(2 / 8), abs=1e-4)
     assert "budget" not in metrics
-
-
-def test_dropouts_rise_to_the_whole_at_the_end(config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[float] = []
-    training_step = LanguageModelModule.training_step
-
-    def noting(self: LanguageModelModule, batch: Any, batch_idx: int) -> Any:
-        assert self.model.hidden_dropout.probability == self.model.spec.hidden_dropout
-        seen.append(self.model.spec.input_dropout)
-        return training_step(self, batch, batch_idx)
-
-    monkeypatch.setattr(LanguageModelModule, "training_step", noting)
-    trainer = TrainerSpec(precision="fp32", max_epochs=2, dropout_epochs=8.0, dropout_start=0.2)
-    metrics = train(config(trainer=trainer), tmp_path)
-    last = 0.1 * math.sqrt(2 / 8)
-    assert metrics["dropouts"]["input_dropout"] == pytest.approx(last, abs=1e-4)
-    steps = len(seen)
-    assert steps == metrics["steps"]
-    assert seen == pytest.approx([last * (0.2 + 0.8 * step / steps) for step in range(steps)])
 
 
 def test_time_and_plan_go_on_after_a_resume_and_a_larger_budget_makes_another_plan(

@@ -42,10 +42,7 @@ def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: M
 @pytest.mark.parametrize(
     "parts",
     [
-        {
-            "schedule": ScheduleSpec("cosine", warmup_fraction=0.1),
-            "trainer": TrainerSpec(precision="fp32", max_epochs=2, dropout_epochs=8.0, dropout_start=0.2),
-        },
+        {"schedule": ScheduleSpec("cosine", warmup_fraction=0.1)},
         {
             "optimizer": OptimizerSpec("asgd", lr=1.0),
             "averaging": AveragingSpec("tail", from_fraction=0.5),

@@ -22,8 +22,7 @@ _MEASURED_SECONDS = 60.0  # at most
 
 
 class Planner(L.Callback):
-    """Plans the number of epochs of a run, and fits its dropouts to it if ``dropout_epochs`` is given. With
-    ``dropout_start`` they rise in the course of the run.
+    """Plans the number of epochs of a run, and fits its dropouts to it if ``dropout_epochs`` is given.
 
     With a budget the number follows from the throughput of the first steps: ten of them and a hundredth of the
     budget, at most a minute; until then the dropouts are as they are in the config. The plan is kept across a
@@ -55,7 +54,7 @@ class Planner(L.Callback):
 
     @property
     def dropouts(self) -> dict[str, float] | None:
-        """The dropouts at the end of the run and the factor that made them; ``None`` if they are the config's."""
+        """The dropouts in use and the factor that made them; ``None`` if they are those of the config."""
         if self.factor is None:
             return None
         scaled = scale_dropouts(self.model, self.factor)
@@ -65,21 +64,10 @@ class Planner(L.Callback):
     def on_train_start(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule
     ) -> None:
+        if self.factor is not None:
+            pl_module.model.set_dropouts(scale_dropouts(self.model, self.factor))
         if self.clock.budget is None and not self._planned:
             self._plan(_most_epochs(trainer), pl_module)
-        self._set_dropouts(pl_module)
-
-    @override
-    def on_train_batch_start(  # type: ignore[override]
-        self, trainer: L.Trainer, pl_module: LanguageModelModule, *args: Any
-    ) -> None:
-        if self.spec.dropout_start < 1.0:
-            self._set_dropouts(pl_module)
-
-    def _set_dropouts(self, module: LanguageModelModule) -> None:
-        start = self.spec.dropout_start
-        share = start + (1.0 - start) * module.fraction(module.global_step)
-        module.model.set_dropouts(scale_dropouts(self.model, share * (1.0 if self.factor is None else self.factor)))
 
     @override
     def on_train_batch_end(  # type: ignore[override]
@@ -115,7 +103,7 @@ class Planner(L.Callback):
         if self.spec.dropout_epochs is None:
             return
         self.factor = dropout_factor(epochs, self.spec.dropout_epochs)
-        self._set_dropouts(module)
+        module.model.set_dropouts(scale_dropouts(self.model, self.factor))
         log.info(
             "dropouts are meant for %g epochs, so they are multiplied by %.2f: %s",
             self.spec.dropout_epochs,
