@@ -1,12 +1,13 @@
 """Texts that go on word by word, several of them in one step of the network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.inference.backend import Backend, State
-from lstm_lm.inference.sampling import choose
+from lstm_lm.inference.sampling import choose_each
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -14,7 +15,7 @@ from lstm_lm.text.vocabulary import Vocabulary
 class Continuation:
     """One text between two steps of the network.
 
-    It chooses words and never runs the network itself: whoever holds it calls :meth:`next_word` and lets
+    It chooses words and never runs the network itself: whoever holds it calls :func:`next_words` and lets
     :func:`read_together` read what was chosen, for this text alone or for many at once. The words are the same either
     way, but for the rounding of sums.
 
@@ -41,6 +42,7 @@ class Continuation:
         self._vocabulary = vocabulary
         self._ids = list(ids)
         self._sampling = sampling
+        self._rules = replace(sampling, seed=None), list(banned_ids)
         self._rng = np.random.default_rng(sampling.seed)
         self._left = max_words
         self._banned_ids = banned_ids
@@ -63,12 +65,16 @@ class Continuation:
 
         With ``stop_eos`` the first ``<eos>`` is the end.
         """
-        if self.ended:
-            return None
-        assert not self._unread, "the last word has to be read first"
+        return next_words([self])[0]
+
+    def _chooses_like(self, other: "Continuation") -> bool:
+        return self._rules == other._rules
+
+    def _recent_ids(self) -> Sequence[int]:
         window = self._sampling.repeat_window
-        recent = self._ids[-window:] if window else ()
-        chosen = choose(self._logits, self._sampling, self._rng, self._banned_ids, recent)
+        return self._ids[-window:] if window else ()
+
+    def _take(self, chosen: int) -> str | None:
         if self._sampling.stop_eos and chosen == self._vocabulary.eos_id:
             self._left = 0
             return None
@@ -76,6 +82,38 @@ class Continuation:
         self._ids.append(chosen)
         self._unread = not self.ended
         return self._vocabulary.word(chosen)
+
+
+def next_words(texts: Sequence[Continuation]) -> list[str | None]:
+    """The next word of every text, as :meth:`Continuation.next_word` gives it; texts of one preset are quick together.
+
+    Args:
+        texts: None of them unread.
+    """
+    words: list[str | None] = [None] * len(texts)
+    alike: list[list[int]] = []
+    for place, text in enumerate(texts):
+        assert not text.unread, "the last word has to be read first"
+        if text.ended:
+            continue
+        for group in alike:
+            if text._chooses_like(texts[group[0]]):
+                group.append(place)
+                break
+        else:
+            alike.append([place])
+    for group in alike:
+        members = [texts[place] for place in group]
+        chosen = choose_each(
+            [text._logits for text in members],
+            members[0]._sampling,
+            [text._rng for text in members],
+            members[0]._banned_ids,
+            [text._recent_ids() for text in members],
+        )
+        for place, index in zip(group, chosen, strict=True):
+            words[place] = texts[place]._take(index)
+    return words
 
 
 def read_together(backend: Backend, texts: Sequence[Continuation]) -> None:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Logits: TypeAlias = NDArray[np.floating]
 
+_FEW = 256  # words that are sorted without a thought
+
 
 def probabilities(logits: Logits) -> NDArray[np.float64]:
     """The softmax over the last axis, in float64.
@@ -125,17 +127,17 @@ def keep_top_p(logits: Logits, p: float) -> Logits:
         raise ValueError(f"p must be above 0 and at most 1 (got {p})")
     if p == 1.0:
         return logits.copy()
-    if logits.ndim > 1:
+    if logits.ndim > 1 and logits.shape[-1] > _FEW:
         return np.stack([keep_top_p(row, p) for row in logits])
     chances = probabilities(logits)
-    likely = _reaching(chances, p)
-    order = likely[np.argsort(-chances[likely], kind="stable")]
-    ranked = chances[order]
-    keep = np.cumsum(ranked) - ranked < p
+    likely = _reaching(chances, p) if logits.ndim == 1 else np.arange(logits.shape[-1])
+    order = likely[np.argsort(-chances[..., likely], axis=-1, kind="stable")]
+    ranked = np.take_along_axis(chances, order, -1)
+    keep = np.cumsum(ranked, axis=-1) - ranked < p
     # the first is kept whatever rounding did to its own sum
-    keep[0] = True
+    keep[..., 0] = True
     kept = np.full_like(logits, -np.inf)
-    kept[order[keep]] = logits[order[keep]]
+    np.put_along_axis(kept, order, np.where(keep, np.take_along_axis(logits, order, -1), -np.inf), -1)
     return kept
 
 
@@ -144,7 +146,7 @@ def _reaching(chances: NDArray[np.float64], p: float) -> NDArray[np.intp]:
 
     A nucleus is small, and sorting the whole vocabulary would take most of the time of a word.
     """
-    count = 256
+    count = _FEW
     while count < len(chances):
         likely = largest(chances, count)
         if chances[likely].sum() > p:

@@ -10,7 +10,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request
 
 from lstm_lm.inference.backend import Backend
-from lstm_lm.inference.continuing import Continuation, read_together
+from lstm_lm.inference.continuing import Continuation, next_words, read_together
 
 CLIENT_CLOSED_REQUEST = 499
 
@@ -66,8 +66,8 @@ class _Member:
 class Generations:
     """Texts that go on together, in rounds: a step of the model reads a word of each, and each chooses its next.
 
-    A text may join before any round. One whose words nobody takes any more is dropped after the next. The rounds run
-    in one thread while there are texts, and the event loop hands out the words of a round during the next.
+    A text may join before any round. One whose words nobody takes any more is dropped after the next. A thread runs
+    the steps while there are texts, and the event loop hands out the words of a round during the next step.
 
     Args:
         backend: Runs the network.
@@ -104,7 +104,10 @@ class Generations:
                 news: Sequence[str | Exception | None]
                 try:
                     texts = [member.text for member in batch]
-                    news = await to_thread.run_sync(_next_words, self._backend, texts, limiter=self._thread)
+                    if unread := [text for text in texts if text.unread]:
+                        await to_thread.run_sync(read_together, self._backend, unread, limiter=self._thread)
+                    # here, not in the thread: two threads that want the interpreter wait for each other
+                    news = next_words(texts)
                 except Exception as error:
                     news = [error] * len(batch)
                 # whoever had to wait is first in the next round
@@ -112,12 +115,6 @@ class Generations:
                 self._members = self._members[len(batch) :] + going_on
         finally:
             self._rounds = None
-
-
-def _next_words(backend: Backend, texts: Sequence[Continuation]) -> list[str | None]:
-    if unread := [text for text in texts if text.unread]:
-        read_together(backend, unread)
-    return [text.next_word() for text in texts]
 
 
 async def unless_hung_up(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

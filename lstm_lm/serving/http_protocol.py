@@ -27,7 +27,7 @@ class BoundedHttpTools(HttpToolsProtocol):
         self._unparsed = 0 if self._moved_on else self._unparsed + len(data)
         if self._unparsed <= MAX_UNPARSED_BYTES or self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        if getattr(self.cycle, "response_complete", True):  # the first request of a connection has no cycle yet
             self.send_400_response(f"The head of the request is longer than {MAX_UNPARSED_BYTES} bytes.")
         else:  # in the midst of a body or its answer
             self.transport.close()

@@ -12,7 +12,7 @@ from small_models import PRESETS, small_engine, small_network
 
 from lstm_lm.inference.backend import State
 from lstm_lm.inference.batching import SharedSteps
-from lstm_lm.inference.continuing import read_together
+from lstm_lm.inference.continuing import next_words, read_together
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.inference.torch_backend import TorchBackend
 
@@ -122,8 +122,8 @@ def test_texts_that_go_on_together_are_the_texts_that_would_have_gone_on_alone()
     for _ in range(13):
         if unread := [text for text in texts if text.unread]:
             read_together(engine.backend, unread)
-        for text, own in zip(texts, words, strict=True):
-            own.append(text.next_word())
+        for own, word in zip(words, next_words(texts), strict=True):
+            own.append(word)
     assert all(text.ended for text in texts)
     for request, own in zip(requests, words, strict=True):
         assert list(takewhile(lambda word: word is not None, own)) == list(engine.stream(*request))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_lm.inference.logits import apply_temperature, ban, keep_top_k, keep_top_p, penalize_repeats
-from lstm_lm.inference.sampling import choose, draw, with_seed
+from lstm_lm.inference.sampling import choose, choose_each, draw, with_seed
 from lstm_lm.inference.spec import SamplingSpec
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.3, 0.2]))
@@ -60,9 +60,9 @@ def test_a_word_without_a_chance_is_never_drawn_even_at_the_ends_of_the_range() 
             return self.value
 
     logits = np.array([-np.inf, 0.0, 0.0, -np.inf])
-    assert draw(logits, Ends(0.0)) == 1  # type: ignore[arg-type]
-    assert draw(logits, Ends(np.nextafter(1.0, 0.0))) == 2  # type: ignore[arg-type]
-    assert draw(logits, Ends(1.0)) == 2  # type: ignore[arg-type]
+    assert draw(logits[None], [Ends(0.0)])[0] == 1  # type: ignore[arg-type]
+    assert draw(logits[None], [Ends(np.nextafter(1.0, 0.0))])[0] == 2  # type: ignore[arg-type]
+    assert draw(logits[None], [Ends(1.0)])[0] == 2  # type: ignore[arg-type]
 
 
 def test_with_seed_draws_one_only_where_it_is_needed() -> None:
@@ -85,5 +85,20 @@ def test_looking_at_the_likeliest_words_alone_chooses_as_looking_at_all(
     sampling = SamplingSpec(strategy=strategy, temperature=0.8, top_k=top_k, top_p=0.9, repeat_penalty=penalty)
     filtered = ban(penalize_repeats(logits, recent, penalty, logits.mean()), banned)
     nucleus = keep_top_p(apply_temperature(keep_top_k(filtered, top_k), 0.8), 0.9)
-    expected = int(np.argmax(filtered)) if greedy else draw(nucleus, np.random.default_rng(seed))
+    expected = np.argmax(filtered) if greedy else draw(nucleus[None], [np.random.default_rng(seed)])[0]
     assert choose(logits, sampling, np.random.default_rng(seed), banned, recent) == expected
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "sample"])
+@pytest.mark.parametrize("top_k", [0, 3, 40])
+def test_texts_side_by_side_get_the_words_that_each_gets_alone(strategy: str, top_k: int) -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 2, (6, 3000)).astype(np.float32)
+    recent = [rng.integers(0, 3000, size).tolist() for size in (0, 1, 5, 5, 30, 200)]
+    banned = [0, *np.argmax(logits, axis=-1)[:3].tolist()]
+    sampling = SamplingSpec(strategy, temperature=0.9, top_k=top_k, top_p=0.95, repeat_penalty=1.3)
+    together, apart = ([np.random.default_rng(seed) for seed in range(6)] for _ in range(2))
+    for _ in range(5):
+        chosen = choose_each(list(logits), sampling, together, banned, recent)
+        alone = [choose(*one, banned, ids) for *one, ids in zip(logits, [sampling] * 6, apart, recent, strict=True)]
+        assert chosen == alone
