@@ -99,9 +99,10 @@ class Curves(L.Callback):
     ) -> None:
         if trainer.logger is None:
             return
-        features, target_ids = outputs["features"].flatten(0, 1)[:_TOP_K_TOKENS], batch.target_ids.flatten()
+        # in full precision: here nothing casts for a step in bfloat16
+        features, target_ids = outputs["features"].flatten(0, 1)[:_TOP_K_TOKENS].float(), batch.target_ids.flatten()
         with torch.no_grad():
-            rank = target_rank(module.model.logits(features).float(), target_ids[:_TOP_K_TOKENS])
+            rank = target_rank(module.model.logits(features), target_ids[:_TOP_K_TOKENS])
         trainer.logger.log_metrics(
             {
                 "train/loss": nll,
