@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import socket
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +29,7 @@ def serve(
     import uvicorn
 
     from lstm_lm.export.opening import open_model
-    from lstm_lm.serving import app_over
+    from lstm_lm.serving.app import build_app
     from lstm_lm.serving.http_protocol import BoundedHttpTools
     from lstm_lm.serving.settings import read_settings
 
@@ -38,8 +37,8 @@ def serve(
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})
     # the address first: a taken port shows at once, not after the model is loaded
     with _bound_socket(settings.host, settings.port) as listener:
-        opening = partial(open_model, settings.bundle, settings.backend, settings.prefix_cache_size)
-        app = app_over(opening, settings)
+        engine, about = open_model(settings.bundle, settings.backend, settings.prefix_cache_size)
+        app = build_app(engine, settings, about)
         address, bound_port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         typer.echo(
