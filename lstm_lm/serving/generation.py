@@ -66,8 +66,8 @@ class _Member:
 class Generations:
     """Texts that go on together, in rounds: a step of the model reads a word of each, and each chooses its next.
 
-    A text may join before any round. One whose words nobody takes any more is dropped after the next. A thread runs
-    the steps while there are texts, and the event loop hands out the words of a round during the next step.
+    A text may join before any round. One whose words nobody takes any more is dropped after the next. The rounds run
+    in one thread while there are texts, and the event loop hands out the words of a round during the next.
 
     Args:
         backend: Runs the network.
@@ -104,10 +104,7 @@ class Generations:
                 news: Sequence[str | Exception | None]
                 try:
                     texts = [member.text for member in batch]
-                    if unread := [text for text in texts if text.unread]:
-                        await to_thread.run_sync(read_together, self._backend, unread, limiter=self._thread)
-                    # here, not in the thread: two threads that want the interpreter wait for each other
-                    news = next_words(texts)
+                    news = await to_thread.run_sync(_read_and_choose, self._backend, texts, limiter=self._thread)
                 except Exception as error:
                     news = [error] * len(batch)
                 # whoever had to wait is first in the next round
@@ -115,6 +112,13 @@ class Generations:
                 self._members = self._members[len(batch) :] + going_on
         finally:
             self._rounds = None
+
+
+def _read_and_choose(backend: Backend, texts: Sequence[Continuation]) -> list[str | None]:
+    if unread := [text for text in texts if text.unread]:
+        read_together(backend, unread)
+    # without top-k this looks at the whole vocabulary, 2 ms a text and more: it is not for the event loop
+    return next_words(texts)
 
 
 async def unless_hung_up(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
