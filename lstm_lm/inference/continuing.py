@@ -41,11 +41,10 @@ class Continuation:
     ) -> None:
         self._vocabulary = vocabulary
         self._ids = list(ids)
-        self._sampling = sampling
-        self._rules = replace(sampling, seed=None), list(banned_ids)
+        self._sampling = replace(sampling, seed=None)  # the generator has it
         self._rng = np.random.default_rng(sampling.seed)
         self._left = max_words
-        self._banned_ids = banned_ids
+        self._banned_ids = list(banned_ids)
         self._logits = logits
         self._state = state
         self._unread = False
@@ -68,7 +67,7 @@ class Continuation:
         return next_words([self])[0]
 
     def _chooses_like(self, other: "Continuation") -> bool:
-        return self._rules == other._rules
+        return self._sampling == other._sampling and self._banned_ids == other._banned_ids
 
     def _recent_ids(self) -> Sequence[int]:
         window = self._sampling.repeat_window
@@ -96,12 +95,10 @@ def next_words(texts: Sequence[Continuation]) -> list[str | None]:
         assert not text.unread, "the last word has to be read first"
         if text.ended:
             continue
-        for group in alike:
-            if text._chooses_like(texts[group[0]]):
-                group.append(place)
-                break
-        else:
-            alike.append([place])
+        group = next((group for group in alike if text._chooses_like(texts[group[0]])), [])
+        if not group:
+            alike.append(group)
+        group.append(place)
     for group in alike:
         members = [texts[place] for place in group]
         chosen = choose_each(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Logits: TypeAlias = NDArray[np.floating]
+Ids: TypeAlias = Sequence[int] | NDArray[np.integer]
 
 _FEW = 256  # words that are sorted without a thought
 
@@ -33,7 +34,7 @@ def probabilities(logits: Logits) -> NDArray[np.float64]:
     return weights
 
 
-def ban(logits: Logits, ids: Sequence[int] | NDArray[np.integer]) -> Logits:
+def ban(logits: Logits, ids: Ids) -> Logits:
     """Take the words ``ids`` out.
 
     Raises:
@@ -47,9 +48,7 @@ def ban(logits: Logits, ids: Sequence[int] | NDArray[np.integer]) -> Logits:
     return kept
 
 
-def penalize_repeats(
-    logits: Logits, ids: Sequence[int] | NDArray[np.integer], penalty: float, mean: float | None = None
-) -> Logits:
+def penalize_repeats(logits: Logits, ids: Ids, penalty: float, mean: float | None = None) -> Logits:
     """Make the words ``ids`` less likely (the repetition penalty of CTRL, Keskar et al. 2019 §4.1).
 
     Keskar et al. divide logits by the penalty. The zero of logits is arbitrary, so here it is the mean logit that the

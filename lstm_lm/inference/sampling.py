@@ -3,12 +3,12 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.inference.logits import (
+    Ids,
     Logits,
     apply_temperature,
     ban,
@@ -20,50 +20,29 @@ from lstm_lm.inference.logits import (
 )
 from lstm_lm.inference.spec import SamplingSpec
 
-Ids: TypeAlias = Sequence[int] | NDArray[np.integer]
-
-
-def choose(
-    logits: Logits,
-    sampling: SamplingSpec,
-    rng: np.random.Generator,
-    banned_ids: Ids = (),
-    recent_ids: Ids = (),
-) -> int:
-    """The next word: repetition penalty, bans, then the most probable word (``greedy``) or a draw after top-k,
-    temperature and top-p (``sample``), in this order.
-
-    Args:
-        logits: (V,), all of them finite.
-        sampling: What to do; ``temperature``, ``top_k`` and ``top_p`` do not act on ``greedy``.
-        rng: Where a draw comes from; ``greedy`` takes nothing from it.
-        banned_ids: Words that are never given.
-        recent_ids: Words of the repetition window.
-
-    Returns:
-        The id of the word; among equally probable ones ``greedy`` takes the lower id.
-
-    Raises:
-        ValueError: If every word is banned.
-    """
-    return choose_each([logits], sampling, [rng], banned_ids, [recent_ids])[0]
-
 
 def choose_each(
     logits: Sequence[Logits],
     sampling: SamplingSpec,
     rngs: Sequence[np.random.Generator],
-    banned_ids: Ids = (),
-    recent_ids: Sequence[Ids] = ((),),
+    banned_ids: Ids,
+    recent_ids: Sequence[Ids],
 ) -> list[int]:
-    """The next word of each of B texts: :func:`choose`, for all of them in little more time than for one.
+    """The next word of each of B texts: repetition penalty, bans, then the most probable word (``greedy``) or a draw
+    after top-k, temperature and top-p (``sample``), in this order. Several texts take little more time than one.
 
     Args:
-        logits: (V,) for each text.
-        sampling: What to do, the same for all.
-        rngs: One for each text.
+        logits: (V,) for each text, all of them finite.
+        sampling: What to do; ``temperature``, ``top_k`` and ``top_p`` do not act on ``greedy``.
+        rngs: Where each text's draw comes from; ``greedy`` takes nothing from it.
         banned_ids: Words that are never given.
         recent_ids: Words of each text's repetition window.
+
+    Returns:
+        The ids of the words; among equally probable ones ``greedy`` takes the lower id.
+
+    Raises:
+        ValueError: If every word is banned.
     """
     found = [_candidates(row, sampling, banned_ids, recent) for row, recent in zip(logits, recent_ids, strict=True)]
     if sampling.strategy == "greedy":

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over httptools, which is several times as quick as h11, with the bound on a head that h11 has."""
+"""HTTP/1.1 over httptools, which is quicker than h11, with the bound on a head that h11 has."""
 
 from typing import Any
 

@@ -1,15 +1,24 @@
 """Which word is chosen."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_lm.inference.logits import apply_temperature, ban, keep_top_k, keep_top_p, penalize_repeats
-from lstm_lm.inference.sampling import choose, choose_each, draw, with_seed
+from lstm_lm.inference.sampling import choose_each, draw, with_seed
 from lstm_lm.inference.spec import SamplingSpec
 
+Ids = Sequence[int] | np.ndarray
 LOGITS = np.log(np.array([0.1, 0.4, 0.3, 0.2]))
+
+
+def choose(
+    logits: np.ndarray, sampling: SamplingSpec, rng: np.random.Generator, banned_ids: Ids = (), recent_ids: Ids = ()
+) -> int:
+    return choose_each([logits], sampling, [rng], banned_ids, [recent_ids])[0]
 
 
 def drawn(sampling: SamplingSpec, count: int = 4000, seed: int = 0, **context: list[int]) -> np.ndarray:
