@@ -12,10 +12,15 @@ def build_optimizer(spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter
     """The optimizer of a spec.
 
     ``asgd`` is SGD; the average that it is named for (Polyak & Juditsky 1992) is a matter of ``averaging``, which goes
-    with every optimizer.
+    with every optimizer. Matrices decay, vectors (the biases) do not.
     """
+    every = list(parameters)
+    groups = [
+        {"params": [parameter for parameter in every if parameter.ndim > 1], "weight_decay": spec.weight_decay},
+        {"params": [parameter for parameter in every if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
     if spec.name in ("adam", "adamw"):
         kind = Adam if spec.name == "adam" else AdamW
         beta1, beta2 = spec.betas
-        return kind(parameters, lr=spec.lr, betas=(beta1, beta2), weight_decay=spec.weight_decay, fused=True)
-    return SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        return kind(groups, lr=spec.lr, betas=(beta1, beta2), eps=spec.eps, fused=True)
+    return SGD(groups, lr=spec.lr, momentum=spec.momentum)
