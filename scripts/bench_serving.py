@@ -2,7 +2,7 @@
 
 Two settings are compared, each a uvicorn process of its own, with the load from this process over loopback:
 
-* ours: the quickest backend of the bundle (int8), steps shared, states of prefixes kept;
+* ours: the quickest backend of the bundle (int8), predictions and continuations in rounds, states of prefixes kept;
 * plain: torch reads the whole text anew for each request, every request by itself.
 
 The load comes from uvloop and a bare client, because it takes its time from the same cores.
@@ -31,7 +31,7 @@ from lstm_lm.bundle import Bundle, load_engine, read_bundle
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "ours": {},
-    "plain": {"backend": "torch", "prefix_cache_size": 0, "max_batch": 1, "workers": 2},
+    "plain": {"backend": "torch", "prefix_cache_size": 0, "max_batch": 1},
 }
 TEXT_WORDS = 24
 LIMIT_MS = 50.0

@@ -1,5 +1,6 @@
 """What the engine needs from whatever runs the network."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -47,3 +48,13 @@ class Backend(Protocol):
             the state after the last one.
         """
         ...
+
+
+def join(states: Sequence[State]) -> State:
+    """One state of several texts, in their order."""
+    return states[0] if len(states) == 1 else tuple(map(np.concatenate, zip(*states, strict=True)))
+
+
+def split(state: State, batch_size: int) -> list[State]:
+    """The states of the texts of one, each of batch size 1."""
+    return [tuple(array[place : place + 1] for array in state) for place in range(batch_size)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.inference.backend import Backend, State
+from lstm_lm.inference.backend import Backend, State, join, split
 from lstm_lm.inference.sampling import choose_each
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.text.vocabulary import Vocabulary
@@ -27,6 +27,7 @@ class Continuation:
         banned_ids: Words that are never given.
         logits: Of the first word to choose, (V,).
         state: After the words before, batch size 1.
+        unknown_words: Words before that the model never saw, as typed.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class Continuation:
         banned_ids: Sequence[int],
         logits: NDArray[np.float32],
         state: State,
+        unknown_words: tuple[str, ...],
     ) -> None:
+        self.unknown_words = unknown_words
         self._vocabulary = vocabulary
         self._ids = list(ids)
         self._sampling = replace(sampling, seed=None)  # the generator has it
@@ -122,21 +125,5 @@ def read_together(backend: Backend, texts: Sequence[Continuation]) -> None:
     """
     ids = np.array([[text._ids[-1]] for text in texts], dtype=np.int64)
     logits, state = backend.step(ids, join([text._state for text in texts]))
-    for text, row, own_state in zip(texts, logits, split(state, [1] * len(texts)), strict=True):
+    for text, row, own_state in zip(texts, logits, split(state, len(texts)), strict=True):
         text._logits, text._state, text._unread = row, own_state, False
-
-
-def join(states: Sequence[State]) -> State:
-    """One state of several texts, in their order."""
-    return states[0] if len(states) == 1 else tuple(map(np.concatenate, zip(*states, strict=True)))
-
-
-def split(state: State, sizes: Sequence[int]) -> list[State]:
-    """The reverse of :func:`join`.
-
-    Args:
-        state: Of ``sum(sizes)`` texts.
-        sizes: Texts in each part.
-    """
-    ends = np.cumsum(sizes).tolist()
-    return [tuple(array[end - size : end] for array in state) for size, end in zip(sizes, ends, strict=True)]

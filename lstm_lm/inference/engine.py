@@ -1,44 +1,21 @@
 """The one engine: text in, suggestions or generated words out. Command, service and training samples all use it."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.continuing import Continuation, read_together
-from lstm_lm.inference.logits import probabilities
-from lstm_lm.inference.neural_cache import cached_words, mixed
-from lstm_lm.inference.prefix_cache import PrefixCache, Reading
+from lstm_lm.inference.prefix_cache import PrefixCache
+from lstm_lm.inference.question import Prediction, Question, Wanted, answers, unknown_words
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.spec import CacheSpec, SamplingSpec
-from lstm_lm.inference.suggesting import completed, left_in, most_probable, others_left_in
 from lstm_lm.inference.word_lists import known_ids
-from lstm_lm.text.casing import starts_sentence
-from lstm_lm.text.completion import WordIndex, begins_with
-from lstm_lm.text.typed import continuation, half_typed, typed_words
+from lstm_lm.text.completion import WordIndex
+from lstm_lm.text.typed import continuation, typed_words
 from lstm_lm.text.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A next word, written as text, and its probability."""
-
-    word: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Suggestions, most probable first, and the words of the text that the model never saw."""
-
-    suggestions: tuple[Suggestion, ...]
-    unknown_words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -89,11 +66,13 @@ class Engine:
         self.prefix_cache = PrefixCache(prefix_cache_size)
         self._index = WordIndex(vocabulary)
 
-    def over(self, backend: Backend) -> "Engine":
-        """The same engine over another way to run its network; both share what they keep."""
-        other = copy(self)
-        other.backend = backend
-        return other
+    def ask(self, wanted: Wanted) -> Question:
+        """A question that is answered together with others.
+
+        Raises:
+            ConfigError: If ``wanted`` has a problem.
+        """
+        return Question(wanted, self.vocabulary, self._index, self.prefix_cache)
 
     def predict(
         self,
@@ -112,34 +91,14 @@ class Engine:
         ``<unk>`` and ``<eos>`` are always left out. Words that read the same ("-" and ``@-@``, or "The" and "the"
         after a typed "Th" or where a sentence begins) are one suggestion with the sum of their probabilities.
 
-        Args:
-            text: What was typed before, as typed.
-            k: Most suggestions to give; there are fewer where fewer words fit.
-            prefix: The beginning of the word, as far as it is typed. Case does not matter for what fits; capitals
-                that were typed are kept. Where a sentence begins, so does every suggestion with a capital. Signs
-                before the word or inside it may stand there: "well-kn" is "well-known", '"th' is '"The'.
-            words_only: Leave out punctuation and symbols: what holds no letter and no digit.
-            allow: Leave in nothing but these words, whatever their case; ``None`` leaves in all.
-            deny: Leave out these words, whatever their case, though they be in ``allow``.
-            cache: Let the words of ``text`` count again (Grave et al. 2017), and offer those too that the model never
-                saw; ``None`` is the model alone.
+        The arguments are the fields of ``Wanted``.
 
         Raises:
             ConfigError: If ``k`` is below 1, or ``cache`` has a problem.
         """
-        problems = [f"cache.{problem}" for problem in cache.problems()] if cache else []
-        if k < 1:
-            problems.append(f"k: must be at least 1 (got {k})")
-        if problems:
-            raise ConfigError(problems)
-        typed = typed_words(text, self.vocabulary)
-        words, lead, prefix = self._half_typed(typed, prefix.strip())
-        chances, others = self._chances(words, cache)
-        capital = starts_sentence(words)
-        offers = self._index.offers(prefix, capital)
-        others = completed(others_left_in(others, words_only, allow, deny), prefix, capital)
-        best = most_probable(k, offers, chances, others, left_in(offers, self._index, words_only, allow, deny))
-        return Prediction(tuple(Suggestion(lead + word, chance) for word, chance in best), self._unknown(typed))
+        question = self.ask(Wanted(text, k, prefix, words_only, allow, deny, cache))
+        question.catch_up(self.backend)
+        return answers(self.backend, [question])[0]
 
     def begin(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Continuation:
         """Read a text that is to go on.
@@ -159,9 +118,11 @@ class Engine:
         if problems:
             raise ConfigError(problems)
         banned = self._banned_ids(sampling)
-        ids = self.vocabulary.encode(typed_words(prompt, self.vocabulary))
-        read = self._read(ids)
-        return Continuation(self.vocabulary, ids, sampling, max_words, banned, read.logits, read.state)
+        words = typed_words(prompt, self.vocabulary)
+        ids = self.vocabulary.encode(words)
+        read = self.prefix_cache.read(self.backend, [self.vocabulary.eos_id, *ids])
+        unknown = unknown_words(words, self.vocabulary)
+        return Continuation(self.vocabulary, ids, sampling, max_words, banned, read.logits, read.state, unknown)
 
     def stream(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Iterator[str]:
         """Go on from a text, word by word: :meth:`begin`, and one step of the network a word.
@@ -184,8 +145,9 @@ class Engine:
             ConfigError: As :meth:`begin`.
         """
         sampling = with_seed(sampling)
-        words = tuple(self.stream(prompt, sampling, max_words))
-        return Generation(prompt + continuation(prompt, words), words, self.unknown_words(prompt), sampling.seed)
+        text = self.begin(prompt, sampling, max_words)
+        words = tuple(self._words(text))
+        return Generation(prompt + continuation(prompt, words), words, text.unknown_words, sampling.seed)
 
     def sampling(self, preset: str | None = None, **changes: Any) -> SamplingSpec:
         """A preset, with changes.
@@ -208,31 +170,7 @@ class Engine:
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Words of ``text`` that the model never saw and reads as ``<unk>``: each once, as typed."""
-        return self._unknown(typed_words(text, self.vocabulary))
-
-    def _unknown(self, words: Sequence[str]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(word for word in words if word not in self.vocabulary))
-
-    def _read(self, ids: Sequence[int], features: bool = False) -> Reading:
-        """Read a whole text, from the ``<eos>`` that every text begins after."""
-        return self.prefix_cache.read(self.backend, [self.vocabulary.eos_id, *ids], features)
-
-    def _half_typed(self, words: list[str], prefix: str) -> tuple[list[str], str, str]:
-        """All words that are finished, what ``prefix`` holds of them as typed, and the rest of it."""
-        if self._index.offers(prefix).texts or any(begins_with(word, prefix) for word in words):
-            return words, "", prefix
-        # "well-kn" begins no word, because a corpus cuts it: "kn" goes on from "well-"
-        finished, begun = half_typed(prefix, self.vocabulary)
-        return [*words, *finished], prefix.removesuffix(begun), begun
-
-    def _chances(self, words: Sequence[str], cache: CacheSpec | None) -> tuple[NDArray[np.float64], dict[str, float]]:
-        """Probabilities of the word after ``words``: the vocabulary's (V,), and those of words outside it."""
-        learns = cache is not None and bool(words)
-        read = self._read(self.vocabulary.encode(words), features=learns)
-        chances = probabilities(read.logits)
-        if cache is None or read.features is None:
-            return chances, {}
-        return mixed(chances, cached_words(read.features, words, cache), cache.weight, self.vocabulary)
+        return unknown_words(typed_words(text, self.vocabulary), self.vocabulary)
 
     def _words(self, text: Continuation) -> Iterator[str]:
         while (word := text.next_word()) is not None:

@@ -43,12 +43,12 @@ def ban(logits: Logits, ids: Ids) -> Logits:
     kept = logits.copy()
     if len(ids):
         kept[..., np.asarray(ids, dtype=np.int64)] = -np.inf
-        if not np.isfinite(kept).any(axis=-1).all():
+        if (kept.max(axis=-1) == -np.inf).any():
             raise ValueError("every word is banned; leave at least one")
     return kept
 
 
-def penalize_repeats(logits: Logits, ids: Ids, penalty: float, mean: float | None = None) -> Logits:
+def penalize_repeats(logits: Logits, ids: Sequence[Ids], penalty: float) -> Logits:
     """Make the words ``ids`` less likely (the repetition penalty of CTRL, Keskar et al. 2019 §4.1).
 
     Keskar et al. divide logits by the penalty. The zero of logits is arbitrary, so here it is the mean logit that the
@@ -56,18 +56,20 @@ def penalize_repeats(logits: Logits, ids: Ids, penalty: float, mean: float | Non
     nothing, and a penalised word never becomes more likely.
 
     Args:
-        logits: (V,) or (B, V); ``-inf`` entries stay.
-        ids: Words to penalise, each once however often it is named.
+        logits: (B, V); ``-inf`` entries stay.
+        ids: Words to penalise in each row, each once however often it is named.
         penalty: At least 1; 1 changes nothing.
-        mean: Of the logits of all words, where ``logits`` are those of some; ``None`` takes that of the finite ones.
     """
     penalized = logits.copy()
-    if penalty == 1.0 or not len(ids):
+    if penalty == 1.0:
         return penalized
-    words = np.asarray(ids, dtype=np.int64)
-    zero = np.mean(logits, axis=-1, keepdims=True, where=np.isfinite(logits)) if mean is None else mean
-    scores = logits[..., words] - zero
-    penalized[..., words] = zero + np.where(scores > 0.0, scores / penalty, scores * penalty)
+    zero = logits.mean(axis=-1)
+    if not np.isfinite(zero).all():
+        zero = np.mean(logits, axis=-1, where=np.isfinite(logits))
+    rows = np.repeat(np.arange(len(ids)), [len(row) for row in ids])
+    words = np.concatenate([np.asarray(row, dtype=np.int64) for row in ids])
+    scores = logits[rows, words] - zero[rows]
+    penalized[rows, words] = zero[rows] + np.where(scores > 0.0, scores / penalty, scores * penalty)
     return penalized
 
 
@@ -157,16 +159,42 @@ def _reaching(chances: NDArray[np.float64], p: float) -> NDArray[np.intp]:
 def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
     """Indices, rising, of the ``k`` largest, and of a few more: whoever is left out is smaller than each of them.
 
-    It is quicker than a partition of all: ``k`` groups of values reach the k-th largest maximum of a group, and so at
-    least ``k`` values do.
-
     Args:
         values: (V,).
         k: At least 1.
     """
+    return np.flatnonzero(values >= _reached_by(values, k))
+
+
+def largest_of_each(table: Logits, k: int) -> tuple[NDArray[np.intp], Logits]:
+    """:func:`largest` of every row, side by side.
+
+    Args:
+        table: (B, V).
+        k: At least 1.
+
+    Returns:
+        Indices and values, (B, W) with W the length of the longest row; what fills up the others is ``-inf``.
+    """
+    rows, found = np.nonzero(table >= _reached_by(table, k))
+    counts = np.bincount(rows, minlength=len(table))
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    indices = np.zeros((len(table), counts.max()), dtype=np.intp)
+    values = np.full(indices.shape, -np.inf, dtype=table.dtype)
+    indices[rows, places] = found
+    values[rows, places] = table[rows, found]
+    return indices, values
+
+
+def _reached_by(values: NDArray[np.floating], k: int) -> NDArray[np.floating]:
+    """For each row (..., V) a number that at least ``k`` values reach, and few more, (..., 1).
+
+    It is quicker than a partition of all: ``k`` groups of values reach the k-th largest maximum of a group, and so at
+    least ``k`` values do.
+    """
     num_groups = max(4 * k, 1024)
-    size = len(values) // num_groups
+    size = values.shape[-1] // num_groups
     if size < 2:
-        return np.arange(len(values))
-    maxima = values[: size * num_groups].reshape(size, num_groups).max(axis=0)
-    return np.flatnonzero(values >= np.partition(maxima, num_groups - k)[num_groups - k])
+        return np.full((*values.shape[:-1], 1), -np.inf)
+    groups = values[..., : size * num_groups].reshape(*values.shape[:-1], size, num_groups)
+    return np.partition(groups.max(axis=-2), num_groups - k, axis=-1)[..., num_groups - k, None]

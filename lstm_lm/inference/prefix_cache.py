@@ -8,13 +8,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.inference.backend import Backend, State
+from lstm_lm.inference.backend import Backend, State, join, split
 
 _STRIDE = 32  # words between two states that are kept of a text that came at once, for edits in its middle
 _LOGITS = 32  # texts whose answer is kept too: 133 kB each at 33,278 words, where a state has 10 kB
@@ -65,36 +65,20 @@ class PrefixCache:
         return len(self._prefixes)
 
     def read(self, backend: Backend, ids: Sequence[int], features: bool = False) -> Reading:
-        """Read a whole text, as much of it as is not known.
+        """Read a whole text, as much of it as is not known: :meth:`open` and all that follows."""
+        text = self.open(ids, features)
+        text.catch_up(backend)
+        read_last_words(backend, [text])
+        return text.reading
+
+    def open(self, ids: Sequence[int], features: bool = False) -> "Text":
+        """A text to be read, from the longest of its prefixes that is known.
 
         Args:
-            backend: Runs the network; always the same network.
             ids: The text from its beginning, at least one word.
             features: Give the features of every word too.
         """
-        words = np.array([ids], dtype=np.int64)
-        if self.size == 0:
-            if not features:
-                logits, state = backend.step(words, backend.initial_state(1))
-                return Reading(logits[0], state)
-            every, answer, state = backend.read(words, backend.initial_state(1))
-            return Reading(answer, state, every)
-        keys = _keys(ids)
-        start, parts, state, known_logits = self._known(keys, features)
-        if known_logits is not None:
-            return Reading(known_logits, state, np.concatenate(parts) if features else None)
-        if not state:
-            state = backend.initial_state(1)
-        # the last word by itself: a step like this can be shared with other texts, and it is the word that changes next
-        last = len(ids) - 1
-        ends = [start, *range(start - start % _STRIDE + _STRIDE, last, _STRIDE), *([last] if start < last else [])]
-        for begin, end in pairwise(ends):
-            every, _, state = backend.read(words[:, begin:end], state)
-            parts.append(self._keep(keys[end - 1], state, every))
-        logits, state = backend.step(words[:, last:], state)
-        # after a single word, the features are the last layer's hidden state
-        parts.append(self._keep(keys[last], state, state[-2], logits[0]))
-        return Reading(logits[0], state, np.concatenate(parts) if features else None)
+        return Text(self, ids, features)
 
     def _known(
         self, keys: Sequence[bytes], features: bool
@@ -102,6 +86,8 @@ class PrefixCache:
         """The longest prefix that is known: its length, the features of its words, its state, and its logits if it is
         the whole text.
         """
+        if not keys:
+            return 0, [], (), None
         with self._lock:
             logits = self._logits.get(keys[-1])
             longest = len(keys) if logits is not None else len(keys) - 1
@@ -159,6 +145,89 @@ class PrefixCache:
             while len(self._logits) > _LOGITS:
                 self._logits.popitem(last=False)
         return prefix.features
+
+
+class Text:
+    """A text on its way through the network: :meth:`catch_up`, then :func:`read_last_words`, then ``reading``.
+
+    The last word is read by itself: that step can be shared with other texts, and it is the word that changes next.
+    Where nothing is kept of what comes before it, all words are the last ones.
+
+    Args:
+        cache: What is known; keeps what is read.
+        ids: The text from its beginning, at least one word.
+        features: Whether to keep the features of every word.
+    """
+
+    def __init__(self, cache: PrefixCache, ids: Sequence[int], features: bool) -> None:
+        self._cache = cache
+        self._ids = np.array([ids], dtype=np.int64)
+        self._wants_features = features
+        self._keys = _keys(ids) if cache.size else []
+        self._start, self._parts, self._state, logits = cache._known(self._keys, features)
+        self._reading = None if logits is None else self._whole(logits)
+        self._last = len(ids) - 1 if cache.size or features else 0
+
+    @property
+    def reading(self) -> Reading:
+        """What the network makes of the text."""
+        assert self._reading is not None, "the last word has to be read first"
+        return self._reading
+
+    @property
+    def num_left(self) -> int:
+        """Words that :meth:`catch_up` will read."""
+        return 0 if self._reading else self._last - self._start
+
+    def catch_up(self, backend: Backend) -> None:
+        """Read all but the last word."""
+        if self._reading:
+            return
+        if not self._state:
+            self._state = backend.initial_state(1)
+        # states on the way are for edits in the middle; where nothing is kept it is all one stretch
+        stride = _STRIDE if self._cache.size else self._last + 1
+        stops = [*range(self._start - self._start % stride + stride, self._last, stride), self._last]
+        for stop in stops if self._start < self._last else ():
+            every, _, self._state = backend.read(self._ids[:, self._start : stop], self._state)
+            self._start = stop
+            self._keep(every)
+
+    def _num_last(self) -> int:
+        return len(self._ids[0]) - self._last
+
+    def _take(self, logits: NDArray[np.float32], state: State) -> None:
+        """The last word has been read."""
+        self._start, self._state = self._ids.shape[1], state
+        if self._cache.size or self._wants_features:
+            # after a single word, the features are the last layer's hidden state
+            self._keep(state[-2], logits)
+        self._reading = self._whole(logits)
+
+    def _keep(self, features: NDArray[np.float32], logits: NDArray[np.float32] | None = None) -> None:
+        if self._cache.size:
+            features = self._cache._keep(self._keys[self._start - 1], self._state, features, logits)
+        self._parts.append(features)
+
+    def _whole(self, logits: NDArray[np.float32]) -> Reading:
+        return Reading(logits, self._state, np.concatenate(self._parts) if self._wants_features else None)
+
+
+def read_last_words(backend: Backend, texts: Sequence[Text]) -> None:
+    """Read the last word of every text, all in one step; a text that was known as a whole needs nothing.
+
+    Args:
+        backend: Runs the network.
+        texts: All of them have caught up.
+    """
+    unread = sorted((text for text in texts if text._reading is None), key=Text._num_last)
+    for _, alike in groupby(unread, key=Text._num_last):
+        together = list(alike)
+        assert not any(text.num_left for text in together), "a text has to catch up first"
+        ids = np.concatenate([text._ids[:, text._last :] for text in together])
+        logits, state = backend.step(ids, join([text._state for text in together]))
+        for text, row, own_state in zip(together, logits, split(state, len(together)), strict=True):
+            text._take(row, own_state)
 
 
 def _keys(ids: Sequence[int]) -> list[bytes]:

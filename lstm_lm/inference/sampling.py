@@ -14,7 +14,7 @@ from lstm_lm.inference.logits import (
     ban,
     keep_top_k,
     keep_top_p,
-    largest,
+    largest_of_each,
     penalize_repeats,
     probabilities,
 )
@@ -44,38 +44,16 @@ def choose_each(
     Raises:
         ValueError: If every word is banned.
     """
-    found = [_candidates(row, sampling, banned_ids, recent) for row, recent in zip(logits, recent_ids, strict=True)]
-    if sampling.strategy == "greedy":
-        return [int(ids[np.argmax(left)]) for ids, left in found]
     # a call of numpy costs more than what it does to a hundred numbers, so that all texts share each call
-    table = np.full((len(found), max(len(ids) for ids, _ in found)), -np.inf, dtype=found[0][1].dtype)
-    for row, (_, left) in zip(table, found, strict=True):
-        row[: len(left)] = left
-    if sampling.top_k > 0:
-        table = keep_top_k(table, sampling.top_k)
-    places = draw(keep_top_p(apply_temperature(table, sampling.temperature), sampling.top_p), rngs)
-    return [int(ids[place]) for (ids, _), place in zip(found, places, strict=True)]
-
-
-def _candidates(
-    logits: Logits, sampling: SamplingSpec, banned_ids: Ids, recent_ids: Ids
-) -> tuple[NDArray[np.intp], Logits]:
-    """The few words that can be given, by rising id, and their logits after penalty and bans."""
-    assert logits.ndim == 1, f"the logits of a text are one row, got shape {logits.shape}"
-    # no penalty and no ban makes a word more likely, so that those that can be kept are found first
-    kept = 1 if sampling.strategy == "greedy" else sampling.top_k or len(logits)
-    ids = largest(logits, kept + len(recent_ids) + len(banned_ids))
-    left = logits[ids]
-    if sampling.repeat_penalty > 1.0 and len(recent_ids):
-        left = penalize_repeats(left, _places(recent_ids, ids), sampling.repeat_penalty, logits.mean())
-    return ids, ban(left, _places(banned_ids, ids))
-
-
-def _places(wanted: Ids, ids: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Where those of ``wanted`` stand that are among ``ids``, which rise."""
-    places = np.searchsorted(ids, wanted)
-    places[places == len(ids)] = 0
-    return np.asarray(places[ids[places] == wanted])
+    table = ban(penalize_repeats(np.stack(logits), recent_ids, sampling.repeat_penalty), banned_ids)
+    if sampling.strategy == "greedy":
+        return [int(index) for index in table.argmax(axis=-1)]
+    if not sampling.top_k:
+        return draw(keep_top_p(apply_temperature(table, sampling.temperature), sampling.top_p), rngs).tolist()
+    ids, table = largest_of_each(table, sampling.top_k)
+    table = apply_temperature(keep_top_k(table, sampling.top_k), sampling.temperature)
+    places = draw(keep_top_p(table, sampling.top_p), rngs)
+    return [int(row[place]) for row, place in zip(ids, places, strict=True)]
 
 
 def draw(logits: Logits, rngs: Sequence[np.random.Generator]) -> NDArray[np.intp]:

@@ -82,7 +82,7 @@ def most_probable(
         summed = np.concatenate([summed, [others[text] for text in new]])
         for text in others.keys() & offers.places.keys():
             summed[offers.places[text]] += others[text]
-    left = np.where(keep, summed, 0.0)
+    left = summed if keep.all() else np.where(keep, summed, 0.0)
     total = left.sum()
     places = largest(left, k)
     # what cannot come is not offered: a cache of weight 1 leaves in the words of the text alone

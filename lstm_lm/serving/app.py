@@ -4,7 +4,6 @@ from fastapi import FastAPI
 
 from lstm_lm import __version__
 from lstm_lm.inference.about import ModelAbout
-from lstm_lm.inference.batching import SharedSteps
 from lstm_lm.inference.engine import Engine
 from lstm_lm.serving.access import CrossOriginMiddleware, KeyMiddleware
 from lstm_lm.serving.docs import install_docs
@@ -16,6 +15,7 @@ from lstm_lm.serving.memory import share_arenas
 from lstm_lm.serving.metrics import Metrics, MetricsMiddleware, metrics_route
 from lstm_lm.serving.page_routes import page_routes
 from lstm_lm.serving.pool import InferencePool
+from lstm_lm.serving.predictions import Predictions
 from lstm_lm.serving.routes import model_routes, probes
 from lstm_lm.serving.settings import Settings
 
@@ -32,8 +32,8 @@ def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = Non
     engine.predict("", 1)
     metrics = Metrics()
     pool = InferencePool(settings.workers, settings.max_waiting)
-    engine = engine.over(SharedSteps(engine.backend, settings.max_batch, metrics.batch_size.observe))
-    generations = Generations(engine.backend, settings.max_batch)
+    predictions = Predictions(engine, pool, settings.max_batch, metrics.batch_size.observe)
+    generations = Generations(engine.backend, settings.max_batch, metrics.batch_size.observe)
     drain = Drain(settings.drain_seconds)
     metrics.watch_gauge("model_requests", "Requests that the model works on or that wait for it", lambda: pool.requests)
     metrics.watch_gauge("generations", "Texts that are being continued", lambda: len(generations))
@@ -53,7 +53,7 @@ def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = Non
     install_handlers(app)
     install_docs(app)
     app.include_router(probes(engine, settings, drain))
-    app.include_router(model_routes(engine, settings, pool, generations))
+    app.include_router(model_routes(engine, settings, pool, predictions, generations))
     app.include_router(info_route(engine, settings, about))
     app.include_router(metrics_route(metrics))
     app.include_router(page_routes())

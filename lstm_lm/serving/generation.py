@@ -1,16 +1,16 @@
-"""Generation of many clients at once: all of them move on by a word with each step of the model."""
+"""Generation for many clients at once: all of them move on by a word with each step of the model."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request
 
 from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.continuing import Continuation, next_words, read_together
+from lstm_lm.serving.rounds import Rounds
 
 CLIENT_CLOSED_REQUEST = 499
 
@@ -64,61 +64,40 @@ class _Member:
 
 
 class Generations:
-    """Texts that go on together, in rounds: a step of the model reads a word of each, and each chooses its next.
+    """Texts that go on together: a round reads a word of each, and each chooses its next.
 
-    A text may join before any round. One whose words nobody takes any more is dropped after the next. The rounds run
-    in one thread while there are texts, and the event loop hands out the words of a round during the next.
+    One whose words nobody takes any more is dropped after the next round.
 
     Args:
         backend: Runs the network.
-        max_batch: Most texts in a round; of more than these each has its turn.
+        max_batch: Most texts in a round.
+        observe: Told the number of texts of each round.
     """
 
-    def __init__(self, backend: Backend, max_batch: int) -> None:
+    def __init__(self, backend: Backend, max_batch: int, observe: Callable[[int], None]) -> None:
         self._backend = backend
-        self._max_batch = max_batch
-        self._members: list[_Member] = []
-        self._thread = CapacityLimiter(1)
-        self._rounds: asyncio.Task[None] | None = None
+        self._rounds = Rounds[_Member](self._read_and_choose, max_batch, observe)
 
     def __len__(self) -> int:
         """Texts that go on at present."""
-        return len(self._members)
+        return len(self._rounds)
 
     @contextmanager
     def words_of(self, text: Continuation) -> Iterator[Words]:
         """The words of ``text`` as they come, to its end or to an exception; leaving the context ends it at once."""
         member = _Member(text)
-        self._members.append(member)
-        if self._rounds is None:
-            self._rounds = asyncio.create_task(self._run())
+        self._rounds.add(member)
         try:
             yield member.words
         finally:
             member.words.wanted = False
 
-    async def _run(self) -> None:
-        try:
-            while self._members:
-                batch = self._members[: self._max_batch]
-                news: Sequence[str | Exception | None]
-                try:
-                    texts = [member.text for member in batch]
-                    news = await to_thread.run_sync(_read_and_choose, self._backend, texts, limiter=self._thread)
-                except Exception as error:
-                    news = [error] * len(batch)
-                # whoever had to wait is first in the next round
-                going_on = [member for member, word in zip(batch, news, strict=True) if member.hand_over(word)]
-                self._members = self._members[len(batch) :] + going_on
-        finally:
-            self._rounds = None
-
-
-def _read_and_choose(backend: Backend, texts: Sequence[Continuation]) -> list[str | None]:
-    if unread := [text for text in texts if text.unread]:
-        read_together(backend, unread)
-    # without top-k this looks at the whole vocabulary, 2 ms a text and more: it is not for the event loop
-    return next_words(texts)
+    def _read_and_choose(self, members: Sequence[_Member]) -> list[str | None]:
+        texts = [member.text for member in members]
+        if unread := [text for text in texts if text.unread]:
+            read_together(self._backend, unread)
+        # without top-k this looks at the whole vocabulary, 2 ms a text and more: it is not for the event loop
+        return next_words(texts)
 
 
 async def unless_hung_up(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -1,7 +1,6 @@
 """The routes of the service."""
 
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, move_on_after, to_thread
@@ -14,6 +13,7 @@ from lstm_lm.serving.continued_text import ContinuedText, EventStream, whole
 from lstm_lm.serving.draining import Drain
 from lstm_lm.serving.generation import Generations, unless_hung_up
 from lstm_lm.serving.pool import InferencePool
+from lstm_lm.serving.predictions import Predictions
 from lstm_lm.serving.schemas import (
     Failure,
     GeneratedText,
@@ -70,7 +70,9 @@ def probes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
     return router
 
 
-def model_routes(engine: Engine, settings: Settings, pool: InferencePool, generations: Generations) -> APIRouter:
+def model_routes(
+    engine: Engine, settings: Settings, pool: InferencePool, predictions: Predictions, generations: Generations
+) -> APIRouter:
     """``/predict`` and ``/generate``, with the limits of ``settings`` in their models."""
 
     async def hold_a_place() -> AsyncIterator[None]:
@@ -99,7 +101,7 @@ def model_routes(engine: Engine, settings: Settings, pool: InferencePool, genera
     async def predict(body: PredictRequest) -> Suggestions:
         """The most probable next words."""
         with pool.place():
-            prediction = await pool.run(partial(engine.predict, body.text, body.k, **body.options()))
+            prediction = await predictions.predict(body.wanted(body.text, body.k))
         return Suggestions(
             suggestions=[
                 SuggestedWord(word=word.word, probability=word.probability) for word in prediction.suggestions
@@ -117,8 +119,7 @@ def model_routes(engine: Engine, settings: Settings, pool: InferencePool, genera
         """The text, continued: as a whole, or with `stream` as it grows."""
         sampling = with_seed(engine.sampling(body.preset, **body.changes()))
         text = await pool.run(engine.begin, body.text, sampling, body.generate)
-        unknown_words = await pool.run(engine.unknown_words, body.text)
-        continued = ContinuedText(body.text, unknown_words, sampling.seed, body.stop)
+        continued = ContinuedText(body.text, text.unknown_words, sampling.seed, body.stop)
         if body.stream:
             return EventStream(generations, text, continued)
         return await unless_hung_up(request, whole(generations, text, continued))

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from lstm_lm.inference.question import Wanted
 from lstm_lm.inference.spec import CacheSpec, SamplingSpec
 from lstm_lm.inference.word_lists import parse_words
 
@@ -59,16 +60,10 @@ class PredictionOptions(RequestBody):
         CacheOptions | None, BeforeValidator(_as_options, json_schema_input_type=CacheOptions | bool | None)
     ] = Field(None, description="learn from the words of this very text; true takes the usual strength")
 
-    def options(self) -> dict[str, Any]:
-        """As arguments of ``Engine.predict``."""
+    def wanted(self, text: str, k: int) -> Wanted:
+        """What the engine is asked: ``k`` suggestions after ``text``, with these options."""
         cache = CacheSpec(**self.cache.model_dump()) if self.cache else None
-        return {
-            "prefix": self.prefix,
-            "words_only": self.words_only,
-            "allow": self.allow,
-            "deny": self.deny,
-            "cache": cache,
-        }
+        return Wanted(text, k, self.prefix, self.words_only, self.allow, self.deny, cache)
 
 
 class SamplingOptions(RequestBody):

@@ -51,8 +51,8 @@ class Settings(BaseSettings):
         backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first that the bundle has.
         prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew by a word costs one
             step of the model; 0 keeps none. Each takes about 12 kB with the medium model.
-        workers: Threads that read texts and rank words; the event loop itself never does. Steps of the model that
-            they need at the same time are one step.
+        workers: Threads that read longer texts, beside the one for predictions and the one for continuations; the
+            event loop itself never runs the model.
         max_batch: Most texts in one step of the model.
         max_waiting: Requests beyond ``workers`` that may be waiting or generating; one more is answered 503 with
             Retry-After.
@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     backend: Annotated[str, AfterValidator(_known_backend)] = "auto"
     prefix_cache_size: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
-    workers: Annotated[int, Field(ge=1, le=256)] = 8
+    workers: Annotated[int, Field(ge=1, le=256)] = 2
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     max_waiting: Annotated[int, Field(ge=0)] = 512
     max_body_bytes: Annotated[int, Field(ge=1024)] = 262_144

@@ -20,8 +20,8 @@ class Offers:
     """N words of a vocabulary as G texts, G at most N: words that read the same are one text.
 
     Attributes:
-        ids: The words (N,).
-        groups: Of each word its text's place in ``texts`` (N,).
+        ids: The words (N,): one for each text in their order, then the others.
+        groups: Of each word its text's place in ``texts`` (N,), so that the first G are 0, 1, and so on.
         texts: What is shown, each once.
         are_words: Which of the texts are words, not punctuation or symbols (G,).
     """
@@ -39,8 +39,11 @@ class Offers:
 
     def chances(self, chances: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of the texts (G,) from those of the words (N,)."""
-        summed = np.bincount(self.groups, weights=chances, minlength=len(self.texts))
-        return np.asarray(summed, dtype=np.float64)
+        # most texts are one word, so that only the others need adding up
+        size = len(self.texts)
+        summed = chances[:size].copy()
+        np.add.at(summed, self.groups[size:], chances[size:])
+        return summed
 
     def only_words(self) -> "Offers":
         """Without punctuation and symbols."""
@@ -93,18 +96,22 @@ class WordIndex:
         begin = bisect_left(self._readings, folded)
         # no word holds a character beyond the last one of Unicode
         end = bisect_left(self._readings, folded + chr(0x10FFFF), lo=begin)
-        ids, groups, places = [], [], dict[str, int]()
+        places, firsts, others = dict[str, int](), [], []
         for i in self._ids[begin:end].tolist():
             word = written(self._vocabulary.word(i))
             if not begins_with(word, prefix):
                 continue
             text = carried_case(prefix, word, self._vocabulary)
-            ids.append(i)
-            groups.append(places.setdefault(capitalized(text) if capital else text, len(places)))
+            text = capitalized(text) if capital else text
+            if text in places:
+                others.append((i, places[text]))
+            else:
+                places[text] = len(places)
+                firsts.append(i)
         texts = tuple(places)
         return Offers(
-            np.array(ids, dtype=np.intp),
-            np.array(groups, dtype=np.intp),
+            np.array([*firsts, *(i for i, _ in others)], dtype=np.intp),
+            np.array([*range(len(texts)), *(place for _, place in others)], dtype=np.intp),
             texts,
             np.array([is_word(text) for text in texts], dtype=np.bool_),
         )

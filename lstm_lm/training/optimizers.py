@@ -22,5 +22,5 @@ def build_optimizer(spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter
     if spec.name in ("adam", "adamw"):
         kind = Adam if spec.name == "adam" else AdamW
         beta1, beta2 = spec.betas
-        return kind(groups, lr=spec.lr, betas=(beta1, beta2), eps=spec.eps, fused=True)
+        return kind(groups, lr=spec.lr, betas=(beta1, beta2), fused=True)
     return SGD(groups, lr=spec.lr, momentum=spec.momentum)

@@ -23,8 +23,6 @@ class OptimizerSpec:
         weight_decay: L2 penalty (adam, sgd, asgd) or decoupled decay (adamw), of matrices alone: a bias that decays
             would only forget how frequent a word is.
         betas: Decay of the running means of the gradient and of its square (adam, adamw).
-        eps: Added to the root of the mean square (adam, adamw): a weight whose gradients are smaller takes smaller
-            steps, as the embedding of a rare word does.
         momentum: Momentum (sgd).
     """
 
@@ -32,7 +30,6 @@ class OptimizerSpec:
     lr: float = 1e-3
     weight_decay: float = 0.0
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    eps: float = 1e-8
     momentum: float = 0.0
 
     def problems(self) -> list[str]:
@@ -46,8 +43,6 @@ class OptimizerSpec:
             found.append(f"weight_decay: must not be negative (got {self.weight_decay}); 0 switches it off")
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             found.append(f"betas: needs two numbers in [0, 1) (got {list(self.betas)}); try [0.9,0.999]")
-        if not self.eps > 0.0:
-            found.append(f"eps: must be above 0 (got {self.eps}); try 1e-8")
         if not 0.0 <= self.momentum < 1.0:
             found.append(f"momentum: must be in [0, 1) (got {self.momentum}); 0 switches it off")
         return found

@@ -85,7 +85,7 @@ def test_a_penalised_word_becomes_less_likely_and_no_other_does(
     logits: Array, penalty: float, data: st.DataObject
 ) -> None:
     ids = data.draw(st.lists(st.integers(0, len(logits) - 1), max_size=5))
-    penalized = penalize_repeats(logits, ids, penalty)
+    penalized = penalize_repeats(logits[None], [ids], penalty)[0]
     others = np.setdiff1d(np.arange(len(logits)), ids)
     assert (penalized[others] == logits[others]).all()
     assert (penalized <= logits + 1e-3).all()
@@ -94,15 +94,16 @@ def test_a_penalised_word_becomes_less_likely_and_no_other_does(
 @given(rows, st.floats(-20, 20))
 def test_the_penalty_does_not_depend_on_the_zero_of_the_logits(logits: Array, shift: float) -> None:
     wide = logits.astype(np.float64)
-    plain, shifted = penalize_repeats(wide, [0], 1.3), penalize_repeats(wide + shift, [0], 1.3)
+    plain, shifted = (penalize_repeats(row[None], [[0]], 1.3)[0] for row in (wide, wide + shift))
     assert shifted - shift == pytest.approx(plain, abs=1e-6)
 
 
 def test_the_penalty_by_hand() -> None:
     logits = np.array([4.0, -4.0, 2.0, -2.0])
-    assert penalize_repeats(logits, [0, 1, 1], 2.0).tolist() == [2.0, -8.0, 2.0, -2.0]
-    banned = np.array([4.0, -4.0, -np.inf])
-    assert penalize_repeats(banned, [0, 2], 2.0).tolist() == [2.0, -4.0, -np.inf]
+    both = penalize_repeats(np.stack([logits, logits]), [[0, 1, 1], []], 2.0)
+    assert both.tolist() == [[2.0, -8.0, 2.0, -2.0], logits.tolist()]
+    banned = np.array([[4.0, -4.0, -np.inf]])
+    assert penalize_repeats(banned, [[0, 2]], 2.0).tolist() == [[2.0, -4.0, -np.inf]]
 
 
 @given(either, st.data())
@@ -121,15 +122,15 @@ def test_banned_words_are_out_and_the_rest_is_unchanged(logits: Array, data: st.
 
 @given(either)
 def test_filters_leave_their_argument_alone(logits: Array) -> None:
-    before = logits.copy()
+    before, table = logits.copy(), np.atleast_2d(logits)
     for result in (
         keep_top_k(logits, 2),
         keep_top_k(logits, 99),
         keep_top_p(logits, 0.5),
         keep_top_p(logits, 1.0),
         apply_temperature(logits, 0.5),
-        penalize_repeats(logits, [0], 1.5),
-        penalize_repeats(logits, [], 1.5),
+        penalize_repeats(table, [[0]] * len(table), 1.5),
+        penalize_repeats(table, [[]] * len(table), 1.5),
         ban(logits, []),
     ):
         result[...] = 7.0

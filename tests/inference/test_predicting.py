@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from small_models import WORDS, small_engine, small_vocabulary
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.inference.engine import Prediction
+from lstm_lm.inference.question import Prediction
 from lstm_lm.inference.spec import CacheSpec
 from lstm_lm.text.completion import is_word, reading
 

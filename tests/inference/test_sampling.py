@@ -92,7 +92,7 @@ def test_looking_at_the_likeliest_words_alone_chooses_as_looking_at_all(
     banned, recent = rng.choice(best[:40], 12), rng.choice(best[:60], 15)
     strategy = "greedy" if greedy else "sample"
     sampling = SamplingSpec(strategy=strategy, temperature=0.8, top_k=top_k, top_p=0.9, repeat_penalty=penalty)
-    filtered = ban(penalize_repeats(logits, recent, penalty, logits.mean()), banned)
+    (filtered,) = ban(penalize_repeats(logits[None], [recent], penalty), banned)
     nucleus = keep_top_p(apply_temperature(keep_top_k(filtered, top_k), 0.8), 0.9)
     expected = np.argmax(filtered) if greedy else draw(nucleus[None], [np.random.default_rng(seed)])[0]
     assert choose(logits, sampling, np.random.default_rng(seed), banned, recent) == expected

@@ -36,7 +36,8 @@ def listening(bundle: Path, **settings: Any) -> Iterator[str]:
     """The address of a service in this process."""
     read = read_bundle(bundle)
     engine = load_engine(read)
-    app = build_app(engine.over(Unhurried(engine.backend)), Settings(bundle=bundle, **settings), read.about)
+    engine.backend = Unhurried(engine.backend)
+    app = build_app(engine, Settings(bundle=bundle, **settings), read.about)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,0 +1,90 @@
+"""Predictions for many clients at once."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.question import Prediction, Question, Wanted, answers
+from lstm_lm.serving.pool import InferencePool
+from lstm_lm.serving.rounds import Rounds
+
+# what a round may do for a question on the way: more would keep all the others waiting
+_QUICK_WORDS = 4
+_QUICK_CHARS = 1000
+
+Outcome = Prediction | Exception | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    question: Question
+    outcome: asyncio.Future[Prediction | None]
+
+    def hand_over(self, news: Outcome) -> bool:
+        if self.outcome.cancelled():
+            return False
+        if isinstance(news, Exception):
+            self.outcome.set_exception(news)
+        else:
+            self.outcome.set_result(news)
+        return False
+
+
+class Predictions:
+    """Answers questions in rounds, each from one step of the network.
+
+    A text of which more than a few words are new is read in a thread of the pool first, so that nobody who types waits
+    for it.
+
+    Args:
+        engine: Gives the answers.
+        pool: Its threads read what is long.
+        max_batch: Most questions in a round.
+        observe: Told the number of questions of each round.
+    """
+
+    def __init__(self, engine: Engine, pool: InferencePool, max_batch: int, observe: Callable[[int], None]) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._rounds = Rounds[_Asked](self._answer, max_batch, observe)
+
+    async def predict(self, wanted: Wanted) -> Prediction:
+        """The answer of ``Engine.predict``.
+
+        Raises:
+            ConfigError: As there.
+        """
+        question = self._engine.ask(wanted)
+        if len(wanted.text) > _QUICK_CHARS:
+            await self._catch_up(question)
+        answer = await self._in_a_round(question)
+        if answer is None:
+            await self._catch_up(question)
+            answer = await self._in_a_round(question)
+        assert answer is not None, "a question that has caught up is answered"
+        return answer
+
+    async def _catch_up(self, question: Question) -> None:
+        await self._pool.run(question.catch_up, self._engine.backend)
+
+    async def _in_a_round(self, question: Question) -> Prediction | None:
+        """The answer, or ``None`` if the text has to be read first."""
+        outcome = asyncio.get_running_loop().create_future()
+        self._rounds.add(_Asked(question, outcome))
+        result: Prediction | None = await outcome
+        return result
+
+    def _answer(self, batch: Sequence[_Asked]) -> list[Outcome]:
+        backend = self._engine.backend
+        outcomes: dict[_Asked, Outcome] = dict.fromkeys(batch)
+        ready = []
+        for asked in batch:
+            try:
+                if asked.question.num_left() <= _QUICK_WORDS:
+                    asked.question.catch_up(backend)
+                    ready.append(asked)
+            except Exception as error:  # a text that cannot be read is nobody else's trouble
+                outcomes[asked] = error
+        outcomes.update(zip(ready, answers(backend, [asked.question for asked in ready]), strict=True))
+        return [outcomes[asked] for asked in batch]
