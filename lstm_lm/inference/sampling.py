@@ -48,12 +48,12 @@ def choose_each(
     table = ban(penalize_repeats(np.stack(logits), recent_ids, sampling.repeat_penalty), banned_ids)
     if sampling.strategy == "greedy":
         return [int(index) for index in table.argmax(axis=-1)]
-    if not sampling.top_k:
-        return draw(keep_top_p(apply_temperature(table, sampling.temperature), sampling.top_p), rngs).tolist()
-    ids, table = largest_of_each(table, sampling.top_k)
-    table = apply_temperature(keep_top_k(table, sampling.top_k), sampling.temperature)
-    places = draw(keep_top_p(table, sampling.top_p), rngs)
-    return [int(row[place]) for row, place in zip(ids, places, strict=True)]
+    ids = None
+    if sampling.top_k > 0:
+        ids, table = largest_of_each(table, sampling.top_k)
+        table = keep_top_k(table, sampling.top_k)
+    places = draw(keep_top_p(apply_temperature(table, sampling.temperature), sampling.top_p), rngs)
+    return [int(place if ids is None else ids[row, place]) for row, place in enumerate(places)]
 
 
 def draw(logits: Logits, rngs: Sequence[np.random.Generator]) -> NDArray[np.intp]:

@@ -56,7 +56,7 @@ def remembering(backend: GatedBackend) -> Engine:
 def ask_all(
     engine: Engine,
     wanted: Sequence[Wanted],
-    meanwhile: Callable[[list[Prediction | Exception | None]], None] = lambda answers: None,
+    meanwhile: Callable[[list[Prediction | Exception | None]], None] = lambda _: None,
     max_batch: int = 32,
 ) -> tuple[list[Prediction | Exception | None], list[int]]:
     """The answers to questions asked at the same time, and the sizes of the rounds.
