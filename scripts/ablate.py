@@ -7,7 +7,8 @@ interrupted ablation goes on where it was; what follows ``--`` is handed to ever
 
 Equal time means that whatever makes a step slower has to pay for itself. A few minutes are half an epoch of
 WikiText-2: too little for regularisation, which is there for many epochs, to show what it is worth. A smaller corpus
-gives more of them in the same time.
+gives more of them in the same time; what a weight decay does in all goes with the number of steps, so that a run of a
+twentieth of the hour needs twenty times as much to do the same.
 """
 
 import argparse
@@ -31,8 +32,12 @@ VARIANTS = {
     "bf16": ["trainer.precision=bf16"],
     "fp32": ["trainer.precision=fp32"],
     "1024 drawn words": ["loss.num_sampled=1024"],
+    "3096 drawn words": ["loss.num_sampled=3096"],
     "learning rate 6e-3": ["optimizer.lr=6e-3"],
     "learning rate 1.2e-2": ["optimizer.lr=1.2e-2"],
+    "weight decay 0.01": ["optimizer.weight_decay=0.01"],
+    "weight decay 0.1": ["optimizer.weight_decay=0.1"],
+    "weight decay 3": ["optimizer.weight_decay=3"],
     "batch 32": ["batching.batch_size=32"],
     "batch 128": ["batching.batch_size=128"],
     "windows of 70": ["batching.bptt_length=70"],
