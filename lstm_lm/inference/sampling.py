@@ -45,7 +45,8 @@ def choose_each(
         ValueError: If every word is banned.
     """
     # a call of numpy costs more than what it does to a hundred numbers, so that all texts share each call
-    table = ban(penalize_repeats(np.stack(logits), recent_ids, sampling.repeat_penalty), banned_ids)
+    table = penalize_repeats(np.stack(logits), recent_ids, sampling.repeat_penalty, in_place=True)
+    table = ban(table, banned_ids, in_place=True)
     if sampling.strategy == "greedy":
         return [int(index) for index in table.argmax(axis=-1)]
     ids = None
