@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,25 @@ class Wanted:
         return found
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The text of a question.
+
+    Attributes:
+        words: Its finished words, with those that the half-typed one holds.
+        lead: What is typed of the next word and stays in front of every suggestion.
+        prefix: What a suggestion has to begin with.
+        unknown_words: Words that the model never saw.
+        reading: The words on their way through the network.
+    """
+
+    words: list[str]
+    lead: str
+    prefix: str
+    unknown_words: tuple[str, ...]
+    reading: Text
+
+
 class Question:
     """One question on its way to its answer: :meth:`catch_up`, then :func:`answers`.
 
@@ -88,13 +108,6 @@ class Question:
         self._vocabulary = vocabulary
         self._index = index
         self._prefix_cache = prefix_cache
-        self._opened: _Opened | None = None
-
-    @property
-    def _text(self) -> "_Opened":
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
 
     def num_left(self) -> int:
         """Words that :meth:`catch_up` will read; the first call cuts the text into words."""
@@ -108,7 +121,8 @@ class Question:
         """
         self._text.reading.catch_up(backend)
 
-    def _open(self) -> "_Opened":
+    @cached_property
+    def _text(self) -> _Opened:
         typed = typed_words(self._wanted.text, self._vocabulary)
         words, lead, prefix = self._half_typed(typed, self._wanted.prefix.strip())
         ids = [self._vocabulary.eos_id, *self._vocabulary.encode(words)]
@@ -141,25 +155,6 @@ class Question:
         if cache is None or read.features is None:
             return chances, {}
         return mixed(chances, cached_words(read.features, words, cache), cache.weight, self._vocabulary)
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """The text of a question.
-
-    Attributes:
-        words: Its finished words, with those that the half-typed one holds.
-        lead: What is typed of the next word and stays in front of every suggestion.
-        prefix: What a suggestion has to begin with.
-        unknown_words: Words that the model never saw.
-        reading: The words on their way through the network.
-    """
-
-    words: list[str]
-    lead: str
-    prefix: str
-    unknown_words: tuple[str, ...]
-    reading: Text
 
 
 def answers(backend: Backend, questions: Sequence[Question]) -> list[Prediction]:
