@@ -54,13 +54,14 @@ class _Member:
     text: Continuation
     words: Words = field(default_factory=Words)
 
-    def hand_over(self, news: str | Exception | None) -> bool:
-        """Give the client a word, an error or the end; whether the text goes on."""
+    def goes_on(self, news: str | Exception | None) -> bool:
+        return self.words.wanted and isinstance(news, str) and not self.text.ended
+
+    def hand_over(self, news: str | Exception | None, goes_on: bool) -> None:
         if news is not None:
             self.words.put(news)
-        if news is None or self.text.ended:
+        if not goes_on:
             self.words.put(StopAsyncIteration())
-        return self.words.wanted and isinstance(news, str) and not self.text.ended
 
 
 class Generations:

@@ -21,14 +21,16 @@ class _Asked:
     question: Question
     outcome: asyncio.Future[Prediction | None]
 
-    def hand_over(self, news: Outcome) -> bool:
+    def goes_on(self, _news: Outcome) -> bool:
+        return False
+
+    def hand_over(self, news: Outcome, _goes_on: bool) -> None:
         if self.outcome.cancelled():
-            return False
+            return
         if isinstance(news, Exception):
             self.outcome.set_exception(news)
         else:
             self.outcome.set_result(news)
-        return False
 
 
 class Predictions:

@@ -1,7 +1,9 @@
 """Work for many clients in rounds: what one of them needs of the network, all that are there get in one step."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -10,8 +12,12 @@ from anyio import CapacityLimiter, to_thread
 class Member(Protocol):
     """A client's part in the rounds."""
 
-    def hand_over(self, news: Any) -> bool:
-        """Take what a round brought, or the exception that ended it; whether to be in the next one."""
+    def goes_on(self, news: Any, /) -> bool:
+        """Whether to be in another round after one that brought ``news``; asked in the thread of the rounds."""
+        ...
+
+    def hand_over(self, news: Any, goes_on: bool, /) -> None:
+        """Give the client what a round brought, or the exception that ended it; called in the event loop's thread."""
         ...
 
 
@@ -21,13 +27,13 @@ M = TypeVar("M", bound=Member)
 class Rounds(Generic[M]):
     """One round after the other, in one thread, as long as there are members.
 
-    Nobody waits for company: a round begins as soon as the one before has ended, with whoever is there. The event loop
-    hands out what a round brought during the next.
+    Nobody waits for company: a round begins as soon as the one before has ended, with whoever is there, while the
+    event loop hands out what that one brought.
 
     Args:
         work: A round, run in the thread: what it brings each member, in their order.
         max_batch: Most members in a round; of more than these each has its turn.
-        observe: Told the number of members of each round.
+        observe: Told the number of members of each round, in the thread.
     """
 
     def __init__(
@@ -36,33 +42,49 @@ class Rounds(Generic[M]):
         self._work = work
         self._max_batch = max_batch
         self._observe = observe
-        self._members: list[M] = []
+        self._lock = Lock()
+        self._waiting: deque[M] = deque()
+        self._batch: list[M] = []
         # threads that run Python side by side would only take turns, and wait long for each other
         self._thread = CapacityLimiter(1)
         self._running: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Members at present."""
-        return len(self._members)
+        return len(self._waiting) + len(self._batch)
 
     def add(self, member: M) -> None:
         """Let ``member`` be in the next round; from the event loop's thread."""
-        self._members.append(member)
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
+        with self._lock:
+            self._waiting.append(member)
+            if self._running is None:
+                loop = asyncio.get_running_loop()
+                self._running = loop.create_task(to_thread.run_sync(self._run, loop, limiter=self._thread))
 
-    async def _run(self) -> None:
-        try:
-            while self._members:
-                batch = self._members[: self._max_batch]
-                self._observe(len(batch))
-                news: Sequence[Any]
-                try:
-                    news = await to_thread.run_sync(self._work, batch, limiter=self._thread)
-                except Exception as error:
-                    news = [error] * len(batch)
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._take():
+            self._observe(len(self._batch))
+            news: Sequence[Any]
+            try:
+                news = self._work(self._batch)
+            except Exception as error:
+                news = [error] * len(self._batch)
+            going_on = [member.goes_on(own) for member, own in zip(self._batch, news, strict=True)]
+            loop.call_soon_threadsafe(_hand_out, self._batch, news, going_on)
+            with self._lock:
                 # whoever had to wait is first in the next round
-                going_on = [member for member, own in zip(batch, news, strict=True) if member.hand_over(own)]
-                self._members = self._members[len(batch) :] + going_on
-        finally:
-            self._running = None
+                self._waiting += [member for member, stays in zip(self._batch, going_on, strict=True) if stays]
+                self._batch = []
+
+    def _take(self) -> bool:
+        """Whether there is another round; its members are no longer waiting."""
+        with self._lock:
+            self._batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+            if not self._batch:
+                self._running = None
+            return bool(self._batch)
+
+
+def _hand_out(batch: Sequence[Member], news: Sequence[Any], going_on: Sequence[bool]) -> None:
+    for member, own, stays in zip(batch, news, going_on, strict=True):
+        member.hand_over(own, stays)
