@@ -98,7 +98,7 @@ class TestOrder:
 
     def test_an_experiment_wins_over_groups(self) -> None:
         config = check("train", ["experiment=wikitext2_60min", "optimizer=adamw"]).config
-        assert config.optimizer.lr == 3e-3  # type: ignore[union-attr]
+        assert config.optimizer.lr == 4e-3  # type: ignore[union-attr]
         assert check("train", ["optimizer=adamw"]).config.optimizer.lr == 1e-3  # type: ignore[union-attr]
 
     def test_an_optimizer_may_choose_the_averaging_and_the_command_line_another(self) -> None:
