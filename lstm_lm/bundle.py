@@ -234,7 +234,7 @@ def _verified_files(path: Path, manifest: Mapping[str, Any]) -> dict[str, int]:
     for name in listed:
         if not (path / name).is_file():
             raise ValueError(f"{name} is missing")
-    # most of the time until a service is ready that is not imports; the hash leaves Python to other threads
+    # a service waits for this before it is ready; hashing leaves the interpreter to other threads
     with ThreadPoolExecutor() as threads:
         for name, sha256 in zip(listed, threads.map(lambda name: _sha256(path / name), listed), strict=True):
             if sha256 != listed[name]:

@@ -36,7 +36,7 @@ def probabilities(logits: Logits) -> NDArray[np.float64]:
 
 
 def ban(logits: Logits, ids: Ids, in_place: bool = False) -> Logits:
-    """Take the words ``ids`` out.
+    """Take the words ``ids`` out; with ``in_place`` of ``logits`` itself.
 
     Raises:
         ValueError: If no word is left.

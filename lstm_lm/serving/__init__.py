@@ -22,8 +22,10 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
     from lstm_lm.bundle import load_engine, read_bundle
     from lstm_lm.errors import LstmLmError
     from lstm_lm.serving.app import build_app
+    from lstm_lm.serving.memory import limit_memory
     from lstm_lm.serving.settings import read_settings
 
+    limit_memory()  # before the first thread, which verifies the bundle
     try:
         chosen = settings or read_settings()
         bundle = read_bundle(chosen.bundle)

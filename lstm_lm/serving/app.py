@@ -11,7 +11,6 @@ from lstm_lm.serving.draining import ClosingMiddleware, Drain
 from lstm_lm.serving.failures import install_handlers
 from lstm_lm.serving.generation import Generations
 from lstm_lm.serving.info import info_route
-from lstm_lm.serving.memory import limit_memory
 from lstm_lm.serving.metrics import Metrics, MetricsMiddleware, metrics_route
 from lstm_lm.serving.page_routes import page_routes
 from lstm_lm.serving.pool import InferencePool
@@ -28,7 +27,6 @@ def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = Non
         settings: Limits and access.
         about: What ``/info`` tells of the model beyond what the engine knows.
     """
-    limit_memory()  # before the first thread
     engine.predict("", 1)
     metrics = Metrics()
     pool = InferencePool(settings.workers, settings.max_waiting)

@@ -37,7 +37,7 @@ class Metrics:
         self.in_flight = Gauge("lstm_lm_requests_in_flight", "Requests not yet answered", registry=self._registry)
         self.batch_size = Histogram(
             "lstm_lm_batch_size",
-            "Texts that shared one step of the model",
+            "Texts that shared one round of predictions or continuations",
             buckets=BATCH_SIZES,
             registry=self._registry,
         )

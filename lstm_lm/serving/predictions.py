@@ -60,11 +60,8 @@ class Predictions:
         question = self._engine.ask(wanted)
         if len(wanted.text) > _QUICK_CHARS:
             await self._catch_up(question)
-        answer = await self._in_a_round(question)
-        if answer is None:
+        while (answer := await self._in_a_round(question)) is None:
             await self._catch_up(question)
-            answer = await self._in_a_round(question)
-        assert answer is not None, "a question that has caught up is answered"
         return answer
 
     async def _catch_up(self, question: Question) -> None:

@@ -22,12 +22,11 @@ LONG = " ".join(WORDS[2:7] * 100)
 
 
 class GatedBackend(TorchBackend):
-    """Notes the texts and words of each call, and lets calls wait at a gate while it is closed."""
+    """Notes the texts and words of each step, and lets calls wait at a gate while it is closed."""
 
     def __init__(self) -> None:
         super().__init__(small_network())
         self.steps: list[tuple[int, int]] = []
-        self.reads: list[int] = []
         self.step_gate, self.read_gate = threading.Event(), threading.Event()
         self.step_gate.set()
         self.read_gate.set()
@@ -43,7 +42,6 @@ class GatedBackend(TorchBackend):
     def read(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
-        self.reads.append(input_ids.shape[1])
         assert self.read_gate.wait(10)
         return super().read(input_ids, state)
 
