@@ -23,11 +23,14 @@ class SoftmaxLoss(nn.Module):
     Args:
         spec: Which softmax, and its sizes.
         counts: How often train holds each word (V,), falling; used by the sampled softmax alone.
+        sparse_gradient: Sampled softmax: give the output weights a sparse gradient, with the rows of the candidates and
+            of the targets alone.
     """
 
-    def __init__(self, spec: LossSpec, counts: Sequence[int]) -> None:
+    def __init__(self, spec: LossSpec, counts: Sequence[int], sparse_gradient: bool = False) -> None:
         super().__init__()
         self.spec = spec
+        self.sparse_gradient = sparse_gradient
         self.inclusion: Tensor | None
         vocab_size = len(counts)
         if spec.name == "sampled_softmax" and spec.num_frequent + spec.num_sampled < vocab_size:
@@ -71,7 +74,8 @@ class SoftmaxLoss(nn.Module):
         drawn = torch.rand_like(self.inclusion).lt_(self.inclusion).nonzero().squeeze(1)
         candidates = torch.cat([torch.arange(frequent, device=drawn.device), drawn + frequent])
         correction = torch.cat([self.inclusion.new_zeros(frequent), self.inclusion[drawn].log()])
-        return _apply(SampledSoftmax, features, weight, bias, target_ids, candidates, correction, chunk, dtype)
+        sampled = (candidates, correction, chunk, dtype, self.sparse_gradient)
+        return _apply(SampledSoftmax, features, weight, bias, target_ids, *sampled)
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:

@@ -41,6 +41,7 @@ class SampledSoftmax(torch.autograd.Function):
         correction: Tensor,
         chunk: int,
         dtype: torch.dtype,
+        sparse: bool,
     ) -> Tensor:
         """Mean negative log likelihood; the gradients are kept for ``backward``."""
         num_tokens, num_candidates = target_ids.numel(), candidates.numel()
@@ -80,7 +81,7 @@ class SampledSoftmax(torch.autograd.Function):
         ctx.save_for_backward(
             grad_features, grad_candidates, grad_candidate_bias, target_grad, features, candidates, target_ids
         )
-        ctx.vocab_size, ctx.num_tokens = weight.shape[0], num_tokens  # type: ignore[attr-defined]
+        ctx.vocab_size, ctx.num_tokens, ctx.sparse = weight.shape[0], num_tokens, sparse  # type: ignore[attr-defined]
         return (total / num_tokens).to(torch.float32)
 
     @staticmethod
@@ -91,11 +92,14 @@ class SampledSoftmax(torch.autograd.Function):
         )
         vocab_size: int = ctx.vocab_size  # type: ignore[attr-defined]
         scale = grad_outputs[0] / ctx.num_tokens  # type: ignore[attr-defined]
-        grad_weight = grad_candidates.new_zeros(vocab_size, grad_candidates.shape[1])
-        grad_bias = grad_candidates.new_zeros(vocab_size)
-        grad_weight[candidates] = grad_candidates * scale
-        grad_bias[candidates] = grad_candidate_bias * scale
         target_grad = target_grad * scale
-        grad_weight.index_add_(0, target_ids, features.float() * target_grad.unsqueeze(1))
+        grad_bias = grad_candidates.new_zeros(vocab_size)
+        grad_bias[candidates] = grad_candidate_bias * scale
         grad_bias.index_add_(0, target_ids, target_grad)
-        return grad_features * scale, grad_weight, grad_bias, None, None, None, None, None
+        # a word that is candidate and target stands twice
+        rows = torch.cat([candidates, target_ids]).unsqueeze(0)
+        values = torch.cat([grad_candidates * scale, features.float() * target_grad.unsqueeze(1)])
+        grad_weight = torch.sparse_coo_tensor(rows, values, (vocab_size, values.shape[1]), check_invariants=False)
+        if not ctx.sparse:  # type: ignore[attr-defined]
+            grad_weight = grad_weight.to_dense()
+        return grad_features * scale, grad_weight, grad_bias, None, None, None, None, None, None

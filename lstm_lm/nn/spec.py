@@ -104,7 +104,7 @@ class LossSpec:
     name: str = "full_softmax"
     chunk_tokens: int = 512
     num_frequent: int = 1000
-    num_sampled: int = 3096
+    num_sampled: int = 1024
     activation_reg: float = 0.0
     temporal_activation_reg: float = 0.0
 

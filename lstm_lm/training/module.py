@@ -60,7 +60,7 @@ class LanguageModelModule(L.LightningModule):
         self.seed = seed
         self.fraction = fraction
         self.record = record
-        self.loss = SoftmaxLoss(loss, vocabulary.counts)
+        self.loss = SoftmaxLoss(loss, vocabulary.counts, sparse_gradient=optimizer.name == "row_adamw")
         self.valid_metric = ScoreMetric(vocabulary)
         self.valid_score: Score | None = None
         self.gradient_norm = torch.tensor(torch.nan)
@@ -174,6 +174,15 @@ class LanguageModelModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         # ours, because Lightning refuses a fused optimizer in mixed precision for fear of a loss scale, which bfloat16
-        # does not have; and the norm is worth a curve
+        # does not have; because torch takes no norm of a sparse gradient; and because the norm is worth a curve
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        gradients = []
+        for parameter in parameters:
+            gradient = parameter.grad
+            assert gradient is not None
+            if gradient.is_sparse:
+                gradient = parameter.grad = gradient.coalesce()  # rows that stand several times are added up
+            gradients.append(gradient.values() if gradient.is_sparse else gradient)
+        self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         limit = torch.inf if gradient_clip_val is None else gradient_clip_val
-        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.gradient_norm)

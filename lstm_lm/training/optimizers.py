@@ -5,7 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from lstm_lm.training.row_adamw import RowAdamW
 from lstm_lm.training.spec import OptimizerSpec
+
+_ADAMS = {"adam": Adam, "adamw": AdamW, "row_adamw": RowAdamW}
 
 
 def build_optimizer(spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
@@ -19,8 +22,7 @@ def build_optimizer(spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter
         {"params": [parameter for parameter in every if parameter.ndim > 1], "weight_decay": spec.weight_decay},
         {"params": [parameter for parameter in every if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-    if spec.name in ("adam", "adamw"):
-        kind = Adam if spec.name == "adam" else AdamW
+    if spec.name in _ADAMS:
         beta1, beta2 = spec.betas
-        return kind(groups, lr=spec.lr, betas=(beta1, beta2), fused=True)
+        return _ADAMS[spec.name](groups, lr=spec.lr, betas=(beta1, beta2), fused=True)
     return SGD(groups, lr=spec.lr, momentum=spec.momentum)

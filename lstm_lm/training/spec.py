@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from lstm_lm.training.budget import parse_budget
 
-OPTIMIZERS = ("adam", "adamw", "sgd", "asgd")
+OPTIMIZERS = ("adam", "adamw", "row_adamw", "sgd", "asgd")
 SCHEDULES = ("constant", "cosine", "linear", "one_cycle", "plateau")
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -18,11 +18,12 @@ class OptimizerSpec:
     """An optimizer.
 
     Attributes:
-        name: ``adam``, ``adamw``, ``sgd``, or ``asgd``: SGD whose weights are averaged.
+        name: ``adam``; ``adamw``; ``row_adamw``: AdamW that updates only the rows of the embedding which a step has
+            met, and those without momentum; ``sgd``; ``asgd``: SGD whose weights are averaged.
         lr: Learning rate; the peak of a schedule that has one.
-        weight_decay: L2 penalty (adam, sgd, asgd) or decoupled decay (adamw), of matrices alone: a bias that decays
-            would only forget how frequent a word is.
-        betas: Decay of the running means of the gradient and of its square (adam, adamw).
+        weight_decay: L2 penalty (adam, sgd, asgd) or decoupled decay (adamw, row_adamw), of matrices alone: a bias
+            that decays would only forget how frequent a word is.
+        betas: Decay of the running means of the gradient and of its square (adam, adamw, row_adamw).
         momentum: Momentum (sgd).
     """
 

@@ -69,6 +69,21 @@ def test_sampled_softmax_has_the_gradient_of_its_own_plain_form(chunk: int, part
         torch.testing.assert_close(got, wanted)
 
 
+def test_a_sparse_gradient_is_the_dense_one_and_holds_only_what_was_met(parts: tuple[Tensor, ...]) -> None:
+    features, weight, bias, target_ids = parts
+    found = []
+    for sparse in (False, True):
+        loss = SoftmaxLoss(LossSpec("sampled_softmax", num_frequent=4, num_sampled=3), COUNTS, sparse_gradient=sparse)
+        leaves = [tensor.clone().requires_grad_() for tensor in (features[:5], weight, bias)]
+        torch.manual_seed(3)
+        found.append(gradients(loss(*leaves, target_ids[:5]), *leaves))
+    dense, sparse_ = found
+    assert sparse_[1].is_sparse
+    assert len(sparse_[1].coalesce().values()) < VOCAB / 2
+    for got, wanted in zip(sparse_, dense, strict=True):
+        torch.testing.assert_close(got.to_dense(), wanted)
+
+
 def test_sampled_normaliser_is_right_in_expectation(parts: tuple[Tensor, ...]) -> None:
     features, weight, bias, target_ids = parts
     loss = SoftmaxLoss(LossSpec("sampled_softmax", num_frequent=8, num_sampled=12), COUNTS)

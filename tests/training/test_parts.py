@@ -17,11 +17,11 @@ from lstm_lm.training.precision import choose_precision, product_seconds
 from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
 
 
-def module(loss: LossSpec) -> LanguageModelModule:
+def module(loss: LossSpec, optimizer: str = "adam") -> LanguageModelModule:
     return LanguageModelModule(
         small_network(ModelSpec(16, [16])),
         loss=loss,
-        optimizer=OptimizerSpec(),
+        optimizer=OptimizerSpec(optimizer),
         schedule=ScheduleSpec(),
         vocabulary=small_vocabulary(),
         bptt_length=6,
@@ -36,13 +36,34 @@ def window(length: int = 6) -> Window:
     return Window(ids[:, :-1], ids[:, 1:], None, starts_stream=True)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD"), ("asgd", "SGD")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adam", "Adam"), ("adamw", "AdamW"), ("row_adamw", "RowAdamW"), ("sgd", "SGD"), ("asgd", "SGD")],
+)
 def test_optimizers_take_their_settings(name: str, kind: str) -> None:
     matrix, bias = torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(1))
     optimizer = build_optimizer(OptimizerSpec(name, lr=0.5, weight_decay=0.1), [bias, matrix])
     assert type(optimizer).__name__ == kind
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
     assert {group["params"][0]: group["weight_decay"] for group in optimizer.param_groups} == {matrix: 0.1, bias: 0.0}
+
+
+@pytest.mark.parametrize("limit", [None, 0.01])
+def test_a_sparse_gradient_is_measured_and_clipped_like_a_dense_one(limit: float | None) -> None:
+    found = []
+    for name in ("adamw", "row_adamw"):
+        torch.manual_seed(0)
+        one = module(LossSpec("sampled_softmax", num_frequent=4, num_sampled=8), name)
+        torch.manual_seed(1)
+        one.training_step(window(), 0)["loss"].backward()
+        one.configure_gradient_clipping(build_optimizer(one.optimizer_spec, one.model.parameters()), limit)
+        gradient = one.model.embedding.weight.grad
+        assert gradient is not None
+        assert gradient.is_sparse == (name == "row_adamw")
+        found.append((float(one.gradient_norm), gradient.to_dense()))
+    assert found[0][0] == pytest.approx(found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1])
+    assert limit is None or float(found[0][1].norm()) < limit < found[0][0]
 
 
 def test_activation_penalties_by_hand() -> None:

@@ -49,8 +49,13 @@ def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: M
             "schedule": ScheduleSpec("plateau"),
             "loss": LossSpec("sampled_softmax", num_frequent=4, num_sampled=8),
         },
+        {
+            "optimizer": OptimizerSpec("row_adamw", lr=1e-2, weight_decay=0.1),
+            "averaging": AveragingSpec("ema"),
+            "loss": LossSpec("sampled_softmax", num_frequent=4, num_sampled=8),
+        },
     ],
-    ids=["adamw", "asgd"],
+    ids=["adamw", "asgd", "row_adamw"],
 )
 def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(
     step: int, parts: dict[str, Any], config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
