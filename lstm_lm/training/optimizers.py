@@ -8,7 +8,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from lstm_lm.training.row_adamw import RowAdamW
 from lstm_lm.training.spec import OptimizerSpec
 
-_ADAMS = {"adam": Adam, "adamw": AdamW, "row_adamw": RowAdamW}
+_ADAMS: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW, "row_adamw": RowAdamW}
 
 
 def build_optimizer(spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
