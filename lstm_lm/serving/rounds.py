@@ -67,9 +67,9 @@ class Rounds(Generic[M]):
             news: Sequence[Any]
             try:
                 news = self._work(self._batch)
-            except Exception as error:
-                news = [error] * len(self._batch)
-            going_on = [member.goes_on(own) for member, own in zip(self._batch, news, strict=True)]
+                going_on = [member.goes_on(own) for member, own in zip(self._batch, news, strict=True)]
+            except Exception as error:  # nobody is left waiting for a round that broke
+                news, going_on = [error] * len(self._batch), [False] * len(self._batch)
             loop.call_soon_threadsafe(_hand_out, self._batch, news, going_on)
             with self._lock:
                 # whoever had to wait is first in the next round

@@ -17,6 +17,7 @@ from lstm_lm.inference.spec import CacheSpec
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.serving.pool import InferencePool
 from lstm_lm.serving.predictions import Predictions
+from lstm_lm.serving.rounds import Rounds
 
 LONG = " ".join(WORDS[2:7] * 100)
 
@@ -158,3 +159,37 @@ def test_a_text_that_cannot_be_read_is_nobody_elses_trouble(monkeypatch: pytest.
     assert str(found[1]) == "three words are too many"
     assert isinstance(found[3], ConfigError)
     assert sizes == [3]
+
+
+class Asker:
+    """A member that is there for one round."""
+
+    def __init__(self, unsure: bool) -> None:
+        self.unsure = unsure
+        self.news: str | Exception | None = None
+        self.done = anyio.Event()
+
+    def goes_on(self, news: str) -> bool:
+        if self.unsure:
+            raise RuntimeError(f"does {news} mean to go on?")
+        return False
+
+    def hand_over(self, news: str | Exception, _goes_on: bool) -> None:
+        self.news = news
+        self.done.set()
+
+
+def test_a_member_that_breaks_a_round_leaves_nobody_waiting() -> None:
+    async def scenario() -> list[str]:
+        rounds = Rounds[Asker](lambda batch: ["yes"] * len(batch), 8, lambda _: None)
+        heard = []
+        for together in ([Asker(False), Asker(True)], [Asker(False)]):
+            with anyio.fail_after(10):
+                for asker in together:
+                    rounds.add(asker)
+                for asker in together:
+                    await asker.done.wait()
+            heard += [str(asker.news) for asker in together]
+        return heard
+
+    assert anyio.run(scenario) == ["does yes mean to go on?"] * 2 + ["yes"]

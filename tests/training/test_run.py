@@ -166,6 +166,7 @@ def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make,
     with pytest.raises(CheckpointError, match="was trained with another model"):
         train(config(model=ModelSpec(8, [8]), resume=str(last)), tmp_path / "other")
     for part, value in {
+        "loss": LossSpec("sampled_softmax", num_frequent=4, num_sampled=8),
         "optimizer": OptimizerSpec("sgd", lr=1e-2),
         "schedule": ScheduleSpec("linear"),
         "averaging": AveragingSpec("ema"),
