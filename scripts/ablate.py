@@ -33,6 +33,7 @@ VARIANTS = {
     "fp32": ["trainer.precision=fp32"],
     "1024 drawn words": ["loss.num_sampled=1024"],
     "3096 drawn words": ["loss.num_sampled=3096"],
+    "AdamW by rows": ["optimizer=row_adamw"],
     "learning rate 6e-3": ["optimizer.lr=6e-3"],
     "learning rate 1.2e-2": ["optimizer.lr=1.2e-2"],
     "weight decay 0.01": ["optimizer.weight_decay=0.01"],
