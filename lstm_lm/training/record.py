@@ -23,7 +23,7 @@ def checkpoint_record(config: TrainConfig, precision: str, vocabulary: Vocabular
         "presets": {name: asdict(preset) for name, preset in presets.items()},
         "default_preset": "default",
         "metrics": {},
-        "loss": asdict(config.loss),
+        "loss": config.loss.name,
         "optimizer": asdict(config.optimizer),
         "schedule": asdict(config.schedule),
         "averaging": asdict(config.averaging),
