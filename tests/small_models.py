@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lstm_lm.bundle import Bundle, write_bundle
 from lstm_lm.data.spec import DataSpec
 from lstm_lm.export.bundle_export import export_bundle
 from lstm_lm.inference.engine import Engine
@@ -77,3 +78,20 @@ def write_small_bundle(path: Path, network: LSTMLanguageModel | None = None) -> 
     """A bundle folder; the checkpoint that it came from lies beside it."""
     export_bundle(write_small_checkpoint(path.with_suffix(".ckpt"), network), path)
     return path
+
+
+def write_plain_bundle(path: Path, **changes: Any) -> Bundle:
+    """A bundle with weights alone, no graph; ``changes`` are arguments of ``write_bundle``."""
+    network = small_network()
+    parts: dict[str, Any] = {
+        "model": network.spec,
+        "weights": {name: tensor.numpy() for name, tensor in network.state_dict().items()},
+        "vocabulary": small_vocabulary(),
+        "tokenizer": "whitespace",
+        "data": {"name": "text_files"},
+        "metrics": {},
+        "presets": PRESETS,
+        "default_preset": "balanced",
+        "card": "# card\n",
+    }
+    return write_bundle(path, **parts | changes)

@@ -25,6 +25,12 @@ def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
         assert torch.equal(tensor, weights(other, name)[key]), key
 
 
+def last_rate(run_dir: Path) -> float:
+    """The learning rate that a run ended with."""
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    return float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
+
+
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send this process what Ctrl-C sends, in the middle of a step."""
     training_step = LanguageModelModule.training_step
@@ -35,3 +41,15 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         return training_step(self, batch, batch_idx)
 
     monkeypatch.setattr(LanguageModelModule, "training_step", step_and_signal)
+
+
+def interrupt_validation(epoch: int, signal_number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process a signal after the first batch of the validation of an epoch, counted from 0."""
+    validation_step = LanguageModelModule.validation_step
+
+    def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> None:
+        validation_step(self, batch, batch_idx)
+        if batch_idx == 0 and self.current_epoch == epoch:
+            os.kill(os.getpid(), signal_number)
+
+    monkeypatch.setattr(LanguageModelModule, "validation_step", step_and_signal)

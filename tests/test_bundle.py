@@ -1,7 +1,6 @@
-"""A bundle is whole or refused."""
+"""A bundle is read whole or refused."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,17 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_models import PRESETS, small_network, small_vocabulary, write_small_bundle
+from small_models import small_network, write_plain_bundle, write_small_bundle
 
 from lstm_lm import bundle as bundle_module
-from lstm_lm.bundle import Bundle, load_engine, read_bundle, write_bundle
+from lstm_lm.bundle import load_engine, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export.onnx_graph import float_graph
-from lstm_lm.inference.engine import Engine
 from lstm_lm.nn.spec import ModelSpec
 
-PLAIN_FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md")
-FILES = (*PLAIN_FILES, "model.onnx", "model.int8.onnx")
+FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md", "model.onnx", "model.int8.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +33,6 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy"))
 
 
-def write(path: Path, **changes: Any) -> Bundle:
-    network = small_network()
-    parts: dict[str, Any] = {
-        "model": network.spec,
-        "weights": {name: tensor.numpy() for name, tensor in network.state_dict().items()},
-        "vocabulary": small_vocabulary(),
-        "tokenizer": "whitespace",
-        "data": {"name": "text_files"},
-        "metrics": {},
-        "presets": PRESETS,
-        "default_preset": "balanced",
-        "card": "# card\n",
-    }
-    return write_bundle(path, **parts | changes)
-
-
 def change_manifest(folder: Path, change: Callable[[dict[str, Any]], Any], sign: bool = True) -> None:
     """Change the manifest as someone would who knows how it is checked."""
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -59,44 +40,6 @@ def change_manifest(folder: Path, change: Callable[[dict[str, Any]], Any], sign:
     if sign:
         manifest["sha256"] = bundle_module._manifest_sha256(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def test_what_was_written_is_read(tmp_path: Path) -> None:
-    written = write(tmp_path / "a" / "b", metrics={"valid": {"loss": 4.5}})
-    read = read_bundle(tmp_path / "a" / "b")
-    assert read == written
-    assert read.metrics == {"valid": {"loss": 4.5}}
-    assert (read.presets, read.default_preset) == (PRESETS, "balanced")
-    assert set(read.files) == set(PLAIN_FILES)
-    assert {entry.name for entry in (tmp_path / "a").iterdir()} == {"b"}
-
-
-def test_the_manifest_says_what_is_in_it(whole: Path) -> None:
-    manifest = json.loads((whole / "manifest.json").read_text())
-    assert manifest["format"] == 1
-    assert manifest["vocabulary_size"] == len(small_vocabulary())
-    assert ModelSpec(**manifest["model"]) == small_network().spec
-    assert set(manifest["files"]) == set(FILES) - {"manifest.json"}
-
-
-@pytest.mark.parametrize("tie_weights", [True, False])
-def test_tied_weights_are_stored_once_and_stay_tied(tie_weights: bool, tmp_path: Path) -> None:
-    spec = ModelSpec(embedding_dim=16, hidden_dims=[16], tie_weights=tie_weights)
-    network = small_network(spec)
-    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    read = write(tmp_path / "b", model=spec, weights=weights)
-    size = read.files["model.safetensors"]
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    assert 4 * parameters < size < 4 * parameters + 2000
-    words = (small_vocabulary(), PRESETS, "balanced")
-    ours = Engine(bundle_backend(network), *words).predict("I want", 5)
-    assert load_engine(read).predict("I want", 5) == ours
-
-
-def bundle_backend(network: Any) -> Any:
-    from lstm_lm.inference.torch_backend import TorchBackend
-
-    return TorchBackend(network)
 
 
 @given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
@@ -203,13 +146,15 @@ def test_a_folder_that_is_no_bundle_says_what_to_give(tmp_path: Path) -> None:
 
 def test_weights_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
     weights = {name: tensor.numpy() for name, tensor in small_network().state_dict().items()}
-    short = write(tmp_path / "short", weights={name: weights[name] for name in weights if name != "output_bias"})
+    short = write_plain_bundle(
+        tmp_path / "short", weights={name: weights[name] for name in weights if name != "output_bias"}
+    )
     with pytest.raises(BundleError, match=r"model\.safetensors.*output_bias is missing"):
         load_engine(short)
-    wide = write(tmp_path / "wide", weights=weights | {"output_bias": np.zeros(3, np.float32)})
+    wide = write_plain_bundle(tmp_path / "wide", weights=weights | {"output_bias": np.zeros(3, np.float32)})
     with pytest.raises(BundleError, match=r"output_bias has shape \(3,\)"):
         load_engine(wide)
-    other = write(tmp_path / "other")
+    other = write_plain_bundle(tmp_path / "other")
     (tmp_path / "other" / "model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(BundleError, match=r"model\.safetensors"):
         load_engine(other)
@@ -231,7 +176,7 @@ def test_a_backend_is_chosen_by_name(whole: Path, choice: str, backend: str, fil
 
 
 def test_a_backend_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
-    plain = write(tmp_path / "plain")
+    plain = write_plain_bundle(tmp_path / "plain")
     assert type(load_engine(plain).backend).__name__ == "TorchBackend"
     with pytest.raises(ConfigError, match=r"backend: .*plain has no model\.int8\.onnx .*use one of auto, torch,"):
         load_engine(plain, "int8")
@@ -240,7 +185,7 @@ def test_a_backend_that_is_not_there_is_refused_with_those_that_are(tmp_path: Pa
 
 
 def test_a_graph_that_the_manifest_does_not_list_is_not_read(whole: Path, tmp_path: Path) -> None:
-    write(tmp_path / "plain")
+    write_plain_bundle(tmp_path / "plain")
     shutil.copy(whole / "model.int8.onnx", tmp_path / "plain")
     assert type(load_engine(read_bundle(tmp_path / "plain")).backend).__name__ == "TorchBackend"
 
@@ -249,77 +194,9 @@ def test_a_graph_of_another_network_is_refused(tmp_path: Path) -> None:
     network = small_network(ModelSpec(embedding_dim=16, hidden_dims=[16]))
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     for content in (b"not a graph", float_graph(network.spec, weights)):
-        other = write(tmp_path / "other", graphs={"model.onnx": content}, overwrite=True)
+        other = write_plain_bundle(tmp_path / "other", graphs={"model.onnx": content}, overwrite=True)
         with pytest.raises(BundleError, match=r"other/model\.onnx: .*export the checkpoint again"):
             load_engine(other)
-
-
-def test_only_a_bundle_is_replaced_and_only_on_request(tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    write(place)
-    with pytest.raises(BundleError, match=r"holds a bundle already; export\.overwrite=true"):
-        write(place)
-    write(place, metrics={"valid": {"loss": 1.0}}, overwrite=True)
-    assert read_bundle(place).metrics == {"valid": {"loss": 1.0}}
-
-    (place / "notes.txt").write_text("mine")
-    with pytest.raises(BundleError, match=r"holds files that are not the bundle's \(notes\.txt\)"):
-        write(place, overwrite=True)
-
-    for kind in ("folder", "file"):
-        other = tmp_path / kind
-        if kind == "file":
-            other.write_text("mine")
-        else:
-            other.mkdir()
-            (other / "thesis.txt").write_text("mine")
-        with pytest.raises(BundleError, match="not a bundle, so it stays"):
-            write(other, overwrite=True)
-    assert (tmp_path / "file").read_text() == "mine"
-    assert {entry.name for entry in tmp_path.iterdir()} == {"place", "folder", "file"}
-
-
-@pytest.mark.parametrize("there", [True, False])
-@pytest.mark.parametrize("fail", ["check", "write", "rename"])
-def test_a_failure_leaves_everything_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, fail: str
-) -> None:
-    place = tmp_path / "place"
-    if there:
-        write(place, metrics={"valid": {"loss": 7.0}})
-
-    def check(bundle: Bundle) -> None:
-        if fail == "check":
-            raise BundleError("not equal")
-
-    rename = Path.rename
-
-    def broken_rename(self: Path, target: Path) -> Path:
-        if target == place and (self / "manifest.json").is_file() and "new" in (self / "README.md").read_text():
-            raise OSError(28, "No space left on device")
-        return rename(self, target)
-
-    if fail == "rename":
-        monkeypatch.setattr(Path, "rename", broken_rename)
-    if fail == "write":
-        monkeypatch.setattr(bundle_module, "_manifest_sha256", lambda _: 1 / 0)
-    with pytest.raises((BundleError, OSError, ZeroDivisionError)):
-        write(place, overwrite=True, check=check, card="new")
-    monkeypatch.undo()
-    assert [entry.name for entry in tmp_path.iterdir()] == (["place"] if there else [])
-    if there:
-        assert read_bundle(place).metrics == {"valid": {"loss": 7.0}}
-
-
-def test_a_bundle_can_be_read_by_others_as_the_umask_says(tmp_path: Path) -> None:
-    before = os.umask(0o022)
-    try:
-        write(tmp_path / "b")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o755
-    assert {(tmp_path / "b" / name).stat().st_mode & 0o777 for name in PLAIN_FILES} == {0o644}
 
 
 def test_reading_a_bundle_needs_no_torch(whole: Path) -> None:

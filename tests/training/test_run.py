@@ -1,31 +1,24 @@
-"""A run as a whole: repeatable, resumable anywhere, watched in TensorBoard, ended as its settings say."""
+"""A run as a whole: repeatable, watched in TensorBoard, ended as its settings say."""
 
 import json
 import math
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from small_runs import Make, assert_same_weights, interrupt_at, weights
+from small_runs import Make, assert_same_weights, last_rate, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lstm_lm.data.encoding import encode_split, load_corpus
-from lstm_lm.data.spec import BatchingSpec, DataSpec
+from lstm_lm.data.spec import DataSpec
 from lstm_lm.data.word_vectors import word_vectors
-from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
+from lstm_lm.errors import CheckpointError, TrainingError
 from lstm_lm.evaluation.spec import EvaluationSpec
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.nn.spec import LossSpec, ModelSpec
-from lstm_lm.training.averaging import AveragingSpec
-from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
-from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
 from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, ScheduleSpec, TrainerSpec
 
@@ -38,148 +31,12 @@ def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: M
     assert other["valid"]["loss"] != first["valid"]["loss"]
 
 
-@pytest.mark.parametrize("step", [5, 38, 39, 60])
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"schedule": ScheduleSpec("cosine", warmup_fraction=0.1)},
-        {
-            "optimizer": OptimizerSpec("asgd", lr=1.0),
-            "averaging": AveragingSpec("tail", from_fraction=0.5),
-            "schedule": ScheduleSpec("plateau"),
-            "loss": LossSpec("sampled_softmax", num_frequent=4, num_sampled=8),
-        },
-        {
-            "optimizer": OptimizerSpec("row_adamw", lr=1e-2, weight_decay=0.1),
-            "averaging": AveragingSpec("ema"),
-            "loss": LossSpec("sampled_softmax", num_frequent=4, num_sampled=8),
-        },
-    ],
-    ids=["adamw", "asgd", "row_adamw"],
-)
-def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(
-    step: int, parts: dict[str, Any], config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train(config(**parts), tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_at(step, patch)
-        with pytest.raises(TrainingInterruptedError) as interrupted:
-            train(config(**parts), tmp_path / "broken")
-    assert interrupted.value.signal_number == signal.SIGINT
-    resumed = train(config(**parts, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
-    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
-    assert resumed["steps"] == whole["steps"]
-    assert resumed["history"][-1]["loss"] == whole["history"][-1]["loss"]
-    assert len(resumed["history"]) == len(whole["history"])
-    assert resumed["valid"] == whole["valid"]
-    assert_same_weights(tmp_path / "whole", tmp_path / "resumed", "best")
-
-
-@pytest.mark.parametrize("averaging", ["none", "ema"])
-def test_a_run_interrupted_in_a_validation_goes_on_too(
-    averaging: str, config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"optimizer": OptimizerSpec("sgd", lr=1.0), "averaging": AveragingSpec(averaging)}
-    whole = train(config(**settings), tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        validation_step = LanguageModelModule.validation_step
-
-        def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> None:
-            validation_step(self, batch, batch_idx)
-            if batch_idx == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        patch.setattr(LanguageModelModule, "validation_step", step_and_signal)
-        with pytest.raises(TrainingInterruptedError) as interrupted:
-            train(config(**settings), tmp_path / "broken")
-    assert interrupted.value.signal_number == signal.SIGTERM
-    resumed = train(config(**settings, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
-    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
-    assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
-
-
-def test_plateau_and_early_stopping_remember_a_validation_that_a_run_was_stopped_in(
-    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is learnt, so each validation counts: one that a resumed run forgets makes it end later or faster."""
-    callbacks = CallbacksSpec(early_stopping_patience=3, sample_words=0, projector_words=0, progress_bar=False)
-    settings = {
-        "optimizer": OptimizerSpec("sgd", lr=1e-12),
-        "schedule": ScheduleSpec("plateau", factor=0.5, patience=1),
-        "trainer": TrainerSpec(precision="fp32", max_epochs=20),
-        "callbacks": callbacks,
-    }
-    whole = train(config(**settings), tmp_path / "whole")
-    assert whole["stopped_by"] == "early_stopping"
-    with monkeypatch.context() as patch:
-        validation_step = LanguageModelModule.validation_step
-
-        def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> None:
-            validation_step(self, batch, batch_idx)
-            if batch_idx == 0 and self.current_epoch == 1:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        patch.setattr(LanguageModelModule, "validation_step", step_and_signal)
-        with pytest.raises(TrainingInterruptedError) as interrupted:
-            train(config(**settings), tmp_path / "broken")
-    resumed = train(config(**settings, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
-    assert resumed["steps"] == whole["steps"]
-    rates = [last_rate(tmp_path / name) for name in ("whole", "resumed")]
-    assert rates[0] == rates[1] < 1e-12
-
-
-def last_rate(run_dir: Path) -> float:
-    """The learning rate that a run ended with."""
-    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
-    return float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
-
-
 def test_plateau_counts_validations_not_epochs(config: Make, tmp_path: Path) -> None:
     spec = TrainerSpec(precision="fp32", max_epochs=1, valid_every=0.25)
     optimizer, schedule = OptimizerSpec("sgd", lr=1e-12), ScheduleSpec("plateau", factor=0.5, final_fraction=0.0)
     train(config(optimizer=optimizer, schedule=schedule, trainer=spec), tmp_path)
     # the first validation is the best; each of the four after it halves the rate, that of the end included
     assert last_rate(tmp_path) == pytest.approx(1e-12 / 16)
-
-
-def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None:
-    train(config(), tmp_path / "short")
-    longer = TrainerSpec(precision="fp32", max_epochs=3)
-    whole = train(config(trainer=longer), tmp_path / "whole")
-    resume = str(tmp_path / "short" / "checkpoints" / "last.ckpt")
-    resumed = train(config(trainer=longer, resume=resume), tmp_path / "resumed")
-    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
-    assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
-
-
-def test_resuming_a_run_that_is_over_says_so(config: Make, tmp_path: Path) -> None:
-    train(config(), tmp_path / "run")
-    resume = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.budget"):
-        train(config(resume=resume), tmp_path / "again")
-
-
-def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make, tmp_path: Path) -> None:
-    short = TrainerSpec(precision="fp32", max_steps=2)
-    train(config(trainer=short), tmp_path / "run")
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    with pytest.raises(CheckpointError, match="was trained with another model"):
-        train(config(model=ModelSpec(8, [8]), resume=str(last)), tmp_path / "other")
-    for part, value in {
-        "loss": LossSpec("sampled_softmax", num_frequent=4, num_sampled=8),
-        "optimizer": OptimizerSpec("sgd", lr=1e-2),
-        "schedule": ScheduleSpec("linear"),
-        "averaging": AveragingSpec("ema"),
-        "batching": BatchingSpec(4, 4, 30, jitter=True, rotate=True),
-        "seed": 2,
-    }.items():
-        with pytest.raises(CheckpointError, match=f"was trained with another {part} .*overrides of the first run"):
-            train(config(**{part: value}, resume=str(last)), tmp_path / "other")
-    with pytest.raises(CheckpointError, match="there is no such file"):
-        train(config(resume=str(tmp_path / "nowhere.ckpt")), tmp_path / "other")
-    last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="the checkpoint is damaged"):
-        train(config(resume=str(last)), tmp_path / "other")
 
 
 def test_a_checkpoint_knows_the_places_of_its_corpus_from_any_folder(
@@ -191,17 +48,6 @@ def test_a_checkpoint_knows_the_places_of_its_corpus_from_any_folder(
     train(config(data=data, trainer=TrainerSpec(precision="fp32", max_steps=1)), tmp_path / "run")
     saved = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").data
     assert (saved.dir, saved.cache_dir) == (str(corpus.resolve()), str(tmp_path.resolve() / "cache"))
-
-
-def test_a_signal_to_one_of_several_processes_stops_them_all(tmp_path: Path) -> None:
-    saved: list[Path] = []
-    told = SimpleNamespace(reduce_boolean_decision=lambda *_, **__: True)  # another process was told to stop
-    trainer: Any = SimpleNamespace(strategy=told, global_step=3, save_checkpoint=saved.append)
-    checkpoints = Checkpoints(tmp_path)
-    with pytest.raises(TrainingInterruptedError) as interrupted:
-        Interruption(checkpoints).on_train_batch_end(trainer)
-    assert interrupted.value.signal_number == signal.SIGTERM
-    assert saved == [checkpoints.last]
 
 
 def test_tensorboard_gets_curves_samples_projector_and_hyperparameters(config: Make, tmp_path: Path) -> None:
@@ -258,17 +104,6 @@ def test_steps_end_a_run_in_mid_epoch_with_a_validation_and_a_checkpoint(config:
     assert (metrics["stopped_by"], metrics["steps"]) == ("max_steps", 7)
     assert [entry["step"] for entry in metrics["history"]] == [7]
     assert weights(tmp_path, "best")
-
-
-def test_a_resumed_run_that_finds_no_better_keeps_the_best_of_the_first(config: Make, tmp_path: Path) -> None:
-    first = train(config(), tmp_path / "first")
-    longer = TrainerSpec(precision="fp32", max_epochs=3)
-    resume = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
-    ruined = LossSpec(activation_reg=1e6)
-    second = train(config(trainer=longer, loss=ruined, resume=resume), tmp_path / "second")
-    assert second["history"][-1]["loss"] > first["valid"]["loss"]
-    assert second["valid"] == first["valid"]
-    assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
 
 
 def test_a_run_can_begin_with_word_vectors_and_a_resumed_one_does_not_count_again(
