@@ -1,0 +1,49 @@
+"""Several processes that train together (``trainer=ddp``), here on one CPU."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from real_commands import run, write_corpus
+from small_runs import weights
+
+SETTINGS = (
+    "data=text_files",
+    "data.dir=corpus",
+    "model=tiny",
+    "schedule=constant",
+    "trainer.precision=fp32",
+    "trainer.max_epochs=2",
+    "callbacks=quiet",
+    "logger=none",
+)
+NO_DROPOUT = [f"model.{name}_dropout=0" for name in ("embedding", "input", "hidden", "output", "weight")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["optimizer=sgd", "optimizer.lr=1", "loss=full_softmax"],
+        [
+            "optimizer=row_adamw",
+            "optimizer.lr=1e-2",
+            "loss=sampled_softmax",
+            "loss.num_frequent=4",
+            "loss.num_sampled=8",
+        ],
+    ],
+    ids=["sgd", "row_adamw"],
+)
+def test_two_processes_learn_what_one_with_twice_the_columns_learns(parts: list[str], tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus")
+    common = [*SETTINGS, *NO_DROPOUT, *parts]
+    run("train", *common, "batching.batch_size=8", "hydra.run.dir=one", cwd=tmp_path)
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "batching.batch_size=4"]
+    run("train", *common, *two, "hydra.run.dir=two", cwd=tmp_path)
+    one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert other["steps"] == one["steps"]
+    assert other["valid"]["loss"] == pytest.approx(one["valid"]["loss"], rel=1e-4)
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, atol=1e-3, rtol=1e-3)
