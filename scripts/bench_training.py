@@ -122,7 +122,7 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
         fraction=lambda _: 0.5,
         record={},
     ).train()
-    optimizer = build_optimizer(config.optimizer, module.model.parameters())
+    optimizer = build_optimizer(config.optimizer, module.model)
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):

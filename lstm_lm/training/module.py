@@ -68,8 +68,13 @@ class LanguageModelModule(L.LightningModule):
         self._valid_state: LSTMState | None = None
 
     @override
+    def setup(self, stage: str) -> None:
+        if self.trainer.world_size > 1:  # torch averages the processes' gradients only where they are dense
+            self.loss.sparse_gradient = False
+
+    @override
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.optimizer_spec, self.model.parameters())
+        optimizer = build_optimizer(self.optimizer_spec, self.model)
         schedule = build_schedule(self.schedule_spec, optimizer, lambda: self.fraction(self.global_step))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 

@@ -15,10 +15,10 @@ class RowAdamW(AdamW):
 
     A window and its sampled softmax meet a tenth of the words; AdamW goes through embedding, gradient and both moments
     whole at every step. Here a parameter whose gradient is sparse is updated by rows, and every other one by AdamW. The
-    rows have no first moment: with beta1 = 0 a row without a gradient stays where it is, so that leaving it out is
-    exact. Only weight decay concerns every row at every step; it is gathered in one factor, which is multiplied in
-    every ``DECAY_EVERY`` steps. At these steps the weights are those of AdamW (Loshchilov & Hutter 2017) with
-    beta1 = 0; in between they are larger by what is owed.
+    group of such a parameter has beta1 = 0: without a first moment a row without a gradient stays where it is, so that
+    leaving it out is exact. Only weight decay concerns every row at every step; it is gathered in one factor, which is
+    multiplied in every ``DECAY_EVERY`` steps. At these steps the weights are those of AdamW (Loshchilov & Hutter
+    2017); in between they are larger by what is owed.
     """
 
     @torch.no_grad()
@@ -27,6 +27,9 @@ class RowAdamW(AdamW):
 
         Args:
             closure: Takes the gradients first; what it returns is returned.
+
+        Raises:
+            ValueError: If a parameter with a sparse gradient has another beta1 than 0.
         """
         loss = None
         if closure is not None:
@@ -44,7 +47,9 @@ class RowAdamW(AdamW):
         assert parameter.grad is not None
         gradient = parameter.grad.coalesce()
         rows, values = gradient.indices()[0], gradient.values()
-        lr, beta2, state = group["lr"], group["betas"][1], self.state[parameter]
+        lr, (beta1, beta2), state = group["lr"], group["betas"], self.state[parameter]
+        if beta1 != 0.0:
+            raise ValueError(f"beta1 must be 0 for a parameter with sparse gradients (got {beta1})")
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)
             state["last_step"] = torch.zeros(len(parameter), device=parameter.device)

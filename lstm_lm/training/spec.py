@@ -18,12 +18,14 @@ class OptimizerSpec:
     """An optimizer.
 
     Attributes:
-        name: ``adam``; ``adamw``; ``row_adamw``: AdamW that updates only the rows of the embedding which a step has
-            met, and those without momentum; ``sgd``; ``asgd``: SGD whose weights are averaged.
+        name: ``adam``; ``adamw``; ``row_adamw``: AdamW with ``row_beta2``, and without momentum for the rows of words,
+            of which it updates only those that a step has met; ``sgd``; ``asgd``: SGD whose weights are averaged.
         lr: Learning rate; the peak of a schedule that has one.
         weight_decay: L2 penalty (adam, sgd, asgd) or decoupled decay (adamw, row_adamw), of matrices alone: a bias
             that decays would only forget how frequent a word is.
         betas: Decay of the running means of the gradient and of its square (adam, adamw, row_adamw).
+        row_beta2: Decay of the mean of the square for what belongs to single words, most of which are rare: the rows
+            of embedding and output weights, and with them every bias (row_adamw).
         momentum: Momentum (sgd).
     """
 
@@ -31,6 +33,7 @@ class OptimizerSpec:
     lr: float = 1e-3
     weight_decay: float = 0.0
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    row_beta2: float = 0.999
     momentum: float = 0.0
 
     def problems(self) -> list[str]:
@@ -44,6 +47,8 @@ class OptimizerSpec:
             found.append(f"weight_decay: must not be negative (got {self.weight_decay}); 0 switches it off")
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             found.append(f"betas: needs two numbers in [0, 1) (got {list(self.betas)}); try [0.9,0.999]")
+        if not 0.0 <= self.row_beta2 < 1.0:
+            found.append(f"row_beta2: must be in [0, 1) (got {self.row_beta2}); try 0.999")
         if not 0.0 <= self.momentum < 1.0:
             found.append(f"momentum: must be in [0, 1) (got {self.momentum}); 0 switches it off")
         return found

@@ -59,6 +59,7 @@ WRONG = {
     "optimizer=3": "optimizer: no such option (got 3)",
     "model.embedding_dim.x=3": "model.embedding_dim.x: no such setting",
     "optimizer.betas=[1,2]": "optimizer.betas: needs two numbers",
+    "optimizer.row_beta2=1": "optimizer.row_beta2: must be in [0, 1) (got 1.0)",
     "presets=3": "presets: holds settings of its own (got 3)",
     "+presets.mine.top_k=3": "a new one is made by +sampling@presets.mine=OPTION",
     "data=text_files": "data.dir: text_files needs the folder",

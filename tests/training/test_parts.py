@@ -41,11 +41,22 @@ def window(length: int = 6) -> Window:
     [("adam", "Adam"), ("adamw", "AdamW"), ("row_adamw", "RowAdamW"), ("sgd", "SGD"), ("asgd", "SGD")],
 )
 def test_optimizers_take_their_settings(name: str, kind: str) -> None:
-    matrix, bias = torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(1))
-    optimizer = build_optimizer(OptimizerSpec(name, lr=0.5, weight_decay=0.1), [bias, matrix])
+    network = small_network()
+    optimizer = build_optimizer(OptimizerSpec(name, lr=0.5, weight_decay=0.1), network)
     assert type(optimizer).__name__ == kind
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
-    assert {group["params"][0]: group["weight_decay"] for group in optimizer.param_groups} == {matrix: 0.1, bias: 0.0}
+    decays = {parameter: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert decays == {parameter: 0.1 if parameter.ndim > 1 else 0.0 for parameter in network.parameters()}
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+def test_row_adamw_gives_rare_words_no_momentum_and_a_longer_memory(tie_weights: bool) -> None:
+    network = small_network(ModelSpec(16, [16], tie_weights=tie_weights))
+    optimizer = build_optimizer(OptimizerSpec("row_adamw", betas=[0.9, 0.99], row_beta2=0.999), network)
+    betas = {parameter: group["betas"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert betas[network.embedding.weight] == betas[network.output_weight] == (0.0, 0.999)
+    assert betas[network.output_bias] == (0.9, 0.999)
+    assert sum(beta == (0.9, 0.99) for beta in betas.values()) == 2  # the matrices of the LSTM
 
 
 @pytest.mark.parametrize("limit", [None, 0.01])
@@ -56,7 +67,7 @@ def test_a_sparse_gradient_is_measured_and_clipped_like_a_dense_one(limit: float
         one = module(LossSpec("sampled_softmax", num_frequent=4, num_sampled=8), name)
         torch.manual_seed(1)
         one.training_step(window(), 0)["loss"].backward()
-        one.configure_gradient_clipping(build_optimizer(one.optimizer_spec, one.model.parameters()), limit)
+        one.configure_gradient_clipping(build_optimizer(one.optimizer_spec, one.model), limit)
         gradient = one.model.embedding.weight.grad
         assert gradient is not None
         assert gradient.is_sparse == (name == "row_adamw")

@@ -21,13 +21,9 @@ def start() -> Pair:
     )
 
 
-def row_adamw(pair: Pair) -> RowAdamW:
-    return RowAdamW(pair, lr=0.02, betas=(0.9, 0.95), weight_decay=0.3, fused=True)
-
-
-def dense_adamw(pair: Pair) -> AdamW:
+def build(kind: type[AdamW], pair: Pair) -> AdamW:
     groups = [{"params": [pair[0]], "betas": (0.0, 0.95)}, {"params": [pair[1]], "betas": (0.9, 0.95)}]
-    return AdamW(groups, lr=0.02, weight_decay=0.3)
+    return kind(groups, lr=0.02, weight_decay=0.3, fused=kind is RowAdamW)
 
 
 def take_step(optimizer: Optimizer, pair: Pair, number: int, sparse: bool) -> None:
@@ -46,7 +42,7 @@ def take_step(optimizer: Optimizer, pair: Pair, number: int, sparse: bool) -> No
 def follow(steps: int) -> tuple[Tensor, Tensor]:
     """Weights after so many steps of both, the rows' with the decay that they still owe."""
     by_rows, whole = start(), start()
-    ours, theirs = row_adamw(by_rows), dense_adamw(whole)
+    ours, theirs = build(RowAdamW, by_rows), build(AdamW, whole)
     for number in range(steps):
         take_step(ours, by_rows, number, sparse=True)
         take_step(theirs, whole, number, sparse=False)
@@ -62,7 +58,7 @@ def test_rows_go_where_adamw_without_momentum_goes(steps: int) -> None:
 
 def test_the_decay_is_paid_every_sixteen_steps() -> None:
     pair = start()
-    optimizer = row_adamw(pair)
+    optimizer = build(RowAdamW, pair)
     for number in range(3 * DECAY_EVERY + 1):
         take_step(optimizer, pair, number, sparse=True)
         owed = float(optimizer.state[pair[0]]["owed"])
@@ -72,7 +68,7 @@ def test_the_decay_is_paid_every_sixteen_steps() -> None:
 
 def test_a_dense_gradient_is_adamws() -> None:
     pair, plain = start(), start()
-    ours, theirs = row_adamw(pair), AdamW(plain, lr=0.02, betas=(0.9, 0.95), weight_decay=0.3)
+    ours, theirs = build(RowAdamW, pair), build(AdamW, plain)
     for number in range(5):
         take_step(ours, pair, number, sparse=False)
         take_step(theirs, plain, number, sparse=False)
@@ -81,11 +77,11 @@ def test_a_dense_gradient_is_adamws() -> None:
 
 def test_goes_on_from_its_state() -> None:
     pair = start()
-    optimizer = row_adamw(pair)
+    optimizer = build(RowAdamW, pair)
     for number in range(21):
         take_step(optimizer, pair, number, sparse=True)
     resumed = copy.deepcopy(pair)
-    other = row_adamw(resumed)
+    other = build(RowAdamW, resumed)
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for number in range(21, 40):
         take_step(optimizer, pair, number, sparse=True)
@@ -95,7 +91,7 @@ def test_goes_on_from_its_state() -> None:
 
 def test_the_closure_comes_first() -> None:
     pair = start()
-    optimizer = row_adamw(pair)
+    optimizer = build(RowAdamW, pair)
     before = pair[0].detach().clone()
 
     def closure() -> float:
@@ -105,3 +101,9 @@ def test_the_closure_comes_first() -> None:
 
     assert optimizer.step(closure) == 0.5
     assert (pair[0] != before).any(dim=1).nonzero().flatten().tolist() == [3]
+
+
+def test_rows_with_momentum_are_refused() -> None:
+    pair = start()
+    with pytest.raises(ValueError, match=r"beta1 must be 0 .*got 0\.9"):
+        take_step(RowAdamW(pair, lr=0.02, betas=(0.9, 0.95)), pair, 0, sparse=True)
