@@ -33,6 +33,7 @@ VARIANTS = {
     "fp32": ["trainer.precision=fp32"],
     "3096 drawn words": ["loss.num_sampled=3096"],
     "AdamW of every row": ["optimizer=adamw"],
+    "rows with a short memory": ["optimizer.row_beta2=0.99"],
     "learning rate 2e-3": ["optimizer.lr=2e-3"],
     "learning rate 8e-3": ["optimizer.lr=8e-3"],
     "weight decay 0.01": ["optimizer.weight_decay=0.01"],
