@@ -121,6 +121,7 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
         seed=1,
         fraction=lambda _: 0.5,
         record={},
+        sparse_gradient=config.optimizer.name == "row_adamw",
     ).train()
     optimizer = build_optimizer(config.optimizer, module.model)
 

@@ -44,7 +44,8 @@ def wants_help(argv: list[str]) -> bool:
 def command_help(command: str) -> str:
     """The help text of a command."""
     width = max(map(len, _GROUPS[command]))
-    lines = [f"Usage: lstm-lm {command} [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--cfg job]", "", _PURPOSE[command]]
+    options = "" if command == "data" else " [-m] [--cfg job]"
+    lines = [f"Usage: lstm-lm {command} [GROUP=OPTION ...] [KEY=VALUE ...]{options}", "", _PURPOSE[command]]
     if command == "eval":
         lines += ["", "Needed: checkpoint=PATH. Also: split=train|valid|test (default test)."]
     if command == "export":

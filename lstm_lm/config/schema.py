@@ -64,8 +64,8 @@ class TrainConfig:
                 f"loss.name: a network with model.output_cutoffs={list(self.model.output_cutoffs)} is trained with "
                 f"split_softmax alone (got {self.loss.name!r}); choose loss=split_softmax or model.output_cutoffs=[]"
             )
-        if self.seed < 0:
-            found.append(f"seed: must not be negative (got {self.seed})")
+        if not 0 <= self.seed < 2**32:
+            found.append(f"seed: must be from 0 to {2**32 - 1} (got {self.seed})")
         if self.optimizer.name == "asgd" and self.averaging.name == "none":
             found.append("averaging: asgd is SGD whose weights are averaged; set averaging=tail or optimizer=sgd")
         if self.resume is not None and not Path(self.resume).is_file():

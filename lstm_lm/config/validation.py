@@ -239,7 +239,7 @@ def _problems_of_sweep(config: Config) -> list[str]:
     if trainer.strategy == "ddp" or (trainer.strategy == "auto" and trainer.devices > 1):
         return [
             f"trainer.strategy: {trainer.strategy} on {trainer.devices} devices cannot go with -m, since every process "
-            "would run the whole sweep again; set trainer.strategy=ddp_spawn or trainer.devices=1"
+            "would run the whole sweep again; set trainer.devices=1 trainer.strategy=auto"
         ]
     return []
 

@@ -73,7 +73,7 @@ def inputs_and_targets(ids: Ids, positions: NDArray[np.int64], eos_id: int) -> t
 
 def jittered_lengths(stream_length: int, bptt_length: int, seed: int) -> list[int]:
     """Lengths around ``bptt_length`` that add up to ``stream_length`` (Merity et al. 2017 §4.1)."""
-    rng = np.random.default_rng(_key(seed))
+    rng = np.random.default_rng(seed)
     shortest = min(_SHORTEST_WINDOW, bptt_length)
     lengths: list[int] = []
     left = stream_length
@@ -165,7 +165,7 @@ class TrainWindows:
 
     def _plan(self, epoch: int) -> tuple[int, list[int]]:
         """Where the corpus begins and how long the windows are in ``epoch``."""
-        rng = np.random.default_rng([_key(self._seed), epoch])
+        rng = np.random.default_rng([self._seed, epoch])
         # both are drawn whatever is used, so that one switch does not change the other's numbers
         offset = int(rng.integers(len(self._ids)))
         order = rng.permutation(len(self._lengths))
@@ -231,8 +231,3 @@ class EvalWindows:
             mask = None if counts.all() else torch.from_numpy(counts)
             yield Window(input_ids, target_ids, mask, starts_stream=begin == 0)
             begin += length
-
-
-def _key(seed: int) -> int:
-    # numpy takes no negative seeds
-    return seed % 2**64

@@ -22,8 +22,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         try:
-            with replacing(Path(path)) as file:
-                torch.save(checkpoint, file)
+            _write(checkpoint, Path(path))
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise CheckpointError(
                 f"{path}: the checkpoint cannot be written ({error}); make room on the disk or choose another "
@@ -41,7 +40,7 @@ def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified
         modified: When the file was last modified (``st_mtime_ns``) as its model was read: a newer one is another model.
 
     Raises:
-        CheckpointError: If it was written anew in the meantime, or cannot be written.
+        CheckpointError: If it was written anew in the meantime, or cannot be written; that message has the settings.
     """
     content = dict(open_checkpoint(path))
     if path.stat().st_mtime_ns != modified:
@@ -51,4 +50,16 @@ def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified
         )
     record = content["lstm_lm"]
     content["lstm_lm"] = {**record, TUNED: {**record.get(TUNED, {}), evaluation: settings}}
-    AtomicCheckpointIO().save_checkpoint(content, path)
+    try:
+        _write(content, path)
+    except (OSError, RuntimeError) as error:
+        found = " ".join(f"evaluation.{name}={value:g}" for name, value in settings.items())
+        raise CheckpointError(
+            f"{path}: the tuned settings cannot be saved with it ({error}); give them by hand: "
+            f"evaluation={evaluation} {found}"
+        ) from error
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    with replacing(path) as file:
+        torch.save(checkpoint, file)

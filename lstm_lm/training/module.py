@@ -36,6 +36,7 @@ class LanguageModelModule(L.LightningModule):
         seed: Every draw of a step follows from it and the step's number, so that a resumed run repeats them.
         fraction: From optimizer steps to the share of the run that is done; drives the schedule.
         record: What a checkpoint says about itself, beside weights and optimizer; plain data.
+        sparse_gradient: Sampled softmax: give the optimizer a sparse gradient of the words' rows.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class LanguageModelModule(L.LightningModule):
         seed: int,
         fraction: Callable[[int], float],
         record: dict[str, Any],
+        sparse_gradient: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -60,17 +62,18 @@ class LanguageModelModule(L.LightningModule):
         self.seed = seed
         self.fraction = fraction
         self.record = record
-        self.loss = SoftmaxLoss(loss, vocabulary.counts, sparse_gradient=optimizer.name == "row_adamw")
+        self.loss = SoftmaxLoss(loss, vocabulary.counts, sparse_gradient=sparse_gradient)
         self.valid_metric = ScoreMetric(vocabulary)
         self.valid_score: Score | None = None
+        self._scored_step = -1
         self.gradient_norm = torch.tensor(torch.nan)
         self._state: LSTMState | None = None
         self._valid_state: LSTMState | None = None
 
     @override
-    def setup(self, stage: str) -> None:
-        if self.trainer.world_size > 1:  # torch averages the processes' gradients only where they are dense
-            self.loss.sparse_gradient = False
+    def on_train_start(self) -> None:
+        if self._state is not None:  # of a checkpoint, which is read onto the CPU
+            self._state = self._state.to(self.device)
 
     @override
     def configure_optimizers(self) -> Any:
@@ -128,13 +131,14 @@ class LanguageModelModule(L.LightningModule):
         state = self._valid_state
         if batch.starts_stream or state is None:
             state = self.model.initial_state(batch.input_ids.shape[0])
-        features, self._valid_state = self.model.features(batch.input_ids, state)
-        self.valid_metric.update_window(self.model, features, batch)
+        with torch.autocast(self.device.type, enabled=False):  # as every evaluation, whatever the training's format
+            features, self._valid_state = self.model.features(batch.input_ids, state)
+            self.valid_metric.update_window(self.model, features, batch)
 
     @override
     def on_validation_epoch_end(self) -> None:
         score = self.valid_score = self.valid_metric.score()
-        self.record["metrics"] = {"valid": score.to_dict()}
+        self.record["metrics"], self._scored_step = {"valid": score.to_dict()}, self.global_step
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(score.loss)
@@ -160,6 +164,8 @@ class LanguageModelModule(L.LightningModule):
         state = self._state
         checkpoint["lstm_lm"] = {
             **self.record,
+            # a network that has learnt since has another score, which nobody knows
+            "metrics": self.record["metrics"] if self._scored_step == self.global_step else {},
             "epoch": self.current_epoch,
             "step": self.global_step,
             "state": None if state is None else {"hidden": list(state.hidden), "cell": list(state.cell)},
@@ -169,7 +175,7 @@ class LanguageModelModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["lstm_lm"]["state"]
         self._state = None if state is None else LSTMState(tuple(state["hidden"]), tuple(state["cell"]))
-        self.record["metrics"] = checkpoint["lstm_lm"]["metrics"]
+        self.record["metrics"], self._scored_step = checkpoint["lstm_lm"]["metrics"], checkpoint["lstm_lm"]["step"]
 
     @override
     def configure_gradient_clipping(

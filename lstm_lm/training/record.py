@@ -11,8 +11,18 @@ from lstm_lm.export.checkpoint import CHECKPOINT_FORMAT
 from lstm_lm.text.vocabulary import Vocabulary
 
 
-def checkpoint_record(config: TrainConfig, precision: str, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What a checkpoint says about itself: plain data that is read without this config."""
+def checkpoint_record(
+    config: TrainConfig, precision: str, vocabulary: Vocabulary, devices: int, sparse_gradient: bool
+) -> dict[str, Any]:
+    """What a checkpoint says about itself: plain data that is read without this config.
+
+    Args:
+        config: Of the run.
+        precision: ``fp32`` or ``bf16``.
+        vocabulary: The network's words.
+        devices: Number of processes, each of which trains its own columns.
+        sparse_gradient: Whether the optimizer keeps its state of words by rows.
+    """
     presets = {**config.presets, "default": config.sampling}
     return {
         "format": CHECKPOINT_FORMAT,
@@ -24,12 +34,13 @@ def checkpoint_record(config: TrainConfig, precision: str, vocabulary: Vocabular
         "default_preset": "default",
         "metrics": {},
         "loss": config.loss.name,
-        "optimizer": asdict(config.optimizer),
+        "optimizer": asdict(config.optimizer) | {"sparse_gradient": sparse_gradient},
         "schedule": asdict(config.schedule),
         "averaging": asdict(config.averaging),
         "batching": asdict(config.batching),
         "seed": config.seed,
         "precision": precision,
+        "devices": devices,
     }
 
 
@@ -69,6 +80,7 @@ def check_resumable(path: Path, saved: dict[str, Any], record: dict[str, Any]) -
         "batching",
         "seed",
         "precision",
+        "devices",
     ):
         if saved.get(part) != record[part]:
             shown = "" if part == "vocabulary" else f" (it has {saved.get(part)}, the config {record[part]})"

@@ -43,7 +43,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     Raises:
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
-        TrainingError: If the loss is not finite, or one window could not be learnt by heart.
+        TrainingError: If the loss is not finite, one window could not be learnt by heart, or this machine has not the
+            devices that ``config`` asks for.
         TrainingInterruptedError: If a signal stopped it; ``last.ckpt`` is written.
     """
     torch.manual_seed(config.seed)
@@ -53,10 +54,6 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     model = LSTMLanguageModel(config.model, len(vocabulary))
     clock = RunClock(config.trainer.budget_seconds, config.trainer.valid_share)
     clock.start()
-    model.start_from_unigrams(torch.tensor(vocabulary.counts))
-    if config.embedding_start == "cooccurrence" and config.resume is None:
-        ids = data.corpus.splits["train"]
-        model.start_from_vectors(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
     curves = Curves(clock, config.logger.every_steps, len(data.corpus.splits["train"]))
     planner = Planner(config.trainer, config.model, clock, curves)
     checkpoints = Checkpoints(run_dir / "checkpoints")
@@ -65,6 +62,14 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     if precision == "auto":  # decided by timing, so a run that goes on keeps what it began with
         precision = resumed.get("precision", "fp32") if resumed else choose_precision(config.trainer.accelerator)
     trainer = build_trainer(config, run_dir, precision, vocabulary, clock, curves, planner, checkpoints)
+    model.start_from_unigrams(torch.tensor(vocabulary.counts))
+    if config.embedding_start == "cooccurrence" and config.resume is None:
+        ids = data.corpus.splits["train"]
+        model.start_from_vectors(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
+    # torch averages the gradients of several processes only where they are dense
+    sparse_gradient = (
+        config.optimizer.name == "row_adamw" and trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
+    )
     module = LanguageModelModule(
         model,
         loss=config.loss,
@@ -74,7 +79,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         bptt_length=config.batching.bptt_length,
         seed=config.seed,
         fraction=lambda step: clock.fraction(step, trainer.estimated_stepping_batches),
-        record=checkpoint_record(config, precision, vocabulary),
+        record=checkpoint_record(config, precision, vocabulary, trainer.world_size, sparse_gradient),
+        sparse_gradient=sparse_gradient,
     )
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",

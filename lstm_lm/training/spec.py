@@ -102,8 +102,9 @@ class TrainerSpec:
     Attributes:
         accelerator: ``cpu``, ``gpu`` or ``auto``.
         devices: Number of devices.
-        strategy: ``auto``, ``ddp`` or ``ddp_spawn``.
-        precision: ``fp32``, ``bf16`` or ``auto``: the faster of both, found by timing a matrix product at the start.
+        strategy: ``auto`` or ``ddp``.
+        precision: ``fp32``, ``bf16`` or, on one device, ``auto``: the faster of both, found by timing a matrix product
+            at the start.
         budget: Time for training and its validations together, as in ``90s``, ``10m``, ``8h`` or ``1h30m``: the
             schedule is driven by the clock and ends with it. ``None`` is no limit.
         max_epochs: Passes over train; ``None`` is no limit with ``budget`` or ``max_steps``, else 10.
@@ -153,10 +154,14 @@ class TrainerSpec:
         found = []
         if self.accelerator not in ("cpu", "gpu", "auto"):
             found.append(f"accelerator: unknown (got {self.accelerator!r}); use one of cpu, gpu, auto")
-        if self.strategy not in ("auto", "ddp", "ddp_spawn"):
-            found.append(f"strategy: unknown (got {self.strategy!r}); use one of auto, ddp, ddp_spawn")
+        if self.strategy not in ("auto", "ddp"):
+            found.append(f"strategy: unknown (got {self.strategy!r}); use one of auto, ddp")
         if self.precision not in PRECISIONS:
             found.append(f"precision: unknown (got {self.precision!r}); use one of {', '.join(PRECISIONS)}")
+        if self.precision == "auto" and self.devices > 1:
+            found.append(
+                "precision: each process would time auto for itself and may decide otherwise; set fp32 or bf16"
+            )
         if self.devices < 1:
             found.append(f"devices: must be at least 1 (got {self.devices})")
         if self.budget is not None:

@@ -5,10 +5,12 @@ import warnings
 from pathlib import Path
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import TrainConfig
+from lstm_lm.errors import TrainingError
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.callbacks.averaging import AveragedWeights
 from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
@@ -40,6 +42,9 @@ def build_trainer(
         curves: Measures it.
         planner: Says how many epochs it will have.
         checkpoints: Keeps it.
+
+    Raises:
+        TrainingError: If this machine has not the devices that ``config`` asks for.
     """
     _quiet_lightning()
     spec = config.trainer
@@ -47,12 +52,12 @@ def build_trainer(
     if config.callbacks.sample_words and config.presets:
         prompt, num_words = config.callbacks.sample_prompt, config.callbacks.sample_words
         callbacks.append(TextSamples(vocabulary, config.presets, prompt, num_words, config.seed))
-    if config.callbacks.projector_words:
-        callbacks.append(Projector(vocabulary, config.callbacks.projector_words))
     if config.callbacks.progress_bar:
         callbacks.append(ProgressBar(curves))
     if config.averaging.name != "none":
         callbacks.append(AveragedWeights(config.averaging))
+    if config.callbacks.projector_words:  # after the average has become the network
+        callbacks.append(Projector(vocabulary, config.callbacks.projector_words))
     if config.callbacks.early_stopping_patience:
         # at the end of a validation, so that the checkpoint written there knows how long there was no better loss
         patience = config.callbacks.early_stopping_patience
@@ -60,28 +65,39 @@ def build_trainer(
     if not spec.overfit_one_batch:
         callbacks += [checkpoints, Interruption(checkpoints)]
     logger = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
-    return L.Trainer(
-        accelerator=spec.accelerator,
-        devices=spec.devices,
-        strategy=spec.strategy,
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-        max_epochs=spec.epoch_limit,
-        max_steps=spec.max_steps,
-        gradient_clip_val=spec.gradient_clip or None,
-        val_check_interval=spec.valid_every,
-        limit_train_batches=spec.limit_train_windows or 1.0,
-        limit_val_batches=0 if spec.overfit_one_batch else (spec.limit_valid_windows or 1.0),
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,  # Curves decides
-        logger=logger if config.logger.tensorboard else False,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=config.callbacks.progress_bar,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=run_dir,
-    )
+    try:
+        trainer = L.Trainer(
+            accelerator=spec.accelerator,
+            devices=spec.devices,
+            strategy=spec.strategy,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            max_epochs=spec.epoch_limit,
+            max_steps=spec.max_steps,
+            gradient_clip_val=spec.gradient_clip or None,
+            val_check_interval=spec.valid_every,
+            limit_train_batches=spec.limit_train_windows or 1.0,
+            limit_val_batches=0 if spec.overfit_one_batch else (spec.limit_valid_windows or 1.0),
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,  # Curves decides
+            logger=logger if config.logger.tensorboard else False,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            enable_progress_bar=config.callbacks.progress_bar,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=run_dir,
+        )
+    except MisconfigurationException as error:
+        raise TrainingError(
+            f"trainer.accelerator={spec.accelerator} with trainer.devices={spec.devices} does not go here ({error}); "
+            "set trainer=cpu"
+        ) from error
+    if trainer.strategy.root_device.type == "mps":
+        raise TrainingError(
+            "trainer.accelerator: a Mac's GPU has no float64, which scores are summed in; set trainer=cpu"
+        )
+    return trainer
 
 
 def _quiet_lightning() -> None:

@@ -127,7 +127,7 @@ def test_every_mistake_is_told_at_once() -> None:
         "optimizer.lr: must be a number (got 'abc')",
         "model.hidden_dims: must be a list of whole numbers",
         "model.input_dropout: must be in [0, 1) (got 2.0)",
-        "seed: must not be negative",
+        "seed: must be from 0 to 4294967295",
         "optimizer.weight_decay: must be a finite number",
         "resume: the value cannot be read",
         "batching.batch_size: must be a whole number (got 1.5)",
@@ -179,7 +179,7 @@ class TestFiles:
         assert "_target_: no such setting (in experiment/mine.yaml)" in text
         assert "model._target_: no such setting (in experiment/mine.yaml)" in text
         assert "model.input_dropout: must be in [0, 1)" in text
-        assert "seed: must not be negative" in text
+        assert "seed: must be from 0 to 4294967295" in text
 
     def test_a_wrong_choice_in_an_experiment(self, tmp_path: Path) -> None:
         self._write(tmp_path, "defaults:\n  - override /model: gigantic\n")
@@ -212,12 +212,16 @@ class TestSweeps:
         assert len(found) == 3
         assert any("did you mean small?" in problem and "2 of 4 jobs" in problem for problem in found)
         assert any("optimizer.lr: must be above 0" in problem and "2 of 4 jobs" in problem for problem in found)
-        assert "seed: must not be negative (got -1)" in found
+        assert "seed: must be from 0 to 4294967295 (got -1)" in found
 
     @pytest.mark.parametrize("lines", [["trainer=ddp"], ["trainer.devices=2"]])
     def test_processes_that_would_sweep_again_are_refused(self, lines: list[str]) -> None:
-        assert "ddp_spawn" in only("train", *lines, multirun=True)
-        check("train", [*lines, "trainer.strategy=ddp_spawn"], multirun=True)
+        lines = [*lines, "trainer.precision=fp32"]
+        assert "set trainer.devices=1 trainer.strategy=auto" in only("train", *lines, multirun=True)
+        check("train", [*lines, "trainer.devices=1", "trainer.strategy=auto"], multirun=True)
+
+    def test_several_processes_do_not_choose_their_precision_each(self) -> None:
+        assert "set fp32 or bf16" in only("train", "trainer.devices=2")
 
     def test_an_interval_needs_values(self) -> None:
         assert "list the values" in only("train", "optimizer.lr=interval(0,1)", multirun=True)

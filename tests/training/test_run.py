@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import Make, assert_same_weights, last_rate, weights
+from small_runs import Make, assert_same_weights, interrupt_at, last_rate, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.spec import DataSpec
 from lstm_lm.data.word_vectors import word_vectors
-from lstm_lm.errors import CheckpointError, TrainingError
+from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
 from lstm_lm.evaluation.spec import EvaluationSpec
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.export.checkpoint import read_checkpoint
@@ -182,3 +182,24 @@ def test_bfloat16_learns_too(config: Make, tmp_path: Path) -> None:
     metrics = train(config(trainer=trainer, **parts), tmp_path)
     assert metrics["precision"] == "bf16"
     assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
+    # scored in float32, as lstm-lm eval does
+    trained = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    ids = encode_split(trained.data, "valid", trained.vocabulary)
+    score = evaluate_static(trained.model, ids, trained.vocabulary, EvaluationSpec(batch_size=7))
+    assert metrics["valid"]["loss"] == pytest.approx(score.loss, rel=1e-5)
+
+
+def test_a_score_in_a_checkpoint_is_that_of_its_weights(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(60, monkeypatch)  # in the second epoch, some steps after the validation of the first
+    with pytest.raises(TrainingInterruptedError) as interrupted:
+        train(config(), tmp_path)
+    assert read_checkpoint(interrupted.value.checkpoint).metrics == {}
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt").metrics["valid"]["loss"] > 0.0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_said_in_one_line(config: Make, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"trainer\.accelerator=gpu with trainer\.devices=1 .*set trainer=cpu"):
+        train(config(trainer=TrainerSpec(accelerator="gpu", precision="fp32")), tmp_path)

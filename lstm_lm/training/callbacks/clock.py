@@ -107,7 +107,8 @@ class RunClock(L.Callback):
         if self.budget is not None:
             if not self.pause and self._steps >= _PROBE_AFTER and trainer.enable_validation:
                 self.pause = self._probe(trainer, pl_module)
-            self._now, self.pause = trainer.strategy.broadcast((self.elapsed(), self.pause))
+            times = self.elapsed(), self.pause, self._pauses
+            self._now, self.pause, self._pauses = trainer.strategy.broadcast(times)
             self.ran_out = self._now >= self.learning_seconds
             ends = ends or self.ran_out
             # Lightning's own way of leaving out a validation, which it resets after each step
