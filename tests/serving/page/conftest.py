@@ -61,6 +61,8 @@ def open_page(browser: Browser, url: str) -> Iterator[Opener]:
         page.on("request", lambda request: _note_foreign(request.url, address, complaints))
         if quiet:
             page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        # Chromium may let the first request pass that follows a route: from here on it asks about every one
+        page.route("**/*", lambda route: route.fallback())
         page.goto(f"{address}/")
         return page
 
