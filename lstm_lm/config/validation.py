@@ -236,7 +236,7 @@ def _problems_of_sweep(config: Config) -> list[str]:
     if not isinstance(config, TrainConfig):
         return []
     trainer = config.trainer
-    if trainer.strategy == "ddp" or (trainer.strategy == "auto" and trainer.devices > 1):
+    if trainer.strategy == "ddp" or trainer.devices > 1:
         return [
             f"trainer.strategy: {trainer.strategy} on {trainer.devices} devices cannot go with -m, since every process "
             "would run the whole sweep again; set trainer.devices=1 trainer.strategy=auto"
