@@ -15,7 +15,7 @@ class TextWriter:
 
     def __init__(self, prompt: str) -> None:
         # the words of the line so far, as many as the next ones depend on
-        self._before = last_line_words(prompt)
+        self._before = that_matter(last_line_words(prompt))
         self._spaced = prompt[-1:].isspace()
 
     def add(self, word: str) -> str:
@@ -27,9 +27,8 @@ class TextWriter:
             self._before, self._spaced = [], True
             return "\n"
         # written text only grows at its end
-        self._before = that_matter(self._before)
         piece = words_to_text([*self._before, word])[len(words_to_text(self._before)) :]
-        self._before.append(word)
+        self._before = that_matter([*self._before, word])
         if self._spaced:
             piece = piece.lstrip(" ")
             self._spaced = not piece

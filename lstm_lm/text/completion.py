@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.text.casing import capitalized, carried_case
-from lstm_lm.text.typed import words_to_text
+from lstm_lm.text.typed import SIGNS
 from lstm_lm.text.vocabulary import Vocabulary
 
 _REMEMBERED_LENGTH = 2  # longer beginnings fit few words, and are more of what somebody typed
@@ -135,4 +135,4 @@ def reading(word: str) -> str:
 
 def written(word: str) -> str:
     """A word of the vocabulary as text: ``@-@`` is "-"."""
-    return (words_to_text([word]) or word) if word.startswith("@") else word
+    return SIGNS.get(word, word)

@@ -11,7 +11,8 @@ from lstm_lm.text.vocabulary import UNK
 VERSION = 1
 
 # WikiText takes numbers apart as well: 1 @,@ 000 and 3 @.@ 5, but not 1,000th
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)+")
+# begun where a run of digits begins alone: from each of its digits on, a long run would take quadratic time
+_NUMBER = re.compile(r"(?<!\d)\d+(?:[.,]\d+)+")
 _SEPARATOR = re.compile(r"[.,]")
 # a letter of no living language: inside Moses <unk> counts as a word, so that "<unk>'s" gives "<unk> 's"
 _UNK_LETTER = "\ua66e"

@@ -11,10 +11,14 @@ from lstm_lm.text.vocabulary import EOS, Vocabulary
 
 _MOSES = Tokenizer("moses")
 # @-@, @,@ and @.@ are a sign that stood inside a word or number; Moses sees a letter for each, which it leaves alone
-_SIGNS = {"@-@": "\ue000", "@,@": "\ue001", "@.@": "\ue002"}
-_SIGN_OF = {letter: word[1] for word, letter in _SIGNS.items()}
+_LETTERS = {"@-@": "\ue000", "@,@": "\ue001", "@.@": "\ue002"}
+SIGNS = {word: word[1] for word in _LETTERS}
+"""How the words are written that stand for a sign inside a word or number."""
+_SIGN_OF = {letter: SIGNS[word] for word, letter in _LETTERS.items()}
 _FEW = 4  # signs at the end of a word: ").", "?!"
+_LONGEST = 200  # letters without a space that Moses gets at once: some of its rules take quadratic time
 _QUOTE = MosesDetokenizer.IS_OPEN_QUOTE
+_CURLY = re.compile("[„“”]+")  # Moses counts them as straight ones
 _INSIDE = re.compile(" ?([\ue000-\ue002]) ?")
 
 
@@ -71,12 +75,20 @@ def _chunk_words(chunk: str, vocabulary: Vocabulary) -> Iterator[str]:
         yield core
         yield from _sign_words(chunk[letters[-1] + 1 :])
         return
-    for word in _MOSES.words(chunk):
+    for word in _cut(chunk):
         yield _known_case(word, vocabulary)
 
 
+def _cut(chunk: str) -> list[str]:
+    """The words of what stands between spaces, however long."""
+    if len(chunk) <= _LONGEST:
+        return _MOSES.words(chunk)
+    starts = range(0, len(chunk), _LONGEST)
+    return [word for start in starts for word in _MOSES.words(chunk[start : start + _LONGEST])]
+
+
 def _sign_words(signs: str) -> Sequence[str]:
-    return _few_signs(signs) if len(signs) <= _FEW else _MOSES.words(signs)
+    return _few_signs(signs) if len(signs) <= _FEW else _cut(signs)
 
 
 @lru_cache(maxsize=256)
@@ -118,19 +130,29 @@ def continuation(prompt: str, words: Sequence[str]) -> str:
 
 def last_line_words(prompt: str) -> list[str]:
     """Words of the line of ``prompt`` that a continuation goes on from, as they are written."""
-    return [word for chunk in prompt.rpartition("\n")[2].split() for word in _MOSES.words(chunk)]
+    return [word for chunk in prompt.rpartition("\n")[2].split() for word in _cut(chunk)]
 
 
 def that_matter(line: Sequence[str]) -> list[str]:
     """The few words of a line that what follows is written by: in front of it stands the same text, but shorter.
 
-    Whether a quote opens or closes depends on the quotes before it, and of a single one on the word before it (after
-    an s it may be a genitive's); everything else depends on the last word alone.
+    What is written behind a line depends on its last word and on the quotes that are open. A last word that is a quote
+    needs another to be what it is: a closing one its opening one, a genitive's ("the Jones '") the word before it.
     """
-    last = len(line) - 1
-    quotes = [place for place, word in enumerate(line) if _QUOTE.search(word)]
-    kept = {place for quote in quotes for place in (quote - 1, quote) if place >= 0}
-    return [line[place] for place in sorted(kept | {last}) if place >= 0]
+    opened: dict[str, int] = {}
+    kept = {len(line) - 1} if line else set()
+    for place, word in enumerate(line):
+        if not _QUOTE.search(word):
+            continue
+        kind = '"' if _CURLY.fullmatch(word) else word
+        needed = opened.pop(kind, None)
+        if needed is None and word == "'" and place and line[place - 1].endswith("s"):
+            needed = place - 1
+        if needed is None:
+            opened[kind] = place
+        elif place in kept:
+            kept.add(needed)
+    return [line[place] for place in sorted(kept.union(opened.values()))]
 
 
 def _lines(words: Sequence[str]) -> list[list[str]]:
@@ -144,7 +166,7 @@ def _lines(words: Sequence[str]) -> list[list[str]]:
 
 
 def _line_text(words: Sequence[str]) -> str:
-    text: str = _detokenizer().detokenize([_SIGNS.get(word, word) for word in words], unescape=False)
+    text: str = _detokenizer().detokenize([_LETTERS.get(word, word) for word in words], unescape=False)
     return _INSIDE.sub(lambda match: _SIGN_OF[match[1]], text)
 
 

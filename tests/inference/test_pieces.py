@@ -54,13 +54,14 @@ SPELLINGS = LINE.split()
 
 # the first look at the tables of Moses takes long
 @settings(deadline=None, max_examples=400)
-@given(st.lists(st.sampled_from(SPELLINGS), max_size=30))
-def test_pieces_make_up_the_continuation(words: list[str]) -> None:
-    for prompt in ("", " ", "I said ", 'He "', "the cats'", "a\nb", "a\n", "the `` cats ' 日本"):
+@given(st.lists(st.sampled_from(SPELLINGS), max_size=30), st.lists(st.sampled_from(SPELLINGS), max_size=10))
+def test_pieces_make_up_the_continuation(words: list[str], typed: list[str]) -> None:
+    for prompt in ("", " ", "I said ", 'He "', "the cats'", "a\nb", "a\n", "the `` cats ' 日本", " ".join(typed)):
         assert "".join(text_pieces(prompt, words)) == continuation(prompt, words)
 
 
-def test_a_long_line_is_not_written_again_for_each_word(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("word", ["cat", '"', "'", "cats '"])
+def test_a_long_line_is_not_written_again_for_each_word(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     looked_at = 0
 
     def counting(words: list[str]) -> str:
@@ -69,5 +70,6 @@ def test_a_long_line_is_not_written_again_for_each_word(monkeypatch: pytest.Monk
         return words_to_text(words)
 
     monkeypatch.setattr(pieces, "words_to_text", counting)
-    assert len("".join(text_pieces("the cat", ["cat"] * 500))) == 4 * 500
-    assert looked_at < 5 * 500
+    line = word.split() * 500
+    assert "".join(text_pieces(" ".join(line), line)) == continuation(" ".join(line), line)
+    assert looked_at < 8 * len(line)

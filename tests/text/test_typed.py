@@ -6,6 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from lstm_lm.text import typed
+from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.typed import continuation, half_typed, typed_words, words_to_text
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
@@ -100,6 +102,22 @@ def test_a_stream_only_ever_appends(prompt: str, words: list[str]) -> None:
     """What is shown after n words is the beginning of what is shown after more, but for a trailing space."""
     shown = [continuation(prompt, words[:n]) for n in range(len(words) + 1)]
     assert all(later.startswith(earlier.rstrip(" ")) for earlier, later in pairwise(shown))
+
+
+@pytest.mark.parametrize("text", ["a" * 5000, "1" * 5000, "DOT" * 2000, "(" * 5000, "a" * 500 + "!" * 500])
+def test_what_has_no_spaces_is_cut_in_short_parts(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = 0
+
+    class Watched(Tokenizer):
+        def words(self, line: str) -> list[str]:
+            nonlocal longest
+            longest = max(longest, len(line))
+            return super().words(line)
+
+    monkeypatch.setattr(typed, "_MOSES", Watched("moses"))
+    assert "".join(typed_words(text, VOCABULARY)) == text
+    assert continuation(text, ["the"]).endswith("the")
+    assert 0 < longest <= 200
 
 
 @given(st.text())
