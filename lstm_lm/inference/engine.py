@@ -12,7 +12,7 @@ from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.question import Prediction, Question, Wanted, answers, unknown_words
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.spec import CacheSpec, SamplingSpec
-from lstm_lm.inference.word_lists import known_ids
+from lstm_lm.inference.word_lists import check_banned, known_ids
 from lstm_lm.text.completion import WordIndex
 from lstm_lm.text.typed import continuation, typed_words
 from lstm_lm.text.vocabulary import Vocabulary
@@ -47,6 +47,9 @@ class Engine:
         default_preset: The one that is meant when none is named.
         prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew costs a step a word;
             0 keeps none, as is right where the weights still change.
+
+    Raises:
+        ConfigError: If a preset bans a word that is not in the vocabulary.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Engine:
     ) -> None:
         assert backend.vocab_size == len(vocabulary), f"{backend.vocab_size} outputs, {len(vocabulary)} words"
         assert default_preset in presets, f"{default_preset} is not one of {list(presets)}"
+        check_banned(presets, vocabulary)
         self.backend = backend
         self.vocabulary = vocabulary
         self.presets: Mapping[str, SamplingSpec] = MappingProxyType(dict(presets))

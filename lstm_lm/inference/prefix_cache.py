@@ -8,7 +8,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from threading import Lock
 
 import numpy as np
@@ -151,7 +150,6 @@ class Text:
     """A text on its way through the network: :meth:`catch_up`, then :func:`read_last_words`, then ``reading``.
 
     The last word is read by itself: that step can be shared with other texts, and it is the word that changes next.
-    Where nothing is kept of what comes before it, all words are the last ones.
 
     Args:
         cache: What is known; keeps what is read.
@@ -166,7 +164,7 @@ class Text:
         self._keys = _keys(ids) if cache.size else []
         self._start, self._parts, self._state, logits = cache._known(self._keys, features)
         self._reading = None if logits is None else self._whole(logits)
-        self._last = len(ids) - 1 if cache.size or features else 0
+        self._last = len(ids) - 1
 
     @property
     def reading(self) -> Reading:
@@ -193,15 +191,11 @@ class Text:
             self._start = stop
             self._keep(every)
 
-    def _num_last(self) -> int:
-        return len(self._ids[0]) - self._last
-
     def _take(self, logits: NDArray[np.float32], state: State) -> None:
         """The last word has been read."""
         self._start, self._state = self._ids.shape[1], state
-        if self._cache.size or self._wants_features:
-            # after a single word, the features are the last layer's hidden state
-            self._keep(state[-2], logits)
+        # after a single word, the features are the last layer's hidden state
+        self._keep(state[-2], logits)
         self._reading = self._whole(logits)
 
     def _keep(self, features: NDArray[np.float32], logits: NDArray[np.float32] | None = None) -> None:
@@ -220,14 +214,14 @@ def read_last_words(backend: Backend, texts: Sequence[Text]) -> None:
         backend: Runs the network.
         texts: All of them have caught up.
     """
-    unread = sorted((text for text in texts if text._reading is None), key=Text._num_last)
-    for _, alike in groupby(unread, key=Text._num_last):
-        together = list(alike)
-        assert not any(text.num_left for text in together), "a text has to catch up first"
-        ids = np.concatenate([text._ids[:, text._last :] for text in together])
-        logits, state = backend.step(ids, join([text._state for text in together]))
-        for text, row, own_state in zip(together, logits, split(state, len(together)), strict=True):
-            text._take(row, own_state)
+    unread = [text for text in texts if text._reading is None]
+    if not unread:
+        return
+    assert not any(text.num_left for text in unread), "a text has to catch up first"
+    ids = np.concatenate([text._ids[:, -1:] for text in unread])
+    logits, state = backend.step(ids, join([text._state for text in unread]))
+    for text, row, own_state in zip(unread, logits, split(state, len(unread)), strict=True):
+        text._take(row, own_state)
 
 
 def _keys(ids: Sequence[int]) -> list[bytes]:

@@ -1,10 +1,11 @@
 """Lists of words as people give them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from lstm_lm.errors import ConfigError
+from lstm_lm.inference.spec import SamplingSpec
 from lstm_lm.text.vocabulary import Vocabulary
 
 # @,@ is one of WikiText's words and holds a comma itself
@@ -57,6 +58,16 @@ def known_ids(words: Iterable[str], vocabulary: Vocabulary, name: str) -> list[i
             ]
         )
     return [vocabulary.id(word) for word in words]
+
+
+def check_banned(presets: Mapping[str, SamplingSpec], vocabulary: Vocabulary) -> None:
+    """Look for words that ``presets``, by name, ban and that are not in the vocabulary.
+
+    Raises:
+        ConfigError: If there are some.
+    """
+    for name, preset in presets.items():
+        known_ids(preset.ban_tokens, vocabulary, f"presets.{name}.ban_tokens")
 
 
 def _closest(word: str, vocabulary: Vocabulary) -> list[str]:

@@ -13,7 +13,7 @@ from lstm_lm.serving.generation import Generations
 from lstm_lm.serving.info import info_route
 from lstm_lm.serving.metrics import Metrics, MetricsMiddleware, metrics_route
 from lstm_lm.serving.page_routes import page_routes
-from lstm_lm.serving.pool import InferencePool
+from lstm_lm.serving.pool import InferencePool, Places
 from lstm_lm.serving.predictions import Predictions
 from lstm_lm.serving.routes import model_routes, probes
 from lstm_lm.serving.settings import Settings
@@ -29,11 +29,18 @@ def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = Non
     """
     engine.predict("", 1)
     metrics = Metrics()
-    pool = InferencePool(settings.workers, settings.max_waiting)
+    pool = InferencePool(settings.workers)
+    # each its own: however many texts are being continued, whoever types is answered
+    places = settings.workers + settings.max_waiting
+    asking, continuing = Places(places), Places(places)
     predictions = Predictions(engine, pool, settings.max_batch, metrics.batch_size.observe)
     generations = Generations(engine.backend, settings.max_batch, metrics.batch_size.observe)
     drain = Drain(settings.drain_seconds)
-    metrics.watch_gauge("model_requests", "Requests that the model works on or that wait for it", lambda: pool.requests)
+    metrics.watch_gauge(
+        "model_requests",
+        "Requests that the model works on or that wait for it",
+        lambda: asking.taken + continuing.taken,
+    )
     metrics.watch_gauge("generations", "Texts that are being continued", lambda: len(generations))
     cache = engine.prefix_cache
     metrics.watch_gauge("prefix_cache_size", "Beginnings of texts whose state is kept", lambda: len(cache))
@@ -51,7 +58,7 @@ def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = Non
     install_handlers(app)
     install_docs(app)
     app.include_router(probes(engine, settings, drain))
-    app.include_router(model_routes(engine, settings, pool, predictions, generations))
+    app.include_router(model_routes(engine, settings, pool, predictions, asking, generations, continuing))
     app.include_router(info_route(engine, settings, about))
     app.include_router(metrics_route(metrics))
     app.include_router(page_routes())

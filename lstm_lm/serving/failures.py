@@ -1,8 +1,9 @@
-"""Every failure is answered as ``{"detail": …}`` in words, and never repeats what was sent."""
+"""Every failure is answered as ``{"detail": …}`` in words, and repeats nothing but names and words that are wrong."""
 
 import difflib
 import inspect
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -10,9 +11,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.serving.pool import PoolFullError
+from lstm_lm.serving.pool import PlacesTakenError
 
 SHOWN_CHARS = 40
+SHOWN_PROBLEMS = 20
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -20,15 +22,18 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid_request(request: Request, error: RequestValidationError) -> Response:
-        known = _field_names(request)
-        return _refusal([_describe(detail["loc"], detail["type"], detail["msg"], known) for detail in error.errors()])
+        body = _body_model(request)
+        errors = error.errors()
+        # a body of nothing but mistakes has thousands, and each costs a search for the name that was meant
+        shown = [_describe(each["loc"], each["type"], each["msg"], body) for each in errors[:SHOWN_PROBLEMS]]
+        return _refusal(shown, len(errors))
 
     @app.exception_handler(ConfigError)
     async def invalid_options(_request: Request, error: ConfigError) -> Response:
-        return _refusal(error.problems)
+        return _refusal(error.problems[:SHOWN_PROBLEMS], len(error.problems))
 
-    @app.exception_handler(PoolFullError)
-    async def busy(_request: Request, _error: PoolFullError) -> Response:
+    @app.exception_handler(PlacesTakenError)
+    async def busy(_request: Request, _error: PlacesTakenError) -> Response:
         return JSONResponse(
             {"detail": "too many requests are waiting; try again in a second"}, 503, headers={"Retry-After": "1"}
         )
@@ -41,21 +46,36 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {match[0]}?" if match else f"use one of {', '.join(names)}"
 
 
-def _refusal(problems: Sequence[str]) -> Response:
-    return JSONResponse({"detail": "; ".join(problems), "problems": list(problems)}, 422)
+def _refusal(shown: Sequence[str], number: int) -> Response:
+    problems = [*shown, f"and {number - len(shown)} more"] if number > len(shown) else list(shown)
+    return JSONResponse({"detail": "; ".join(problems), "problems": problems}, 422)
 
 
-def _field_names(request: Request) -> list[str]:
+def _body_model(request: Request) -> type[BaseModel] | None:
     body = inspect.signature(request.scope["endpoint"]).parameters.get("body")
-    model = body.annotation if body is not None else None
-    return list(model.model_fields) if inspect.isclass(model) and issubclass(model, BaseModel) else []
+    return _model_in(body.annotation) if body is not None else None
 
 
-def _describe(location: Sequence[int | str], kind: str, message: str, known: Sequence[str]) -> str:
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that ``annotation`` is or, as ``Model | None`` does, holds."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, BaseModel)), None)
+
+
+def _field_names(body: type[BaseModel] | None, path: Sequence[int | str]) -> list[str]:
+    """The fields that there are at a place of the body."""
+    for name in path:
+        field = body.model_fields.get(str(name)) if body else None
+        body = _model_in(field.annotation) if field else None
+    return list(body.model_fields) if body else []
+
+
+def _describe(location: Sequence[int | str], kind: str, message: str, body: type[BaseModel] | None) -> str:
     path = ".".join(str(part) for part in location[1:])
     if kind == "extra_forbidden":
         shown = path if len(path) <= SHOWN_CHARS else f"{path[:SHOWN_CHARS]}…"
-        return f"{shown}: unknown field; {closest(path[:SHOWN_CHARS], known)}"
+        known = _field_names(body, location[1:-1])
+        return f"{shown}: unknown field; {closest(str(location[-1])[:SHOWN_CHARS], known)}"
     if kind == "missing" and not path:
         return 'the body is empty; send a JSON object such as {"text": "I want to"}'
     if not path:

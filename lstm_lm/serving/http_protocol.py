@@ -1,24 +1,52 @@
-"""HTTP/1.1 over httptools, which is quicker than h11, with the bound on a head that h11 has."""
+"""HTTP/1.1 over httptools, which is quicker than h11, with bounds on the length of a head and the time of a request."""
 
+import asyncio
 from typing import Any
 
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_UNPARSED_BYTES = 65_536
+MAX_RECEIVE_SECONDS = 30.0
 
 
 class BoundedHttpTools(HttpToolsProtocol):
     """uvicorn's protocol over httptools, for a client that may send anything: ``uvicorn --http MODULE:CLASS``.
 
     The parser keeps a head, a trailer or a chunk's extension as long as it has no end. Here a connection is closed
-    once ``MAX_UNPARSED_BYTES`` have come that end no head and no message and bring nothing of a body.
+    once ``MAX_UNPARSED_BYTES`` have come that end no head and no message and bring nothing of a body, or once a request
+    has taken ``MAX_RECEIVE_SECONDS`` to arrive, the wait for the first one of a connection included.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unparsed = 0
         self._moved_on = False
+        self._arrives_by: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_a_request()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._has_arrived()
+        super().connection_lost(exc)
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_a_request()
+
+    def _await_a_request(self) -> None:
+        self._has_arrived()
+        self._arrives_by = self.loop.call_later(MAX_RECEIVE_SECONDS, self.transport.close)
+
+    def _has_arrived(self) -> None:
+        if self._arrives_by is not None:
+            self._arrives_by.cancel()
+            self._arrives_by = None
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -45,4 +73,5 @@ class BoundedHttpTools(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         self._moved_on = True
+        self._has_arrived()
         super().on_message_complete()

@@ -1,4 +1,4 @@
-"""Threads that run the model, so that the event loop never does."""
+"""Threads that run the model, so that the event loop never does, and places for those who wait for it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,37 +10,46 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 
-class PoolFullError(Exception):
+class PlacesTakenError(Exception):
     """As many requests wait as may wait. Becomes a 503 with Retry-After."""
 
 
-class InferencePool:
-    """A bounded number of threads, first come first served, and a bounded number of requests that wait for them.
+class Places:
+    """A bounded number of requests at one time, all of them on the event loop's thread.
 
     Args:
-        workers: Threads that run at one time.
-        max_waiting: Requests beyond these that may wait.
+        limit: Most requests.
     """
 
-    def __init__(self, workers: int, max_waiting: int) -> None:
-        self._threads = CapacityLimiter(workers)
-        self._places = workers + max_waiting
-        self.requests = 0
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places for a request, from the event loop's thread.
+    def hold(self) -> Iterator[None]:
+        """Hold a place for a request.
 
         Raises:
-            PoolFullError: If all places are taken.
+            PlacesTakenError: If all places are taken.
         """
-        if self.requests >= self._places:
-            raise PoolFullError
-        self.requests += 1
+        if self.taken >= self._limit:
+            raise PlacesTakenError
+        self.taken += 1
         try:
             yield
         finally:
-            self.requests -= 1
+            self.taken -= 1
+
+
+class InferencePool:
+    """A bounded number of threads, first come first served.
+
+    Args:
+        workers: Threads that run at one time.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._threads = CapacityLimiter(workers)
 
     async def run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """The result of ``function``, run in a thread as soon as one is free."""

@@ -7,12 +7,14 @@ from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import Field
 
+from lstm_lm.inference.continuing import Continuation
 from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.serving.continued_text import ContinuedText, EventStream, whole
 from lstm_lm.serving.draining import Drain
 from lstm_lm.serving.generation import Generations, unless_hung_up
-from lstm_lm.serving.pool import InferencePool
+from lstm_lm.serving.pool import InferencePool, Places
 from lstm_lm.serving.predictions import Predictions
 from lstm_lm.serving.schemas import (
     Failure,
@@ -49,6 +51,10 @@ def probes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
     # a thread of its own: a long queue makes nobody unready
     thread = CapacityLimiter(1)
 
+    def first_step() -> None:
+        # never from what is kept: the model itself has to answer
+        PrefixCache(0).read(engine.backend, [engine.vocabulary.eos_id])
+
     @router.get("/health")
     async def health() -> Status:
         """The process lives."""
@@ -61,7 +67,7 @@ def probes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
             raise HTTPException(503, "not ready: the service is about to end")
         try:
             with move_on_after(settings.ready_seconds):
-                await to_thread.run_sync(engine.predict, "", 1, limiter=thread, abandon_on_cancel=True)
+                await to_thread.run_sync(first_step, limiter=thread, abandon_on_cancel=True)
                 return Status()
         except Exception as error:
             raise HTTPException(503, "not ready: the model fails to predict") from error
@@ -71,13 +77,19 @@ def probes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
 
 
 def model_routes(
-    engine: Engine, settings: Settings, pool: InferencePool, predictions: Predictions, generations: Generations
+    engine: Engine,
+    settings: Settings,
+    pool: InferencePool,
+    predictions: Predictions,
+    asking: Places,
+    generations: Generations,
+    continuing: Places,
 ) -> APIRouter:
-    """``/predict`` and ``/generate``, with the limits of ``settings`` in their models."""
+    """``/predict`` and ``/generate``, with the limits of ``settings`` in their models and places for each."""
 
     async def hold_a_place() -> AsyncIterator[None]:
         # to the end of the answer, streamed ones too
-        with pool.place():
+        with continuing.hold():
             yield
 
     router = APIRouter(route_class=StrictJSONRoute, responses=FAILURES)
@@ -100,7 +112,7 @@ def model_routes(
     @router.post("/predict")
     async def predict(body: PredictRequest) -> Suggestions:
         """The most probable next words."""
-        with pool.place():
+        with asking.hold():
             prediction = await predictions.predict(body.wanted(body.text, body.k))
         return Suggestions(
             suggestions=[
@@ -118,8 +130,12 @@ def model_routes(
     async def generate(request: Request, body: GenerateRequest) -> GeneratedText | Response:
         """The text, continued: as a whole, or with `stream` as it grows."""
         sampling = with_seed(engine.sampling(body.preset, **body.changes()))
-        text = await pool.run(engine.begin, body.text, sampling, body.generate)
-        continued = ContinuedText(body.text, text.unknown_words, sampling.seed, body.stop)
+
+        def begin() -> tuple[Continuation, ContinuedText]:
+            text = engine.begin(body.text, sampling, body.generate)
+            return text, ContinuedText(body.text, text.unknown_words, sampling.seed, body.stop)
+
+        text, continued = await pool.run(begin)
         if body.stream:
             return EventStream(generations, text, continued)
         return await unless_hung_up(request, whole(generations, text, continued))

@@ -10,6 +10,8 @@ from lstm_lm.inference.question import Wanted
 from lstm_lm.inference.spec import CacheSpec, SamplingSpec
 from lstm_lm.inference.word_lists import parse_words
 
+MOST_WORDS = 1000  # in a list
+
 
 def _without_nul(text: str) -> str:
     if "\x00" in text:
@@ -18,7 +20,12 @@ def _without_nul(text: str) -> str:
 
 
 def _as_list(value: Any) -> Any:
-    return parse_words(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    # counted before it is parsed; the word @,@ has a comma of its own
+    if value.count(",") > 2 * MOST_WORDS:
+        raise PydanticCustomError("too_long", "list should have at most {most} items", {"most": MOST_WORDS})
+    return parse_words(value)
 
 
 def _as_options(value: Any) -> Any:
@@ -27,10 +34,10 @@ def _as_options(value: Any) -> Any:
 
 Text = Annotated[str, AfterValidator(_without_nul), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
 Word = Annotated[Text, Field(max_length=100)]
-Words = Annotated[list[Word], BeforeValidator(_as_list, json_schema_input_type=list[Word] | str)]
 StopString = Annotated[Text, Field(min_length=1, max_length=100)]
 StopList = Annotated[list[StopString], Field(max_length=16)]
-WordList = Annotated[Words, Field(max_length=1000)]
+_Words = Annotated[list[Word], Field(max_length=MOST_WORDS, fail_fast=True)]
+WordList = Annotated[_Words, BeforeValidator(_as_list, json_schema_input_type=_Words | str)]
 
 
 class RequestBody(BaseModel):

@@ -54,8 +54,8 @@ class Settings(BaseSettings):
         workers: Threads that read longer texts, beside the one for predictions and the one for continuations; the
             event loop itself never runs the model.
         max_batch: Most texts in one step of the model.
-        max_waiting: Requests beyond ``workers`` that may be waiting or generating; one more is answered 503 with
-            Retry-After.
+        max_waiting: Predictions beyond ``workers`` that may wait, and as many texts that may be continued or wait for
+            it; one more is answered 503 with Retry-After.
         max_body_bytes: Longest request body; a longer one is answered 413 before it is read to its end.
         max_text_chars: Longest ``text`` of a request.
         max_k: Most suggestions that one request may ask for.

@@ -13,6 +13,7 @@ from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
 from lstm_lm.export.checkpoint import open_checkpoint
+from lstm_lm.inference.word_lists import check_banned
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import Checkpoints
@@ -41,6 +42,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         history of all validations.
 
     Raises:
+        ConfigError: If a preset bans a word that is not in the vocabulary.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
         TrainingError: If the loss is not finite, one window could not be learnt by heart, or this machine has not the
@@ -51,6 +53,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     data = LanguageModelDataModule(config.data, config.batching, config.seed)
     data.setup("fit")
     vocabulary = data.corpus.vocabulary
+    check_banned(config.presets, vocabulary)
     model = LSTMLanguageModel(config.model, len(vocabulary))
     clock = RunClock(config.trainer.budget_seconds, config.trainer.valid_share)
     clock.start()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from small_models import WORDS, small_engine, small_network, small_vocabulary
 
 from lstm_lm.errors import ConfigError
+from lstm_lm.inference.backend import State
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.pieces import text_pieces
 from lstm_lm.inference.spec import SamplingSpec
@@ -42,11 +43,14 @@ class Fixed:
         for word, chance in chances.items():
             self.logits[0, VOCABULARY.id(word)] = np.log(chance)
 
-    def initial_state(self, _batch_size: int) -> tuple[()]:
-        return ()
+    def initial_state(self, batch_size: int) -> State:
+        return (np.zeros((batch_size, 1), np.float32), np.zeros((batch_size, 1), np.float32))
 
-    def step(self, _input_ids: np.ndarray, _state: tuple[()]) -> tuple[np.ndarray, tuple[()]]:
-        return self.logits, ()
+    def step(self, _input_ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        return self.logits, state
+
+    def read(self, input_ids: np.ndarray, state: State) -> tuple[np.ndarray, np.ndarray, State]:
+        return np.zeros((input_ids.shape[1], 1), np.float32), self.logits[0], state
 
 
 def fixed_engine(**chances: float) -> Engine:
@@ -190,6 +194,11 @@ def test_every_mistake_is_told_at_once_and_before_the_first_word() -> None:
         ENGINE.stream("the", SamplingSpec(ban_tokens=list(WORDS)), 3)
     with pytest.raises(ConfigError, match=r"k: must be at least 1 \(got 0\)"):
         ENGINE.predict("the", 0)
+
+
+def test_a_preset_that_bans_a_word_outside_of_the_vocabulary_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"presets\.strict\.ban_tokens: not in the vocabulary \(got 'teh'\)"):
+        Engine(Fixed(), VOCABULARY, {"strict": SamplingSpec(ban_tokens=["teh"])}, "strict")
 
 
 def test_a_preset_with_changes() -> None:

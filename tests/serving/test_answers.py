@@ -101,7 +101,8 @@ def test_null_options_come_from_the_preset(client: Client) -> None:
     [
         "", " ", "\n\n", "the\tof", "😀", "👩‍👩‍👧‍👦 family",
         "مرحبا بالعالم", "\u202eright to left", "e\u0301", "\ufeff", "\uffff",
-        "don't 1,000 well-known", "<unk> <eos>", "a" * 2000, "\U0001f600" * 2000, "the " * 500, "\\", '"', "&amp; <b>",
+        "don't 1,000 well-known", "<unk> <eos>", "a" * 2000, "\U0001f600" * 2000, "the " * 500,
+        "1" * 2000, '" ' * 1000, "' " * 1000, "\\", '"', "&amp; <b>",
     ],
 )  # fmt: skip
 def test_any_text_is_answered(client: Client, text: str) -> None:

@@ -204,6 +204,7 @@ def test_wrong_methods_and_paths_are_4xx(client: Client) -> None:
         ("/predict", {"text": "a", "topk": 1}, ["topk: unknown field", "use one of allow, cache, deny, k"]),
         ("/predict", {"txt": "a"}, ["text: field required", "txt: unknown field; did you mean text?"]),
         ("/predict", {"text": "a", "K": 1}, ["K: unknown field; did you mean k?"]),
+        ("/predict", {"text": "a", "cache": {"wieght": 0.2}}, ["cache.wieght: unknown field; did you mean weight?"]),
         ("/predict", {"text": "a", "k": 21}, ["k: input should be less than or equal to 20"]),
         ("/predict", {"text": "a\x00"}, ["text: must not contain the NUL character"]),
         ("/generate", {"text": "a", "top_k": 1}, ["top_k: unknown field; did you mean topk?"]),
@@ -220,3 +221,21 @@ def test_the_answer_names_every_problem(client: Client, path: str, body: dict[st
     for expected in words:
         assert expected in answer["detail"]
     assert "; ".join(answer["problems"]) == answer["detail"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {f"f{number}": 1 for number in range(5000)},
+        {"ban_tokens": [1] * 20_000},
+        {"ban_tokens": ["a"] * 12_000},
+        {"ban_tokens": "," * 60_000},
+        {"ban_tokens": [f"no-such-word-{number}" for number in range(1000)]},
+        {"stop": [1] * 20_000},
+    ],
+    ids=["names", "no words", "words", "commas", "unknown words", "stop strings"],
+)
+def test_a_body_of_nothing_but_mistakes_gets_a_short_answer(client: Client, fields: dict[str, object]) -> None:
+    response = client.post_json("/generate", {"text": "a", **fields})
+    assert response.status_code == 422
+    assert len(response.content) < 8_000

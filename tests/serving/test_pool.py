@@ -1,26 +1,28 @@
-"""Generation blocks nobody, waits are bounded, and a client that hangs up ends its own."""
+"""Generation blocks nobody, waits are bounded, and a client that hangs up or never gets on ends its own."""
 
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import anyio
 import httpx
 import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
 from numpy.typing import NDArray
+from service_process import JSON_LINE, head
 
 from lstm_lm.inference.backend import State
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.serving import http_protocol
 from lstm_lm.serving.app import build_app
-from lstm_lm.serving.pool import InferencePool, PoolFullError
+from lstm_lm.serving.http_protocol import BoundedHttpTools
+from lstm_lm.serving.pool import Places, PlacesTakenError
 from lstm_lm.serving.settings import Settings
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -49,9 +51,15 @@ class SlowBackend:
         time.sleep(self.seconds)
         return np.zeros((len(input_ids), self.vocab_size), np.float32), state
 
+    def read(
+        self, input_ids: NDArray[np.int64], state: State
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
+        logits, state = self.step(input_ids, state)
+        return np.zeros((input_ids.shape[1], 1), np.float32), logits[0], state
+
 
 def service(backend: SlowBackend, **settings: float) -> FastAPI:
-    engine = Engine(backend, VOCABULARY, {"plain": SamplingSpec()}, "plain")
+    engine = Engine(backend, VOCABULARY, {"plain": SamplingSpec()}, "plain", prefix_cache_size=1024)
     return build_app(engine, Settings(bundle=Path("unused"), **settings))  # type: ignore[arg-type]
 
 
@@ -59,7 +67,7 @@ def service(backend: SlowBackend, **settings: float) -> FastAPI:
 def running(app: FastAPI) -> Iterator[str]:
     """A uvicorn server in a thread, on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, http=BoundedHttpTools, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -182,12 +190,48 @@ def test_not_ready_when_the_model_fails_or_hangs() -> None:
         assert httpx.get(f"{url}/ready").status_code == 200
 
 
-def test_a_pool_gives_its_places_back() -> None:
-    async def fill() -> None:
-        pool = InferencePool(workers=1, max_waiting=1)
-        with pool.place(), pool.place(), pytest.raises(PoolFullError), pool.place():
-            pass
-        with pool.place():
-            assert await pool.run(max, 1, 2) == 2
+def test_continuations_leave_places_for_predictions() -> None:
+    with running(service(SlowBackend(0.02), workers=1, max_waiting=1)) as url, ThreadPoolExecutor() as clients:
+        long = [clients.submit(generate, url, 100) for _ in range(2)]
+        time.sleep(0.5)
+        assert generate(url, 1).status_code == 503
+        assert httpx.post(f"{url}/predict", json={"text": "the"}, timeout=60).status_code == 200
+        assert all(future.result().status_code == 200 for future in long)
 
-    anyio.run(fill)
+
+def test_places_are_given_back() -> None:
+    places = Places(2)
+    with places.hold(), places.hold(), pytest.raises(PlacesTakenError), places.hold():
+        pass
+    with places.hold():
+        assert places.taken == 1
+    assert places.taken == 0
+
+
+def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "MAX_RECEIVE_SECONDS", 0.5)
+    health = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    unfinished = {
+        "nothing": b"",
+        "half a head": b"GET /health HTTP/1.1\r\nHost",
+        "half a body": head("/predict", JSON_LINE, "Content-Length: 100") + b"{",
+        "half of the second": health + b"GET /health",
+        "an empty line after the first": health + b"\r\n",
+    }
+    with running(service(SlowBackend(0.1))) as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        for name, sent in unfinished.items():
+            with closing(socket.create_connection(address, timeout=20)) as connection:
+                connection.sendall(sent)
+                received = b""
+                with suppress(ConnectionError):
+                    while part := connection.recv(65_536):
+                        received += part
+                assert received.startswith(b"HTTP/1.1 200") == sent.startswith(health), name
+        # an answer may take longer, and so may the next request
+        assert generate(url, 10).status_code == 200
+        with closing(socket.create_connection(address, timeout=20)) as connection:
+            for _ in range(2):
+                connection.sendall(health)
+                assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+                time.sleep(0.8)

@@ -76,7 +76,7 @@ def ask_all(
             found[place] = error
 
     async def run() -> None:
-        predictions = Predictions(engine, InferencePool(2, 100), max_batch, sizes.append)
+        predictions = Predictions(engine, InferencePool(2), max_batch, sizes.append)
         async with anyio.create_task_group() as tasks:
             for place in range(len(wanted)):
                 tasks.start_soon(ask, predictions, place)

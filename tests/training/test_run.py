@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.spec import DataSpec
 from lstm_lm.data.word_vectors import word_vectors
-from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
+from lstm_lm.errors import CheckpointError, ConfigError, TrainingError, TrainingInterruptedError
 from lstm_lm.evaluation.spec import EvaluationSpec
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.export.checkpoint import read_checkpoint
@@ -29,6 +29,13 @@ def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: M
     assert [entry["loss"] for entry in first["history"]] == [entry["loss"] for entry in again["history"]]
     other = train(config(seed=2), tmp_path / "c")
     assert other["valid"]["loss"] != first["valid"]["loss"]
+
+
+def test_a_preset_that_bans_a_word_that_train_has_not_is_told_before_the_training(config: Make, tmp_path: Path) -> None:
+    presets = {"strict": SamplingSpec(ban_tokens=["zyzzyva"])}
+    with pytest.raises(ConfigError, match=r"presets\.strict\.ban_tokens: not in the vocabulary \(got 'zyzzyva'\)"):
+        train(config(presets=presets), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_plateau_counts_validations_not_epochs(config: Make, tmp_path: Path) -> None:

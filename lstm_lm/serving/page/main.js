@@ -13,14 +13,14 @@ const PERCENT = new Intl.NumberFormat("en", { style: "percent" });
 const part = (id) => document.getElementById(id);
 const text = part("text");
 const keys = { pressed: 0, saved: 0, taken: 0 };
-let limit = 10_000;
+let limits = { max_text_chars: 10_000, max_k: 100 };
 
 bindTheme(part("theme"));
 restoreDraft();
 
 const typing = new Typing(text, part("bar"), {
   request: () => ({ words_only: true, cache: part("learn").checked }),
-  limit: () => limit,
+  limits: () => limits,
   onAnswer: (ms, inService) => {
     part("time").textContent = milliseconds(ms);
     if (inService !== null) part("time-of").textContent = `${milliseconds(inService)} in the service`;
@@ -55,7 +55,7 @@ const panel = new Panel(
   },
   {
     text: () => text.value,
-    limit: () => limit,
+    limits: () => limits,
     onUse: (continuation) => {
       text.focus();
       typing.replace(text.value.length, text.value.length, continuation);
@@ -93,7 +93,7 @@ function showKeys() {
 async function describeModel() {
   try {
     const card = await modelCard();
-    limit = card.limits.max_text_chars;
+    limits = card.limits;
     panel.describe(card);
     const facts = [card.name, `${WHOLE.format(card.vocabulary_size)} words`];
     if (card.parameters) facts.push(`${COUNT.format(card.parameters)} parameters`);

@@ -9,7 +9,7 @@ const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
  * Binds the panel's parts.
  *
  * @param parts elements: form, preset, words, seed, go, written, progress, keepSeed, use.
- * @param options `text()`: what to go on from; `limit()`: longest text the service takes; `onUse(continuation)`;
+ * @param options `text()`: what to go on from; `limits()`: of the service, as `/info` has them; `onUse(continuation)`;
  *   `onNeedsKey()`.
  */
 export class Panel {
@@ -52,7 +52,7 @@ export class Panel {
   /** Goes on from the text as it stands. */
   async start() {
     const { preset, words, seed, progress } = this.parts;
-    const text = tail(this.options.text(), this.options.limit());
+    const text = tail(this.options.text(), this.options.limits().max_text_chars);
     const body = { text, generate: Number(words.value) };
     if (preset.value) body.preset = preset.value;
     // drawn here where none is given: one of the service's own may be larger than a script can hold

@@ -13,7 +13,7 @@ const LEAST = 0.001;
  *
  * @param text the textarea.
  * @param bar holds one button a suggestion.
- * @param options `request()`: fields that go into each request; `limit()`: longest text the service takes;
+ * @param options `request()`: fields that go into each request; `limits()`: of the service, as `/info` has them;
  *   `onAnswer(ms, msInService)`, `onKey()`, `onTaken(saved)`, `onProblem(error | null)`, `onSpoken(sentence)`: told as it happens.
  */
 export class Typing {
@@ -52,7 +52,13 @@ export class Typing {
     this.request = request;
     this.#mark();
     const { before, prefix } = this.#word();
-    const body = { text: tail(before, this.options.limit()), prefix: prefix.slice(0, LONGEST_PREFIX), k: this.buttons.length, ...this.options.request() };
+    const limits = this.options.limits();
+    const body = {
+      text: tail(before, limits.max_text_chars),
+      prefix: prefix.slice(0, LONGEST_PREFIX),
+      k: Math.min(this.buttons.length, limits.max_k),
+      ...this.options.request(),
+    };
     const start = performance.now();
     try {
       const { words, inService } = await suggestions(body, request.abort.signal);
