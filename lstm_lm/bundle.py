@@ -191,6 +191,7 @@ def write_bundle(
         bundle = read_bundle(partial)
         if check is not None:
             check(bundle)
+        _check_place(path, overwrite)  # once more: all that took its time
         _move(partial, path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -75,6 +75,18 @@ def test_only_a_bundle_is_replaced_and_only_on_request(tmp_path: Path) -> None:
     assert {entry.name for entry in tmp_path.iterdir()} == {"place", "folder", "file"}
 
 
+def test_what_came_to_its_place_meanwhile_stays(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+
+    def somebody_writes(_: Bundle) -> None:
+        place.mkdir()
+        (place / "thesis.txt").write_text("mine")
+
+    with pytest.raises(BundleError, match="not a bundle, so it stays"):
+        write_plain_bundle(place, overwrite=True, check=somebody_writes)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["place", "place/thesis.txt"]
+
+
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("fail", ["check", "write", "rename"])
 def test_a_failure_leaves_everything_as_it_was(

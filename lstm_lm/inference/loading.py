@@ -26,7 +26,7 @@ def load_backend(folder: Path, files: Collection[str], spec: ModelSpec, vocab_si
         choice: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of them that the bundle has a file for.
 
     Raises:
-        ConfigError: If there is no such backend, or the bundle has no file for it.
+        ConfigError: If there is no such backend, the bundle has no file for it, or a package for it is missing.
         BundleError: If the file is not such a network.
     """
     if choice not in BACKENDS:
@@ -50,5 +50,10 @@ def load_backend(folder: Path, files: Collection[str], spec: ModelSpec, vocab_si
         from lstm_lm.inference.onnx_backend import OnnxBackend
 
         return OnnxBackend(path, spec, vocab_size)
+    except ModuleNotFoundError as error:
+        extra = "train" if chosen == "torch" else "serve"
+        raise ConfigError(
+            [f"backend: {chosen} needs {error.name}, which is not installed: pip install 'lstm-lm[{extra}]'"]
+        ) from error
     except (ValueError, safetensors.SafetensorError) as error:
         raise BundleError(f"{path}: {error}; export the checkpoint again") from error

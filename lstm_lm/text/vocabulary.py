@@ -30,7 +30,7 @@ class Vocabulary:
         eos_id: Id of ``<eos>``, which ends every line.
 
     Raises:
-        ValueError: If words repeat, a special word is missing, or the counts do not fit.
+        ValueError: If words repeat, are empty or hold white space, a special word is missing, or the counts do not fit.
     """
 
     def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
@@ -43,6 +43,8 @@ class Vocabulary:
             raise ValueError(f"{len(self.words)} words need as many counts (got {len(self.counts)})")
         if any(a < b for a, b in zip(self.counts, self.counts[1:], strict=False)):
             raise ValueError("a vocabulary is sorted by falling frequency")
+        if any(word.split() != [word] for word in self.words):
+            raise ValueError("a word holds no white space, and something else")
         missing = [special for special in (UNK, EOS) if special not in self._ids]
         if missing:
             raise ValueError(f"a vocabulary needs {' and '.join(missing)}")
@@ -122,6 +124,7 @@ class Vocabulary:
         if not (isinstance(counts, list) and all(type(n) is int for n in counts)):
             raise DataError("vocabulary: 'counts' must be a list of integers; the file is damaged, write it anew")
         try:
+            "".join(words).encode()  # JSON can spell half a character, which no answer could hold
             return cls(words, counts)
         except ValueError as error:
             raise DataError(f"vocabulary: {error}; the file is damaged, write it anew") from error
@@ -141,7 +144,7 @@ class Vocabulary:
             data = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(data, dict):
                 raise ValueError("not a JSON object")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read as a vocabulary ({error}); write it anew") from error
         try:
             return cls.from_dict(data)

@@ -43,7 +43,7 @@ def test_max_size_keeps_the_most_frequent_and_every_count(counts: dict[str, int]
 
 
 def test_save_and_load_give_the_same(tmp_path: Path) -> None:
-    vocabulary = Vocabulary.from_counts(COUNTS | {"é\u2028": 1})
+    vocabulary = Vocabulary.from_counts(COUNTS | {"é\u200b": 1})
     vocabulary.save(tmp_path / "vocabulary.json")
     again = Vocabulary.load(tmp_path / "vocabulary.json")
     assert again == vocabulary
@@ -62,6 +62,10 @@ def test_fingerprint_tells_orders_apart() -> None:
     [
         ("not json", "cannot be read as a vocabulary"),
         ("[]", "not a JSON object"),
+        ("[" * 100_000, "cannot be read as a vocabulary"),
+        ('{"format": 1, "words": ["\\ud800", "<unk>", "<eos>"], "counts": [1, 1, 1]}', "surrogates not allowed"),
+        (json.dumps({"format": 1, "words": ["a b", UNK, EOS], "counts": [1, 1, 1]}), "no white space"),
+        (json.dumps({"format": 1, "words": ["", UNK, EOS], "counts": [1, 1, 1]}), "no white space"),
         (json.dumps({"format": 99}), "reads format 1 .got 99.; update"),
         (json.dumps({"format": 1, "words": "abc", "counts": []}), "'words' must be a list"),
         (json.dumps({"format": 1, "words": [UNK, EOS], "counts": [1, "2"]}), "'counts' must be a list"),
