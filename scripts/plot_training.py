@@ -77,20 +77,20 @@ def draw(runs: list[Run], axes: list[Axes], against: str) -> None:
         colour = f"C{index}"
         places, loss, learning_rate = run.train
         train = np.exp(smooth(loss, max(len(loss) // 60, 1)))
-        perplexity.plot(places, train, color=colour, alpha=0.35, linewidth=1.2, label=f"{run.name}, train")
-        perplexity.plot(run.valid[0], run.valid[1], "o-", color=colour, markersize=3, label=f"{run.name}, valid")
-        accuracy.plot(run.valid[0], run.valid[3], "o-", color=colour, markersize=3, label=f"{run.name}, top-5")
-        accuracy.plot(run.valid[0], run.valid[2], "o--", color=colour, markersize=3, label=f"{run.name}, top-1")
+        perplexity.plot(places, train, color=colour, alpha=0.35, linewidth=1.2)
+        perplexity.plot(run.valid[0], run.valid[1], "o-", color=colour, markersize=3)
+        accuracy.plot(run.valid[0], run.valid[3], "o-", color=colour, markersize=3)
+        accuracy.plot(run.valid[0], run.valid[2], "o--", color=colour, markersize=3)
         rate.plot(places, learning_rate, color=colour, label=run.name)
     perplexity.set_ylim(0, 2 * min(float(run.valid[1][0]) for run in runs))
     accuracy.set_ylim(bottom=0)
     rate.set_ylim(bottom=0)
-    for panel, title in zip(axes, ("perplexity", "valid accuracy, %", "learning rate"), strict=True):
+    titles = ("perplexity: valid, faint train", "valid accuracy, %: top-5, dashed top-1", "learning rate")
+    for panel, title in zip(axes, titles, strict=True):
         panel.set_title(title)
         panel.set_xlabel(against)
         panel.set_xlim(left=0)
         panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
 
 
 def main() -> None:
@@ -110,6 +110,7 @@ def main() -> None:
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     runs = [read_run(folder, name, AXES[arguments.against]) for folder, name in zip(arguments.runs, names, strict=True)]
     draw(runs, list(axes), arguments.against)
+    figure.legend(loc="outside lower center", ncols=len(runs), frameon=False)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.out, dpi=110)
     print(f"wrote {arguments.out}")

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +92,17 @@ def test_tensorboard_gets_curves_samples_projector_and_hyperparameters(config: M
     words = next((tmp_path / "tensorboard").rglob("metadata.tsv")).read_text(encoding="utf-8").splitlines()
     assert len(words) == 20
     assert any("hparams" in tag for tag in tags["scalars"] + list(events.summary_metadata))
+
+
+def test_curves_are_drawn_from_what_a_run_leaves(config: Make, tmp_path: Path) -> None:
+    train(config(logger=LoggerSpec(every_steps=10)), tmp_path / "run")
+    script, picture = Path(__file__).parents[2] / "scripts" / "plot_training.py", tmp_path / "curves.png"
+    command = [sys.executable, script, tmp_path / "run", "--against", "minutes", "--out", picture]
+    subprocess.run(command, check=True, timeout=120)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    other = subprocess.run([sys.executable, script, tmp_path], check=False, timeout=120, capture_output=True, text=True)
+    assert other.returncode == 1
+    assert f"error: {tmp_path} is not the folder of a finished training run" in other.stderr
 
 
 def test_metrics_json_holds_what_the_run_returns(config: Make, tmp_path: Path) -> None:
