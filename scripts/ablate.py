@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -64,9 +65,11 @@ def run(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
     """Train one variant, or read what it gave before.
 
     Raises:
-        SystemExit: If the command failed; its message stands above.
+        SystemExit: If the folder holds a run with other settings, or the command failed; its message stands above.
     """
-    metrics = folder / "metrics.json"
+    metrics, recorded = folder / "metrics.json", folder / ".hydra" / "overrides.yaml"
+    if metrics.is_file() and list(OmegaConf.load(recorded)) != overrides:
+        raise SystemExit(f"error: {folder} holds a run with other settings; choose another folder with --out")
     if not metrics.is_file():
         command = [sys.executable, "-m", "lstm_lm", "train", *overrides, f"hydra.run.dir={folder}"]
         if subprocess.run(command, check=False).returncode:

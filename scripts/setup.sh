@@ -54,11 +54,18 @@ or point to another Python: PYTHON=/path/to/python3 bash $0"
   printf '== .venv is ready after %d s\n' $((SECONDS - start))
 }
 
+# A Python that is named is the one that is used, though an environment of another be there.
+is_wanted_python() {
+  local which='import sys; print(sys.version, sys.base_prefix)'
+  [ -z "${PYTHON:-}" ] || [ "$("$1" -c "$which")" = "$("$VENV_PYTHON" -c "$which")" ]
+}
+
 set_up() {
   local python stamp
   python=$(find_python)
   stamp=$(wanted_stamp "$python")
-  if [ "$(cat .venv/installed 2>/dev/null)" = "$stamp" ] && "$VENV_PYTHON" -c '' 2>/dev/null; then
+  if [ "$(cat .venv/installed 2>/dev/null)" = "$stamp" ] && "$VENV_PYTHON" -c '' 2>/dev/null &&
+    is_wanted_python "$python"; then
     printf '== .venv is up to date\n'
   else
     install_packages "$python" "$stamp"

@@ -78,9 +78,10 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     metrics = {"split": config.split, "evaluation": spec.name, **score.to_dict()}
     if settings:
         metrics |= {"settings": settings, "settings_from": sources}
-    write_json(run_dir / "metrics.json", metrics)
-    log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
+    # shown before it is written: a full disk must not cost the figures of an hour
     print_score(config, score, settings, sources, run_dir)
+    log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
+    write_json(run_dir / "metrics.json", metrics)
 
 
 def _corpus(config: EvalConfig, trained: TrainedModel) -> DataSpec:

@@ -101,6 +101,7 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
     own = sys.argv
     register_schemas()
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.raiseExceptions = False  # where a line of the log cannot be written, the error itself is told
     raised: list[Exception] = []
 
     @functools.wraps(job)

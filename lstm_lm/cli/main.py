@@ -62,7 +62,10 @@ _PACKAGES = {
 }
 
 # the disk is full, or the place may not be written: the user's to mend, so no traceback
-_FILE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FILE_ERRORS = _FULL | {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,7 +126,8 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in _FILE_ERRORS:
             raise
-        return _fail(f"{error.filename or 'writing'}: {error.strerror}; free some space or choose another folder")
+        remedy = "free some space or choose another folder" if error.errno in _FULL else "choose another folder"
+        return _fail(f"{error.filename or 'writing'}: {error.strerror}; {remedy}")
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130

@@ -82,11 +82,12 @@ def _print_continuations(run_dir: Path) -> None:
     checkpoints = run_dir / "checkpoints"
     best = as_override("checkpoint", near_path(checkpoints / "best.ckpt"))
     resume = as_override("resume", near_path(checkpoints / "last.ckpt"))
+    out = as_override("out", f"exports/{run_dir.name}")
     own = [line for line in HydraConfig.get().overrides.task if not line.startswith("resume=")]
     print_commands(
         [
             ("score it on test", ["lstm-lm", "eval", best]),
-            ("make a bundle to predict with and to serve", ["lstm-lm", "export", best, f"out=exports/{run_dir.name}"]),
+            ("make a bundle to predict with and to serve", ["lstm-lm", "export", best, out]),
             ("see the curves", ["tensorboard", "--logdir", near_path(run_dir)]),
             ("go on, with trainer.budget or trainer.max_epochs raised", ["lstm-lm", "train", *own, resume]),
         ]

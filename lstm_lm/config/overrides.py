@@ -94,8 +94,13 @@ def expand(overrides: Sequence[Override]) -> tuple[list[list[str]], list[str]]:
             assert override.input_line is not None
             choices[key] = [override.input_line]
         elif override.is_discrete_sweep():
-            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            if not choices[key]:
+            try:
+                values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            except ValueError:  # a range in steps of 0
+                values = []
+            if values:
+                choices[key] = values
+            else:
                 problems.append(f"{key}: the sweep has no values (got {override.get_value_string()})")
         else:
             problems.append(

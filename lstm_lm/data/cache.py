@@ -57,7 +57,7 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise DataError(
             f"{folder.parent}: the encoded corpus cannot be written ({error.strerror or error}); free some space or "
-            f"choose another folder with data.cache_dir=FOLDER"
+            "choose another folder with data.cache_dir=FOLDER, or with LSTM_LM_CACHE=FOLDER in the environment"
         ) from error
     finally:
         if partial is not None:

@@ -14,6 +14,7 @@ _WAYS_OUT = (
     "or the corpus that needs no download with data=python_docs"
 )
 _PROBE_SECONDS = 5
+_FILE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ def local_rows(folder: Path, hub_split: str) -> Any:
         )
     try:
         return datasets.load_dataset("parquet", data_files={hub_split: files}, split=hub_split)
-    except (datasets.exceptions.DatasetsError, ValueError) as error:
+    except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+        _raise_trouble_with_files(error)
         raise DataError(f"{folder}: the Parquet files cannot be read ({error}); fetch them anew") from error
 
 
@@ -47,27 +49,36 @@ def hub_rows(path: str, config: str, hub_split: str) -> Any:
     import datasets
 
     try:
-        with _offline_if_unreachable():
+        with _offline_if_unreachable() as reachable:
             return datasets.load_dataset(path, config, split=hub_split)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise CorpusUnreachableError(
             f"data.hub_path={path}: the hub has no such dataset, or not for you; correct it, or {_WAYS_OUT}"
         ) from error
-    except ValueError as error:
-        # the hub is there, the config is not
-        raise DataError(f"data.hub_config={config}: {path} cannot be loaded with it ({error})") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
+        _raise_trouble_with_files(error)
+        if isinstance(error, ValueError) and reachable:
+            # the hub is there, the config is not
+            raise DataError(f"data.hub_config={config}: {path} cannot be loaded with it ({error})") from error
         # whatever httpx, huggingface_hub and datasets raise between here and the hub
         raise CorpusUnreachableError(
             f"{path} ({config}): the Hugging Face hub cannot be reached; {_WAYS_OUT}"
         ) from error
 
 
+def _raise_trouble_with_files(error: BaseException | None) -> None:
+    """Raise what lies behind ``error`` if the disk is full or may not be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FILE_ERRORS:
+            raise error
+        if isinstance(error, OSError) and "Not enough disk space" in str(error):  # datasets looks before it writes
+            raise OSError(errno.ENOSPC, str(error)) from error
+        error = error.__cause__
+
+
 @contextmanager
-def _offline_if_unreachable() -> Iterator[None]:
-    """Spare the user half a minute of retries: without a hub, only what was downloaded before counts."""
+def _offline_if_unreachable() -> Iterator[bool]:
+    """Whether the hub is there; without it only what was downloaded before counts, which spares half a minute of tries."""
     import datasets
     import huggingface_hub
     from huggingface_hub import get_session
@@ -82,6 +93,6 @@ def _offline_if_unreachable() -> Iterator[None]:
     if not reachable:
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
-        yield
+        yield reachable
     finally:
         datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE = before

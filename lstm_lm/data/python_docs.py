@@ -1,7 +1,7 @@
 """English prose that every CPython carries: its language reference and the docstrings of its standard library.
 
 Nothing is imported but ``pydoc_data.topics``, which is one dictionary: the modules' sources are parsed. The text is
-the same for the same version of Python.
+the same for the same installation of Python.
 """
 
 import ast

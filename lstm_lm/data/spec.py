@@ -46,8 +46,8 @@ class DataSpec:
             found.append(f"tokenizer: unknown (got {self.tokenizer!r}); use one of {', '.join(TOKENIZERS)}")
         if self.min_count < 1:
             found.append(f"min_count: must be at least 1 (got {self.min_count})")
-        if self.max_size < 0 or self.max_size in (1, 2):
-            found.append(f"max_size: must be 0 (no limit) or at least 3 (got {self.max_size})")
+        if self.max_size < 0 or 0 < self.max_size < 4:
+            found.append(f"max_size: must be 0 (no limit) or at least 4 (got {self.max_size})")
         return found
 
 

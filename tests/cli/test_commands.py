@@ -82,6 +82,24 @@ def test_a_sweep_over_real_runs(small_corpus: Path, capsys: pytest.CaptureFixtur
     assert "1 of 2 jobs" in captured.err
 
 
+def test_a_run_folder_that_is_a_file_is_one_line(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("taken").write_text("mine")
+    for folder in ("taken", "taken/run"):
+        assert main(["train", *SMALL, *_corpus(small_corpus), f"hydra.run.dir={folder}"]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.endswith("; choose another folder\n")
+        assert len(error.splitlines()) == 1
+    assert Path("taken").read_text() == "mine"
+
+
+def test_brackets_in_a_corpus_are_words(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = small_corpus / "train.txt"
+    train.write_text("hello [/i] [bold] world\n" + train.read_text())
+    assert main(["data", *_corpus(small_corpus)]) == 0
+    assert "hello [/i] [bold] world" in capsys.readouterr().out
+
+
 def test_a_missing_checkpoint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "checkpoint=nowhere.ckpt"]) == 1
     error = capsys.readouterr().err

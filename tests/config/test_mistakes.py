@@ -225,6 +225,10 @@ class TestSweeps:
 
     def test_an_interval_needs_values(self) -> None:
         assert "list the values" in only("train", "optimizer.lr=interval(0,1)", multirun=True)
+        for values in ("range(3,3)", "range(1,5,0)", "glob(hug*)"):
+            found = problems("train", f"model={values}", "optimizer.lr=-1", multirun=True)
+            assert found[0] == f"model: the sweep has no values (got {values})"
+            assert len(found) == 2, "the other mistakes are told too"
 
     def test_the_mode_can_be_an_override(self) -> None:
         assert check("train", ["seed=1,2"], multirun=True).multirun

@@ -1,6 +1,8 @@
 """Every shipped YAML composes, and what our tolerant composing gives is what Hydra gives."""
 
+from importlib import resources
 from itertools import zip_longest
+from pathlib import Path
 
 import pytest
 from hydra import compose
@@ -24,6 +26,7 @@ TRAIN_GROUPS = (
     "logger",
     "sampling",
 )
+CONFIGS = Path(__file__).parents[2] / "configs"
 EXTRA = {"text_files": ["data.dir=corpus"]}
 
 
@@ -89,7 +92,10 @@ def test_every_yaml_says_what_it_is_for() -> None:
 
 
 def test_the_config_package_is_the_shipped_folder() -> None:
-    assert CONFIG_PACKAGE == "lstm_lm.configs"
+    installed = resources.files(CONFIG_PACKAGE) / "experiment" / "wikitext2_60min.yaml"
+    assert installed.read_text(encoding="utf-8") == (CONFIGS / "experiment" / "wikitext2_60min.yaml").read_text(
+        encoding="utf-8"
+    )
 
 
 class TestOrder:

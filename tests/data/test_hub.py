@@ -85,6 +85,13 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         load_corpus(spec)
 
 
+def behind(error: OSError) -> Exception:
+    """What datasets makes of an error while it writes."""
+    raised = datasets.exceptions.DatasetGenerationError("An error occurred while generating the dataset")
+    raised.__cause__ = error
+    return raised
+
+
 def hub_spec(tmp_path: Path) -> DataSpec:
     return DataSpec(
         name="wikitext2",
@@ -94,13 +101,20 @@ def hub_spec(tmp_path: Path) -> DataSpec:
     )
 
 
+@pytest.mark.parametrize("config_is_missing", [False, True])
 def test_a_hub_that_does_not_answer_is_reported_at_once_with_both_ways_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config_is_missing: bool
 ) -> None:
     class Unreachable:
         def head(self, *_: Any, **__: Any) -> None:
             raise httpx.ConnectError("Name or service not known")
 
+    if config_is_missing:  # of a dataset of which another config was downloaded before
+
+        def load_dataset(*_: Any, **__: Any) -> None:
+            raise ValueError("Couldn't find cache for Salesforce/wikitext\nAvailable configs in the cache: ['x']")
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(huggingface_hub, "get_session", Unreachable)
     offline_before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
     begin = time.monotonic()
@@ -124,6 +138,9 @@ def test_a_hub_that_does_not_answer_is_reported_at_once_with_both_ways_out(
         (datasets.exceptions.DatasetNotFoundError("x"), CorpusUnreachableError, r"data\.hub_path=Salesforce/wikitext"),
         (ValueError("BuilderConfig 'x' not found"), DataError, r"data\.hub_config=wikitext-2-v1.*BuilderConfig"),
         (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left"),
+        (behind(OSError(errno.ENOSPC, "No space left on device")), OSError, "No space left"),
+        (behind(OSError(errno.EACCES, "Permission denied")), OSError, "Permission denied"),
+        (OSError("Not enough disk space. Needed: 1 TB"), OSError, "Errno 28.*Not enough disk space"),
     ],
 )
 def test_what_the_hub_answers_becomes_a_message_of_ours(
