@@ -78,7 +78,7 @@ def _raise_trouble_with_files(error: BaseException | None) -> None:
 
 @contextmanager
 def _offline_if_unreachable() -> Iterator[bool]:
-    """Whether the hub is there; without it only what was downloaded before counts, which spares half a minute of tries."""
+    """Whether the hub is there; without it only what was downloaded counts, which spares half a minute of tries."""
     import datasets
     import huggingface_hub
     from huggingface_hub import get_session
