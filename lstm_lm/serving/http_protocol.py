@@ -51,6 +51,8 @@ class BoundedHttpTools(HttpToolsProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         self._moved_on = False
+        if self._arrives_by is None:  # what it begins need not be a message
+            self._await_a_request()
         super().data_received(data)
         self._unparsed = 0 if self._moved_on else self._unparsed + len(data)
         if self._unparsed <= MAX_UNPARSED_BYTES or self.transport.is_closing():

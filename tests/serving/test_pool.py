@@ -215,19 +215,20 @@ def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPa
         "nothing": b"",
         "half a head": b"GET /health HTTP/1.1\r\nHost",
         "half a body": head("/predict", JSON_LINE, "Content-Length: 100") + b"{",
-        "half of the second": health + b"GET /health",
-        "an empty line after the first": health + b"\r\n",
+        "an empty line": b"\r\n",
     }
     with running(service(SlowBackend(0.1))) as url:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         for name, sent in unfinished.items():
-            with closing(socket.create_connection(address, timeout=20)) as connection:
-                connection.sendall(sent)
-                received = b""
-                with suppress(ConnectionError):
-                    while part := connection.recv(65_536):
-                        received += part
-                assert received.startswith(b"HTTP/1.1 200") == sent.startswith(health), name
+            for first in (b"", health):
+                with closing(socket.create_connection(address, timeout=4)) as connection:  # an idle one has 5 s
+                    connection.sendall(first)
+                    if first:
+                        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+                    if sent or not first:
+                        connection.sendall(sent)
+                        with suppress(ConnectionError):
+                            assert connection.recv(65_536) == b"", name
         # an answer may take longer, and so may the next request
         assert generate(url, 10).status_code == 200
         with closing(socket.create_connection(address, timeout=20)) as connection:
