@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lstm_lm.bundle import load_engine, read_bundle
-from lstm_lm.errors import BundleError, ConfigError
+from lstm_lm.errors import CheckpointError, ConfigError
 from lstm_lm.inference.about import ModelAbout
 from lstm_lm.inference.engine import Engine
 
@@ -12,8 +12,8 @@ def open_engine(path: Path) -> Engine:
     """The engine of a bundle (a folder) or of a checkpoint (a file).
 
     Raises:
-        BundleError: If there is nothing at ``path``, or the bundle is damaged.
-        CheckpointError: If the checkpoint cannot be read.
+        BundleError: If the bundle is damaged.
+        CheckpointError: If there is nothing at ``path``, or the checkpoint cannot be read.
     """
     return open_model(path)[0]
 
@@ -28,14 +28,14 @@ def open_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) ->
 
     Raises:
         ConfigError: If the bundle has no file for ``backend``.
-        BundleError: If there is nothing at ``path``, or the bundle is damaged.
-        CheckpointError: If the checkpoint cannot be read.
+        BundleError: If the bundle is damaged.
+        CheckpointError: If there is nothing at ``path``, or the checkpoint cannot be read.
     """
     if path.is_dir():
         bundle = read_bundle(path)
         return load_engine(bundle, backend, prefix_cache_size), bundle.about
     if not path.exists():
-        raise BundleError(
+        raise CheckpointError(
             f"{path}: there is no such file or folder; a run keeps its checkpoint in RUN/checkpoints/best.ckpt, "
             "and lstm-lm export makes a bundle of it"
         )
