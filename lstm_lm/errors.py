@@ -7,6 +7,7 @@
     ├── DataError                   a corpus is missing, empty, unreadable or too short
     │   └── CorpusUnreachableError  the hub cannot be reached
     ├── CheckpointError             a checkpoint cannot be read or does not fit
+    │   └── CheckpointMissingError  there is nothing at its place
     ├── EvaluationError             scoring cannot go on (dynamic evaluation's weights diverge)
     ├── BundleError                 a bundle is damaged, too new, or cannot be written
     ├── TrainingError               training cannot go on (for example the loss is not finite)
@@ -16,8 +17,14 @@ The commands print the message of any of them without a traceback and exit with 
 the top is a defect of ours and keeps its traceback.
 """
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The disk is full, or the user's share of it."""
+UNWRITABLE = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS}
+"""What keeps a file from being written and is the user's to mend, not ours."""
 
 
 class LstmLmError(Exception):
@@ -48,6 +55,19 @@ class CorpusUnreachableError(DataError):
 
 class CheckpointError(LstmLmError):
     """A checkpoint cannot be read or does not fit."""
+
+
+class CheckpointMissingError(CheckpointError):
+    """There is nothing at the place of a checkpoint.
+
+    Args:
+        path: The place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: there is no such file or folder; a run keeps its checkpoint in RUN/checkpoints/best.ckpt"
+        )
 
 
 class EvaluationError(LstmLmError):

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from lstm_lm.cli.environment import prepare_environment, settings_in_force
-from lstm_lm.errors import LstmLmError, TrainingInterruptedError
+from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,8 @@ _PACKAGES = {
     ),
 }
 
-# the disk is full, or the place may not be written: the user's to mend, so no traceback
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_FILE_ERRORS = _FULL | {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG
-}  # fmt: skip
+# a place that cannot be written, or is no place for a folder: the user's to mend, so no traceback
+_FILE_ERRORS = UNWRITABLE | {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,7 +123,7 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in _FILE_ERRORS:
             raise
-        remedy = "free some space or choose another folder" if error.errno in _FULL else "choose another folder"
+        remedy = "free some space or choose another folder" if error.errno in NO_SPACE else "choose another folder"
         return _fail(f"{error.filename or 'writing'}: {error.strerror}; {remedy}")
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.errors import CorpusUnreachableError, DataError
+from lstm_lm.errors import UNWRITABLE, CorpusUnreachableError, DataError
 
 _WAYS_OUT = (
     "use text of your own with data=text_files data.dir=FOLDER (train.txt, valid.txt and test.txt), "
     "or the corpus that needs no download with data=python_docs"
 )
 _PROBE_SECONDS = 5
-_FILE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def hub_rows(path: str, config: str, hub_split: str) -> Any:
 def _raise_trouble_with_files(error: BaseException | None) -> None:
     """Raise what lies behind ``error`` if the disk is full or may not be written."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FILE_ERRORS:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise error
         if isinstance(error, OSError) and "Not enough disk space" in str(error):  # datasets looks before it writes
             raise OSError(errno.ENOSPC, str(error)) from error

@@ -11,7 +11,7 @@ import torch
 
 from lstm_lm.bundle import Bundle, read_bundle
 from lstm_lm.data.spec import DataSpec
-from lstm_lm.errors import BundleError, CheckpointError, DataError
+from lstm_lm.errors import BundleError, CheckpointError, CheckpointMissingError, DataError
 from lstm_lm.evaluation.spec import checked_settings
 from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.spec import SamplingSpec
@@ -91,9 +91,7 @@ def open_checkpoint(path: Path) -> Mapping[str, Any]:
         remedy = f"give its checkpoint {best}" if best.is_file() else "give a checkpoint, RUN/checkpoints/best.ckpt"
         raise CheckpointError(f"{path}: is a folder, not a checkpoint; {remedy}")
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: there is no such file or folder; a run keeps its checkpoint in RUN/checkpoints/best.ckpt"
-        )
+        raise CheckpointMissingError(path)
     content = _load(path)
     if "lstm_lm" not in content:
         raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it has no 'lstm_lm' record); train one")

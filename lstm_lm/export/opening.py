@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lstm_lm.bundle import load_engine, read_bundle
-from lstm_lm.errors import CheckpointError, ConfigError
+from lstm_lm.errors import CheckpointMissingError, ConfigError
 from lstm_lm.inference.about import ModelAbout
 from lstm_lm.inference.engine import Engine
 
@@ -35,10 +35,7 @@ def open_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) ->
         bundle = read_bundle(path)
         return load_engine(bundle, backend, prefix_cache_size), bundle.about
     if not path.exists():
-        raise CheckpointError(
-            f"{path}: there is no such file or folder; a run keeps its checkpoint in RUN/checkpoints/best.ckpt, "
-            "and lstm-lm export makes a bundle of it"
-        )
+        raise CheckpointMissingError(path)  # before torch is asked for, which a bundle need not
     if backend not in ("auto", "torch"):
         raise ConfigError([f"backend: {path} is a checkpoint, which only torch runs (got {backend!r}); export it"])
     # needs torch, which a bundle need not

@@ -37,11 +37,11 @@ class BoundedHttpTools(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._await_a_request()
+        self._await_a_request()  # it may come in one piece with the end of another
 
     def _await_a_request(self) -> None:
-        self._has_arrived()
-        self._arrives_by = self.loop.call_later(MAX_RECEIVE_SECONDS, self.transport.close)
+        if self._arrives_by is None:
+            self._arrives_by = self.loop.call_later(MAX_RECEIVE_SECONDS, self.transport.close)
 
     def _has_arrived(self) -> None:
         if self._arrives_by is not None:
@@ -51,8 +51,7 @@ class BoundedHttpTools(HttpToolsProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         self._moved_on = False
-        if self._arrives_by is None:  # what it begins need not be a message
-            self._await_a_request()
+        self._await_a_request()  # what it begins need not be a message
         super().data_received(data)
         self._unparsed = 0 if self._moved_on else self._unparsed + len(data)
         if self._unparsed <= MAX_UNPARSED_BYTES or self.transport.is_closing():

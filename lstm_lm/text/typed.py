@@ -81,8 +81,6 @@ def _chunk_words(chunk: str, vocabulary: Vocabulary) -> Iterator[str]:
 
 def _cut(chunk: str) -> list[str]:
     """The words of what stands between spaces, however long."""
-    if len(chunk) <= _LONGEST:
-        return _MOSES.words(chunk)
     starts = range(0, len(chunk), _LONGEST)
     return [word for start in starts for word in _MOSES.words(chunk[start : start + _LONGEST])]
 
