@@ -12,7 +12,7 @@ from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.encoding import EncodedCorpus, Ids
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import DataError
-from lstm_lm.text.input_text import detokenize
+from lstm_lm.text.detokenize import detokenize
 
 _CHUNK = 1 << 22
 _CHECKED_WINDOWS = 50

@@ -14,7 +14,8 @@ from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.sequences import ActiveSequence, step_batch
 from lstm_lm.inference.word_lists import require_ids, validate_banned_words
 from lstm_lm.text.completion import WordIndex
-from lstm_lm.text.input_text import detokenize_continuation, tokenize_input
+from lstm_lm.text.detokenize import detokenize_continuation
+from lstm_lm.text.input_text import tokenize_input
 from lstm_lm.text.vocabulary import Vocabulary
 
 

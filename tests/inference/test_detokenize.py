@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lstm_lm.inference import detokenize as streaming
 from lstm_lm.inference.detokenize import StopStrings, text_pieces
-from lstm_lm.text.input_text import detokenize, detokenize_continuation
+from lstm_lm.text.detokenize import detokenize, detokenize_continuation
 
 letters = st.text("ab\n", max_size=12)
 

@@ -16,7 +16,7 @@ from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.detokenize import text_pieces
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
-from lstm_lm.text.input_text import detokenize_continuation
+from lstm_lm.text.detokenize import detokenize_continuation
 
 NETWORK = small_network()
 ENGINE = small_engine(NETWORK)
