@@ -1,4 +1,4 @@
-"""Where the text of each corpus comes from."""
+"""Text sources: the splits of each corpus as blocks of text."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -7,28 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from lstm_lm.data import hub, python_docs
-from lstm_lm.data.config import HUB_CORPORA, DataConfig
+from lstm_lm.data.config import HUB_CORPORA, SPLITS, DataConfig
 from lstm_lm.errors import DataError
 
-SPLITS = ("train", "valid", "test")
 _HUB_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
-_BLOCK = 1 << 20
+_BLOCK_CHARS = 1 << 20
 
 
 class TextSource(ABC):
-    """The text of one split, read in blocks so that it never has to fit in memory.
+    """The text of one split, read in blocks so that it need not fit in memory."""
 
-    Attributes:
-        where: What an error message calls it.
-        size: About how many characters it has, for progress.
-    """
-
-    where: str
-    size: int
+    label: str
+    """Name of the source in error messages."""
+    size_hint: int
+    """Approximate number of characters, for progress bars."""
 
     @abstractmethod
     def digest(self) -> str:
-        """sha256 hex of what :meth:`blocks` follows from."""
+        """sha256 hex digest that changes whenever the text does."""
 
     @abstractmethod
     def blocks(self) -> Iterator[str]:
@@ -42,15 +38,15 @@ class TextFile(TextSource):
     """A UTF-8 text file.
 
     Raises:
-        DataError: If there is no such file.
+        DataError: If the file does not exist.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise DataError(f"{path}: there is no such file; data.dir must hold train.txt, valid.txt and test.txt")
+            raise DataError(f"{path}: no such file; data.dir must contain train.txt, valid.txt and test.txt")
         self.path = path
-        self.where = str(path)
-        self.size = path.stat().st_size
+        self.label = str(path)
+        self.size_hint = path.stat().st_size
 
     def digest(self) -> str:
         """sha256 of the file."""
@@ -58,62 +54,62 @@ class TextFile(TextSource):
             with self.path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{self.path}: unreadable ({error.strerror}); check its permissions") from error
 
     def blocks(self) -> Iterator[str]:
         """The file in blocks.
 
         Raises:
-            DataError: If it is not UTF-8 text or cannot be read.
+            DataError: If the file is not UTF-8 text or is unreadable.
         """
         try:
             # utf-8-sig: a byte order mark is not part of the first word
             with self.path.open(encoding="utf-8-sig") as file:
-                for block in _whole_lines(iter(lambda: file.read(_BLOCK), "")):
+                for block in _line_blocks(iter(lambda: file.read(_BLOCK_CHARS), "")):
                     if "\0" in block:
-                        raise DataError(f"{self.path}: is binary, not text; give it as plain UTF-8 text")
+                        raise DataError(f"{self.path}: is binary, not text; use plain UTF-8 text")
                     yield block
         except UnicodeDecodeError as error:
             bad = error.object[error.start]
             raise DataError(
-                f"{self.path}: is not UTF-8 text (it holds the byte 0x{bad:02x}); convert it, for example with "
-                f"iconv -f ISO-8859-1 -t UTF-8"
+                f"{self.path}: is not UTF-8 text (got the byte 0x{bad:02x}); convert it, for example with "
+                "iconv -f ISO-8859-1 -t UTF-8"
             ) from error
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{self.path}: unreadable ({error.strerror}); check its permissions") from error
 
 
 class LineSource(TextSource):
-    """Lines that are read from somewhere else.
+    """Lines from another source than a file.
 
     Args:
-        where: What an error message calls it.
-        lines: Gives the lines anew each time; with or without their line break.
-        size: About how many characters it has.
-        key: What the lines follow from, where that is quicker to tell than by reading them.
+        label: Name of the source in error messages.
+        lines: An iterable that can be iterated several times; lines with or without their line break.
+        size_hint: Approximate number of characters.
+        content_key: A string that changes whenever the lines do, if that is faster to get than the lines.
     """
 
-    def __init__(self, where: str, lines: Iterable[str], size: int, key: str | None = None) -> None:
-        self.where = where
-        self.size = size
+    def __init__(self, label: str, lines: Iterable[str], size_hint: int, content_key: str | None = None) -> None:
+        self.label = label
+        self.size_hint = size_hint
         self._lines = lines
-        self._key = key
+        self._content_key = content_key
 
     def digest(self) -> str:
-        """sha256 of the key, or of the lines."""
-        digest = hashlib.sha256((self._key or "").encode())
-        if self._key is None:
+        """sha256 of ``content_key``, else of the lines."""
+        digest = hashlib.sha256((self._content_key or "").encode())
+        if self._content_key is None:
             for block in self.blocks():
                 digest.update(block.encode())
         return digest.hexdigest()
 
     def blocks(self) -> Iterator[str]:
         """The lines in blocks."""
-        # the hub keeps a line with its line break, but blank ones without
-        yield from _whole_lines(line.removesuffix("\n") + "\n" for line in self._lines)
+        # WikiText on the hub has a line break in each line but the blank ones
+        yield from _line_blocks(line.removesuffix("\n") + "\n" for line in self._lines)
 
 
-class _Rows:
+class _TextColumn:
     """The ``text`` column of a dataset, read in batches."""
 
     def __init__(self, dataset: Any) -> None:
@@ -124,35 +120,35 @@ class _Rows:
             yield from batch["text"]
 
 
-def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
-    carry: list[str] = []
+def _line_blocks(pieces: Iterable[str]) -> Iterator[str]:
+    buffer: list[str] = []
     size = 0
     for piece in pieces:
-        carry.append(piece)
+        buffer.append(piece)
         size += len(piece)
-        if size < _BLOCK:
+        if size < _BLOCK_CHARS:
             continue
-        text = "".join(carry)
+        text = "".join(buffer)
         cut = text.rfind("\n") + 1 or text.rfind(" ") + 1
         if cut:
             yield text[:cut]
-        carry = [text[cut:]]
-        size = len(carry[0])
-    text = "".join(carry)
+        buffer = [text[cut:]]
+        size = len(buffer[0])
+    text = "".join(buffer)
     if text or size:
         yield text if text.endswith("\n") else text + "\n"
 
 
 def open_split(config: DataConfig, split: str) -> TextSource:
-    """The text of one split of a corpus.
+    """Open the text of one split of a corpus.
 
     Args:
-        config: A corpus without problems.
+        config: A config without problems.
         split: ``train``, ``valid`` or ``test``.
 
     Raises:
-        DataError: If it is missing or unreadable.
-        CorpusUnreachableError: If it is on the hub and the hub cannot be reached.
+        DataError: If the text is missing or unreadable.
+        CorpusUnreachableError: If the corpus is on the hub and the hub is unreachable.
     """
     assert split in SPLITS, split
     if config.source in HUB_CORPORA:
@@ -160,28 +156,26 @@ def open_split(config: DataConfig, split: str) -> TextSource:
     if config.source == "text_files":
         folder = Path(config.dir or "").expanduser()
         if not folder.is_dir():
-            raise DataError(
-                f"data.dir={config.dir}: there is no such folder; give one that holds train.txt, valid.txt and test.txt"
-            )
+            raise DataError(f"data.dir={config.dir}: no such folder; it must contain train.txt, valid.txt and test.txt")
         return TextFile(folder / f"{split}.txt")
     return LineSource(
         f"python_docs {split}",
-        python_docs.Split(split),
-        size=python_docs.TYPICAL_SIZE[split],
-        key=f"{split} {python_docs.sources_digest()}",
+        python_docs.DocsSplit(split),
+        size_hint=python_docs.SIZE_HINTS[split],
+        content_key=f"{split} {python_docs.sources_digest()}",
     )
 
 
 def _hub_split(config: DataConfig, split: str) -> TextSource:
-    assert config.hub_path, "DataConfig.problems() reports this"
-    assert config.hub_config, "and this"
+    assert config.hub_path, "DataConfig.problems() reports a missing hub_path"
+    assert config.hub_config, "DataConfig.problems() reports a missing hub_config"
     hub_split = _HUB_SPLITS[split]
-    where = f"{config.hub_path} ({config.hub_config}, {hub_split})"
+    label = f"{config.hub_path} ({config.hub_config}, {hub_split})"
     folder = Path(config.hub_path).expanduser()
     if config.hub_path.startswith(("/", ".", "~")) and not folder.is_dir():
         raise DataError(
-            f"data.hub_path={config.hub_path}: there is no such folder; give one in the hub's layout, or a dataset's "
-            "name on the hub, as in Salesforce/wikitext"
+            f"data.hub_path={config.hub_path}: no such folder; use a folder in the hub's layout, or a dataset on "
+            "the hub, such as Salesforce/wikitext"
         )
     dataset = (
         hub.local_rows(folder / config.hub_config, hub_split)
@@ -189,7 +183,5 @@ def _hub_split(config: DataConfig, split: str) -> TextSource:
         else hub.hub_rows(config.hub_path, config.hub_config, hub_split)
     )
     if "text" not in dataset.column_names:
-        raise DataError(
-            f"{where}: has no column 'text' (it has {', '.join(dataset.column_names)}); take another corpus"
-        )
-    return LineSource(where, _Rows(dataset), size=dataset.data.nbytes)
+        raise DataError(f"{label}: has no column 'text' (got {', '.join(dataset.column_names)}); use another corpus")
+    return LineSource(label, _TextColumn(dataset), size_hint=dataset.data.nbytes)

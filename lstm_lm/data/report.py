@@ -1,4 +1,4 @@
-"""What a corpus turned into, for a look before training."""
+"""Report of an encoded corpus, and a check of its windows before training."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,61 +21,52 @@ _SAMPLE_WORDS = 60
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split.
-
-    Attributes:
-        name: ``train``, ``valid`` or ``test``.
-        tokens: Words plus one ``<eos>`` a line: the predictions that a score counts.
-        lines: Lines, blank ones included.
-        unk_rate: Share of the tokens that are ``<unk>``.
-    """
+    """Size of one split."""
 
     name: str
+    """``train``, ``valid`` or ``test``."""
     tokens: int
+    """Words plus one ``<eos>`` per line: the predictions that a score counts."""
     lines: int
+    """Lines, blank ones included."""
     unk_rate: float
+    """Fraction of the tokens that are ``<unk>``."""
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """The windows of one split.
-
-    Attributes:
-        name: ``train``, ``valid`` or ``test``.
-        shape: (B, T) of the first window.
-        stream_length: Predictions of a column.
-        windows: Windows of an epoch.
-    """
+    """Windows of one split."""
 
     name: str
+    """``train``, ``valid`` or ``test``."""
     shape: tuple[int, int]
+    """(B, T) of the first window."""
     stream_length: int
+    """Predictions per stream."""
     windows: int
+    """Windows per epoch."""
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What ``lstm-lm data`` shows.
-
-    Attributes:
-        corpus: Its name.
-        tokenizer: How text is cut into words.
-        vocabulary_size: Words, ``<unk>`` and ``<eos>`` included.
-        splits: Every split.
-        batches: The windows that training, validation and test see.
-        sample: The beginning of train's first stream, decoded and written as text.
-    """
+    """The output of ``lstm-lm data``."""
 
     corpus: str
+    """``source`` of the corpus."""
     tokenizer: str
+    """Name of the tokenizer."""
     vocabulary_size: int
+    """Number of words, ``<unk>`` and ``<eos>`` included."""
     splits: tuple[SplitReport, ...]
+    """Size of each split."""
     batches: tuple[BatchReport, ...]
+    """Windows of training, validation and test."""
     sample: str
+    """The start of train, decoded and detokenized."""
 
 
 def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) -> DataReport:
-    """Describe a corpus and check that its windows are what a language model trains on.
+    """Describe a corpus and check the targets of its first windows.
 
     Raises:
         DataError: If the corpus is too short for the batch, or :func:`check_shift` fails.
@@ -89,15 +80,15 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
             corpus.splits[split], batching.eval_batch_size, batching.bptt_length, vocabulary.eos_id
         )
     batches = []
-    for split, of_split in windows.items():
-        first = list(islice(of_split, _CHECKED_WINDOWS))
+    for split, split_windows in windows.items():
+        first = list(islice(split_windows, _CHECKED_WINDOWS))
         check_shift(split, first)
         batches.append(
             BatchReport(
                 name=split,
                 shape=(first[0].target_ids.shape[0], first[0].target_ids.shape[1]),
-                stream_length=of_split.stream_length,
-                windows=len(of_split),
+                stream_length=split_windows.stream_length,
+                windows=len(split_windows),
             )
         )
     sample = [vocabulary.word(int(index)) for index in corpus.splits["train"][:_SAMPLE_WORDS]]
@@ -109,8 +100,8 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
             SplitReport(
                 name=name,
                 tokens=len(ids),
-                lines=_occurrences(ids, vocabulary.eos_id),
-                unk_rate=_occurrences(ids, vocabulary.unk_id) / len(ids),
+                lines=_count(ids, vocabulary.eos_id),
+                unk_rate=_count(ids, vocabulary.unk_id) / len(ids),
             )
             for name, ids in corpus.splits.items()
         ),
@@ -120,36 +111,36 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
 
 
 def check_shift(split: str, windows: Iterable[Window]) -> None:
-    """Make sure that every target is the next input, inside a window and from one to the next.
+    """Check that every target is the next input, within a window and across windows.
 
     Args:
-        split: Named in the error.
+        split: Name of the split, for the error message.
         windows: Consecutive windows from the start of an epoch.
 
     Raises:
-        DataError: At the first place where a target is not the word that comes next.
+        DataError: If a target is not the next word.
     """
     windows = list(windows)
     for index, window in enumerate(windows):
         targets, inputs = window.target_ids[:, :-1], window.input_ids[:, 1:]
-        if bool(((targets != inputs) & _counting(window)[:, 1:]).any()):
+        if bool(((targets != inputs) & _target_mask(window)[:, 1:]).any()):
             raise DataError(
-                f"{split}: in window {index} a target is not the word that comes next (targets must be the inputs "
-                "shifted by one); the encoded corpus is damaged, delete it from data.cache_dir"
+                f"{split}: in window {index} a target is not the next word (targets must be the inputs shifted by "
+                "one); the encoded corpus is damaged, delete it from data.cache_dir"
             )
     for index, (window, following) in enumerate(pairwise(windows)):
-        apart = window.target_ids[:, -1] != following.input_ids[:, 0]
-        if bool((apart & _counting(following)[:, 0]).any()):
+        differs = window.target_ids[:, -1] != following.input_ids[:, 0]
+        if bool((differs & _target_mask(following)[:, 0]).any()):
             raise DataError(
-                f"{split}: window {index + 1} does not begin where window {index} ends; the encoded corpus is "
-                "damaged, delete it from data.cache_dir"
+                f"{split}: window {index + 1} does not start where window {index} ends; the encoded corpus is damaged, "
+                "delete it from data.cache_dir"
             )
 
 
-def _counting(window: Window) -> Tensor:
+def _target_mask(window: Window) -> Tensor:
     return torch.ones_like(window.target_ids, dtype=torch.bool) if window.mask is None else window.mask
 
 
-def _occurrences(ids: Ids, index: int) -> int:
-    # in chunks: a comparison of the whole would allocate as much as it maps
-    return sum(int(np.count_nonzero(ids[i : i + _CHUNK] == index)) for i in range(0, len(ids), _CHUNK))
+def _count(ids: Ids, word_id: int) -> int:
+    # in chunks: comparing all at once would allocate a mask as long as the split
+    return sum(int(np.count_nonzero(ids[i : i + _CHUNK] == word_id)) for i in range(0, len(ids), _CHUNK))

@@ -1,4 +1,4 @@
-"""What a user is shown before training, and the check that stops a wrong shift."""
+"""The corpus report, and the check that targets are the inputs shifted by one."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lstm_lm.data.streams import Window
 from lstm_lm.errors import DataError
 
 
-def test_a_report_counts_and_decodes(tmp_path: Path) -> None:
+def test_the_report_has_counts_and_a_decoded_sample(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("the cat 's hat @-@ stand , it sat .\n\n" * 20)
     (tmp_path / "valid.txt").write_text("the dog sat .\n")
     (tmp_path / "test.txt").write_text("the cat\n" * 3)
@@ -36,15 +36,15 @@ def window(inputs: list[int], targets: list[int], mask: list[bool] | None = None
     return Window(torch.tensor([inputs]), torch.tensor([targets]), None if mask is None else torch.tensor([mask]), True)
 
 
-def test_the_shift_check_passes_what_is_right() -> None:
+def test_check_shift_accepts_shifted_targets() -> None:
     check_shift("train", [window([0, 1, 2], [1, 2, 3]), window([3, 4], [4, 5]), window([5, 9], [6, 9], [True, False])])
 
 
-def test_the_shift_check_stops_targets_that_equal_inputs() -> None:
-    with pytest.raises(DataError, match=r"train: in window 1 a target is not the word that comes next"):
+def test_check_shift_refuses_targets_that_equal_the_inputs() -> None:
+    with pytest.raises(DataError, match=r"train: in window 1 a target is not the next word"):
         check_shift("train", [window([0, 1, 2], [1, 2, 3]), window([3, 4], [3, 4])])
 
 
-def test_the_shift_check_stops_windows_that_do_not_join() -> None:
-    with pytest.raises(DataError, match=r"valid: window 1 does not begin where window 0 ends"):
+def test_check_shift_refuses_windows_that_do_not_join() -> None:
+    with pytest.raises(DataError, match=r"valid: window 1 does not start where window 0 ends"):
         check_shift("valid", [window([0, 1], [1, 2]), window([7, 8], [8, 9])])
