@@ -11,17 +11,17 @@ from small_models import PRESETS, checkpoint_content, small_network, small_vocab
 
 from lstm_lm.errors import BundleError, CheckpointError
 from lstm_lm.export.checkpoint import load_trained, read_checkpoint
-from lstm_lm.export.opening import open_engine, open_model
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.export.loading import load_engine, load_model
+from lstm_lm.nn.config import ModelConfig
 
 
 def test_a_checkpoint_gives_back_the_model_and_all_that_belongs_to_it(tmp_path: Path) -> None:
-    network = small_network(ModelSpec(embedding_dim=8, hidden_dims=[8], output_dropout=0.5))
+    network = small_network(ModelConfig(embedding_dim=8, hidden_dims=[8], output_dropout=0.5))
     torch.save(checkpoint_content(network) | {"optimizer_states": [{}], "epoch": 3}, tmp_path / "best.ckpt")
     trained = read_checkpoint(tmp_path / "best.ckpt")
     assert not trained.model.training
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in trained.model.state_dict().items())
-    assert (trained.spec, trained.vocabulary, trained.tokenizer) == (network.spec, small_vocabulary(), "whitespace")
+    assert (trained.config, trained.vocabulary, trained.tokenizer) == (network.config, small_vocabulary(), "whitespace")
     assert (trained.presets, trained.default_preset) == (PRESETS, "balanced")
     assert trained.data.dir == "a/place/of/its/own"
     assert trained.metrics["valid"]["loss"] == 4.0
@@ -37,9 +37,20 @@ def test_a_bundle_is_loaded_as_its_checkpoint_is_but_for_places(tmp_path: Path) 
         original.presets,
         original.metrics,
     )
-    assert (trained.data.name, trained.data.dir) == ("text_files", None)
-    answers = [open_model(path, "torch")[0].predict("I want", 5) for path in (folder, tmp_path / "mine.ckpt")]
+    assert (trained.data.source, trained.data.dir) == ("text_files", None)
+    answers = [load_model(path, "torch")[0].predict("I want", 5) for path in (folder, tmp_path / "mine.ckpt")]
     assert answers[0] == answers[1]
+
+
+def test_a_checkpoint_of_format_1_is_read_under_its_old_field_names(tmp_path: Path) -> None:
+    content = checkpoint_content(small_network())
+    record = content["lstm_lm"]
+    record["format"] = 1
+    record["model"]["output_cutoffs"] = record["model"].pop("cutoffs")
+    record["data"]["name"] = record["data"].pop("source")
+    torch.save(content, tmp_path / "old.ckpt")
+    trained = read_checkpoint(tmp_path / "old.ckpt")
+    assert (trained.config.cutoffs, trained.data.source) == ([], "text_files")
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -54,7 +65,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (lambda c: c.pop("lstm_lm"), "is not a checkpoint of lstm-lm"),
         (lambda c: c.update(lstm_lm=3), "lstm_lm: must be a mapping"),
         (lambda c: c.pop("state_dict"), "state_dict: must be a mapping"),
-        (lambda c: c["lstm_lm"].update(format=2), r"format 2 is not 1.*update lstm-lm"),
+        (lambda c: c["lstm_lm"].update(format=3), r"format 3 is not one of 1 to 2.*update lstm-lm"),
         (lambda c: c["lstm_lm"].pop("format"), "format: missing field"),
         (lambda c: c["lstm_lm"].pop("vocabulary"), "vocabulary: missing field"),
         (lambda c: c["lstm_lm"]["vocabulary"]["words"].pop(), "48 words need as many counts"),
@@ -115,13 +126,13 @@ def test_code_in_a_checkpoint_is_never_run(how: str, tmp_path: Path, monkeypatch
 
 
 def test_a_wrong_place_says_what_to_give(tmp_path: Path) -> None:
-    for open_any in (load_trained, open_engine, read_checkpoint):
+    for open_any in (load_trained, load_engine, read_checkpoint):
         with pytest.raises(CheckpointError, match=r"no such file or folder.*RUN/checkpoints/best\.ckpt"):
             open_any(tmp_path / "nowhere")
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / "best.ckpt").touch()
-    for open_any in (load_trained, open_engine, read_checkpoint):
+    for open_any in (load_trained, load_engine, read_checkpoint):
         with pytest.raises((CheckpointError, BundleError), match=r"give its checkpoint .*run/checkpoints/best\.ckpt"):
             open_any(run)
     with pytest.raises(CheckpointError, match="is a folder"):
