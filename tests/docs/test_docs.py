@@ -60,9 +60,7 @@ def blocks(page: str) -> list[Block]:
 
 def runnable(page: str) -> list[Block]:
     return [
-        block
-        for block in blocks(page)
-        if block.language in ("bash", "python") and not block.mark.startswith("skip ")
+        block for block in blocks(page) if block.language in ("bash", "python") and not block.mark.startswith("skip ")
     ]
 
 
@@ -175,7 +173,7 @@ def setting_exists(text: str) -> bool:
     groups = {folder.name for folder in (ROOT / "configs").iterdir() if folder.is_dir()}
     if name in groups and value is not None:
         options = [option for option in value.split(",") if re.fullmatch(r"[a-z0-9_]+", option)]
-        return set(options) <= {*group_options(name), "null"}
+        return set(options) <= {*group_options(name), "null", "mine"}  # the name that the pages give a user's own
     first, _, rest = name.partition(".")
     fields = {field for schema in SCHEMAS.values() for field in schema.__dataclass_fields__}
     if value is None and (not rest or rest.rpartition(".")[2] in FILE_SUFFIXES):
