@@ -161,11 +161,20 @@ def test_readme_renders_on_a_package_index() -> None:
     assert [link for link in links if not re.match(r"https?:|#", link)] == []
 
 
+def test_readme_shows_steps_that_the_quickstart_has() -> None:
+    script = read("scripts/quickstart.sh")
+    steps = [
+        line.removeprefix("== ") for block in blocks("README.md") for line in re.findall("^== .+$", block.code, re.M)
+    ]
+    assert steps
+    assert [step for step in steps if f'step "{step}"' not in script] == []
+
+
 # --- names ---
 
 
 def setting_exists(text: str) -> bool:
-    """Whether ``NAME`` or ``NAME=VALUE`` is a setting or an option; what is neither (a file, say) counts as existing."""
+    """Whether ``NAME`` or ``NAME=VALUE`` is a setting or an option; a file name or plain word counts as existing."""
     match = SETTING.fullmatch(text)
     if match is None:
         return True
