@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from lstm_lm.data.config import SPLITS, BatchingConfig, DataConfig
+from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.inference.config import SamplingConfig
@@ -15,6 +15,7 @@ from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 
+SPLITS = ("train", "valid", "test")
 EMBEDDING_STARTS = ("random", "cooccurrence")
 
 
