@@ -1,4 +1,4 @@
-"""The exact softmaxes: over the whole vocabulary, or split into a head and clusters."""
+"""Exact cross-entropy: full softmax, and adaptive softmax with a head and clusters."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from lstm_lm.nn.matmul import add_product, softmax_rows, write_logits, write_pro
 
 
 class ExactSoftmax(torch.autograd.Function):
-    """Cross-entropy over the head and over the target's own cluster, forward and gradient chunk by chunk.
+    """Cross-entropy over the head and the target's cluster; computes loss and gradient chunk by chunk.
 
     Without clusters the head is the whole vocabulary, and this is the full softmax.
     """
@@ -27,7 +27,7 @@ class ExactSoftmax(torch.autograd.Function):
         chunk: int,
         dtype: torch.dtype,
     ) -> Tensor:
-        """Mean negative log likelihood; the gradients are kept for ``backward``."""
+        """Return the mean negative log likelihood and save the gradients for ``backward``."""
         features_lp, weight_lp, bias_lp = (tensor.detach().to(dtype) for tensor in (features, weight, bias))
         grad_features = torch.empty_like(features, dtype=torch.float32)
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -60,7 +60,7 @@ class ExactSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of ``forward``, times that of the loss."""
+        """Scale the saved gradients by the gradient of the loss."""
         scale = grad_outputs[0] / ctx.num_tokens  # type: ignore[attr-defined]
         return (*(tensor * scale for tensor in ctx.saved_tensors), None, None, None, None)  # type: ignore[attr-defined]
 
@@ -78,14 +78,14 @@ def _cross_entropy(
     """Summed negative log likelihood of a softmax over C words, float64.
 
     Args:
-        features: (N, H), in the precision of the products; so are ``weight`` and ``bias``.
+        features: (N, H), in the dtype of the matrix products, like ``weight`` and ``bias``.
         target_ids: (N,), each in [0, C).
-        chunk: Tokens whose logits exist at one time.
+        chunk: Number of tokens whose logits are in memory at the same time.
         weight: (C, H).
         bias: (C,).
-        grad_weight: Its gradient is added here, float32.
-        grad_bias: Its gradient is added here, float32.
-        grad_features: Their gradient is written here, float32.
+        grad_weight: The gradient of ``weight`` is added here, float32.
+        grad_bias: The gradient of ``bias`` is added here, float32.
+        grad_features: The gradient of ``features`` is written here, float32.
     """
     num_tokens = target_ids.numel()
     shape = (min(chunk, num_tokens), weight.shape[0])

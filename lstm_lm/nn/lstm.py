@@ -9,15 +9,14 @@ from lstm_lm.nn.dropout import dropout_mask
 
 
 class WeightDropLSTM(nn.LSTM):
-    """One batch-first LSTM layer whose hidden-to-hidden weights are dropped once a window (Merity et al. 2017 §2).
+    """One batch-first LSTM layer with one DropConnect mask per window on its hidden-to-hidden weights.
 
-    Dropping weights rather than states keeps the fused LSTM kernel: the mask is applied before the window, not
-    inside it.
+    Weights are dropped before the window (Merity et al. 2017 §2), so that the fused LSTM kernel can run over it.
 
     Args:
         input_dim: Width of the input.
         hidden_dim: Width of the state.
-        weight_dropout: Share of the recurrent weights that is set to zero in training.
+        weight_dropout: Fraction of the recurrent weights that is set to zero in training.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, weight_dropout: float = 0.0) -> None:
@@ -27,7 +26,7 @@ class WeightDropLSTM(nn.LSTM):
     def forward(  # type: ignore[override]
         self, features: Tensor, state: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Read a window.
+        """Run the layer over a window.
 
         Args:
             features: (B, T, input_dim).

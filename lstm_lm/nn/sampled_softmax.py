@@ -1,4 +1,4 @@
-"""The sampled softmax: the frequent words, a draw of the others, and the target."""
+"""Sampled softmax: cross-entropy over the frequent words, a sample of the others, and the target."""
 
 import torch
 from torch import Tensor
@@ -7,28 +7,28 @@ from lstm_lm.nn.matmul import add_product, softmax_rows, write_logits, write_pro
 
 
 def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
-    """Probability with which each word of the tail is drawn, so that ``num_sampled`` are expected.
+    """Probability of drawing each word of the tail, for an expected sample of ``num_sampled`` words.
 
-    Each word is in or out on its own (Poisson sampling), proportional to count^0.75 and at most 1; so dividing a
-    drawn word's weight by this number makes the sum over the sample right in expectation.
+    Words are drawn independently (Poisson sampling), with a probability proportional to count^0.75 and at most 1.
+    Dividing the weight of a drawn word by its probability makes the sum over the sample unbiased.
 
     Args:
         counts: Counts of the tail words, float64.
         num_sampled: Expected size of the sample, below the number of words.
 
     Returns:
-        Probabilities, float32, the same shape as ``counts``; they add up to ``num_sampled``.
+        Probabilities, float32, in the shape of ``counts``; their sum is ``num_sampled``.
     """
-    wanted = counts**0.75
-    wanted = wanted * (num_sampled / wanted.sum())
-    while (excess := float((wanted - 1.0).clamp(min=0.0).sum())) > 1e-6:  # hand what is over 1 to the others
-        free = wanted < 1.0
-        wanted = torch.where(free, wanted * (1.0 + excess / wanted[free].sum()), torch.ones_like(wanted))
-    return wanted.to(torch.float32)
+    probs = counts**0.75
+    probs = probs * (num_sampled / probs.sum())
+    while (excess := float((probs - 1.0).clamp(min=0.0).sum())) > 1e-6:  # distribute the excess over the other words
+        free = probs < 1.0
+        probs = torch.where(free, probs * (1.0 + excess / probs[free].sum()), torch.ones_like(probs))
+    return probs.to(torch.float32)
 
 
 class SampledSoftmax(torch.autograd.Function):
-    """Cross-entropy over the candidates and the target, forward and gradient chunk by chunk."""
+    """Cross-entropy over the candidates and the target; computes loss and gradient chunk by chunk."""
 
     @staticmethod
     def forward(
@@ -43,20 +43,20 @@ class SampledSoftmax(torch.autograd.Function):
         dtype: torch.dtype,
         sparse: bool,
     ) -> Tensor:
-        """Mean negative log likelihood; the gradients are kept for ``backward``."""
+        """Return the mean negative log likelihood and save the gradients for ``backward``."""
         num_tokens, num_candidates = target_ids.numel(), candidates.numel()
         features_lp = features.detach().to(dtype)
         candidate_weight = weight.detach().index_select(0, candidates).to(dtype)
         candidate_bias = (bias.detach()[candidates] - correction).to(dtype)
-        place = torch.full((weight.shape[0],), num_candidates, device=weight.device)
-        place[candidates] = torch.arange(num_candidates, device=weight.device)
-        place = place[target_ids].unsqueeze(1)
+        position = torch.full((weight.shape[0],), num_candidates, device=weight.device)
+        position[candidates] = torch.arange(num_candidates, device=weight.device)
+        position = position[target_ids].unsqueeze(1)
 
         grad_features = torch.empty_like(features, dtype=torch.float32)
         grad_candidates = torch.zeros(num_candidates, weight.shape[1], device=weight.device)
         grad_candidate_bias = torch.zeros(num_candidates, device=weight.device)
         target_grad = torch.empty(num_tokens, device=weight.device)
-        # the last column is the target itself, without correction; where it was drawn too, the drawn one is masked
+        # the last column is the target, uncorrected; if the target was drawn too, the drawn candidate is masked
         shape = (min(chunk, num_tokens), num_candidates + 1)
         logits_buffer, buffer = (torch.empty(shape, device=weight.device) for _ in range(2))
         total = torch.zeros((), dtype=torch.float64, device=weight.device)
@@ -67,7 +67,7 @@ class SampledSoftmax(torch.autograd.Function):
             write_logits(logits[:, :-1], features_lp[part], candidate_weight, candidate_bias)
             target_weight = weight.detach().index_select(0, target)
             target_logits = (features.detach()[part].float() * target_weight).sum(dim=1) + bias.detach()[target]
-            logits.scatter_(1, place[part], -torch.inf)
+            logits.scatter_(1, position[part], -torch.inf)
             logits[:, -1] = target_logits
             softmax, nll = softmax_rows(logits, target_logits, buffer[: len(target)])
             total += nll.sum(dtype=torch.float64)
@@ -86,7 +86,7 @@ class SampledSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of ``forward``, times that of the loss."""
+        """Scale the saved gradients by the gradient of the loss."""
         (grad_features, grad_candidates, grad_candidate_bias, target_grad, features, candidates, target_ids) = (
             ctx.saved_tensors  # type: ignore[attr-defined]
         )

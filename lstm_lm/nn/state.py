@@ -1,4 +1,4 @@
-"""What an LSTM stack remembers between two windows."""
+"""State of an LSTM stack between windows."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LSTMState:
-    """Hidden and cell state of every layer; a value, handed in and out.
+    """Hidden and cell state of every layer; immutable.
 
     Attributes:
-        hidden: One tensor a layer, (1, B, H of that layer): layers may differ in width.
+        hidden: One tensor per layer, (1, B, H of that layer): layers may differ in width.
         cell: The same shapes.
     """
 
@@ -19,7 +19,7 @@ class LSTMState:
     cell: tuple[Tensor, ...]
 
     def detach(self) -> "LSTMState":
-        """The same numbers, cut off from the graph: where truncated backpropagation stops."""
+        """The same state detached from the graph: truncated backpropagation stops here."""
         return LSTMState(tuple(h.detach() for h in self.hidden), tuple(c.detach() for c in self.cell))
 
     def to(self, device: torch.device) -> "LSTMState":
