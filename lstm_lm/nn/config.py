@@ -33,7 +33,7 @@ class ModelConfig:
     """DropConnect on the hidden-to-hidden weights (§2)."""
     cutoffs: list[float] = field(default_factory=list)
     """Adaptive softmax: where the vocabulary, sorted by falling frequency, is split into a head and clusters, as
-    fractions of its size; empty means one softmax over all words."""
+    shares of its size; empty means one softmax over all words."""
 
     @property
     def num_layers(self) -> int:
@@ -54,7 +54,7 @@ class ModelConfig:
 
         A cutoff with no words on one side is ignored: a vocabulary of a few words may have one softmax only.
         """
-        bounds = {round(fraction * vocab_size) for fraction in self.cutoffs}
+        bounds = {round(share * vocab_size) for share in self.cutoffs}
         return [*sorted(bound for bound in bounds if 0 < bound < vocab_size), vocab_size]
 
     def problems(self) -> list[str]:
@@ -75,10 +75,10 @@ class ModelConfig:
             value = getattr(self, f"{name}_dropout")
             if not 0.0 <= value < 1.0:
                 problems.append(f"{name}_dropout: must be in [0, 1) (got {value}); 0 switches it off")
-        fractions = [0.0, *self.cutoffs, 1.0]
-        if not all(low < high for low, high in pairwise(fractions)):
+        shares = [0.0, *self.cutoffs, 1.0]
+        if not all(low < high for low, high in pairwise(shares)):
             problems.append(
-                "cutoffs: needs rising fractions of the vocabulary between 0 and 1 "
+                "cutoffs: needs rising shares of the vocabulary between 0 and 1 "
                 f"(got {list(self.cutoffs)}); try [0.06,0.3], or [] for one softmax over all words"
             )
         return problems

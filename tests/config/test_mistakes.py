@@ -113,7 +113,7 @@ def test_a_loss_and_a_network_that_do_not_go_together() -> None:
     for loss in ("full_softmax", "sampled_softmax"):
         told = only("train", f"loss={loss}", "model.cutoffs=[0.1]")
         assert f"trained with adaptive_softmax alone (got {loss!r}); choose loss=adaptive_softmax" in told
-    assert "model.cutoffs: needs rising fractions" in only("train", "loss=adaptive_softmax", "model.cutoffs=[2]")
+    assert "model.cutoffs: needs rising shares" in only("train", "loss=adaptive_softmax", "model.cutoffs=[2]")
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -201,7 +201,7 @@ def test_init_embedding_keeps_the_directions_and_sets_the_scale() -> None:
     torch.testing.assert_close(F.cosine_similarity(model.embedding.weight, vectors, dim=1), torch.ones(VOCAB))
 
 
-def test_cutoffs_are_fractions_of_the_vocabulary() -> None:
+def test_cutoffs_are_shares_of_the_vocabulary() -> None:
     config = ModelConfig(cutoffs=[0.06, 0.3])
     assert config.cluster_bounds(33_278) == [1997, 9983, 33_278]
     assert config.cluster_bounds(10_000) == [600, 3000, 10_000]
@@ -213,5 +213,5 @@ def test_cutoffs_are_fractions_of_the_vocabulary() -> None:
 @pytest.mark.parametrize("cutoffs", [[0.3, 0.06], [0.3, 0.3], [0.0, 0.3], [1.0], [2000.0, 10000.0], [float("nan")]])
 def test_invalid_cutoffs_are_refused(cutoffs: list[float]) -> None:
     (problem,) = ModelConfig(cutoffs=cutoffs).problems()
-    assert problem.startswith("cutoffs: needs rising fractions of the vocabulary between 0 and 1 (got [")
+    assert problem.startswith("cutoffs: needs rising shares of the vocabulary between 0 and 1 (got [")
     assert "try [0.06,0.3]" in problem
