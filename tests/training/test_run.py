@@ -221,5 +221,5 @@ def test_checkpoint_has_a_score_only_for_its_own_weights(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_missing_device_is_reported_with_a_remedy(config: ConfigFactory, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"trainer\.accelerator=gpu with trainer\.devices=1 .*set trainer=cpu"):
+    with pytest.raises(TrainingError, match=r"trainer\.accelerator=gpu with trainer\.devices=1: .*set trainer=cpu"):
         train(config(trainer=TrainerConfig(accelerator="gpu", precision="fp32")), tmp_path)
