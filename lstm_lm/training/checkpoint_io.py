@@ -1,4 +1,4 @@
-"""Writing checkpoints so that a killed run leaves a whole one."""
+"""Atomic checkpoint writes: a killed run leaves a complete checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from lstm_lm.text.files import atomic_writer
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary file beside the checkpoint, then renames it; reads plain data alone.
+    """Writes to a temporary file next to the checkpoint, syncs it to disk, then renames it.
 
-    Lightning's own way goes through ``$TMPDIR`` without fsync: on another file system the move is a copy, and a kill
-    in its middle leaves a broken checkpoint.
+    Lightning writes to ``$TMPDIR`` without fsync and moves the file. On another file system this move is a copy, and a
+    process killed during the copy leaves a damaged checkpoint.
     """
 
     @override
@@ -25,8 +25,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             _write(checkpoint, Path(path))
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise CheckpointError(
-                f"{path}: the checkpoint cannot be written ({error}); make room on the disk or choose another "
-                "folder with hydra.run.dir=FOLDER. An earlier checkpoint of that name is unharmed"
+                f"{path}: cannot write the checkpoint ({error}); free disk space or choose another folder with "
+                "hydra.run.dir=FOLDER. An earlier checkpoint at this path is intact"
             ) from error
 
 

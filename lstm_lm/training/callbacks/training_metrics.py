@@ -1,4 +1,4 @@
-"""The curves of a run: measured once, shown in TensorBoard, in the log and in the progress bar."""
+"""Metrics of a run, measured once for TensorBoard, the log and the progress bar."""
 
 import logging
 import math
@@ -21,30 +21,30 @@ from lstm_lm.training.module import LanguageModelModule
 
 log = logging.getLogger(__name__)
 
-_SMOOTHING = 0.98  # of the loss that is shown
+_SMOOTHING = 0.98  # of the displayed loss
 _SECONDS_BETWEEN_LINES = 60.0
-_TOP_K_TOKENS = 256  # of a window, for train's top-1 and top-5: exact over the vocabulary, yet cheap
+_TOP_K_TOKENS = 256  # tokens of a window for train top-1 and top-5: exact over the vocabulary, yet cheap
 
 
 class TrainingMetrics(L.Callback):
-    """Loss, perplexity, top-1, top-5, learning rate, gradient norm and tokens a second.
+    """Loss, perplexity, top-1, top-5, learning rate, gradient norm and tokens per second.
 
     Args:
-        clock: How far the run is.
-        log_every_n_steps: Steps between two points.
-        epoch_tokens: Tokens of one pass over train.
+        time_budget: Progress of the run.
+        log_every_n_steps: Steps between two logged points.
+        epoch_tokens: Tokens per pass over train.
 
     Attributes:
-        history: One entry a validation: epoch, step, minutes, tokens and the score.
+        history: One entry per validation: epoch, step, minutes, tokens and the score.
         tokens: Tokens trained on.
-        measured_tokens: Those since the start or the resume.
-        training_seconds: Time that they took, validations left out.
-        first_loss: Loss of the first window, nats a token.
+        measured_tokens: Tokens since the start or resume.
+        training_seconds: Seconds since the start or resume, without validations.
+        first_loss: Loss of the first window, nats per token.
         last_loss: Loss of the latest window.
     """
 
-    def __init__(self, clock: TimeBudget, log_every_n_steps: int, epoch_tokens: int) -> None:
-        self.clock = clock
+    def __init__(self, time_budget: TimeBudget, log_every_n_steps: int, epoch_tokens: int) -> None:
+        self.time_budget = time_budget
         self.epoch_tokens = epoch_tokens
         self.log_every_n_steps = log_every_n_steps
         self.history: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ class TrainingMetrics(L.Callback):
 
     @property
     def mean_tokens_per_second(self) -> float:
-        """Tokens a second of training, validations left out, since the start or the resume."""
+        """Training tokens per second since the start or resume, without validations."""
         return self.measured_tokens / self.training_seconds if self.training_seconds else 0.0
 
     @override
@@ -91,7 +91,7 @@ class TrainingMetrics(L.Callback):
         self._log_point(trainer, pl_module, outputs, batch, nll)
         if now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            figures = "  ".join(f"{name} {value}" for name, value in self.shown(trainer).items())
+            figures = "  ".join(f"{name} {value}" for name, value in self.display_values(trainer).items())
             log.info("epoch %.2f  %s", self.tokens / self.epoch_tokens, figures)
 
     def _log_point(
@@ -99,7 +99,7 @@ class TrainingMetrics(L.Callback):
     ) -> None:
         if trainer.logger is None:
             return
-        # in full precision: here nothing casts for a step in bfloat16
+        # float32: no autocast applies here
         features, target_ids = outputs["features"].flatten(0, 1)[:_TOP_K_TOKENS].float(), batch.target_ids.flatten()
         with torch.no_grad():
             rank = target_rank(module.model.logits(features), target_ids[:_TOP_K_TOKENS])
@@ -116,8 +116,8 @@ class TrainingMetrics(L.Callback):
             step=trainer.global_step,
         )
 
-    def shown(self, trainer: L.Trainer) -> dict[str, str]:
-        """The figures of now, as a person reads them."""
+    def display_values(self, trainer: L.Trainer) -> dict[str, str]:
+        """Current figures, formatted for display."""
         if self._smooth_loss is None:
             return {}
         figures = {
@@ -125,10 +125,10 @@ class TrainingMetrics(L.Callback):
             "perplexity": f"{math.exp(min(self._smooth_loss, 700.0)):.1f}",
             "tokens/s": f"{self._tokens_per_second:,.0f}",
         }
-        fraction = self.clock.fraction(trainer.global_step, trainer.estimated_stepping_batches)
+        fraction = self.time_budget.fraction(trainer.global_step, trainer.estimated_stepping_batches)
         if fraction > 0.0:
-            left = round(self.clock.elapsed() * (1.0 / fraction - 1.0))
-            figures["left"] = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+            remaining = round(self.time_budget.elapsed() * (1.0 / fraction - 1.0))
+            figures["remaining"] = f"{remaining // 3600}:{remaining // 60 % 60:02d}:{remaining % 60:02d}"
         return figures
 
     @override
@@ -140,7 +140,7 @@ class TrainingMetrics(L.Callback):
         entry = {
             "epoch": round(self.tokens / self.epoch_tokens, 3),
             "step": trainer.global_step,
-            "minutes": round(self.clock.elapsed() / 60.0, 2),
+            "minutes": round(self.time_budget.elapsed() / 60.0, 2),
             "tokens": self.tokens,
             **{
                 name: value for name, value in score.to_dict().items() if name in ("loss", "perplexity", "top1", "top5")
@@ -153,7 +153,7 @@ class TrainingMetrics(L.Callback):
             100.0 * score.top1,
             100.0 * score.top5,
         )
-        # what follows must not count the validation as training
+        # exclude the validation from the training time
         self._batch_end = self._window_start = time.monotonic()
         self._window_tokens = 0
 
@@ -169,15 +169,15 @@ class TrainingMetrics(L.Callback):
 
 
 class ProgressBar(RichProgressBar):
-    """Epoch, loss, perplexity, tokens a second and the time that is left of the whole run.
+    """Shows epoch, loss, perplexity, tokens per second and the remaining time of the run.
 
     Args:
-        curves: Where the figures come from.
+        training_metrics: Source of the figures.
     """
 
-    def __init__(self, curves: TrainingMetrics) -> None:
+    def __init__(self, training_metrics: TrainingMetrics) -> None:
         super().__init__(refresh_rate=4)
-        self.curves = curves
+        self.training_metrics = training_metrics
 
     @override
     def configure_columns(self, trainer: L.Trainer) -> list[ProgressColumn]:
@@ -194,4 +194,4 @@ class ProgressBar(RichProgressBar):
 
     @override
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        return dict(self.curves.shown(trainer))
+        return dict(self.training_metrics.display_values(trainer))
