@@ -14,6 +14,7 @@ from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
 from lstm_lm.export.checkpoint import open_checkpoint
 from lstm_lm.inference.word_lists import check_banned
+from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import Checkpoints
@@ -70,9 +71,9 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         ids = data.corpus.splits["train"]
         model.start_from_vectors(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
     # torch averages the gradients of several processes only where they are dense
-    sparse_gradient = (
-        config.optimizer.name == "row_adamw" and trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
-    )
+    device, alone = trainer.strategy.root_device, trainer.world_size == 1
+    sparse_gradient = config.optimizer.name == "row_adamw" and alone and device.type == "cpu"
+    use_exact_float32(device)
     module = LanguageModelModule(
         model,
         loss=config.loss,
@@ -84,6 +85,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         fraction=lambda step: clock.fraction(step, trainer.estimated_stepping_batches),
         record=checkpoint_record(config, precision, vocabulary, trainer.world_size, sparse_gradient),
         sparse_gradient=sparse_gradient,
+        cuda_graphs=config.trainer.cuda_graphs and alone and device.type == "cuda",
     )
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",

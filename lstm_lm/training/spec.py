@@ -105,6 +105,8 @@ class TrainerSpec:
         strategy: ``auto`` or ``ddp``.
         precision: ``fp32``, ``bf16`` or, on one device, ``auto``: the faster of both, found by timing a matrix product
             at the start.
+        cuda_graphs: On one GPU, record the kernels of a window of ``batching.bptt_length`` once and replay them in each
+            step. Windows of other lengths run without, so that it goes with ``batching.jitter=false``.
         budget: Time for training and its validations together, as in ``90s``, ``10m``, ``8h`` or ``1h30m``: the
             schedule is driven by the clock and ends with it. ``None`` is no limit.
         max_epochs: Passes over train; ``None`` is no limit with ``budget`` or ``max_steps``, else 10.
@@ -126,6 +128,7 @@ class TrainerSpec:
     devices: int = 1
     strategy: str = "auto"
     precision: str = "auto"
+    cuda_graphs: bool = False
     budget: str | None = None
     max_epochs: int | None = None
     max_steps: int = -1

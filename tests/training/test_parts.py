@@ -12,6 +12,7 @@ from lstm_lm.errors import CheckpointError
 from lstm_lm.nn.spec import LossSpec, ModelSpec
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO, save_tuned
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.objective import activation_penalty
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.precision import choose_precision, product_seconds
 from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
@@ -80,10 +81,10 @@ def test_a_sparse_gradient_is_measured_and_clipped_like_a_dense_one(limit: float
 
 def test_activation_penalties_by_hand() -> None:
     features = torch.tensor([[[1.0, 2.0], [3.0, 2.0]]])
-    both = module(LossSpec(activation_reg=2.0, temporal_activation_reg=3.0))
+    both = LossSpec(activation_reg=2.0, temporal_activation_reg=3.0)
     # mean square 4.5; one step changes by (2, 0): mean square 2
-    assert float(both._activation_penalty(features, features)) == pytest.approx(2.0 * 4.5 + 3.0 * 2.0)
-    assert float(module(LossSpec())._activation_penalty(features, features)) == 0.0
+    assert float(activation_penalty(both, features, features)) == pytest.approx(2.0 * 4.5 + 3.0 * 2.0)
+    assert float(activation_penalty(LossSpec(), features, features)) == 0.0
 
 
 def test_a_short_window_weighs_less() -> None:

@@ -77,7 +77,9 @@ class Planner(L.Callback):
             return
         self._steps += 1
         tokens, seconds = self.curves.measured_tokens, self.curves.training_seconds
-        if self._steps <= _SLOW_STEPS:
+        if tokens == self._first[0]:
+            return  # a GPU is measured every so many steps
+        if self._steps <= _SLOW_STEPS or not self._first[0]:
             self._first = (tokens, seconds)
             return
         tokens, seconds = tokens - self._first[0], seconds - self._first[1]
