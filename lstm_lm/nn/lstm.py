@@ -37,11 +37,14 @@ class WeightDropLSTM(nn.LSTM):
             # autocast would run cuDNN's LSTM in float16 whatever its own format, and cast and copy every weight again
             dtype = compute_dtype(features.device, self._parameter_dtype)
             with torch.autocast("cuda", enabled=False):
-                weights = self._weights(dtype)
-                if self.training:
-                    weights = in_one_buffer(weights)
-                return self._read(features.to(dtype), hidden.to(dtype), cell.to(dtype), weights)
-        return self._read(features, hidden, cell, self._weights(self._parameter_dtype))
+                weights = self.window_weights(dtype)
+                return self.read(features.to(dtype), hidden.to(dtype), cell.to(dtype), weights)
+        return self.read(features, hidden, cell, self._weights(self._parameter_dtype))
+
+    def window_weights(self, dtype: torch.dtype) -> list[Tensor]:
+        """The weights of this window in ``dtype``, dropped out in training, laid out as cuDNN reads them."""
+        weights = self._weights(dtype)
+        return in_one_buffer(weights) if self.training else weights
 
     @property
     def _parameter_dtype(self) -> torch.dtype:
@@ -57,9 +60,10 @@ class WeightDropLSTM(nn.LSTM):
             recurrent = recurrent * keep_factors(recurrent.shape, self.weight_dropout, recurrent)
         return [inputs, recurrent, *biases]
 
-    def _read(
+    def read(
         self, features: Tensor, hidden: Tensor, cell: Tensor, weights: list[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`run`, with the weights given."""
         return torch.lstm(
             features,
             [hidden, cell],

@@ -16,6 +16,7 @@ from lstm_lm.export.checkpoint import open_checkpoint
 from lstm_lm.inference.word_lists import check_banned
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.nn.pipeline import LayerPipeline
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import Checkpoints
 from lstm_lm.training.callbacks.clock import RunClock
@@ -74,6 +75,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     device, alone = trainer.strategy.root_device, trainer.world_size == 1
     sparse_gradient = config.optimizer.name == "row_adamw" and alone and device.type == "cpu"
     use_exact_float32(device)
+    if config.trainer.pipeline_chunks > 1 and alone and device.type == "cuda":
+        model.pipeline = LayerPipeline(config.trainer.pipeline_chunks)
     module = LanguageModelModule(
         model,
         loss=config.loss,

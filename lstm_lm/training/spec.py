@@ -107,6 +107,8 @@ class TrainerSpec:
             at the start.
         cuda_graphs: On one GPU, record the kernels of a window of ``batching.bptt_length`` once and replay them in each
             step. Windows of other lengths run without, so that it goes with ``batching.jitter=false``.
+        pipeline_chunks: On one GPU, cut each window into so many chunks of time, so that all layers work at once, each
+            on another chunk; 1 runs layer after layer. Goes with ``cuda_graphs``, for it multiplies the kernels.
         budget: Time for training and its validations together, as in ``90s``, ``10m``, ``8h`` or ``1h30m``: the
             schedule is driven by the clock and ends with it. ``None`` is no limit.
         max_epochs: Passes over train; ``None`` is no limit with ``budget`` or ``max_steps``, else 10.
@@ -129,6 +131,7 @@ class TrainerSpec:
     strategy: str = "auto"
     precision: str = "auto"
     cuda_graphs: bool = False
+    pipeline_chunks: int = 1
     budget: str | None = None
     max_epochs: int | None = None
     max_steps: int = -1
@@ -165,6 +168,8 @@ class TrainerSpec:
             found.append(
                 "precision: each process would time auto for itself and may decide otherwise; set fp32 or bf16"
             )
+        if self.pipeline_chunks < 1:
+            found.append(f"pipeline_chunks: must be at least 1 (got {self.pipeline_chunks}); 1 switches it off")
         if self.devices < 1:
             found.append(f"devices: must be at least 1 (got {self.devices})")
         if self.budget is not None:
