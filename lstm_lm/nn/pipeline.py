@@ -1,7 +1,7 @@
 """LSTM layers side by side on a GPU.
 
 One layer leaves most of a GPU idle, and it needs the input of a step only when it comes to that step. So a window is
-cut into chunks of time, and while a layer reads a chunk, the layer above reads the chunk before it on another stream. The
+cut into chunks of time, and while a layer reads a chunk, the layer above reads the one before it on another stream. The
 result is that of reading the whole window layer by layer. Autograd computes the gradients on the same streams.
 """
 
