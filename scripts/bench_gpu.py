@@ -141,7 +141,7 @@ class Bench:
                 loss = module.training_step(window, 0)["loss"]
             optimizer.zero_grad()
             loss.backward()
-            module.configure_gradient_clipping(optimizer, config.trainer.gradient_clip)
+            module.configure_gradient_clipping(optimizer, config.trainer.gradient_clip_val)
             optimizer.step()
 
         return step

@@ -13,14 +13,14 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.inference.backend import Backend, State, join, split
+from lstm_lm.inference.backend import Backend, State, stack_states, unstack_state
 
 _STRIDE = 32  # words between two states that are kept of a text that came at once, for edits in its middle
 _LOGITS = 32  # texts whose answer is kept too: 133 kB each at 33,278 words, where a state has 10 kB
 
 
 @dataclass(frozen=True)
-class Reading:
+class ModelOutput:
     """What the network makes of a text.
 
     Attributes:
@@ -63,21 +63,21 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._prefixes)
 
-    def read(self, backend: Backend, ids: Sequence[int], features: bool = False) -> Reading:
+    def read(self, backend: Backend, ids: Sequence[int], features: bool = False) -> ModelOutput:
         """Read a whole text, as much of it as is not known: :meth:`open` and all that follows."""
-        text = self.open(ids, features)
-        text.catch_up(backend)
-        read_last_words(backend, [text])
+        text = self.lookup(ids, features)
+        text.prefill(backend)
+        decode_last_tokens(backend, [text])
         return text.reading
 
-    def open(self, ids: Sequence[int], features: bool = False) -> "Text":
+    def lookup(self, ids: Sequence[int], features: bool = False) -> "PrefillTask":
         """A text to be read, from the longest of its prefixes that is known.
 
         Args:
             ids: The text from its beginning, at least one word.
             features: Give the features of every word too.
         """
-        return Text(self, ids, features)
+        return PrefillTask(self, ids, features)
 
     def _known(
         self, keys: Sequence[bytes], features: bool
@@ -146,8 +146,8 @@ class PrefixCache:
         return prefix.features
 
 
-class Text:
-    """A text on its way through the network: :meth:`catch_up`, then :func:`read_last_words`, then ``reading``.
+class PrefillTask:
+    """A text on its way through the network: :meth:`prefill`, then :func:`decode_last_tokens`, then ``reading``.
 
     The last word is read by itself: that step can be shared with other texts, and it is the word that changes next.
 
@@ -167,17 +167,17 @@ class Text:
         self._last = len(ids) - 1
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ModelOutput:
         """What the network makes of the text."""
         assert self._reading is not None, "the last word has to be read first"
         return self._reading
 
     @property
-    def num_left(self) -> int:
-        """Words that :meth:`catch_up` will read."""
+    def num_prefill_tokens(self) -> int:
+        """Words that :meth:`prefill` will read."""
         return 0 if self._reading else self._last - self._start
 
-    def catch_up(self, backend: Backend) -> None:
+    def prefill(self, backend: Backend) -> None:
         """Read all but the last word."""
         if self._reading:
             return
@@ -203,11 +203,11 @@ class Text:
             features = self._cache._keep(self._keys[self._start - 1], self._state, features, logits)
         self._parts.append(features)
 
-    def _whole(self, logits: NDArray[np.float32]) -> Reading:
-        return Reading(logits, self._state, np.concatenate(self._parts) if self._wants_features else None)
+    def _whole(self, logits: NDArray[np.float32]) -> ModelOutput:
+        return ModelOutput(logits, self._state, np.concatenate(self._parts) if self._wants_features else None)
 
 
-def read_last_words(backend: Backend, texts: Sequence[Text]) -> None:
+def decode_last_tokens(backend: Backend, texts: Sequence[PrefillTask]) -> None:
     """Read the last word of every text, all in one step; a text that was known as a whole needs nothing.
 
     Args:
@@ -217,10 +217,10 @@ def read_last_words(backend: Backend, texts: Sequence[Text]) -> None:
     unread = [text for text in texts if text._reading is None]
     if not unread:
         return
-    assert not any(text.num_left for text in unread), "a text has to catch up first"
+    assert not any(text.num_prefill_tokens for text in unread), "a text has to catch up first"
     ids = np.concatenate([text._ids[:, -1:] for text in unread])
-    logits, state = backend.step(ids, join([text._state for text in unread]))
-    for text, row, own_state in zip(unread, logits, split(state, len(unread)), strict=True):
+    logits, state = backend.step(ids, stack_states([text._state for text in unread]))
+    for text, row, own_state in zip(unread, logits, unstack_state(state, len(unread)), strict=True):
         text._take(row, own_state)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lstm_lm.nn.dropout import keep_factors
+from lstm_lm.nn.dropout import dropout_mask
 
 
 class WeightDropLSTM(nn.LSTM):
@@ -22,7 +22,7 @@ class WeightDropLSTM(nn.LSTM):
         super().__init__(input_dim, hidden_dim, batch_first=True)
         self.weight_dropout = weight_dropout
 
-    def run(self, features: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, features: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read a window.
 
         Args:
@@ -57,7 +57,7 @@ class WeightDropLSTM(nn.LSTM):
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         inputs, recurrent, *biases = (getattr(self, name).to(dtype) for name in names)
         if self.training and self.weight_dropout > 0.0:
-            recurrent = recurrent * keep_factors(recurrent.shape, self.weight_dropout, recurrent)
+            recurrent = recurrent * dropout_mask(recurrent.shape, self.weight_dropout, recurrent)
         return [inputs, recurrent, *biases]
 
     def read(

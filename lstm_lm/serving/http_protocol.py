@@ -21,39 +21,39 @@ class BoundedHttpTools(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unparsed = 0
-        self._moved_on = False
+        self._made_progress = False
         self._arrives_by: asyncio.TimerHandle | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_a_request()
+        self._start_receive_timeout()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._has_arrived()
+        self._cancel_receive_timeout()
         super().connection_lost(exc)
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._await_a_request()  # it may come in one piece with the end of another
+        self._start_receive_timeout()  # it may come in one piece with the end of another
 
-    def _await_a_request(self) -> None:
+    def _start_receive_timeout(self) -> None:
         if self._arrives_by is None:
             self._arrives_by = self.loop.call_later(MAX_RECEIVE_SECONDS, self.transport.close)
 
-    def _has_arrived(self) -> None:
+    def _cancel_receive_timeout(self) -> None:
         if self._arrives_by is not None:
             self._arrives_by.cancel()
             self._arrives_by = None
 
     @override
     def data_received(self, data: bytes) -> None:
-        self._moved_on = False
-        self._await_a_request()  # what it begins need not be a message
+        self._made_progress = False
+        self._start_receive_timeout()  # what it begins need not be a message
         super().data_received(data)
-        self._unparsed = 0 if self._moved_on else self._unparsed + len(data)
+        self._unparsed = 0 if self._made_progress else self._unparsed + len(data)
         if self._unparsed <= MAX_UNPARSED_BYTES or self.transport.is_closing():
             return
         if getattr(self.cycle, "response_complete", True):  # the first request of a connection has no cycle yet
@@ -63,16 +63,16 @@ class BoundedHttpTools(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        self._moved_on = True
+        self._made_progress = True
         super().on_headers_complete()
 
     @override
     def on_body(self, body: bytes) -> None:
-        self._moved_on = True
+        self._made_progress = True
         super().on_body(body)
 
     @override
     def on_message_complete(self) -> None:
-        self._moved_on = True
-        self._has_arrived()
+        self._made_progress = True
+        self._cancel_receive_timeout()
         super().on_message_complete()

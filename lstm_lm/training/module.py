@@ -15,15 +15,15 @@ from typing_extensions import override
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import Score, ScoreMetric
+from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import LossSpec
 from lstm_lm.nn.state import LSTMState
 from lstm_lm.text.vocabulary import Vocabulary
+from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.objective import GraphedObjective, window_objective
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.schedules import build_schedule
-from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
 
 
 class LanguageModelModule(L.LightningModule):
@@ -47,9 +47,9 @@ class LanguageModelModule(L.LightningModule):
         self,
         model: LSTMLanguageModel,
         *,
-        loss: LossSpec,
-        optimizer: OptimizerSpec,
-        schedule: ScheduleSpec,
+        loss: LossConfig,
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
         vocabulary: Vocabulary,
         bptt_length: int,
         seed: int,
@@ -60,9 +60,9 @@ class LanguageModelModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss_spec = loss
-        self.optimizer_spec = optimizer
-        self.schedule_spec = schedule
+        self.loss_config = loss
+        self.optimizer_config = optimizer
+        self.schedule_config = schedule
         self.bptt_length = bptt_length
         self.seed = seed
         self.fraction = fraction
@@ -85,8 +85,8 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.optimizer_spec, self.model)
-        schedule = build_schedule(self.schedule_spec, optimizer, lambda: self.fraction(self.global_step))
+        optimizer = build_optimizer(self.optimizer_config, self.model)
+        schedule = build_schedule(self.schedule_config, optimizer, lambda: self.fraction(self.global_step))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     @override
@@ -113,8 +113,8 @@ class LanguageModelModule(L.LightningModule):
         """
         if not math.isfinite(nll):
             raise TrainingError(
-                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_spec.lr}) or "
-                "trainer.gradient_clip"
+                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.lr}) or "
+                "trainer.gradient_clip_val"
             )
 
     @override

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from lstm_lm.data.streams import Window
+from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import LossSpec, ModelSpec
 from lstm_lm.nn.state import LSTMState
 
 Objective = Callable[..., tuple[Tensor, ...]]
@@ -49,7 +49,7 @@ def window_objective(
     return objective, nll.detach(), dropped.detach(), *after.detach().tensors()
 
 
-def activation_penalty(spec: LossSpec, features: Tensor, dropped: Tensor) -> Tensor:
+def activation_penalty(spec: LossConfig, features: Tensor, dropped: Tensor) -> Tensor:
     """AR and TAR (Merity et al. 2017 §4.6): small activations, and small changes of them."""
     penalty = features.new_zeros(())
     if spec.activation_reg > 0.0:
@@ -75,7 +75,7 @@ class GraphedObjective:
     def __init__(self, model: LSTMLanguageModel, loss: SoftmaxLoss, bptt_length: int) -> None:
         self._parts = model, loss, bptt_length
         self._plain = functools.partial(window_objective, *self._parts)
-        self._recorded: tuple[torch.Size, ModelSpec, Objective] | None = None
+        self._recorded: tuple[torch.Size, ModelConfig, Objective] | None = None
 
     def step(self, batch: Window) -> Objective:
         """What computes the objective of ``batch``."""

@@ -13,10 +13,10 @@ from small_models import PRESETS, WORDS, small_network, small_vocabulary
 
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.backend import Backend, State
+from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.onnx_backend import OnnxBackend
 from lstm_lm.inference.prefix_cache import PrefixCache
-from lstm_lm.inference.spec import CacheSpec
 from lstm_lm.inference.torch_backend import TorchBackend
 
 NETWORK = small_network()
@@ -93,7 +93,7 @@ def test_an_answer_does_not_depend_on_what_is_cached(
 def test_an_engine_says_the_same_with_and_without(texts: list[list[str]]) -> None:
     plain, cached = (Engine(TORCH, small_vocabulary(), PRESETS, "greedy", size) for size in (0, 8))
     for index, text in enumerate(texts):
-        spec = CacheSpec() if index % 2 else None
+        spec = CacheConfig() if index % 2 else None
         ours = cached.predict(" ".join(text), 5, cache=spec)
         expected = plain.predict(" ".join(text), 5, cache=spec)
         assert [one.word for one in ours.suggestions] == [one.word for one in expected.suggestions]

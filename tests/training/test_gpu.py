@@ -17,26 +17,26 @@ from torch.nn import functional as F
 
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.config.validation import check
+from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.encoding import encode_split
-from lstm_lm.data.spec import BatchingSpec
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import ConfigError, TrainingError
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.export.checkpoint import read_checkpoint
+from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.nn.device import find_device
 from lstm_lm.nn.exact_softmax import low_precision_cross_entropy
 from lstm_lm.nn.lstm import WeightDropLSTM, in_one_buffer
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.pipeline import LayerPipeline
 from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
-from lstm_lm.nn.spec import LossSpec, ModelSpec
-from lstm_lm.training.callbacks.clock import RunClock
-from lstm_lm.training.callbacks.curves import Curves
+from lstm_lm.training.callbacks.time_budget import TimeBudget
+from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
+from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.run import train
-from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec, TrainerSpec
 
 NO_GPU = not torch.cuda.is_available()
 needs_gpu = pytest.mark.skipif(NO_GPU, reason="there is no GPU")
@@ -49,14 +49,14 @@ def distance(got: Tensor, wanted: Tensor) -> float:
     return float((got.double().cpu() - wanted.double()).norm() / wanted.double().norm())
 
 
-def module(spec: ModelSpec | None = None, **settings: Any) -> LanguageModelModule:
+def module(spec: ModelConfig | None = None, **settings: Any) -> LanguageModelModule:
     torch.manual_seed(0)
     return LanguageModelModule(
-        LSTMLanguageModel(spec or ModelSpec(16, [24, 16]), WORDS),
+        LSTMLanguageModel(spec or ModelConfig(16, [24, 16]), WORDS),
         **{
-            "loss": LossSpec(activation_reg=1.0, temporal_activation_reg=1.0),
-            "optimizer": OptimizerSpec("adamw", lr=1e-2),
-            "schedule": ScheduleSpec(),
+            "loss": LossConfig(activation_reg=1.0, temporal_activation_reg=1.0),
+            "optimizer": OptimizerConfig("adamw", lr=1e-2),
+            "schedule": ScheduleConfig(),
             "vocabulary": small_vocabulary(),
             "bptt_length": 6,
             "seed": 1,
@@ -86,9 +86,9 @@ def gradients(trained: LanguageModelModule, device: str, dtype: torch.dtype) -> 
 
 
 @pytest.mark.parametrize("rotate", [False, True])
-def test_windows_made_on_a_device_are_those_of_the_cpu(rotate: bool) -> None:
+def test_windows_made_on_a_device_are_those_of_the_cpu(random_offset: bool) -> None:
     ids = np.random.default_rng(0).integers(1, 50, size=997).astype(np.int32)
-    batching = BatchingSpec(batch_size=4, bptt_length=10, rotate=rotate)
+    batching = BatchingConfig(batch_size=4, bptt_length=10, random_offset=random_offset)
     pairs = [
         (TrainWindows(ids, batching, 1, 0), TrainWindows(ids, batching, 1, 0, device=CPU)),
         (EvalWindows(ids, 3, 10, 0), EvalWindows(ids, 3, 10, 0, device=CPU)),
@@ -153,7 +153,7 @@ def windows_read(trained: LanguageModelModule, device: str = "cpu") -> list[Tens
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 def test_layers_side_by_side_read_what_they_read_one_after_the_other(num_chunks: int, device: str) -> None:
     torch.backends.cudnn.allow_tf32 = False
-    dropouts = ModelSpec(16, [24, 20, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1)
+    dropouts = ModelConfig(16, [24, 20, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1)
     plain, pipelined = (module(dropouts).to(device) for _ in range(2))
     pipelined.model.pipeline = LayerPipeline(num_chunks)
     for got, wanted in zip(windows_read(pipelined, device), windows_read(plain, device), strict=True):
@@ -186,7 +186,7 @@ def test_a_draw_of_fixed_size_draws_what_the_other_draws() -> None:
 
 
 def test_losses_that_are_read_later_name_the_step_that_went_wrong() -> None:
-    curves = Curves(RunClock(None), every_steps=10, epoch_tokens=100)
+    curves = TrainingMetrics(TimeBudget(None), log_every_n_steps=10, epoch_tokens=100)
     curves._unread = [(7, torch.tensor(3.0)), (8, torch.tensor(2.0)), (9, torch.tensor(torch.inf))]
     with pytest.raises(TrainingError, match=r"the loss became inf at step 9; lower optimizer\.lr"):
         curves._read_losses(module())
@@ -199,7 +199,7 @@ def test_the_gpu_recipes_run_on_a_cpu(experiment: str, corpus: Path, tmp_path: P
         "trainer.accelerator=cpu",
         "data=text_files",
         f"data.dir={corpus}",
-        "embedding_start=random",
+        "embedding_init=random",
         "batching.batch_size=4",
         "batching.bptt_length=20",
         "model.embedding_dim=16",
@@ -240,7 +240,7 @@ def test_a_layer_on_a_gpu_is_that_of_the_cpu(dtype: torch.dtype, limit: float) -
     for device in ("cpu", "cuda"):
         layer.to(device).zero_grad()
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and dtype == torch.bfloat16):
-            output, hidden, cell = layer.run(features.to(device), state.to(device), state.to(device))
+            output, hidden, cell = layer(features.to(device), state.to(device), state.to(device))
         (output.float().square().mean() + hidden.float().sum() + cell.float().square().sum()).backward()
         results.append([output.detach().cpu(), *(p.grad.cpu() for p in layer.parameters() if p.grad is not None)])
     for wanted, got in zip(*results, strict=True):
@@ -253,7 +253,7 @@ def test_a_layer_on_a_gpu_is_that_of_the_cpu(dtype: torch.dtype, limit: float) -
 def test_loss_and_gradients_on_a_gpu_are_those_of_the_cpu(loss: str, dtype: torch.dtype, limit: float) -> None:
     torch.backends.cudnn.allow_tf32 = False
     # so many frequent words that nothing is left to draw: the draws of two devices differ
-    spec = LossSpec(loss, num_frequent=WORDS, activation_reg=1.0, temporal_activation_reg=1.0)
+    spec = LossConfig(loss, num_frequent=WORDS, activation_reg=1.0, temporal_activation_reg=1.0)
     wanted_nll, wanted = gradients(module(loss=spec), "cpu", torch.float32)
     nll, found = gradients(module(loss=spec), "cuda", dtype)
     assert float(nll) == pytest.approx(float(wanted_nll), rel=limit)
@@ -263,15 +263,15 @@ def test_loss_and_gradients_on_a_gpu_are_those_of_the_cpu(loss: str, dtype: torc
 
 
 @needs_gpu
-@pytest.mark.parametrize("loss", [LossSpec(), LossSpec("sampled_softmax", num_frequent=4, num_sampled=6)])
+@pytest.mark.parametrize("loss", [LossConfig(), LossConfig("sampled_softmax", num_frequent=4, num_sampled=6)])
 @pytest.mark.parametrize("num_chunks", [1, 2])
 @pytest.mark.parametrize("cuda_graphs", [False, True])
-def test_no_step_waits_for_the_gpu(loss: LossSpec, cuda_graphs: bool, num_chunks: int) -> None:
-    spec = ModelSpec(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1)
-    optimizer_spec = OptimizerSpec("row_adamw", lr=1e-2)
-    trained = module(spec, loss=loss, optimizer=optimizer_spec, cuda_graphs=cuda_graphs).to("cuda")
+def test_no_step_waits_for_the_gpu(loss: LossConfig, cuda_graphs: bool, num_chunks: int) -> None:
+    spec = ModelConfig(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1)
+    optimizer_config = OptimizerConfig("row_adamw", lr=1e-2)
+    trained = module(spec, loss=loss, optimizer=optimizer_config, cuda_graphs=cuda_graphs).to("cuda")
     trained.model.pipeline = LayerPipeline(num_chunks) if num_chunks > 1 else None
-    optimizer = build_optimizer(optimizer_spec, trained.model)
+    optimizer = build_optimizer(optimizer_config, trained.model)
     windows = [window(seed=seed).to("cuda") for seed in range(6)]
     losses = []
     try:
@@ -300,7 +300,7 @@ def test_a_recorded_step_is_the_plain_one(num_chunks: int) -> None:
     for cuda_graphs in (False, True):
         trained = module(cuda_graphs=cuda_graphs).to("cuda")
         trained.model.pipeline = LayerPipeline(num_chunks) if cuda_graphs and num_chunks > 1 else None
-        optimizer = build_optimizer(trained.optimizer_spec, trained.model)
+        optimizer = build_optimizer(trained.optimizer_config, trained.model)
         losses = []
         for seed, length in enumerate((6, 6, 6, 4, 6, 6)):
             with torch.autocast("cuda", torch.bfloat16):
@@ -316,16 +316,16 @@ def test_a_recorded_step_is_the_plain_one(num_chunks: int) -> None:
 @needs_gpu
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_a_run_on_a_gpu_learns_is_averaged_resumed_and_scored(cuda_graphs: bool, config: Make, tmp_path: Path) -> None:
-    from lstm_lm.training.averaging import AveragingSpec
+    from lstm_lm.training.averaging import AveragingConfig
 
     batching = replace(config().batching, jitter=False)
-    trainer = TrainerSpec(accelerator="gpu", precision="bf16", max_epochs=2, cuda_graphs=cuda_graphs)
-    parts = {"batching": batching, "averaging": AveragingSpec("ema")}
+    trainer = TrainerConfig(accelerator="gpu", precision="bf16", max_epochs=2, cuda_graphs=cuda_graphs)
+    parts = {"batching": batching, "averaging": AveragingConfig("ema")}
     metrics = train(config(trainer=trainer, **parts), tmp_path / "run")
     assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
     trained = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt")
     ids = encode_split(trained.data, "valid", trained.vocabulary)
-    spec = EvaluationSpec(batch_size=4)
+    spec = EvaluationConfig(batch_size=4)
     on_cpu = evaluate_static(trained.model, ids, trained.vocabulary, spec)
     on_gpu = evaluate_static(trained.model.to("cuda"), ids, trained.vocabulary, spec)
     assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-5)
@@ -338,6 +338,6 @@ def test_a_run_on_a_gpu_learns_is_averaged_resumed_and_scored(cuda_graphs: bool,
 
 @needs_gpu
 def test_a_loss_that_is_not_finite_ends_a_run_on_a_gpu(config: Make, tmp_path: Path) -> None:
-    spec = TrainerSpec(accelerator="gpu", precision="bf16", gradient_clip=0.0)
+    spec = TrainerConfig(accelerator="gpu", precision="bf16", gradient_clip_val=0.0)
     with pytest.raises(TrainingError, match=r"the loss became \S+ at step \d+; lower optimizer\.lr"):
-        train(config(optimizer=OptimizerSpec("sgd", lr=1e38, weight_decay=1e38), trainer=spec), tmp_path)
+        train(config(optimizer=OptimizerConfig("sgd", lr=1e38, weight_decay=1e38), trainer=spec), tmp_path)
