@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     _print_report(data_report(_load(config.data), config.batching, config.seed))
 
 
-def _load(spec: DataConfig) -> EncodedCorpus:
+def _load(data_config: DataConfig) -> EncodedCorpus:
     """Load a corpus, under a progress bar where it has to be encoded first."""
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -54,7 +54,7 @@ def _load(spec: DataConfig) -> EncodedCorpus:
                 tasks[split] = bar.add_task(f"encoding {split}")
             bar.update(tasks[split], completed=done, total=total)
 
-        return load_corpus(spec, show)
+        return load_corpus(data_config, show)
 
 
 def _print_report(report: DataReport) -> None:

@@ -102,7 +102,7 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
         )
     sample = [vocabulary.word(int(index)) for index in corpus.splits["train"][:_SAMPLE_WORDS]]
     return DataReport(
-        corpus=corpus.spec.source,
+        corpus=corpus.config.source,
         tokenizer=corpus.tokenizer,
         vocabulary_size=len(vocabulary),
         splits=tuple(

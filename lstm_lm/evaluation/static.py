@@ -19,7 +19,7 @@ def evaluate_static(
     model: LSTMLanguageModel,
     ids: NDArray[np.int32],
     vocabulary: Vocabulary,
-    spec: EvaluationConfig,
+    config: EvaluationConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
     """Score every token of a split, the first from ``<eos>``, with the exact softmax in float32.
@@ -28,7 +28,7 @@ def evaluate_static(
         model: The network, on the device to score it on; left in the mode it came in.
         ids: The split's stream of word ids (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
-        spec: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
+        config: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
         progress: Called after each window with the tokens done and the tokens in all.
 
     Returns:
@@ -39,7 +39,7 @@ def evaluate_static(
     """
     device = model.output_bias.device
     resident = None if device.type == "cpu" else device
-    windows = EvalWindows(ids, spec.batch_size, spec.window_length, vocabulary.eos_id, device=resident)
+    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id, device=resident)
     metric, nlls, done = ScoreMetric(vocabulary).to(device), [], 0
     with eval_mode(model):
         for window, features in window_features(model, windows):

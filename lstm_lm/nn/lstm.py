@@ -22,24 +22,26 @@ class WeightDropLSTM(nn.LSTM):
         super().__init__(input_dim, hidden_dim, batch_first=True)
         self.weight_dropout = weight_dropout
 
-    def forward(self, features: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(  # type: ignore[override]
+        self, features: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Read a window.
 
         Args:
             features: (B, T, input_dim).
-            hidden: (1, B, hidden_dim).
-            cell: (1, B, hidden_dim).
+            state: Hidden and cell state, each (1, B, hidden_dim). Not modified.
 
         Returns:
             The hidden state after every step (B, T, hidden_dim), and the last hidden and cell state.
         """
+        hidden, cell = state
         if features.device.type == "cuda":
             # autocast would run cuDNN's LSTM in float16 whatever its own format, and cast and copy every weight again
             dtype = compute_dtype(features.device, self._parameter_dtype)
             with torch.autocast("cuda", enabled=False):
                 weights = self.window_weights(dtype)
-                return self.read(features.to(dtype), hidden.to(dtype), cell.to(dtype), weights)
-        return self.read(features, hidden, cell, self._weights(self._parameter_dtype))
+                return self.read(features.to(dtype), (hidden.to(dtype), cell.to(dtype)), weights)
+        return self.read(features, state, self._weights(self._parameter_dtype))
 
     def window_weights(self, dtype: torch.dtype) -> list[Tensor]:
         """The weights of this window in ``dtype``, dropped out in training, laid out as cuDNN reads them."""
@@ -61,12 +63,12 @@ class WeightDropLSTM(nn.LSTM):
         return [inputs, recurrent, *biases]
 
     def read(
-        self, features: Tensor, hidden: Tensor, cell: Tensor, weights: list[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`run`, with the weights given."""
-        return torch.lstm(
+        self, features: Tensor, state: tuple[Tensor, Tensor], weights: list[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """As :meth:`forward`, with the weights given."""
+        output, hidden, cell = torch.lstm(
             features,
-            [hidden, cell],
+            state,
             weights,
             has_biases=True,
             num_layers=1,
@@ -75,6 +77,7 @@ class WeightDropLSTM(nn.LSTM):
             bidirectional=False,
             batch_first=True,
         )
+        return output, (hidden, cell)
 
 
 def in_one_buffer(weights: list[Tensor]) -> list[Tensor]:

@@ -55,19 +55,17 @@ class LayerPipeline:
         hidden, cell = [], []
         for depth, layer in enumerate(layers):
             with self._stream(depth, on_gpu) as stream:
-                state_hidden, state_cell = state.hidden[depth].to(features.dtype), state.cell[depth].to(features.dtype)
+                layer_state = state.hidden[depth].to(features.dtype), state.cell[depth].to(features.dtype)
                 for index, part in enumerate(parts):
                     if ready[index] is not None:
                         stream.wait_event(ready[index])
                         part.record_stream(stream)
                     mask = dropout_masks[depth]
                     masked = part if mask is None else part * mask
-                    parts[index], state_hidden, state_cell = layer.read(
-                        masked, state_hidden, state_cell, weights[depth]
-                    )
+                    parts[index], layer_state = layer.read(masked, layer_state, weights[depth])
                     ready[index] = None if stream is None else stream.record_event()
-                hidden.append(state_hidden)
-                cell.append(state_cell)
+                hidden.append(layer_state[0])
+                cell.append(layer_state[1])
         if on_gpu:
             current = torch.cuda.current_stream(features.device)
             for stream in self._streams:

@@ -42,21 +42,21 @@ def window_objective(
     features, after = model.features(input_ids, LSTMState.from_tensors(state))
     dropped = model.output_dropout(features)
     nll = loss(dropped.flatten(0, 1), model.output_weight, model.output_bias, target_ids.flatten(), model.clusters)
-    objective = nll + activation_penalty(loss.spec, features, dropped)
+    objective = nll + activation_penalty(loss.config, features, dropped)
     # the gradient is a mean over the window's tokens: a short window must not move the weights as far as a long one
     # (Merity et al. 2017 §4.1)
     objective = objective * (target_ids.shape[1] / bptt_length)
     return objective, nll.detach(), dropped.detach(), *after.detach().tensors()
 
 
-def activation_penalty(spec: LossConfig, features: Tensor, dropped: Tensor) -> Tensor:
+def activation_penalty(config: LossConfig, features: Tensor, dropped: Tensor) -> Tensor:
     """AR and TAR (Merity et al. 2017 §4.6): small activations, and small changes of them."""
     penalty = features.new_zeros(())
-    if spec.activation_reg > 0.0:
-        penalty = penalty + spec.activation_reg * dropped.square().mean()
-    if spec.temporal_activation_reg > 0.0 and features.shape[1] > 1:
+    if config.activation_reg > 0.0:
+        penalty = penalty + config.activation_reg * dropped.square().mean()
+    if config.temporal_activation_reg > 0.0 and features.shape[1] > 1:
         change = features[:, 1:] - features[:, :-1]
-        penalty = penalty + spec.temporal_activation_reg * change.square().mean()
+        penalty = penalty + config.temporal_activation_reg * change.square().mean()
     return penalty
 
 
@@ -83,9 +83,9 @@ class GraphedObjective:
         shape = batch.input_ids.shape
         if batch.input_ids.device.type != "cuda" or shape[1] != bptt_length:
             return self._plain
-        if self._recorded is None or self._recorded[:2] != (shape, model.spec):
+        if self._recorded is None or self._recorded[:2] != (shape, model.config):
             self._recorded = None  # frees the memory of the old graph
-            self._recorded = shape, model.spec, self._record(batch)
+            self._recorded = shape, model.config, self._record(batch)
         return self._recorded[2]
 
     def _record(self, batch: Window) -> Objective:

@@ -102,10 +102,10 @@ def test_a_graph_that_differs_is_refused(
 ) -> None:
     build = getattr(bundle_export, graph)
 
-    def changed(spec: ModelConfig, weights: Weights) -> bytes:
+    def changed(config: ModelConfig, weights: Weights) -> bytes:
         other = weights[file].copy()
         other[3:20] += 0.5
-        content: bytes = build(spec, {**weights, file: other})
+        content: bytes = build(config, {**weights, file: other})
         return content
 
     monkeypatch.setattr(bundle_export, graph, changed)

@@ -37,8 +37,8 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield TORCH
         return
     path = tmp_path_factory.mktemp("graph") / request.param
-    path.write_bytes((int8_graph if "int8" in path.name else float_graph)(NETWORK.spec, WEIGHTS))
-    yield OnnxBackend(path, NETWORK.spec, len(WORDS), threads=1)
+    path.write_bytes((int8_graph if "int8" in path.name else float_graph)(NETWORK.config, WEIGHTS))
+    yield OnnxBackend(path, NETWORK.config, len(WORDS), threads=1)
 
 
 class Counting:
@@ -93,14 +93,14 @@ def test_an_answer_does_not_depend_on_what_is_cached(
 def test_an_engine_says_the_same_with_and_without(texts: list[list[str]]) -> None:
     plain, cached = (Engine(TORCH, small_vocabulary(), PRESETS, "greedy", size) for size in (0, 8))
     for index, text in enumerate(texts):
-        spec = CacheConfig() if index % 2 else None
-        ours = cached.predict(" ".join(text), 5, cache=spec)
-        expected = plain.predict(" ".join(text), 5, cache=spec)
+        config = CacheConfig() if index % 2 else None
+        ours = cached.predict(" ".join(text), 5, cache=config)
+        expected = plain.predict(" ".join(text), 5, cache=config)
         assert [one.word for one in ours.suggestions] == [one.word for one in expected.suggestions]
         assert [one.probability for one in ours.suggestions] == pytest.approx(
             [one.probability for one in expected.suggestions], abs=1e-5
         )
-        sampling = plain.sampling("greedy")
+        sampling = plain.resolve_sampling("greedy")
         assert cached.generate(" ".join(text), sampling, 4).words == plain.generate(" ".join(text), sampling, 4).words
 
 

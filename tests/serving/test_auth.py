@@ -9,7 +9,7 @@ from anyio.from_thread import BlockingPortal
 from service_client import Client
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.serving import create_app
+from lstm_lm.serving import auth, create_app
 from lstm_lm.serving.settings import Settings, read_settings
 
 KEY = "correct-horse-battery"
@@ -70,7 +70,7 @@ def test_keys_are_compared_in_constant_time(guarded: Client, monkeypatch: pytest
         compared.append(len(left))
         return compare(left, right)
 
-    monkeypatch.setattr(access.hmac, "compare_digest", noting)
+    monkeypatch.setattr(auth.hmac, "compare_digest", noting)
     for key in (KEY, "", "short", "x" * 5000):
         guarded.request("GET", "/info", headers={"x-api-key": key})
     # all three places are looked at each time, and what is compared always has the same length

@@ -148,14 +148,14 @@ def test_an_error_reaches_all_who_shared_the_step_and_nobody_after_them() -> Non
 
 def test_a_text_that_cannot_be_read_is_nobody_elses_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = remembering(GatedBackend())
-    opened = engine.prefix_cache.open
+    opened = engine.prefix_cache.lookup
 
     def fragile(ids: Sequence[int], features: bool = False) -> object:
         if len(ids) == 4:
             raise RuntimeError("three words are too many")
         return opened(ids, features)
 
-    monkeypatch.setattr(engine.prefix_cache, "open", fragile)
+    monkeypatch.setattr(engine.prefix_cache, "lookup", fragile)
     found, sizes = ask_all(
         engine,
         [
