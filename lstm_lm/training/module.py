@@ -101,7 +101,7 @@ class LanguageModelModule(L.LightningModule):
         step = self._objective if self._graphed is None else self._graphed.step(batch)
         objective, nll, dropped, *tensors = step(batch.input_ids, batch.target_ids, *state.detach().tensors())
         self._state = LSTMState.from_tensors(tensors)
-        if nll.device.type == "cpu":  # a GPU is not waited for: TrainingMetrics reads the losses of several steps at once
+        if nll.device.type == "cpu":  # on a GPU TrainingMetrics reads the losses of several steps at once
             self.check_finite(nll.item(), self.global_step)
         return {"loss": objective, "nll": nll, "features": dropped}
 
