@@ -85,7 +85,7 @@ def gradients(trained: LanguageModelModule, device: str, dtype: torch.dtype) -> 
     return outputs["nll"].cpu(), found
 
 
-@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize("random_offset", [False, True])
 def test_windows_made_on_a_device_are_those_of_the_cpu(random_offset: bool) -> None:
     ids = np.random.default_rng(0).integers(1, 50, size=997).astype(np.int32)
     batching = BatchingConfig(batch_size=4, bptt_length=10, random_offset=random_offset)
