@@ -221,5 +221,5 @@ def test_a_score_in_a_checkpoint_is_that_of_its_weights(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_said_in_one_line(config: Make, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"trainer\.accelerator=gpu with trainer\.devices=1 .*set trainer=cpu"):
+    with pytest.raises(TrainingError, match=r"trainer\.accelerator=gpu with trainer\.devices=1: .*set trainer=cpu"):
         train(config(trainer=TrainerConfig(accelerator="gpu", precision="fp32")), tmp_path)
