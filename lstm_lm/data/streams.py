@@ -70,6 +70,34 @@ def inputs_and_targets(ids: Ids, positions: NDArray[np.int64], eos_id: int) -> t
     return torch.from_numpy(input_ids), torch.from_numpy(target_ids)
 
 
+class ResidentSplit:
+    """A split that lives on a device and is cut into windows there: a training step then copies no words to it.
+
+    Args:
+        ids: The split, shape (n,).
+        stream_starts: Position of the first target of every stream (B,).
+        eos_id: The word before the first.
+        device: Where the words are kept, four bytes per word.
+    """
+
+    def __init__(self, ids: Ids, stream_starts: NDArray[np.int64], eos_id: int, device: torch.device) -> None:
+        self._size = len(ids)
+        self._words = torch.from_numpy(np.concatenate([np.asarray([eos_id], dtype=np.int32), ids])).to(device)
+        self._starts = torch.from_numpy(stream_starts).to(device).unsqueeze(1)
+
+    def window(self, begin: int, end: int, offset: int = 0) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of steps [begin, end) of every stream, (B, end - begin) each.
+
+        Args:
+            begin: First step.
+            end: Step after the last.
+            offset: Position at which the first stream begins; positions wrap around at the end of the split.
+        """
+        steps = torch.arange(begin + offset, end + offset, device=self._words.device)
+        positions = (self._starts + steps) % self._size
+        return self._words[positions].long(), self._words[positions + 1].long()
+
+
 def jittered_lengths(stream_length: int, bptt_length: int, seed: int) -> list[int]:
     """Lengths around ``bptt_length`` that add up to ``stream_length`` (Merity et al. 2017 §4.1)."""
     rng = np.random.default_rng(seed)
@@ -110,13 +138,21 @@ class TrainWindows:
         eos_id: The word before the first.
         rank: Index of this process among ``world_size``; each trains an equal share of the columns.
         world_size: Number of processes that train together; each has ``batching.batch_size`` columns.
+        device: Keep the split there and make the windows there; ``None`` makes them from ``ids``, on the CPU.
 
     Raises:
         DataError: If the split is too short for the batch.
     """
 
     def __init__(
-        self, ids: Ids, batching: BatchingConfig, seed: int, eos_id: int, rank: int = 0, world_size: int = 1
+        self,
+        ids: Ids,
+        batching: BatchingConfig,
+        seed: int,
+        eos_id: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | None = None,
     ) -> None:
         self._ids = ids
         self._seed = seed
@@ -133,6 +169,7 @@ class TrainWindows:
             )
         starts = np.arange(columns, dtype=np.int64) * self.stream_length
         self._starts = starts[rank * batching.batch_size : (rank + 1) * batching.batch_size]
+        self._resident = None if device is None else ResidentSplit(ids, self._starts, eos_id, device)
         self._lengths = (
             jittered_lengths(self.stream_length, batching.bptt_length, seed)
             if batching.jitter
@@ -157,8 +194,12 @@ class TrainWindows:
         offset, lengths = self._plan(self.epoch)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         for index in range(self.position, len(lengths)):
-            positions = target_positions(self._starts, int(bounds[index]), int(bounds[index + 1]))
-            input_ids, target_ids = inputs_and_targets(self._ids, (positions + offset) % len(self._ids), self._eos_id)
+            begin, end = int(bounds[index]), int(bounds[index + 1])
+            if self._resident is not None:
+                input_ids, target_ids = self._resident.window(begin, end, offset)
+            else:
+                positions = (target_positions(self._starts, begin, end) + offset) % len(self._ids)
+                input_ids, target_ids = inputs_and_targets(self._ids, positions, self._eos_id)
             self.position = index + 1
             yield Window(input_ids, target_ids, mask=None, starts_stream=index == 0)
 
@@ -200,12 +241,15 @@ class EvalWindows:
             needs 1.
         window_length: Steps per window; the score does not depend on it.
         eos_id: The word before the first.
+        device: Keep the split there and make the windows there; ``None`` makes them from ``ids``, on the CPU.
 
     Raises:
         DataError: If the split is empty.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, window_length: int, eos_id: int) -> None:
+    def __init__(
+        self, ids: Ids, batch_size: int, window_length: int, eos_id: int, device: torch.device | None = None
+    ) -> None:
         if not len(ids):
             raise DataError("the split to evaluate is empty; it needs at least one line of text")
         if batch_size < 1 or window_length < 1:
@@ -214,6 +258,7 @@ class EvalWindows:
         self._eos_id = eos_id
         self.stream_length = -(-len(ids) // batch_size)
         self._starts = np.arange(batch_size, dtype=np.int64) * self.stream_length
+        self._resident = None if device is None else ResidentSplit(ids, self._starts, eos_id, device)
         self._lengths = even_lengths(self.stream_length, window_length)
 
     def __len__(self) -> int:
@@ -224,9 +269,11 @@ class EvalWindows:
         for length in self._lengths:
             positions = target_positions(self._starts, begin, begin + length)
             counts = positions < len(self._ids)
-            input_ids, target_ids = inputs_and_targets(
-                self._ids, np.minimum(positions, len(self._ids) - 1), self._eos_id
-            )
-            mask = None if counts.all() else torch.from_numpy(counts)
+            if self._resident is not None:
+                input_ids, target_ids = self._resident.window(begin, begin + length)
+            else:
+                positions = np.minimum(positions, len(self._ids) - 1)
+                input_ids, target_ids = inputs_and_targets(self._ids, positions, self._eos_id)
+            mask = None if counts.all() else torch.from_numpy(counts).to(input_ids.device)
             yield Window(input_ids, target_ids, mask, starts_stream=begin == 0)
             begin += length

@@ -17,6 +17,7 @@ from lstm_lm.text.vocabulary import Vocabulary
 
 TOP_K = (1, 3, 5)
 CHUNK = 128  # tokens whose logits exist at one time: 17 MB at 33,278 words, which stays in the cache
+GPU_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class ScoreMetric(Metric):
         else:
             features, target_ids = features[window.mask], window.target_ids[window.mask]
         parts = []
-        for part, target_part in zip(torch.split(features, CHUNK), torch.split(target_ids, CHUNK), strict=True):
+        chunk = CHUNK if features.device.type == "cpu" else GPU_CHUNK
+        for part, target_part in zip(torch.split(features, chunk), torch.split(target_ids, chunk), strict=True):
             logits = model.logits(part).float()
             nll = F.cross_entropy(logits, target_part, reduction="none")
             self.update(nll, target_rank(logits, target_part), target_part)

@@ -25,7 +25,7 @@ def evaluate_static(
     """Score every token of a split, the first from ``<eos>``, with the exact softmax in float32.
 
     Args:
-        model: The network; left in the mode it came in.
+        model: The network, on the device to score it on; left in the mode it came in.
         ids: The split's stream of word ids (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
         config: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
@@ -37,8 +37,10 @@ def evaluate_static(
     Raises:
         DataError: If the split is empty.
     """
-    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id)
-    metric, nlls, done = ScoreMetric(vocabulary), [], 0
+    device = model.output_bias.device
+    resident = None if device.type == "cpu" else device
+    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id, device=resident)
+    metric, nlls, done = ScoreMetric(vocabulary).to(device), [], 0
     with eval_mode(model):
         for window, features in window_features(model, windows):
             nlls.append(metric.update_window(model, features, window))
@@ -46,5 +48,5 @@ def evaluate_static(
             if progress is not None:
                 progress(done, len(ids))
     # a row is a contiguous part of the split; what fills up the last ones does not count
-    nll = torch.cat(nlls, dim=1).flatten()[: len(ids)].double().numpy()
+    nll = torch.cat(nlls, dim=1).flatten()[: len(ids)].double().cpu().numpy()
     return metric.score(bootstrap(nll, ids, vocabulary))

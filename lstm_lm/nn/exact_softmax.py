@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lstm_lm.nn.matmul import add_product, softmax_rows, write_logits, write_product
+from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, add_product, softmax_rows, write_logits, write_product
 
 
 class ExactSoftmax(torch.autograd.Function):
@@ -88,6 +88,12 @@ def _cross_entropy(
         grad_features: The gradient of ``features`` is written here, float32.
     """
     num_tokens = target_ids.numel()
+    if weight.device.type == "cuda":
+        chunk = max(chunk, GPU_CHUNK_LOGITS // weight.shape[0])
+        if weight.dtype != torch.float32:
+            return low_precision_cross_entropy(
+                features, target_ids, chunk, weight, bias, grad_weight, grad_bias, grad_features
+            )
     shape = (min(chunk, num_tokens), weight.shape[0])
     logits_buffer, buffer = (torch.empty(shape, device=weight.device) for _ in range(2))
     total = torch.zeros((), dtype=torch.float64, device=weight.device)
@@ -103,4 +109,37 @@ def _cross_entropy(
         softmax_lp = softmax.to(features.dtype)
         write_product(grad_features[part], softmax_lp, weight)
         add_product(grad_weight, softmax_lp, features[part])
+    return total
+
+
+def low_precision_cross_entropy(
+    features: Tensor,
+    target_ids: Tensor,
+    chunk: int,
+    weight: Tensor,
+    bias: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_features: Tensor,
+) -> Tensor:
+    """As :func:`_cross_entropy`, with logits and softmax stored in bfloat16 only.
+
+    For a GPU, where reading and writing the logits takes longer than the products: torch adds up each row in float32
+    whatever it stores, and the products need the softmax in bfloat16 anyway.
+    """
+    total = torch.zeros((), dtype=torch.float64, device=weight.device)
+    for part_features, part_ids, part_grad in zip(
+        *(torch.split(tensor, chunk) for tensor in (features, target_ids, grad_features)), strict=True
+    ):
+        target = part_ids.unsqueeze(1)
+        logits = torch.addmm(bias, part_features, weight.t())
+        highest, word = logits.max(dim=1, keepdim=True)
+        softmax = torch.softmax(logits, dim=1)
+        # relative to the most probable word, whose probability cannot underflow
+        nll = highest.float() - logits.gather(1, target).float() - softmax.gather(1, word).float().log()
+        total += nll.sum(dtype=torch.float64)
+        softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
+        grad_bias += softmax.sum(dim=0, dtype=torch.float32)
+        write_product(part_grad, softmax, weight)
+        add_product(grad_weight, softmax, part_features)
     return total

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lstm_lm.nn.clusters import TailClusters
 from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.exact_softmax import ExactSoftmax
-from lstm_lm.nn.sampled_softmax import SampledSoftmax, inclusion_probabilities
+from lstm_lm.nn.sampled_softmax import SampledSoftmax, draw_words, inclusion_probabilities
 
 
 class SoftmaxLoss(nn.Module):
@@ -70,9 +70,9 @@ class SoftmaxLoss(nn.Module):
             none = weight.new_empty(0, weight.shape[1]), bias.new_empty(0)
             return _apply(ExactSoftmax, features, weight, bias, *none, target_ids, (len(bias),), chunk, dtype)
         frequent = self.config.num_frequent
-        drawn = torch.rand_like(self.inclusion).lt_(self.inclusion).nonzero().squeeze(1)
+        drawn, log_inclusion = draw_words(self.inclusion, self.config.num_sampled, fixed_size=device == "cuda")
         candidates = torch.cat([torch.arange(frequent, device=drawn.device), drawn + frequent])
-        correction = torch.cat([self.inclusion.new_zeros(frequent), self.inclusion[drawn].log()])
+        correction = torch.cat([self.inclusion.new_zeros(frequent), log_inclusion])
         sampled = (candidates, correction, chunk, dtype, self.sparse_gradient)
         return _apply(SampledSoftmax, features, weight, bias, target_ids, *sampled)
 

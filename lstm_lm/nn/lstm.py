@@ -1,7 +1,5 @@
 """An LSTM layer with DropConnect on its recurrent weights."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -35,11 +33,38 @@ class WeightDropLSTM(nn.LSTM):
         Returns:
             The hidden state after every step (B, T, hidden_dim), and the last hidden and cell state.
         """
-        recurrent = self.weight_hh_l0
-        assert isinstance(recurrent, Tensor)
+        hidden, cell = state
+        if features.device.type == "cuda":
+            # autocast would run cuDNN's LSTM in float16 whatever its own format, and cast and copy every weight again
+            dtype = compute_dtype(features.device, self._parameter_dtype)
+            with torch.autocast("cuda", enabled=False):
+                weights = self.window_weights(dtype)
+                return self.read(features.to(dtype), (hidden.to(dtype), cell.to(dtype)), weights)
+        return self.read(features, state, self._weights(self._parameter_dtype))
+
+    def window_weights(self, dtype: torch.dtype) -> list[Tensor]:
+        """The weights of this window in ``dtype``, dropped out in training, laid out as cuDNN reads them."""
+        weights = self._weights(dtype)
+        return in_one_buffer(weights) if self.training else weights
+
+    @property
+    def _parameter_dtype(self) -> torch.dtype:
+        bias = self.bias_ih_l0
+        assert isinstance(bias, Tensor)
+        return bias.dtype
+
+    def _weights(self, dtype: torch.dtype) -> list[Tensor]:
+        """The weights of this window in ``dtype``: input, recurrent (dropped out in training), and both biases."""
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        inputs, recurrent, *biases = (getattr(self, name).to(dtype) for name in names)
         if self.training and self.weight_dropout > 0.0:
             recurrent = recurrent * dropout_mask(recurrent.shape, self.weight_dropout, recurrent)
-        weights: list[Any] = [self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0]
+        return [inputs, recurrent, *biases]
+
+    def read(
+        self, features: Tensor, state: tuple[Tensor, Tensor], weights: list[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """As :meth:`forward`, with the weights given."""
         output, hidden, cell = torch.lstm(
             features,
             state,
@@ -52,3 +77,14 @@ class WeightDropLSTM(nn.LSTM):
             batch_first=True,
         )
         return output, (hidden, cell)
+
+
+def in_one_buffer(weights: list[Tensor]) -> list[Tensor]:
+    """The same weights as views of one buffer, one after the other: the layout that cuDNN reads without a copy."""
+    parts = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
+    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
+
+
+def compute_dtype(device: torch.device, parameter_dtype: torch.dtype) -> torch.dtype:
+    """The number format that products run in on ``device``: autocast's where it is on, else that of the parameters."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else parameter_dtype

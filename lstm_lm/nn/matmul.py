@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor
 
+# at least so many logits per chunk on a GPU, half a gigabyte in bfloat16: small chunks leave most of it idle, and each
+# adds to the gradient of all weights
+GPU_CHUNK_LOGITS = 2**28
+
 
 def softmax_rows(logits: Tensor, target_logits: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax of every row and the negative log likelihood of its target.

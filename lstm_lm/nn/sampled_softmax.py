@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lstm_lm.nn.matmul import add_product, softmax_rows, write_logits, write_product
+from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, add_product, softmax_rows, write_logits, write_product
 
 
 def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
@@ -27,6 +27,29 @@ def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
     return probs.to(torch.float32)
 
 
+def draw_words(inclusion: Tensor, num_sampled: int, fixed_size: bool) -> tuple[Tensor, Tensor]:
+    """Draw words of the tail, each on its own with its inclusion probability.
+
+    Args:
+        inclusion: Inclusion probabilities (N,).
+        num_sampled: Their sum.
+        fixed_size: Return the same number of words each time: those drawn, and after them words that count for
+            nothing. A GPU that does not have to report how many were drawn does not have to be waited for.
+
+    Returns:
+        Positions of the words (M,), and the logarithms of their inclusion probabilities; infinity for words that count
+        for nothing.
+    """
+    is_drawn = torch.rand_like(inclusion) < inclusion
+    if not fixed_size:
+        drawn = is_drawn.nonzero().squeeze(1)
+        return drawn, inclusion[drawn].log()
+    # the number drawn has a variance below num_sampled: six deviations are not exceeded in a run
+    size = min(num_sampled + round(6.0 * num_sampled**0.5), len(inclusion))
+    is_drawn, drawn = is_drawn.to(torch.uint8).topk(size)
+    return drawn, torch.where(is_drawn.bool(), inclusion[drawn].log(), torch.inf)
+
+
 class SampledSoftmax(torch.autograd.Function):
     """Cross-entropy over the candidates and the target; computes loss and gradient chunk by chunk."""
 
@@ -45,6 +68,8 @@ class SampledSoftmax(torch.autograd.Function):
     ) -> Tensor:
         """Return the mean negative log likelihood and save the gradients for ``backward``."""
         num_tokens, num_candidates = target_ids.numel(), candidates.numel()
+        if features.device.type == "cuda":
+            chunk = max(chunk, GPU_CHUNK_LOGITS // num_candidates)
         features_lp = features.detach().to(dtype)
         candidate_weight = weight.detach().index_select(0, candidates).to(dtype)
         candidate_bias = (bias.detach()[candidates] - correction).to(dtype)
@@ -97,9 +122,11 @@ class SampledSoftmax(torch.autograd.Function):
         grad_bias[candidates] = grad_candidate_bias * scale
         grad_bias.index_add_(0, target_ids, target_grad)
         # a word that is candidate and target stands twice
-        rows = torch.cat([candidates, target_ids]).unsqueeze(0)
+        rows = torch.cat([candidates, target_ids])
         values = torch.cat([grad_candidates * scale, features.float() * target_grad.unsqueeze(1)])
-        grad_weight = torch.sparse_coo_tensor(rows, values, (vocab_size, values.shape[1]), check_invariants=False)
-        if not ctx.sparse:  # type: ignore[attr-defined]
-            grad_weight = grad_weight.to_dense()
+        size = (vocab_size, values.shape[1])
+        if ctx.sparse:  # type: ignore[attr-defined]
+            grad_weight = torch.sparse_coo_tensor(rows.unsqueeze(0), values, size, check_invariants=False)
+        else:
+            grad_weight = values.new_zeros(size).index_add_(0, rows, values)
         return grad_features * scale, grad_weight, grad_bias, None, None, None, None, None, None

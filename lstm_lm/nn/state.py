@@ -1,5 +1,6 @@
 """State of an LSTM stack between windows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,16 @@ class LSTMState:
     def detach(self) -> "LSTMState":
         """The same state detached from the graph: truncated backpropagation stops here."""
         return LSTMState(tuple(h.detach() for h in self.hidden), tuple(c.detach() for c in self.cell))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The hidden states of all layers, then their cell states."""
+        return (*self.hidden, *self.cell)
+
+    @classmethod
+    def from_tensors(cls, tensors: Sequence[Tensor]) -> "LSTMState":
+        """The state whose :meth:`tensors` are these."""
+        num_layers = len(tensors) // 2
+        return cls(tuple(tensors[:num_layers]), tuple(tensors[num_layers:]))
 
     def to(self, device: torch.device) -> "LSTMState":
         """The same state on another device."""

@@ -24,6 +24,26 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def replace_by_link(path: Path, source: Path) -> None:
+    """Replace ``path`` by a hard link to ``source`` in one step, or by a copy where the file system has no links.
+
+    Both must be replaced, never changed in place, when one of them gets new content.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.link")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:
+        write_atomically(path, source.read_bytes())
+        return
+    temporary.replace(path)
+    temporary.unlink(missing_ok=True)  # it stays where both were the same file before
+    sync_folder(path.parent)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write plain data as JSON, atomically; infinity and NaN, which JSON does not have, become null."""
     write_atomically(path, json.dumps(nan_to_none(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning as L
+import torch
 
 from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.data.encoding import EncodedCorpus, EncodingProgress, load_corpus
@@ -58,6 +59,7 @@ class LanguageModelDataModule(L.LightningDataModule):
             self.corpus.vocabulary.eos_id,
             rank=rank,
             world_size=world_size,
+            device=self._gpu,
         )
         if self._train_state is not None:
             windows.load_state_dict(self._train_state)
@@ -79,7 +81,14 @@ class LanguageModelDataModule(L.LightningDataModule):
             self._batching.eval_batch_size,
             self._batching.bptt_length,
             self.corpus.vocabulary.eos_id,
+            device=self._gpu,
         )
+
+    @property
+    def _gpu(self) -> torch.device | None:
+        """The device that windows are made on; ``None`` is the CPU."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        return None if device.type == "cpu" else device
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the training windows.

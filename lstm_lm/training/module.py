@@ -1,5 +1,7 @@
 """The LightningModule that trains and validates a language model."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
+from lstm_lm.training.objective import GraphedObjective, window_objective
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.schedules import build_schedule
 
@@ -37,6 +40,7 @@ class LanguageModelModule(L.LightningModule):
         fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
         checkpoint_metadata: Plain data that checkpoints hold beside weights and optimizer state.
         sparse_gradient: Give the optimizer sparse gradients of the embedding and output rows (sampled softmax).
+        cuda_graphs: On a GPU, record the work of a window of ``bptt_length`` once and replay it in each step.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class LanguageModelModule(L.LightningModule):
         fraction: Callable[[int], float],
         checkpoint_metadata: dict[str, Any],
         sparse_gradient: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -63,6 +68,9 @@ class LanguageModelModule(L.LightningModule):
         self.fraction = fraction
         self.checkpoint_metadata = checkpoint_metadata
         self.loss = SoftmaxLoss(loss, vocabulary.counts, sparse_gradient=sparse_gradient)
+        # no submodule: its weights are the network's
+        self._objective = functools.partial(window_objective, self.model, self.loss, bptt_length)
+        self._graphed = GraphedObjective(self.model, self.loss, bptt_length) if cuda_graphs else None
         self.valid_metric = ScoreMetric(vocabulary)
         self.valid_score: Score | None = None
         self._scored_step = -1
@@ -90,36 +98,24 @@ class LanguageModelModule(L.LightningModule):
         state = self._state
         if batch.starts_stream or state is None:
             state = self.model.initial_state(batch.input_ids.shape[0])
-        features, state = self.model.features(batch.input_ids, state.detach())
-        self._state = state.detach()
-        dropped = self.model.output_dropout(features)
-        nll = self.loss(
-            dropped.flatten(0, 1),
-            self.model.output_weight,
-            self.model.output_bias,
-            batch.target_ids.flatten(),
-            self.model.clusters,
-        )
-        if not bool(nll.isfinite()):
-            raise TrainingError(
-                f"the loss became {nll.item()} at step {self.global_step}; lower optimizer.lr "
-                f"(got {self.optimizer_config.lr}) or trainer.gradient_clip_val"
-            )
-        objective = nll + self._activation_penalty(features, dropped)
-        # the gradient is a mean over the window's tokens: a short window must not move the weights as far as a long
-        # one (Merity et al. 2017 §4.1)
-        objective = objective * (batch.target_ids.shape[1] / self.bptt_length)
-        return {"loss": objective, "nll": nll.detach(), "features": dropped.detach()}
+        step = self._objective if self._graphed is None else self._graphed.step(batch)
+        objective, nll, dropped, *tensors = step(batch.input_ids, batch.target_ids, *state.detach().tensors())
+        self._state = LSTMState.from_tensors(tensors)
+        if nll.device.type == "cpu":  # on a GPU TrainingMetrics reads the losses of several steps at once
+            self.check_finite(nll.item(), self.global_step)
+        return {"loss": objective, "nll": nll, "features": dropped}
 
-    def _activation_penalty(self, features: Tensor, dropped: Tensor) -> Tensor:
-        """AR and TAR (Merity et al. 2017 §4.6): small activations, and small changes of them."""
-        penalty = features.new_zeros(())
-        if self.loss_config.activation_reg > 0.0:
-            penalty = penalty + self.loss_config.activation_reg * dropped.square().mean()
-        if self.loss_config.temporal_activation_reg > 0.0 and features.shape[1] > 1:
-            change = features[:, 1:] - features[:, :-1]
-            penalty = penalty + self.loss_config.temporal_activation_reg * change.square().mean()
-        return penalty
+    def check_finite(self, nll: float, step: int) -> None:
+        """Refuse a loss that is not a number.
+
+        Raises:
+            TrainingError: If ``nll``, the loss of the step with the number ``step``, is infinite or NaN.
+        """
+        if not math.isfinite(nll):
+            raise TrainingError(
+                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.lr}) or "
+                "trainer.gradient_clip_val"
+            )
 
     @override
     def on_validation_epoch_start(self) -> None:

@@ -13,6 +13,7 @@ from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO, save_tuned
 from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.objective import activation_penalty
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.precision import choose_precision, product_seconds
 
@@ -80,10 +81,10 @@ def test_sparse_gradient_norm_and_clipping_match_dense(limit: float | None) -> N
 
 def test_activation_penalties_by_hand() -> None:
     features = torch.tensor([[[1.0, 2.0], [3.0, 2.0]]])
-    both = module(LossConfig(activation_reg=2.0, temporal_activation_reg=3.0))
+    both = LossConfig(activation_reg=2.0, temporal_activation_reg=3.0)
     # mean square 4.5; one step changes by (2, 0): mean square 2
-    assert float(both._activation_penalty(features, features)) == pytest.approx(2.0 * 4.5 + 3.0 * 2.0)
-    assert float(module(LossConfig())._activation_penalty(features, features)) == 0.0
+    assert float(activation_penalty(both, features, features)) == pytest.approx(2.0 * 4.5 + 3.0 * 2.0)
+    assert float(activation_penalty(LossConfig(), features, features)) == 0.0
 
 
 def test_short_window_counts_less() -> None:

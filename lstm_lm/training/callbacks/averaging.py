@@ -22,14 +22,28 @@ class AveragedWeights(WeightAveraging):
     """
 
     def __init__(self, config: AveragingConfig) -> None:
-        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+        super().__init__(use_buffers=False)
         self.config = config
         self._fraction = 0.0
         self._losses: list[float] = []
         self._triggered = False
 
-    def _average(self, averages: list[Tensor], weights: list[Tensor], num_averaged: Any) -> None:
-        torch._foreach_lerp_(averages, weights, lerp_weight(int(num_averaged), self.config))
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device  # Lightning moves the network there later
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:  # the count stays on the CPU, where reading it waits for nothing
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+
+    @torch.no_grad()
+    def _update(self, module: L.LightningModule) -> None:
+        """Take the present weights into the average; ``AveragedModel`` itself would wait for a GPU each time."""
+        assert self._average_model is not None
+        count = self._average_model.n_averaged
+        averages: list[Tensor] = list(self._average_model.module.parameters())
+        weights: list[Tensor] = list(module.parameters())
+        torch._foreach_lerp_(averages, weights, lerp_weight(int(count), self.config))
+        count += 1
 
     @property
     def _has_average(self) -> bool:
@@ -54,7 +68,10 @@ class AveragedWeights(WeightAveraging):
             # resumed with a longer budget or more epochs: averaging starts later, so discard the old average
             assert self._average_model is not None
             self._average_model.n_averaged.zero_()
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        step = trainer.global_step
+        if step > self._latest_update_step and self.should_update(step_idx=step - 1):
+            self._update(pl_module)
+            self._latest_update_step = step
 
     # Lightning's callback always swaps in its copy; before the first update this copy is the untrained network
     @override

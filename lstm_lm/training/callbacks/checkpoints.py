@@ -12,7 +12,7 @@ import lightning as L
 from typing_extensions import override
 
 from lstm_lm.errors import TrainingInterruptedError
-from lstm_lm.text.files import write_atomically
+from lstm_lm.text.files import replace_by_link, write_atomically
 from lstm_lm.training.module import LanguageModelModule
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,10 @@ class BestAndLastCheckpoint(L.Callback):
         if self.best_score is None or score["loss"] < self.best_score["loss"]:
             self.best_score = score
             trainer.save_checkpoint(self.best)
+            if trainer.is_global_zero:  # the same content: a large network takes seconds to write
+                replace_by_link(self.last, self.best)
+            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+            return
         self._saved_step = -1  # the score is new even if no step followed the last save
         self.save_last(trainer)
 

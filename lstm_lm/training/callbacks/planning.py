@@ -83,7 +83,9 @@ class EpochPlanner(L.Callback):
             return
         self._steps += 1
         tokens, seconds = self.training_metrics.measured_tokens, self.training_metrics.training_seconds
-        if self._steps <= _SKIPPED_STEPS:
+        if tokens == self._skipped[0]:
+            return  # a GPU is measured every so many steps
+        if self._steps <= _SKIPPED_STEPS or not self._skipped[0]:
             self._skipped = (tokens, seconds)
             return
         tokens, seconds = tokens - self._skipped[0], seconds - self._skipped[1]

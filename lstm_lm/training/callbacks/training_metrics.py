@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import BatchesProcessedColumn, CustomBarColumn
 from rich.progress import ProgressColumn, TextColumn
+from torch import Tensor
 from typing_extensions import override
 
 from lstm_lm.data.streams import Window
@@ -54,6 +55,8 @@ class TrainingMetrics(L.Callback):
         self.first_loss: float | None = None
         self.last_loss = math.nan
         self._smooth_loss: float | None = None
+        self._unread: list[tuple[int, Tensor]] = []  # steps and their losses, still on their device
+        self._unmeasured_tokens = 0
         self._window_start = 0.0
         self._window_tokens = 0
         self._tokens_per_second = 0.0
@@ -74,29 +77,53 @@ class TrainingMetrics(L.Callback):
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule, outputs: Any, batch: Window, batch_idx: int
     ) -> None:
-        now, tokens, nll = time.monotonic(), batch.target_ids.numel() * trainer.world_size, float(outputs["nll"])
+        tokens, nll = batch.target_ids.numel() * trainer.world_size, outputs["nll"]
         self.tokens += tokens
-        self.measured_tokens += tokens
-        self._window_tokens += tokens
-        self.training_seconds += now - self._batch_end
-        self._batch_end = now
-        self.first_loss = nll if self.first_loss is None else self.first_loss
-        self.last_loss = nll
-        smooth = nll if self._smooth_loss is None else self._smooth_loss
-        self._smooth_loss = _SMOOTHING * smooth + (1.0 - _SMOOTHING) * nll
-        if trainer.global_step % self.log_every_n_steps:
+        self._unmeasured_tokens += tokens
+        self._unread.append((trainer.global_step - 1, nll))
+        is_point = trainer.global_step % self.log_every_n_steps == 0
+        if nll.device.type != "cpu" and not is_point:
+            return  # reading a loss would wait for a GPU, which has nothing to do then until the next step
+        self._read_losses(pl_module)
+        now = self._measure()
+        if not is_point:
             return
         self._tokens_per_second = self._window_tokens / max(now - self._window_start, 1e-9)
         self._window_start, self._window_tokens = now, 0
-        self._log_point(trainer, pl_module, outputs, batch, nll)
+        self._log_point(trainer, pl_module, outputs, batch)
         if now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
             figures = "  ".join(f"{name} {value}" for name, value in self.display_values(trainer).items())
             log.info("epoch %.2f  %s", self.tokens / self.epoch_tokens, figures)
 
-    def _log_point(
-        self, trainer: L.Trainer, module: LanguageModelModule, outputs: Any, batch: Window, nll: float
-    ) -> None:
+    def _measure(self) -> float:
+        """Add up tokens and time, once the device has finished all steps; returns the time."""
+        now = time.monotonic()
+        if self._unmeasured_tokens:
+            self.measured_tokens += self._unmeasured_tokens
+            self._window_tokens += self._unmeasured_tokens
+            self.training_seconds += now - self._batch_end
+            self._unmeasured_tokens, self._batch_end = 0, now
+        return now
+
+    def _read_losses(self, module: LanguageModelModule) -> None:
+        """Take in the losses of the steps since the last reading.
+
+        Raises:
+            TrainingError: If one is not finite.
+        """
+        if not self._unread:
+            return
+        steps, losses = zip(*self._unread, strict=True)
+        self._unread = []
+        for step, nll in zip(steps, torch.stack(losses).tolist(), strict=True):
+            module.check_finite(nll, step)
+            self.first_loss = nll if self.first_loss is None else self.first_loss
+            self.last_loss = nll
+            smooth = nll if self._smooth_loss is None else self._smooth_loss
+            self._smooth_loss = _SMOOTHING * smooth + (1.0 - _SMOOTHING) * nll
+
+    def _log_point(self, trainer: L.Trainer, module: LanguageModelModule, outputs: Any, batch: Window) -> None:
         if trainer.logger is None:
             return
         # float32: no autocast applies here
@@ -105,8 +132,8 @@ class TrainingMetrics(L.Callback):
             rank = target_rank(module.model.logits(features), target_ids[:_TOP_K_TOKENS])
         trainer.logger.log_metrics(
             {
-                "train/loss": nll,
-                "train/perplexity": math.exp(min(nll, 700.0)),
+                "train/loss": self.last_loss,
+                "train/perplexity": math.exp(min(self.last_loss, 700.0)),
                 "train/top1": float((rank < 1).float().mean()),
                 "train/top5": float((rank < 5).float().mean()),
                 "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
@@ -130,6 +157,24 @@ class TrainingMetrics(L.Callback):
             remaining = round(self.time_budget.elapsed() * (1.0 / fraction - 1.0))
             figures["remaining"] = f"{remaining // 3600}:{remaining // 60 % 60:02d}:{remaining % 60:02d}"
         return figures
+
+    @override
+    def on_validation_start(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: LanguageModelModule
+    ) -> None:
+        self._read_losses(pl_module)
+        self._measure()
+
+    @override
+    def on_save_checkpoint(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: LanguageModelModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._read_losses(pl_module)  # refuses to save weights that a loss without a value has spoilt
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
+        self._read_losses(pl_module)
+        self._measure()
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
