@@ -325,6 +325,9 @@ def profile(bench: Bench) -> Iterator[Row]:
 
 def libraries(bench: Bench) -> Iterator[Row]:
     """Cross-entropies that other packages fuse with the output layer."""
+    if bench.small:
+        yield {"what": "libraries", "skipped": "their kernels need a GPU"}
+        return
     try:
         from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as Liger
     except ImportError as error:

@@ -77,7 +77,9 @@ class SoftmaxLoss(nn.Module):
         return _apply(SampledSoftmax, features, weight, bias, target_ids, *sampled)
 
 
-def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
-    loss = function.apply(*arguments)  # type: ignore[no-untyped-call]
+def _apply(function: type[torch.autograd.Function], features: Tensor, *arguments: Any) -> Tensor:
+    # the functions choose the format of each product themselves; autocast would store a GPU's softmax in float32
+    with torch.autocast(features.device.type, enabled=False):
+        loss = function.apply(features, *arguments)  # type: ignore[no-untyped-call]
     assert isinstance(loss, Tensor)
     return loss
