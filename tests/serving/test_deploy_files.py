@@ -36,7 +36,7 @@ def test_image_has_its_own_user_and_a_valid_health_check() -> None:
     assert check is not None
     compile(check[1].replace('\\"', '"'), "health check", "exec")
     root = DEPLOY.parents[1]
-    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    ignore = (root / ".dockerignore").read_text().split()
     assert all((root / line[1:]).exists() for line in ignore if line.startswith("!"))
 
 
