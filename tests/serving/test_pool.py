@@ -119,9 +119,9 @@ def test_hundred_aborted_streams_leave_none_running() -> None:
 
     def read_first_line(url: str) -> None:
         body = {"text": "the", "generate": 500, "stream": True}
-        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as answer:
-            assert answer.status_code == 200
-            next(answer.iter_lines())
+        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as response:
+            assert response.status_code == 200
+            next(response.iter_lines())
 
     with running(service(backend)) as url, ThreadPoolExecutor(20) as clients:
         for done in [clients.submit(read_first_line, url) for _ in range(100)]:
@@ -137,16 +137,16 @@ def test_hundred_aborted_streams_leave_none_running() -> None:
 
 def test_texts_beyond_the_largest_batch_take_turns() -> None:
     with running(service(SlowBackend(0.005), max_batch=2)) as url, ThreadPoolExecutor() as clients:
-        answers = [clients.submit(generate, url, 20) for _ in range(5)]
-        assert [len(answer.result().json()["words"]) for answer in answers] == [20] * 5
+        responses = [clients.submit(generate, url, 20) for _ in range(5)]
+        assert [len(response.result().json()["words"]) for response in responses] == [20] * 5
 
 
 def test_failing_model_ends_every_stream_with_an_error_event() -> None:
     backend = SlowBackend(0.02)
     body = {"text": "the", "generate": 400, "stream": True}
     with running(service(backend)) as url:
-        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as answer:
-            lines = answer.iter_lines()
+        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as response:
+            lines = response.iter_lines()
             assert next(lines).startswith("data: ")
             backend.broken = True
             # the service closes the connection after its last event
@@ -165,13 +165,13 @@ def test_requests_beyond_the_limit_get_503_with_retry_after() -> None:
         running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url,
         ThreadPoolExecutor(8) as clients,
     ):
-        answers = [future.result() for future in [clients.submit(generate, url, 30) for _ in range(8)]]
-        statuses = sorted(answer.status_code for answer in answers)
+        responses = [future.result() for future in [clients.submit(generate, url, 30) for _ in range(8)]]
+        statuses = sorted(response.status_code for response in responses)
         assert statuses[0] == 200
         assert statuses[-1] == 503
-        refused = [answer for answer in answers if answer.status_code == 503]
+        refused = [response for response in responses if response.status_code == 503]
         assert all(
-            answer.headers["retry-after"] == "1" and "try again" in answer.json()["detail"] for answer in refused
+            response.headers["retry-after"] == "1" and "try again" in response.json()["detail"] for response in refused
         )
         # the slots are free again
         assert generate(url, 1).status_code == 200

@@ -17,7 +17,7 @@ def guarded_url(tiny_bundle: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("response", "words"),
     [
         (
             {"status": 503, "json": {"detail": "too many requests are waiting"}, "headers": {"Retry-After": "1"}},
@@ -28,12 +28,12 @@ def guarded_url(tiny_bundle: Path) -> Iterator[str]:
 )
 def test_failure_shows_a_message_and_is_retried(
     open_page,
-    answer: dict[str, object] | None,
+    response: dict[str, object] | None,
     words: str,  # type: ignore[no-untyped-def]
 ) -> None:
     page = open_page(quiet=False)
     expect(page.locator("#bar .stale")).to_have_count(0)
-    page.route("**/predict", lambda route: route.fulfill(**answer) if answer else route.abort())  # type: ignore[arg-type]
+    page.route("**/predict", lambda route: route.fulfill(**response) if response else route.abort())  # type: ignore[arg-type]
     page.keyboard.type("the ")
     problem = page.get_by_role("alert")
     expect(problem).to_contain_text(words)

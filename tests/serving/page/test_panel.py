@@ -81,7 +81,7 @@ def events(*lines: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("response", "words"),
     [
         ({"status": 503, "json": {"detail": "too many requests are waiting"}}, "busy: too many requests are waiting"),
         ({"status": 422, "json": {"detail": "max_words: too much"}}, "rejected the request: max_words: too much"),
@@ -92,10 +92,10 @@ def events(*lines: str) -> dict[str, str]:
         (None, "cannot be reached"),
     ],
 )
-def test_failure_shows_a_message(open_page, answer: dict[str, object] | None, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_failure_shows_a_message(open_page, response: dict[str, object] | None, words: str) -> None:  # type: ignore[no-untyped-def]
     # the browser logs the failed request itself
     page = open_page(quiet=False)
-    page.route("**/generate", lambda route: route.fulfill(**answer) if answer else route.abort())  # type: ignore[arg-type]
+    page.route("**/generate", lambda route: route.fulfill(**response) if response else route.abort())  # type: ignore[arg-type]
     start(page, "5")
     expect(page.locator("#progress")).to_contain_text(words)
     expect(page.get_by_role("button", name="Generate")).to_be_enabled()
