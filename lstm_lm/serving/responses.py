@@ -44,15 +44,15 @@ class GenerationOutput:
         async for ready in words:
             if pieces := [piece for word in ready if (piece := self._add(word))]:
                 yield pieces
-            if self._stop.found:
+            if self._stop.matched:
                 return
-        if rest := self._stop.rest():
+        if rest := self._stop.flush():
             self._shown.append(rest)
             yield [rest]
 
     def _add(self, word: str) -> str:
         """What can be shown once ``word`` is there, nothing after a stop string."""
-        if self._stop.found:
+        if self._stop.matched:
             return ""
         piece = self._writer.add(word)
         self._words.append(word)

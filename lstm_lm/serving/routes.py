@@ -53,7 +53,7 @@ def health_routes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter
 
     def first_step() -> None:
         # never from what is kept: the model itself has to answer
-        PrefixCache(0).read(engine.backend, [engine.vocabulary.eos_id])
+        PrefixCache(0).forward(engine.backend, [engine.vocabulary.eos_id])
 
     @router.get("/health")
     async def health() -> Status:
