@@ -1,4 +1,4 @@
-"""A network with a vocabulary of eight words, and random streams, for tests of all evaluations."""
+"""A network of eight words and streams for it, for tests of every way of scoring."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ VOCABULARY = Vocabulary(["the", "<eos>", ",", "<unk>", "=", "@-@", "1990", "é"]
 
 
 def network(config: ModelConfig | None = None) -> LSTMLanguageModel:
-    """A network with large weights, so that predictions differ between words."""
+    """Large weights, so that words differ."""
     torch.manual_seed(0)
     model = LSTMLanguageModel(config or ModelConfig(6, [9, 6], input_dropout=0.5, weight_dropout=0.5), len(VOCABULARY))
     with torch.no_grad():
