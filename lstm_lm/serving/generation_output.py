@@ -40,15 +40,15 @@ class GenerationOutput:
         async for ready in words:
             if deltas := [delta for word in ready if (delta := self._append(word))]:
                 yield deltas
-            if self._stop.found:
+            if self._stop.matched:
                 return
-        if rest := self._stop.rest():
+        if rest := self._stop.flush():
             self._deltas.append(rest)
             yield [rest]
 
     def _append(self, word: str) -> str:
         """The text that ``word`` releases; empty after a stop string."""
-        if self._stop.found:
+        if self._stop.matched:
             return ""
         text = self._detokenizer.add(word)
         self._words.append(word)

@@ -57,7 +57,7 @@ def health_routes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter
 
     def infer() -> None:
         # without a cache, so that the model itself runs
-        PrefixCache(0).read(engine.backend, [engine.vocabulary.eos_id])
+        PrefixCache(0).forward(engine.backend, [engine.vocabulary.eos_id])
 
     @router.get("/health")
     async def health() -> Status:

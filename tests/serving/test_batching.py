@@ -40,11 +40,11 @@ class GatedBackend(TorchBackend):
             raise RuntimeError("broken")
         return super().step(input_ids, state)
 
-    def read(
+    def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
         assert self.read_gate.wait(10)
-        return super().read(input_ids, state)
+        return super().prefill(input_ids, state)
 
 
 def caching_engine(backend: GatedBackend) -> Engine:

@@ -51,7 +51,7 @@ class SlowBackend:
         time.sleep(self.seconds)
         return np.zeros((len(input_ids), self.vocab_size), np.float32), state
 
-    def read(
+    def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
         logits, state = self.step(input_ids, state)
