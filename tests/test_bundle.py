@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.small_models import small_network, write_plain_bundle, write_small_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_models import small_network, write_plain_bundle, write_small_bundle
 
 from lstm_lm import bundle as bundle_module
 from lstm_lm.bundle import build_engine, read_bundle

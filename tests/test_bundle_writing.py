@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from small_models import PRESETS, small_network, small_vocabulary, write_plain_bundle, write_small_bundle
+from helpers.small_models import PRESETS, small_network, small_vocabulary, write_plain_bundle, write_small_bundle
 
 from lstm_lm import bundle as bundle_module
 from lstm_lm.bundle import Bundle, build_engine, read_bundle

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from real_commands import count_tokens, lstm_lm, run, served, write_corpus
+from helpers.real_commands import count_tokens, lstm_lm, run, served, write_corpus
 
 pytestmark = pytest.mark.slow
 

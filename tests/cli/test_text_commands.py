@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_models import write_small_bundle
+from helpers.small_models import write_small_bundle
 
 from lstm_lm.cli.main import main
 from lstm_lm.export.loading import load_engine

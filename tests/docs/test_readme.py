@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from real_commands import served, write_corpus
+from helpers.real_commands import served, write_corpus
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"

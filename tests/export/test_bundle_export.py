@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import checkpoint_content, small_network, write_small_checkpoint
+from helpers.small_models import checkpoint_content, small_network, write_small_checkpoint
 
 from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.errors import BundleError, ConfigError

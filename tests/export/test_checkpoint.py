@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import PRESETS, checkpoint_content, small_network, small_vocabulary, write_small_bundle
+from helpers.small_models import PRESETS, checkpoint_content, small_network, small_vocabulary, write_small_bundle
 
 from lstm_lm.errors import BundleError, CheckpointError
 from lstm_lm.export.checkpoint import load_trained, read_checkpoint

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from real_commands import count_tokens, write_corpus
+from helpers.real_commands import count_tokens, write_corpus
 
 from lstm_lm import __version__
 

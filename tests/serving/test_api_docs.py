@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from service_client import Client
+from helpers.service_client import Client
 
 
 def test_the_page_and_all_its_files_come_from_the_service(client: Client) -> None:

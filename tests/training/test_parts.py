@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import small_network, small_vocabulary, write_small_checkpoint
+from helpers.small_models import small_network, small_vocabulary, write_small_checkpoint
 
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError
