@@ -18,9 +18,9 @@ from omegaconf import DictConfig
 
 from lstm_lm.cli.sweep import STATUS_FILE, finish_sweep
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
-from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, one_line
+from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, short_message
 from lstm_lm.config.schema import Config
-from lstm_lm.config.validation import Checked, check
+from lstm_lm.config.validation import CheckedCommand, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
 from lstm_lm.text.files import write_json
 
@@ -84,7 +84,7 @@ def run(command: str, argv: Sequence[str], job: Job) -> None:
     _sweep(command, job, [*flags, *arguments.overrides], checked)
 
 
-def _sweep(command: str, job: Job, argv: list[str], checked: Checked) -> None:
+def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand) -> None:
     folder = Path(checked.sweep_dir).absolute()
     began = time.time()
     failed = 0
@@ -124,7 +124,7 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
     try:
         hydra.main(config_path=f"pkg://{CONFIG_PACKAGE}", config_name=command, version_base=VERSION_BASE)(task)()
     except COMPOSE_ERRORS as error:
-        raise ConfigError([one_line(error)]) from error
+        raise ConfigError([short_message(error)]) from error
     finally:
         sys.argv = own
     if raised:

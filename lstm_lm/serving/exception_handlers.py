@@ -1,8 +1,7 @@
 """Every failure is answered as ``{"detail": …}`` in words, and repeats nothing but names and words that are wrong."""
 
-import difflib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 from fastapi import FastAPI, Request
@@ -10,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from lstm_lm.errors import ConfigError
+from lstm_lm.errors import ConfigError, did_you_mean
 from lstm_lm.serving.pool import OverloadedError
 
 SHOWN_CHARS = 40
@@ -37,13 +36,6 @@ def install_handlers(app: FastAPI) -> None:
         return JSONResponse(
             {"detail": "too many requests are waiting; try again in a second"}, 503, headers={"Retry-After": "1"}
         )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The remedy for a name that is not among ``known``: the closest one, or all of them."""
-    names = sorted(known)
-    match = difflib.get_close_matches(name.lower(), names, n=1)
-    return f"did you mean {match[0]}?" if match else f"use one of {', '.join(names)}"
 
 
 def _refusal(shown: Sequence[str], number: int) -> Response:
@@ -74,8 +66,8 @@ def _describe(location: Sequence[int | str], kind: str, message: str, body: type
     path = ".".join(str(part) for part in location[1:])
     if kind == "extra_forbidden":
         shown = path if len(path) <= SHOWN_CHARS else f"{path[:SHOWN_CHARS]}…"
-        known = _field_names(body, location[1:-1])
-        return f"{shown}: unknown field; {did_you_mean(str(location[-1])[:SHOWN_CHARS], known)}"
+        known = sorted(_field_names(body, location[1:-1]))
+        return f"{shown}: unknown field; {did_you_mean(str(location[-1])[:SHOWN_CHARS].lower(), known)}"
     if kind == "missing" and not path:
         return 'the body is empty; send a JSON object such as {"text": "I want to"}'
     if not path:
