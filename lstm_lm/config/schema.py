@@ -7,8 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from lstm_lm.data.config import BatchingConfig, DataConfig
-from lstm_lm.data.corpora import SPLITS
+from lstm_lm.data.config import SPLITS, BatchingConfig, DataConfig
 from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.inference.config import SamplingConfig

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 HUB_CORPORA = ("wikitext2", "wikitext2_raw", "wikitext103")
 CORPORA = (*HUB_CORPORA, "text_files", "python_docs")
 TOKENIZERS = ("whitespace", "moses")
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lstm_lm.data import hub, python_docs
-from lstm_lm.data.config import HUB_CORPORA, DataConfig
+from lstm_lm.data.config import HUB_CORPORA, SPLITS, DataConfig
 from lstm_lm.errors import DataError
 
-SPLITS = ("train", "valid", "test")
 _HUB_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 _BLOCK = 1 << 20
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.data.cache import build_once, cache_root
-from lstm_lm.data.config import DataConfig
-from lstm_lm.data.corpora import SPLITS, TextSource, open_split
+from lstm_lm.data.config import SPLITS, DataConfig
+from lstm_lm.data.corpora import TextSource, open_split
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text import tokenizer as tokenizer_module
 from lstm_lm.text.tokenizer import Tokenizer

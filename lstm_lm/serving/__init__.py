@@ -29,7 +29,7 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
     try:
         chosen = settings or read_settings()
         bundle = read_bundle(chosen.bundle)
-        return build_app(build_engine(bundle, chosen.backend, chosen.prefix_cache_size), chosen, bundle.about)
+        return build_app(build_engine(bundle, chosen.backend, chosen.prefix_cache_size), chosen, bundle.info)
     except LstmLmError as error:
         if settings is not None:
             raise

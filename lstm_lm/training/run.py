@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
-from lstm_lm.export.checkpoint import open_checkpoint
+from lstm_lm.export.checkpoint import load_raw_checkpoint
 from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
@@ -60,7 +60,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     curves = TrainingMetrics(clock, config.logger.log_every_n_steps, len(data.corpus.splits["train"]))
     planner = EpochPlanner(config.trainer, config.model, clock, curves)
     checkpoints = BestAndLastCheckpoint(run_dir / "checkpoints")
-    resumed = None if config.resume is None else open_checkpoint(Path(config.resume))["lstm_lm"]
+    resumed = None if config.resume is None else load_raw_checkpoint(Path(config.resume))["lstm_lm"]
     precision = config.trainer.precision
     if precision == "auto":  # decided by timing, so a run that goes on keeps what it began with
         precision = resumed.get("precision", "fp32") if resumed else choose_precision(config.trainer.accelerator)

@@ -1,1 +1,1 @@
-"""Helpers of the tests: small models, corpora and runs, and commands and services in processes of their own."""
+"""Test helpers: small models, corpora and runs; commands and services in their own process."""

@@ -37,7 +37,7 @@ def listening(bundle: Path, **settings: Any) -> Iterator[str]:
     read = read_bundle(bundle)
     engine = build_engine(read)
     engine.backend = Unhurried(engine.backend)
-    app = build_app(engine, Settings(bundle=bundle, **settings), read.about)
+    app = build_app(engine, Settings(bundle=bundle, **settings), read.info)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
