@@ -16,6 +16,10 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
 
+def _report_nothing(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class EvaluationResult:
     """A score and the settings that it was reached with."""
@@ -36,7 +40,7 @@ def evaluate(
     *,
     tuned: Mapping[str, float] | None = None,
     on_tuned: Callable[[dict[str, float]], None] | None = None,
-    report: Report = lambda stage, done, total: None,  # noqa: ARG005
+    report: Report = _report_nothing,
 ) -> EvaluationResult:
     """Score a model on a split.
 
