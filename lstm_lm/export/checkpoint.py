@@ -1,4 +1,4 @@
-"""Trained models out of checkpoints and bundles."""
+"""Read trained models from checkpoints and bundles."""
 
 import pickle
 import zipfile
@@ -22,69 +22,67 @@ from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgra
 from lstm_lm.text.vocabulary import Vocabulary
 
 CHECKPOINT_FORMAT = 2
-TUNED = "tuned"  # the part of the record that `lstm-lm eval` adds
+TUNED = "tuned"
+"""Key of the tuned settings in the metadata, written by ``lstm-lm eval``."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network that can be scored, exported and asked, and all that belongs to it.
-
-    Attributes:
-        path: Where it was read from.
-        model: The network, in eval mode.
-        config: What it is made of.
-        vocabulary: Its words.
-        tokenizer: How its corpus was cut into words.
-        data: The corpus that it was trained on.
-        presets: Sampling presets by name.
-        default_preset: The preset that is meant when none is named.
-        metrics: Scores by split.
-        tuned: Settings that ``lstm-lm eval … tune=true`` chose for this model, by evaluation; a bundle has none.
-    """
+    """A trained network with everything that scoring, export and inference need."""
 
     path: Path
+    """The checkpoint or bundle."""
     model: LSTMLanguageModel
+    """The network, in eval mode."""
     config: ModelConfig
     vocabulary: Vocabulary
     tokenizer: str
+    """Name of the tokenizer of the training corpus."""
     data: DataConfig
+    """The training corpus."""
     presets: dict[str, SamplingConfig]
+    """Sampling presets by name."""
     default_preset: str
+    """The preset for requests that name none."""
     metrics: dict[str, Any]
+    """Scores by split."""
     tuned: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Settings from ``lstm-lm eval … tune=true``, by evaluation; a bundle has none."""
 
 
 def load_trained(path: Path) -> TrainedModel:
     """Read a checkpoint (a file) or a bundle (a folder).
 
     Raises:
-        CheckpointError: As :func:`read_checkpoint`.
-        BundleError: As ``read_bundle``, or if the weights do not fit.
+        CheckpointError: As in :func:`read_checkpoint`.
+        BundleError: As in ``read_bundle``, or if the weights do not fit.
     """
     return _from_bundle(read_bundle(path)) if path.is_dir() else read_checkpoint(path)
 
 
 def read_checkpoint(path: Path) -> TrainedModel:
-    """Read the model in a checkpoint of ``lstm-lm train``.
+    """Read the model of a checkpoint of ``lstm-lm train``.
 
     Raises:
-        CheckpointError: If it is missing, damaged, not one of ours, of a newer format, or contradicts itself.
+        CheckpointError: If it is missing, damaged, not from ``lstm-lm train``, of a newer format, or inconsistent.
     """
-    content = open_checkpoint(path)
+    content = load_raw_checkpoint(path)
     try:
-        return _from_record(path, mapping(content["lstm_lm"], "lstm_lm"), content)
+        return _from_metadata(path, mapping(content["lstm_lm"], "lstm_lm"), content)
     except (ValueError, DataError) as error:
-        raise CheckpointError(f"{path}: the checkpoint does not fit together: {error}") from error
+        raise CheckpointError(
+            f"{path}: the checkpoint is inconsistent: {error}; take another one of the run"
+        ) from error
 
 
-def open_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Everything in a checkpoint of ``lstm-lm train``. Only plain data and tensors are unpickled, never code.
+def load_raw_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Load the whole content of a checkpoint of ``lstm-lm train``. Unpickles plain data and tensors, never code.
 
     Returns:
-        Lightning's checkpoint, with our own record under ``lstm_lm``.
+        Lightning's checkpoint; our metadata is under ``lstm_lm``.
 
     Raises:
-        CheckpointError: If it is missing, damaged or not one of ours.
+        CheckpointError: If it is missing, damaged or not from ``lstm-lm train``.
     """
     if path.is_dir():
         best = path / "checkpoints" / "best.ckpt"
@@ -94,7 +92,9 @@ def open_checkpoint(path: Path) -> Mapping[str, Any]:
         raise CheckpointMissingError(path)
     content = _load(path)
     if "lstm_lm" not in content:
-        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it has no 'lstm_lm' record); train one")
+        raise CheckpointError(
+            f"{path}: is not a checkpoint of lstm-lm (no 'lstm_lm' metadata); give one from lstm-lm train"
+        )
     return content
 
 
@@ -102,36 +102,36 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # a zip is what torch writes: it could be read, and held more than data
-        why = "holds more than plain data and is not opened" if zipfile.is_zipfile(path) else "is not a checkpoint"
-        raise CheckpointError(f"{path}: {why}; give one that lstm-lm train wrote") from error
+        # torch writes zip files: a readable zip failed because of its content
+        why = "contains more than plain data and is not loaded" if zipfile.is_zipfile(path) else "is not a checkpoint"
+        raise CheckpointError(f"{path}: {why}; give one from lstm-lm train") from error
     except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{path}: the checkpoint is damaged ({reason}); take another one of the run") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: the checkpoint cannot be read ({error.strerror or error})") from error
+        raise CheckpointError(f"{path}: cannot read the checkpoint ({error.strerror or error})") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it holds a {type(content).__name__})")
+        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it contains a {type(content).__name__})")
     return content
 
 
-def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, Any]) -> TrainedModel:
-    version = field_of(record, "format", int)
+def _from_metadata(path: Path, metadata: Mapping[str, Any], content: Mapping[str, Any]) -> TrainedModel:
+    version = field_of(metadata, "format", int)
     if not 1 <= version <= CHECKPOINT_FORMAT:
-        raise ValueError(f"format {version} is not one of 1 to {CHECKPOINT_FORMAT}; update lstm-lm")
+        raise ValueError(f"format: must be from 1 to {CHECKPOINT_FORMAT} (got {version}); update lstm-lm")
     if version == 1:
-        record = upgrade_format_1(record)
-    config = dataclass_from_plain(ModelConfig, record.get("model"), "model")
+        metadata = upgrade_format_1(metadata)
+    config = dataclass_from_plain(ModelConfig, metadata.get("model"), "model")
     if problems := config.problems():
         raise ValueError("; ".join(f"model.{problem}" for problem in problems))
-    vocabulary = Vocabulary.from_dict(field_of(record, "vocabulary", dict))
+    vocabulary = Vocabulary.from_dict(field_of(metadata, "vocabulary", dict))
     presets = {
         name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}")
-        for name, preset in field_of(record, "presets", dict).items()
+        for name, preset in field_of(metadata, "presets", dict).items()
     }
-    default_preset = field_of(record, "default_preset", str)
+    default_preset = field_of(metadata, "default_preset", str)
     if default_preset not in presets:
-        raise ValueError(f"default_preset: not one of the presets {', '.join(presets)} (got {default_preset!r})")
+        raise ValueError(f"default_preset: unknown (got {default_preset!r}); use one of {', '.join(presets)}")
     weights = {
         name.removeprefix("model."): tensor
         for name, tensor in mapping(content.get("state_dict"), "state_dict").items()
@@ -142,14 +142,14 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
         model=build_network(config, len(vocabulary), weights),
         config=config,
         vocabulary=vocabulary,
-        tokenizer=field_of(record, "tokenizer", str),
-        data=dataclass_from_plain(DataConfig, record.get("data"), "data"),
+        tokenizer=field_of(metadata, "tokenizer", str),
+        data=dataclass_from_plain(DataConfig, metadata.get("data"), "data"),
         presets=presets,
         default_preset=default_preset,
-        metrics=field_of(record, "metrics", dict),
+        metrics=field_of(metadata, "metrics", dict),
         tuned={
             name: checked_settings(name, mapping(settings, f"{TUNED}.{name}"))
-            for name, settings in mapping(record.get(TUNED, {}), TUNED).items()
+            for name, settings in mapping(metadata.get(TUNED, {}), TUNED).items()
         },
     )
 

@@ -8,7 +8,6 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError
-from lstm_lm.export.checkpoint import TUNED, open_checkpoint
 from lstm_lm.text.files import atomic_writer
 
 
@@ -22,44 +21,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         try:
-            _write(checkpoint, Path(path))
+            with atomic_writer(Path(path)) as file:
+                torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise CheckpointError(
                 f"{path}: cannot write the checkpoint ({error}); free disk space or choose another folder with "
                 "hydra.run.dir=FOLDER. An earlier checkpoint at this path is intact"
             ) from error
-
-
-def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified: int) -> None:
-    """Put tuned settings into the record of a checkpoint; everything else in it stays, so it can be resumed as before.
-
-    Args:
-        path: The checkpoint.
-        evaluation: Which evaluation they are for; settings of others stay.
-        settings: By name.
-        modified: When the file was last modified (``st_mtime_ns``) as its model was read: a newer one is another model.
-
-    Raises:
-        CheckpointError: If it was written anew in the meantime, or cannot be written; that message has the settings.
-    """
-    content = dict(open_checkpoint(path))
-    if path.stat().st_mtime_ns != modified:
-        raise CheckpointError(
-            f"{path}: was written anew while its settings were tuned, so they are not saved; tune it again when its "
-            "training is over"
-        )
-    record = content["lstm_lm"]
-    content["lstm_lm"] = {**record, TUNED: {**record.get(TUNED, {}), evaluation: settings}}
-    try:
-        _write(content, path)
-    except (OSError, RuntimeError) as error:
-        found = " ".join(f"evaluation.{name}={value:g}" for name, value in settings.items())
-        raise CheckpointError(
-            f"{path}: the tuned settings cannot be saved with it ({error}); give them by hand: "
-            f"evaluation={evaluation} {found}"
-        ) from error
-
-
-def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    with atomic_writer(path) as file:
-        torch.save(checkpoint, file)

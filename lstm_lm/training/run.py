@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
-from lstm_lm.export.checkpoint import open_checkpoint
+from lstm_lm.export.checkpoint import load_raw_checkpoint
 from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -62,7 +62,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     training_metrics = TrainingMetrics(time_budget, config.logger.log_every_n_steps, len(data.corpus.splits["train"]))
     epoch_planner = EpochPlanner(config.trainer, config.model, time_budget, training_metrics)
     checkpoints = BestAndLastCheckpoint(run_dir / "checkpoints")
-    saved = None if config.resume is None else open_checkpoint(Path(config.resume))["lstm_lm"]
+    saved = None if config.resume is None else load_raw_checkpoint(Path(config.resume))["lstm_lm"]
     precision = config.trainer.precision
     if precision == "auto":  # chosen by timing, so a resumed run keeps its first choice
         precision = saved.get("precision", "fp32") if saved else choose_precision(config.trainer.accelerator)

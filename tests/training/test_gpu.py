@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import small_vocabulary
-from small_runs import ConfigFactory
+from helpers.small_models import small_vocabulary
+from helpers.small_runs import ConfigFactory
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -242,7 +242,9 @@ def test_a_layer_on_a_gpu_is_that_of_the_cpu(dtype: torch.dtype, limit: float) -
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and dtype == torch.bfloat16):
             output, (hidden, cell) = layer(features.to(device), (state.to(device), state.to(device)))
         (output.float().square().mean() + hidden.float().sum() + cell.float().square().sum()).backward()
-        results.append([output.detach().cpu(), *(p.grad.cpu().clone() for p in layer.parameters() if p.grad is not None)])
+        results.append(
+            [output.detach().cpu(), *(p.grad.cpu().clone() for p in layer.parameters() if p.grad is not None)]
+        )
     for wanted, got in zip(*results, strict=True):
         assert distance(got, wanted) < limit
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
+from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
 
 from lstm_lm.data.config import BatchingConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
