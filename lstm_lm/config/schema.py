@@ -86,7 +86,7 @@ class EvalConfig:
     tune: bool = False
     """First tune the settings of the evaluation on valid and save them in the checkpoint."""
     accelerator: str = "cpu"
-    """``cpu``; ``gpu``, for ``evaluation=static`` only; ``auto``: a GPU if there is one and the evaluation can use it."""
+    """``cpu``; ``gpu``, for ``evaluation=static`` only; ``auto``: a GPU if there is one and it can be used."""
 
     def problems(self) -> list[str]:
         """Every invalid setting, as ``path: what is wrong (got VALUE); remedy``."""
