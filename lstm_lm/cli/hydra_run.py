@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lstm_lm.cli.sweep import STATUS_FILE, report_sweep
+from lstm_lm.cli.sweep_plan import SweepPlan
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
 from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, short_message
-from lstm_lm.config.schema import Config
+from lstm_lm.config.schema import RESUME_AUTO, Config, TrainConfig
 from lstm_lm.config.validation import CheckedCommand, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
 from lstm_lm.text.files import write_json
+from lstm_lm.training.run_folder import FinishedRunError, has_checkpoints, lock_folder
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ _UNSUPPORTED_FLAGS = {
 }
 
 Job = Callable[[Any, Path], None]
+OpenFolder = Callable[[Any, Path], AbstractContextManager[None]]
 
 
 def parse_arguments(command: str, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -55,13 +59,16 @@ def parse_arguments(command: str, argv: Sequence[str]) -> tuple[argparse.Namespa
     return arguments, [word for word in argv if word not in overrides]
 
 
-def run(command: str, argv: Sequence[str], job: Job) -> None:
+def run(command: str, argv: Sequence[str], job: Job, open_folder: OpenFolder | None = None) -> None:
     """Check a command line and run its job, or all jobs of its sweep.
 
     Args:
         command: The name of a file in ``configs``.
         argv: The arguments after the command.
         job: Called with the config and the run folder. Must be a module-level function: launchers pickle it.
+        open_folder: Reserves the run folder for the time of the job, before anything is written there; raises
+            ``FinishedRunError`` if nothing is left to do. Must be a module-level function, too. The default refuses
+            the folder of a training run.
 
     Raises:
         ConfigError: With every mistake, before anything is written.
@@ -78,25 +85,46 @@ def run(command: str, argv: Sequence[str], job: Job) -> None:
             raise
         return
     checked = check(command, arguments.overrides, arguments.multirun, arguments.config_dir)
-    if not checked.multirun:
-        _hydra_main(command, job, [*flags, *arguments.overrides])
+    argv = [*flags, *arguments.overrides]
+    open_folder = open_folder or _refuse_training_run
+    if checked.multirun:
+        with lock_folder(Path(checked.folders.sweep).absolute()):
+            _sweep(command, job, argv, checked, open_folder)
         return
-    _sweep(command, job, [*flags, *arguments.overrides], checked)
-
-
-def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand) -> None:
-    folder = Path(checked.sweep_dir).absolute()
-    start_time = time.time()
-    failed = 0
+    folder = Path(checked.folders.run).absolute()
     try:
-        _hydra_main(command, job, [*argv, as_override("hydra.sweep.dir", str(folder))])
+        with open_folder(checked.config, folder):
+            _hydra_main(command, job, [*argv, as_override("hydra.run.dir", str(folder))])
+    except FinishedRunError as finished:
+        print(finished)
+
+
+@contextmanager
+def _refuse_training_run(config: Config, folder: Path) -> Iterator[None]:  # noqa: ARG001
+    if has_checkpoints(folder):
+        raise LstmLmError(f"{folder}: is the folder of a training run; choose another hydra.run.dir")
+    yield
+
+
+def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand, open_folder: OpenFolder) -> None:
+    folder = Path(checked.folders.sweep)
+    plan = SweepPlan(folder.absolute(), checked.folders.subdir, skip_done=command == "train")
+    start_time = time.time()
+    failed, interrupted = 0, True
+    try:
+        with plan.applied():
+            _hydra_main(command, job, [*argv, as_override("hydra.sweep.dir", str(plan.folder))], open_folder)
+        interrupted = False
+    except Exception:
+        interrupted = False
+        raise
     finally:
-        failed = report_sweep(folder, start_time, len(checked.jobs))
+        failed = report_sweep(plan.folder, start_time, len(checked.jobs), plan.skipped, interrupted)
     if failed:
         raise LstmLmError(f"{failed} of {len(checked.jobs)} jobs failed; see the table for the reasons")
 
 
-def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
+def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFolder | None = None) -> None:
     """Run ``hydra.main`` with ``argv`` and without Hydra's error reports."""
     user_argv = sys.argv
     register_schemas()
@@ -111,7 +139,7 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
         settings = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
         if settings.mode == RunMode.MULTIRUN:
-            _run_sweep_job(to_dataclass(config), folder, list(settings.overrides.task), job)
+            _run_sweep_job(to_dataclass(config), folder, list(settings.overrides.task), job, open_folder)
             return
         try:
             job(to_dataclass(config), folder)
@@ -131,8 +159,12 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
         raise errors[0]
 
 
-def _run_sweep_job(config: Config, folder: Path, overrides: list[str], job: Job) -> None:
+def _run_sweep_job(
+    config: Config, folder: Path, overrides: list[str], job: Job, open_folder: OpenFolder | None
+) -> None:
     """Run one job of a sweep and write its status to its folder; an error does not end the sweep."""
+    if isinstance(config, TrainConfig) and config.resume is None:
+        config.resume = RESUME_AUTO  # the folder may hold an earlier attempt at this job
 
     def write_status(status: str, reason: str = "") -> None:
         content = {"status": status, "reason": reason, "overrides": overrides}
@@ -140,7 +172,10 @@ def _run_sweep_job(config: Config, folder: Path, overrides: list[str], job: Job)
 
     write_status("running")
     try:
-        job(config, folder)
+        with nullcontext() if open_folder is None else open_folder(config, folder):
+            job(config, folder)
+        write_status("done")
+    except FinishedRunError:
         write_status("done")
     except TrainingInterruptedError as error:
         write_status("interrupted", str(error))

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,18 +35,22 @@ class JobResult:
     folder: Path
 
 
-def report_sweep(folder: Path, start_time: float, num_jobs: int) -> int:
+def report_sweep(
+    folder: Path, start_time: float, num_jobs: int, skipped: Sequence[Path] = (), interrupted: bool = False
+) -> int:
     """Print the table of a sweep and write it to ``sweep.csv``.
 
     Args:
         folder: The sweep's folder.
         start_time: Start of the sweep in seconds since the epoch; older files belong to another sweep.
         num_jobs: Number of jobs in the sweep.
+        skipped: Folders of jobs that were done before.
+        interrupted: Whether a signal ended the sweep, so that a job without a result did not fail.
 
     Returns:
         Number of jobs that failed or never started.
     """
-    jobs = collect_jobs(folder, start_time)
+    jobs = collect_jobs(folder, start_time, skipped, interrupted)
     if jobs:
         write_atomically(folder / "sweep.csv", _as_csv(jobs))
         common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
@@ -77,19 +82,22 @@ def report_sweep(folder: Path, start_time: float, num_jobs: int) -> int:
     return num_jobs - sum(job.status == "done" for job in jobs)
 
 
-def collect_jobs(folder: Path, start_time: float) -> list[JobResult]:
+def collect_jobs(
+    folder: Path, start_time: float, skipped: Sequence[Path] = (), interrupted: bool = False
+) -> list[JobResult]:
     """The jobs of a sweep by perplexity; jobs without one come last."""
-    jobs = []
-    for file in folder.rglob(".hydra/overrides.yaml"):
-        if file.stat().st_mtime >= start_time - 1:
-            jobs.append(_read_job(file.parent.parent, folder))
+    files = folder.rglob(".hydra/overrides.yaml")
+    started = {file.parent.parent for file in files if file.stat().st_mtime >= start_time - 1}
+    jobs = [_read_job(job, folder, interrupted) for job in started | set(skipped)]
     return sorted(jobs, key=lambda job: (math.inf if job.perplexity is None else job.perplexity, job.name))
 
 
-def _read_job(folder: Path, sweep: Path) -> JobResult:
+def _read_job(folder: Path, sweep: Path, interrupted: bool) -> JobResult:
     report = _read_json(folder / STATUS_FILE)
     status, reason = report.get("status", "running"), report.get("reason", "")
-    if status == "running":
+    if status == "running" and interrupted:
+        status, reason = "interrupted", "the sweep was stopped"
+    elif status == "running":
         status, reason = "failed", "the process died without an error; possibly out of memory"
     metrics = _read_json(folder / "metrics.json") if status == "done" else {}
     score = metrics.get("valid", metrics)

@@ -17,8 +17,9 @@ def main(argv: list[str]) -> None:
         print(command_help("train"))
         return
     from lstm_lm.cli.hydra_run import run
+    from lstm_lm.training.run_folder import open_run_folder
 
-    run("train", argv, job)
+    run("train", argv, job, open_run_folder)
 
 
 def job(config: TrainConfig, run_dir: Path) -> None:

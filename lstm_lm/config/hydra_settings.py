@@ -7,7 +7,7 @@ from functools import partial
 from hydra import compose
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lstm_lm.config.overrides import COMPOSE_ERRORS, short_message
 from lstm_lm.errors import closest
@@ -20,14 +20,38 @@ class HydraSettings:
     overrides: list[str]
     """The valid overrides of Hydra's own settings."""
     multirun: bool
-    sweep_dir: str
     sweeper_params: dict[str, str]
     defaults: list[str]
     """The groups in the command's defaults list, as ``group`` or ``group@package``."""
 
 
+@dataclass(frozen=True)
+class Folders:
+    """Where a command writes."""
+
+    run: str = ""
+    """The run folder; only without ``-m``."""
+    sweep: str = ""
+    """The folder of a sweep; only with ``-m``."""
+    subdir: str = ""
+    """The folder of a job inside it, before interpolation."""
+    fixed: bool = True
+    """Whether a repeated command gets the same folder: its name does not contain the time."""
+
+
+def read_folders(config: DictConfig, multirun: bool) -> Folders:
+    """The folders of a command, from its composed config including Hydra's settings."""
+    node = config.hydra.sweep if multirun else config.hydra.run
+    plain = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(plain, dict)
+    fixed = "${now:" not in str(plain["dir"])
+    if multirun:
+        return Folders(sweep=str(node.dir), subdir=str(plain["subdir"]), fixed=fixed)
+    return Folders(run=str(node.dir), fixed=fixed)
+
+
 def read_hydra_settings(
-    command: str, overrides: Sequence[Override], searchpath: Sequence[str]
+    command: str, overrides: Sequence[Override], searchpath: Sequence[str], choices: Sequence[str] = ()
 ) -> tuple[HydraSettings, list[str]]:
     """Compose Hydra's own settings, without the command's.
 
@@ -35,11 +59,15 @@ def read_hydra_settings(
         command: ``train``, ``eval`` or ``export``.
         overrides: The overrides of Hydra's settings.
         searchpath: The override of ``hydra.searchpath``, if there is one.
+        choices: Chosen options whose files may set Hydra's settings, as an experiment does; ignored if one is wrong.
 
     Returns:
         The settings, and one problem for each invalid override.
     """
-    base = compose(command, list(searchpath), return_hydra_config=True)
+    if compose_problems(partial(compose, command, [*choices, *searchpath])):
+        choices = ()
+    searchpath = [*choices, *searchpath]
+    base = compose(command, searchpath, return_hydra_config=True)
     problems: list[str] = []
     valid: list[str] = []
     # choices first: hydra.launcher.n_jobs exists only after hydra/launcher=joblib
@@ -61,7 +89,6 @@ def read_hydra_settings(
     return HydraSettings(
         overrides=valid,
         multirun=config.hydra.mode == RunMode.MULTIRUN,
-        sweep_dir=str(OmegaConf.select(config, "hydra.sweep.dir")),
         sweeper_params={str(key): str(value) for key, value in params.items()},
         defaults=[key for key in map(str, base.hydra.runtime.choices) if not key.startswith("hydra/")],
     ), problems

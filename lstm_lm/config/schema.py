@@ -17,6 +17,8 @@ from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConf
 
 ACCELERATORS = ("cpu", "gpu", "auto")
 EMBEDDING_INITS = ("random", "cooccurrence")
+RESUME_AUTO = "auto"
+"""``resume=auto``: start a run, continue it, or do nothing if it is finished."""
 
 
 @dataclass
@@ -43,7 +45,8 @@ class TrainConfig:
     seed: int = 1
     """Seed of every random number generator of the run."""
     resume: str | None = None
-    """Checkpoint to resume from: weights, optimizer, LSTM state and position in the epoch."""
+    """Checkpoint to resume from: weights, optimizer, LSTM state and position in the epoch. ``auto``: the newest one of
+    the run folder, if there is one."""
 
     def problems(self) -> list[str]:
         """Every invalid setting, as ``path: what is wrong (got VALUE); remedy``."""
@@ -65,8 +68,8 @@ class TrainConfig:
             problems.append(f"seed: must be from 0 to {2**32 - 1} (got {self.seed})")
         if self.optimizer.name == "asgd" and self.averaging.name == "none":
             problems.append("averaging: asgd needs weight averaging; set averaging=polyak or optimizer=sgd")
-        if self.resume is not None and not Path(self.resume).is_file():
-            problems.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt")
+        if self.resume not in (None, RESUME_AUTO) and not Path(self.resume).is_file():
+            problems.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt, or auto")
         if self.resume is not None and self.trainer.overfit_one_batch:
             problems.append("resume: trainer.overfit_one_batch cannot be resumed; remove one of the two")
         return problems

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 
 from lstm_lm.config.compose import TolerantConfig, config_folders, config_loader
 from lstm_lm.config.groups import Groups
-from lstm_lm.config.hydra_settings import compose_problems, read_hydra_settings
+from lstm_lm.config.hydra_settings import Folders, compose_problems, read_folders, read_hydra_settings
 from lstm_lm.config.overrides import (
     COMPOSE_ERRORS,
     as_override,
@@ -21,7 +21,7 @@ from lstm_lm.config.overrides import (
     short_message,
     sweep_without_multirun,
 )
-from lstm_lm.config.schema import SCHEMAS, Config, TrainConfig
+from lstm_lm.config.schema import RESUME_AUTO, SCHEMAS, Config, TrainConfig
 from lstm_lm.errors import ConfigError, closest
 
 
@@ -35,8 +35,8 @@ class CheckedCommand:
     """The config of the first job."""
     multirun: bool
     """Whether it is a sweep."""
-    sweep_dir: str
-    """The sweep's folder."""
+    folders: Folders
+    """Where it writes."""
 
 
 def check(command: str, lines: Sequence[str], multirun: bool = False, config_dir: str | None = None) -> CheckedCommand:
@@ -78,12 +78,13 @@ class _CommandChecker:
             entries = override.value()
             if override.key_or_group == "hydra.searchpath" and isinstance(entries, list):
                 self._add_searchpath([str(entry) for entry in entries])
-        hydra, hydra_problems = read_hydra_settings(
-            self.command, [o for o in parsed if o.is_hydra_override()], self.searchpath
-        )
+        hydra_overrides = [o for o in parsed if o.is_hydra_override()]
+        hydra, hydra_problems = read_hydra_settings(self.command, hydra_overrides, self.searchpath)
         problems += hydra_problems
         self.groups = Groups(self.folders, hydra.defaults)
         overrides = [o for o in parsed if not o.is_hydra_override()]
+        if choices := [line for o in overrides if (line := self._choice(o))]:  # a config file may write a sweep
+            hydra, _ = read_hydra_settings(self.command, hydra_overrides, self.searchpath, choices)
         multirun = multirun or hydra.multirun
         if multirun:
             params = [f"{key}={value}" for key, value in hydra.sweeper_params.items()]
@@ -96,13 +97,25 @@ class _CommandChecker:
         jobs, sweep_problems = expand_sweep(overrides)
         first_config, job_problems = self._check_jobs(jobs, multirun, hydra.overrides)
         problems += sweep_problems + job_problems
+        folders = Folders()
         if not problems:
             # catches what Hydra alone rejects; Hydra composes the other jobs of a sweep itself before the first starts
             line = [*jobs[0], *hydra.overrides, *self.searchpath]
             problems += compose_problems(partial(compose, self.command, line))
+        if not problems:
+            try:
+                folders = read_folders(compose(self.command, line, return_hydra_config=True), multirun)
+            except COMPOSE_ERRORS as error:
+                problems.append(short_message(error))
+            problems += _folder_problems(first_config, folders, multirun)
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
-        return CheckedCommand(jobs, first_config, multirun, hydra.sweep_dir)
+        return CheckedCommand(jobs, first_config, multirun, folders)
+
+    def _choice(self, override: Override) -> str | None:
+        """The line of an override that chooses one option of a group."""
+        chooses = override.key_or_group in self.groups.names and not override.is_sweep_override()
+        return override.input_line if chooses and isinstance(override.value(), str) else None
 
     def _check_jobs(self, jobs: list[list[str]], multirun: bool, hydra: list[str]) -> tuple[Config, list[str]]:
         """Check every job; report a problem that several jobs share once."""
@@ -196,6 +209,13 @@ class _CommandChecker:
             )
         else:
             config.merge_value(path, override.value(), adding=override.is_add() or override.is_force_add())
+
+
+def _folder_problems(config: Config, folders: Folders, multirun: bool) -> list[str]:
+    if not isinstance(config, TrainConfig) or config.resume != RESUME_AUTO or folders.fixed:
+        return []
+    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    return [f"resume: auto needs the same folder each time, and the default one is new; add {key}=FOLDER"]
 
 
 def _sweep_problems(config: Config) -> list[str]:

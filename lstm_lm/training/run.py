@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lstm_lm.config.schema import TrainConfig
+from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
 from lstm_lm.export.checkpoint import load_raw_checkpoint
@@ -27,6 +27,7 @@ from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
+from lstm_lm.training.run_folder import CHECKPOINTS, METRICS, check_run_folder, find_checkpoint, is_first_process, limits
 from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,15 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         ConfigError: If a preset bans a word that is not in the vocabulary.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
-        TrainingError: If the loss is not finite, ``overfit_one_batch`` did not overfit, or this machine does not have
-            the devices of ``config``.
+        TrainingError: If the folder holds another run, the loss is not finite, ``overfit_one_batch`` did not overfit,
+            or this machine does not have the devices of ``config``.
         TrainingInterruptedError: If a signal stopped the run, after ``last.ckpt`` is written.
     """
+    if is_first_process():
+        check_run_folder(config, run_dir)
+    resume = None if config.resume is None else Path(config.resume)
+    if config.resume == RESUME_AUTO:
+        resume = find_checkpoint(run_dir)
     torch.manual_seed(config.seed)
     data = LanguageModelDataModule(config.data, config.batching, config.seed)
     data.setup("fit")
@@ -61,8 +67,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     time_budget.start()
     training_metrics = TrainingMetrics(time_budget, config.logger.log_every_n_steps, len(data.corpus.splits["train"]))
     epoch_planner = EpochPlanner(config.trainer, config.model, time_budget, training_metrics)
-    checkpoints = BestAndLastCheckpoint(run_dir / "checkpoints")
-    saved = None if config.resume is None else load_raw_checkpoint(Path(config.resume))["lstm_lm"]
+    checkpoints = BestAndLastCheckpoint(run_dir / CHECKPOINTS)
+    saved = None if resume is None else load_raw_checkpoint(resume)["lstm_lm"]
     precision = config.trainer.precision
     if precision == "auto":  # chosen by timing, so a resumed run keeps its first choice
         precision = saved.get("precision", "fp32") if saved else choose_precision(config.trainer.accelerator)
@@ -70,7 +76,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         config, run_dir, precision, vocabulary, time_budget, training_metrics, epoch_planner, checkpoints
     )
     model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
-    if config.embedding_init == "cooccurrence" and config.resume is None:
+    if config.embedding_init == "cooccurrence" and resume is None:
         ids = data.corpus.splits["train"]
         model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
     # with several processes, torch averages only dense gradients
@@ -107,18 +113,20 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "overfit": {"first_loss": training_metrics.first_loss, "last_loss": training_metrics.last_loss}
         }
     else:
-        if config.resume is not None and saved is not None:
-            check_resumable(Path(config.resume), saved, module.checkpoint_metadata)
-            checkpoints.adopt_best(Path(config.resume))
-        trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
-        if not training_metrics.mean_tokens_per_second:
+        if resume is not None and saved is not None:
+            check_resumable(resume, saved, module.checkpoint_metadata)
+            checkpoints.adopt_best(resume)
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        # resume=auto: the process may have been killed just before it wrote metrics.json
+        if not training_metrics.mean_tokens_per_second and config.resume != RESUME_AUTO:
             raise TrainingError(
-                f"{config.resume}: the run is already finished after {trainer.global_step} steps; raise "
+                f"{resume}: the run is already finished after {trainer.global_step} steps; raise "
                 "trainer.budget, trainer.max_epochs or trainer.max_steps to continue it"
             )
         outcome = {
             "valid": checkpoints.best_score,
             "stopped_by": _stopped_by(trainer, time_budget, config.trainer.epoch_limit),
+            "limits": limits(config.trainer),
             "best_checkpoint": "checkpoints/best.ckpt",
         }
     metrics = outcome | {
@@ -151,7 +159,7 @@ def _finish(trainer: L.Trainer, config: TrainConfig, metrics: dict[str, Any], ru
             _flatten(asdict(config)), {"final/valid_perplexity": metrics["valid"]["perplexity"]}
         )
         trainer.logger.finalize("success")
-    write_json(run_dir / "metrics.json", metrics)
+    write_json(run_dir / METRICS, metrics)
 
 
 def _budget_summary(

@@ -13,6 +13,7 @@ from lstm_lm.cli.hydra_run import run
 from lstm_lm.cli.sweep import STATUS_FILE, collect_jobs
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import ConfigError, DataError, LstmLmError, TrainingInterruptedError
+from lstm_lm.training.run_folder import limits, lock_folder, open_run_folder
 
 ran: list[tuple[TrainConfig, Path]] = []
 
@@ -25,6 +26,12 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def job(config: TrainConfig, folder: Path) -> None:
     ran.append((config, folder))
+
+
+def finishing_job(config: TrainConfig, folder: Path) -> None:
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    (folder / "metrics.json").write_text(json.dumps({"stopped_by": "max_epochs", "limits": limits(config.trainer)}))
 
 
 def scoring_job(config: TrainConfig, folder: Path) -> None:
@@ -95,6 +102,90 @@ class TestOneRun:
     def test_unsupported_flags_are_rejected(self, flag: str) -> None:
         with pytest.raises(ConfigError, match="--config-dir"):
             run("train", [flag], job)
+
+
+    def test_refused_folder_stays_as_it_is(self, tmp_path: Path) -> None:
+        checkpoints = tmp_path / "mine" / "checkpoints"
+        checkpoints.mkdir(parents=True)
+        (checkpoints / "best.ckpt").write_text("mine")
+        for command, lines in (("train", []), ("eval", ["checkpoint=x"]), ("export", ["checkpoint=x", "out=y"])):
+            open_folder = open_run_folder if command == "train" else None
+            with pytest.raises(LstmLmError, match=r"choose another hydra\.run\.dir"):
+                run(command, [*lines, "hydra.run.dir=mine"], job, open_folder)
+        assert not ran
+        assert list((tmp_path / "mine").rglob("*")) == [checkpoints, checkpoints / "best.ckpt"]
+
+    def test_finished_run_is_reported_without_an_error(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        line = ["resume=auto", "hydra.run.dir=mine", "trainer.max_epochs=3"]
+        run("train", line, finishing_job, open_run_folder)
+        run("train", line, job, open_run_folder)
+        assert not ran
+        assert f"{tmp_path / 'mine'}: this run is finished (ended by max_epochs)" in capsys.readouterr().out
+        run("train", [*line, "trainer.max_epochs=4"], job, open_run_folder)
+        assert ran
+
+    def test_resume_auto_needs_a_folder_that_stays_the_same(self) -> None:
+        with pytest.raises(ConfigError, match=r"resume: auto needs the same folder .*add hydra\.run\.dir=FOLDER"):
+            run("train", ["resume=auto"], job, open_run_folder)
+        with pytest.raises(ConfigError, match=r"add hydra\.sweep\.dir=FOLDER"):
+            run("train", ["-m", "resume=auto", "seed=1,2"], job, open_run_folder)
+
+
+class TestRepeatedSweeps:
+    def test_only_missing_jobs_run_again(self, tmp_path: Path) -> None:
+        with pytest.raises(LstmLmError, match="1 of 3 jobs"):
+            run("train", ["-m", "seed=1,13,2", "hydra.sweep.dir=sweep"], scoring_job)
+        ran.clear()
+        with pytest.raises(LstmLmError, match="1 of 3 jobs"):
+            run("train", ["-m", "hydra.sweep.dir=sweep", "seed=1,13,2"], scoring_job)
+        assert [(config.seed, folder) for config, folder in ran] == [(13, tmp_path / "sweep" / "1")]
+        assert {row["overrides"]: row["status"] for row in table(tmp_path / "sweep")} == {
+            "seed=1": "done",
+            "seed=13": "failed",
+            "seed=2": "done",
+        }
+        run("train", ["-m", "seed=1,2", "hydra.sweep.dir=sweep"], scoring_job)
+        assert len(ran) == 1
+        assert len(table(tmp_path / "sweep")) == 2
+
+    def test_job_is_known_by_its_overrides_not_by_its_number(self, tmp_path: Path) -> None:
+        run("train", ["-m", "seed=1,2", "model=tiny", "hydra.sweep.dir=sweep"], scoring_job)
+        ran.clear()
+        run("train", ["-m", "model=tiny", "seed=0,2,1,3", "hydra.sweep.dir=sweep"], scoring_job)
+        assert [(config.seed, folder.name) for config, folder in ran] == [(0, "2"), (3, "3")]
+        assert sorted(row["job"] for row in table(tmp_path / "sweep")) == ["0", "1", "2", "3"]
+        ran.clear()
+        line = ["-m", "seed=5,6", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='job_${hydra.job.num}'"]
+        run("train", line, scoring_job)
+        assert [folder.name for _, folder in ran] == ["job_0", "job_1"]
+
+    def test_interrupted_job_continues_in_its_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(SystemExit):
+            run("train", ["-m", "seed=1,15,2", "hydra.sweep.dir=sweep"], scoring_job)
+        ran.clear()
+        with pytest.raises(SystemExit):
+            run("train", ["-m", "seed=1,15,2", "hydra.sweep.dir=sweep"], scoring_job)
+        assert [(config.seed, config.resume, folder.name) for config, folder in ran] == [(15, "auto", "1")]
+
+    def test_evaluations_run_again(self, tmp_path: Path) -> None:
+        line = ["-m", "checkpoint=x", "split=valid,test", "hydra.sweep.dir=sweep"]
+        for _ in range(2):
+            ran.clear()
+            run("eval", line, job)
+            assert [folder for _, folder in ran] == [tmp_path / "sweep" / "0", tmp_path / "sweep" / "1"]
+
+    def test_job_without_a_result_of_an_interrupted_sweep_is_interrupted(self, tmp_path: Path) -> None:
+        run("train", ["-m", "seed=1", "hydra.sweep.dir=sweep"], scoring_job)
+        (tmp_path / "sweep" / "0" / STATUS_FILE).write_text(json.dumps({"status": "running"}))
+        (result,) = collect_jobs(tmp_path / "sweep", 0.0, interrupted=True)
+        assert (result.status, result.reason) == ("interrupted", "the sweep was stopped")
+
+    def test_folder_is_used_by_one_sweep_at_a_time(self, tmp_path: Path) -> None:
+        with lock_folder(tmp_path / "sweep"), pytest.raises(LstmLmError, match="in use by process"):
+            run("train", ["-m", "seed=1,2", "hydra.sweep.dir=sweep"], job)
+        assert not ran
 
 
 class TestSweeps:

@@ -1,0 +1,163 @@
+"""The run folder: refuse to replace a run, keep a second process out, and find where a run continues."""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
+from lstm_lm.errors import CheckpointError, TrainingError
+from lstm_lm.export.checkpoint import load_raw_checkpoint
+from lstm_lm.training.config import TrainerConfig
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.json"
+_LOCK = ".lock"
+
+
+class FinishedRunError(Exception):
+    """``resume=auto`` has nothing to do: the run of the folder is finished. Not a failure."""
+
+
+@contextmanager
+def open_run_folder(config: TrainConfig, folder: Path) -> Iterator[None]:
+    """Reserve a run folder for the time of a run. Nothing is written to a folder that is refused.
+
+    Only rank 0 of a distributed run reserves it; it starts the other ranks.
+
+    Raises:
+        TrainingError: If the folder holds a run that this one does not continue, or another process uses it.
+        FinishedRunError: If ``resume=auto`` has nothing to do.
+    """
+    if not is_first_process():
+        yield
+        return
+    check_run_folder(config, folder)
+    if config.resume == RESUME_AUTO and (limit := finished_by(folder, config.trainer)):
+        raise FinishedRunError(
+            f"{folder}: this run is finished (ended by {limit}); raise trainer.budget, trainer.max_epochs or "
+            "trainer.max_steps to continue it"
+        )
+    with lock_folder(folder):
+        check_run_folder(config, folder)  # another process may have finished a run in the meantime
+        _remove_unfinished_writes(folder / CHECKPOINTS)
+        yield
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or rank 0 of a distributed one."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a run has saved a checkpoint to ``folder``."""
+    return any((folder / CHECKPOINTS).glob("*.ckpt"))
+
+
+def check_run_folder(config: TrainConfig, folder: Path) -> None:
+    """Refuse a folder whose checkpoints this run would replace.
+
+    Raises:
+        TrainingError: If the folder holds checkpoints, and the run does not resume from its ``last.ckpt``.
+    """
+    if not has_checkpoints(folder) or config.resume == RESUME_AUTO:
+        return
+    last = folder / CHECKPOINTS / "last.ckpt"
+    if config.resume is not None and Path(config.resume).resolve() == last.resolve():
+        return
+    raise TrainingError(
+        f"{folder}: holds the checkpoints of a run, and this run would replace them; continue that run with "
+        f"resume=auto or resume={last}, or choose another hydra.run.dir"
+    )
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder; the system releases it when the process ends, however it ends.
+
+    Raises:
+        TrainingError: If another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise TrainingError(
+                f"{folder}: in use by process {file.read().strip() or '(unknown)'}; wait for it to end, or choose "
+                "another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a run folder that can be read; ``None`` if the folder has no checkpoint.
+
+    Raises:
+        CheckpointError: If there are checkpoints, but none can be read.
+    """
+    files = sorted((folder / CHECKPOINTS).glob("*.ckpt"), key=lambda file: (file.stat().st_mtime, file.name))
+    problem: CheckpointError | None = None
+    for file in reversed(files):  # best.ckpt and last.ckpt may be the same file: last.ckpt comes first
+        try:
+            load_raw_checkpoint(file)
+        except CheckpointError as error:
+            log.warning("%s", error)
+            problem = problem or error
+        else:
+            return file
+    if problem is not None:
+        raise CheckpointError(
+            f"{problem}; no checkpoint in {folder / CHECKPOINTS} can be read: move the folder away to start again"
+        )
+    return None
+
+
+def limits(trainer: TrainerConfig) -> dict[str, Any]:
+    """What ends a run, as recorded in ``metrics.json``; infinity is ``None``."""
+    return {
+        "budget": trainer.budget_seconds,
+        "max_epochs": trainer.max_epochs if trainer.max_epochs is not None else _finite_epochs(trainer),
+        "max_steps": None if trainer.max_steps == -1 else trainer.max_steps,
+    }
+
+
+def _finite_epochs(trainer: TrainerConfig) -> int | None:
+    return trainer.epoch_limit if trainer.budget is None and trainer.max_steps == -1 else None
+
+
+def finished_by(folder: Path, trainer: TrainerConfig) -> str | None:
+    """The limit that ended the run of ``folder``; ``None`` if the run is not finished or a limit has been raised."""
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        stopped_by, reached = metrics["stopped_by"], metrics["limits"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not has_checkpoints(folder) or not isinstance(reached, dict):
+        return None
+    now = limits(trainer)
+    # early stopping has no limit of its own: any larger limit asks for more training
+    decisive = [stopped_by] if stopped_by in now else list(now)
+    if any(_raised(reached.get(name), now[name]) for name in decisive):
+        return None
+    return str(stopped_by)
+
+
+def _raised(before: Any, now: Any) -> bool:
+    return before is not None and (now is None or now > before)
+
+
+def _remove_unfinished_writes(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed while it wrote a checkpoint."""
+    for file in folder.glob(".*.ckpt.*"):
+        file.unlink(missing_ok=True)
