@@ -26,6 +26,7 @@ from lstm_lm.config.validation import CheckedCommand, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
 from lstm_lm.text.files import write_json
 from lstm_lm.training.run_folder import FinishedRunError, has_checkpoints, lock_folder
+from lstm_lm.training.signals import exit_on_stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def run(command: str, argv: Sequence[str], job: Job, open_folder: OpenFolder | N
             raise
         return
     checked = check(command, arguments.overrides, arguments.multirun, arguments.config_dir)
-    argv = [*flags, *arguments.overrides]
+    argv = [*flags, *checked.lines]
     open_folder = open_folder or _refuse_training_run
     if checked.multirun:
         with lock_folder(Path(checked.folders.sweep).absolute()):
@@ -139,10 +140,12 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFo
         settings = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
         if settings.mode == RunMode.MULTIRUN:
-            _run_sweep_job(to_dataclass(config), folder, list(settings.overrides.task), job, open_folder)
+            with exit_on_stop_signals():
+                _run_sweep_job(to_dataclass(config), folder, list(settings.overrides.task), job, open_folder)
             return
         try:
-            job(to_dataclass(config), folder)
+            with exit_on_stop_signals():
+                job(to_dataclass(config), folder)
         except Exception as error:
             # INFO is written to the log in the run folder only; the command prints the error
             log.info("failed: %s", error, exc_info=True)

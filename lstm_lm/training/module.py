@@ -41,6 +41,11 @@ class LanguageModelModule(L.LightningModule):
         checkpoint_metadata: Plain data that checkpoints hold beside weights and optimizer state.
         sparse_gradient: Give the optimizer sparse gradients of the embedding and output rows (sampled softmax).
         cuda_graphs: On a GPU, record the work of a window of ``bptt_length`` once and replay it in each step.
+
+    Attributes:
+        valid_score: Score of the last validation.
+        valid_sums: Negative log likelihood and tokens up to each of its windows.
+        valid_is_exact: Whether it scored all of valid.
     """
 
     def __init__(
@@ -73,6 +78,9 @@ class LanguageModelModule(L.LightningModule):
         self._graphed = GraphedObjective(self.model, self.loss, bptt_length) if cuda_graphs else None
         self.valid_metric = ScoreMetric(vocabulary)
         self.valid_score: Score | None = None
+        self.valid_sums: list[tuple[float, int]] = []
+        self.valid_is_exact = False
+        self._valid_sums: list[tuple[Tensor, Tensor]] = []
         self._scored_step = -1
         self.gradient_norm = torch.tensor(torch.nan)
         self._state: LSTMState | None = None
@@ -121,6 +129,7 @@ class LanguageModelModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.valid_metric.reset()
         self._valid_state = None
+        self._valid_sums = []
 
     @override
     def validation_step(self, batch: Window, batch_idx: int) -> None:
@@ -130,11 +139,15 @@ class LanguageModelModule(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):  # every evaluation runs in float32
             features, self._valid_state = self.model.features(batch.input_ids, state)
             self.valid_metric.update_window(self.model, features, batch)
+        self._valid_sums.append((self.valid_metric.nll.clone(), self.valid_metric.counts[0, 0].clone()))
 
     @override
     def on_validation_epoch_end(self) -> None:
         score = self.valid_score = self.valid_metric.score()
-        self.checkpoint_metadata["metrics"] = {"valid": score.to_dict()}
+        nlls, tokens = (torch.stack(sums).tolist() for sums in zip(*self._valid_sums, strict=True))
+        self.valid_sums = list(zip(nlls, tokens, strict=True))
+        self.valid_is_exact = len(self.valid_sums) == len(self.trainer.val_dataloaders)
+        self.checkpoint_metadata["metrics"] = {"valid": score.to_dict() | {"exact": self.valid_is_exact}}
         self._scored_step = self.global_step
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):

@@ -27,7 +27,14 @@ from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
-from lstm_lm.training.run_folder import CHECKPOINTS, METRICS, check_run_folder, find_checkpoint, is_first_process, limits
+from lstm_lm.training.run_folder import (
+    CHECKPOINTS,
+    METRICS,
+    check_run_folder,
+    find_checkpoint,
+    is_first_process,
+    limits,
+)
 from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -118,7 +125,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             checkpoints.adopt_best(resume)
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         # resume=auto: the process may have been killed just before it wrote metrics.json
-        if not training_metrics.mean_tokens_per_second and config.resume != RESUME_AUTO:
+        did_nothing = not training_metrics.mean_tokens_per_second and not checkpoints.validated
+        if did_nothing and config.resume != RESUME_AUTO:
             raise TrainingError(
                 f"{resume}: the run is already finished after {trainer.global_step} steps; raise "
                 "trainer.budget, trainer.max_epochs or trainer.max_steps to continue it"

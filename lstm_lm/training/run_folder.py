@@ -11,7 +11,6 @@ from typing import Any
 
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.errors import CheckpointError, TrainingError
-from lstm_lm.export.checkpoint import load_raw_checkpoint
 from lstm_lm.training.config import TrainerConfig
 
 log = logging.getLogger(__name__)
@@ -66,6 +65,8 @@ def check_run_folder(config: TrainConfig, folder: Path) -> None:
     Raises:
         TrainingError: If the folder holds checkpoints, and the run does not resume from its ``last.ckpt``.
     """
+    for file in folder.glob("hpc_ckpt_*.ckpt"):  # Lightning would silently resume from it
+        raise TrainingError(f"{file}: Lightning wrote this checkpoint for SLURM; remove it or choose another folder")
     if not has_checkpoints(folder) or config.resume == RESUME_AUTO:
         return
     last = folder / CHECKPOINTS / "last.ckpt"
@@ -106,6 +107,8 @@ def find_checkpoint(folder: Path) -> Path | None:
     Raises:
         CheckpointError: If there are checkpoints, but none can be read.
     """
+    from lstm_lm.export.checkpoint import load_raw_checkpoint  # imports torch, which --cfg does not need
+
     files = sorted((folder / CHECKPOINTS).glob("*.ckpt"), key=lambda file: (file.stat().st_mtime, file.name))
     problem: CheckpointError | None = None
     for file in reversed(files):  # best.ckpt and last.ckpt may be the same file: last.ckpt comes first

@@ -8,6 +8,7 @@ import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import TrainingError
@@ -81,7 +82,7 @@ def build_trainer(
             log_every_n_steps=1,  # TrainingMetrics decides
             logger=logger if config.logger.tensorboard else False,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *_cluster()],
             enable_progress_bar=config.callbacks.progress_bar,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -96,6 +97,12 @@ def build_trainer(
     if trainer.strategy.root_device.type == "mps":
         raise TrainingError("trainer.accelerator: Apple GPUs have no float64, which the scores need; set trainer=cpu")
     return trainer
+
+
+def _cluster() -> list[SLURMEnvironment]:
+    # GracefulInterrupt saves on a signal. Lightning's own handler would write another checkpoint, from which the next
+    # run silently resumes
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def _quiet_lightning() -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -14,15 +13,19 @@ from typing_extensions import override
 from lstm_lm.errors import TrainingInterruptedError
 from lstm_lm.text.files import replace_by_link, write_atomically
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.signals import handled_signals
 
 log = logging.getLogger(__name__)
+
+_REPEATED = 1.0  # seconds: a terminal or scheduler may send one signal twice, to the process and to its group
 
 
 class BestAndLastCheckpoint(L.Callback):
     """Keeps ``best.ckpt``, with the lowest valid loss, and ``last.ckpt``, from which a run resumes.
 
-    ``last.ckpt`` is written after each validation, every few minutes, and when the run is interrupted. Must come after
-    the callbacks whose state the checkpoints include.
+    ``last.ckpt`` is written before and after each validation, every few minutes, and when the run is interrupted. A run
+    that resumes from the one before a validation repeats it first. Must come after the callbacks whose state the
+    checkpoints include.
 
     Args:
         folder: Folder of the checkpoints.
@@ -30,12 +33,17 @@ class BestAndLastCheckpoint(L.Callback):
 
     Attributes:
         best_score: Score of ``best.ckpt``; ``None`` before the first validation.
+        validated: Whether this process has finished a validation.
     """
 
     def __init__(self, folder: Path, every_seconds: float = 300.0) -> None:
         self.folder = folder
         self.every_seconds = every_seconds
         self.best_score: dict[str, Any] | None = None
+        self.validated = False
+        self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in LanguageModelModule.valid_sums
+        self._validation_due = False
+        self._max_steps: int | None = None
         self._saved_step = -1
         self._saved_at = time.monotonic()
 
@@ -65,16 +73,44 @@ class BestAndLastCheckpoint(L.Callback):
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         due = time.monotonic() - self._saved_at >= self.every_seconds
+        loop = trainer.fit_loop.epoch_loop
+        # Lightning's own decision, a moment before it takes it: not in a hook of the validation, because a run that
+        # resumes from there would skip it
+        self._validation_due = (
+            trainer.enable_validation
+            and not loop._skip_next_val
+            and loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        )
         # all processes save or none: saving is a barrier
-        if trainer.strategy.broadcast(due):
+        if trainer.strategy.broadcast(due or self._validation_due):
             self.save_last(trainer)
+
+    @override
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        due = checkpoint["callbacks"].get(self.state_key, {}).get("validation_due", False)
+        if due and checkpoint["global_step"] == loop.max_steps:
+            # Lightning would return at once; the validation runs in on_train_start
+            self._max_steps, loop.max_steps = loop.max_steps, loop.max_steps + 1
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        if self._validation_due:
+            trainer.validating = True
+            loop.val_loop.restarting = False
+            loop.val_loop.run()
+            trainer.training = True
+        if self._max_steps is not None:
+            self._max_steps, loop.max_steps = None, self._max_steps
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
         assert pl_module.valid_score is not None
-        score = pl_module.valid_score.to_dict()
-        if self.best_score is None or score["loss"] < self.best_score["loss"]:
-            self.best_score = score
+        self.validated, self._validation_due = True, False
+        score = pl_module.valid_score.to_dict() | {"exact": pl_module.valid_is_exact}
+        if self.best_score is None or self._is_better(score["loss"], pl_module.valid_sums):
+            self.best_score, self._best_sums = score, pl_module.valid_sums
             trainer.save_checkpoint(self.best)
             if trainer.is_global_zero:  # the same content: a large network takes seconds to write
                 replace_by_link(self.last, self.best)
@@ -83,20 +119,35 @@ class BestAndLastCheckpoint(L.Callback):
         self._saved_step = -1  # the score is new even if no step followed the last save
         self.save_last(trainer)
 
+    def _is_better(self, loss: float, sums: list[tuple[float, int]]) -> bool:
+        """Compare with the best validation, on the windows that both have scored."""
+        assert self.best_score is not None
+        common = min(len(sums), len(self._best_sums))
+        if len(sums) == len(self._best_sums) or not common:
+            return bool(loss < self.best_score["loss"])
+        (nll, tokens), (best_nll, best_tokens) = sums[common - 1], self._best_sums[common - 1]
+        return nll / tokens < best_nll / best_tokens
+
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score}
+        return {
+            "best_score": self.best_score,
+            "best_sums": self._best_sums,
+            "validation_due": self._validation_due,
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # if best.ckpt is gone, its score must not prevent writing a new one
         self.best_score = state_dict["best_score"] if self.best.is_file() else None
+        self._best_sums = [(nll, tokens) for nll, tokens in state_dict.get("best_sums", [])]
+        self._validation_due = state_dict.get("validation_due", False)
 
 
 class GracefulInterrupt(L.Callback):
-    """Ctrl-C and SIGTERM end a run after the current step or validation, when a checkpoint is exact.
+    """A signal ends a run after the current step, and breaks off a validation: a resumed run repeats it.
 
-    A second signal ends it immediately.
+    The signals are those of ``signals.STOP_SIGNALS``. A second one, a second later, ends the run immediately.
 
     Args:
         checkpoints: Saves the run before it ends.
@@ -105,21 +156,23 @@ class GracefulInterrupt(L.Callback):
     def __init__(self, checkpoints: BestAndLastCheckpoint) -> None:
         self.checkpoints = checkpoints
         self._received: int | None = None
+        self._received_at = 0.0
         self._previous: dict[int, Any] = {}
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # not earlier: Lightning installs its own handlers just before
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._receive)
+        for number in handled_signals():
+            self._previous[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._received is not None:
-            self._exit()
-        self._received = number
+            if time.monotonic() - self._received_at > _REPEATED:
+                self._exit()
+            return
+        self._received, self._received_at = number, time.monotonic()
         log.warning(
-            "%s: saving and stopping after this step or validation; send it again to stop immediately",
+            "%s: saving and stopping after this step; send it again to stop immediately",
             signal.Signals(number).name,
         )
 
@@ -143,8 +196,13 @@ class GracefulInterrupt(L.Callback):
             self._exit()
 
     @override
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        # last.ckpt is from just before this validation
+        if self._should_stop(trainer):
+            self._exit()
+
+    @override
     def on_validation_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        # only now: a run cannot resume in the middle of a validation
         if self._should_stop(trainer):
             self._exit()
 
