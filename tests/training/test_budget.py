@@ -1,5 +1,6 @@
 """Time budgets: parsing, planned epochs, dropout scaling, and the callback that enforces them."""
 
+import contextlib
 import math
 from typing import Any
 
@@ -83,22 +84,35 @@ class SimulatedRun:
             global_step=0,
             should_stop=False,
             enable_validation=True,
+            num_val_batches=[100],
             fit_loop=loop,
             strategy=SimpleNamespace(broadcast=lambda value: value),
         )
         time_budget.on_train_start(self.trainer, None)  # type: ignore[arg-type]
 
     def step(self, seconds: float) -> None:
-        self.time_budget.on_train_batch_start()
+        self.time_budget.on_train_batch_start(self.trainer)
         self.now += seconds
         self.trainer.global_step += 1
         self.time_budget.on_train_batch_end(self.trainer, None, None, None, 0)  # type: ignore[arg-type]
 
-    def validate(self, seconds: float, after: float = 0.0) -> None:
+    def validate(self, seconds: float, after: float = 0.0) -> int:
+        """Validate with 100 windows; returns how many were scored."""
         self.time_budget.on_validation_start(self.trainer, None)  # type: ignore[arg-type]
-        self.now += seconds
+        scored = 0
+        with contextlib.suppress(StopIteration):
+            for _ in range(100):
+                self.time_budget.on_validation_batch_start(self.trainer)
+                self.now += seconds / 100
+                scored += 1
         self.time_budget.on_validation_end(self.trainer, None)  # type: ignore[arg-type]
         self.now += after
+        return scored
+
+    def train(self, seconds: float) -> None:
+        """Train in steps of so many seconds until the last validation."""
+        while not self.trainer.should_stop:
+            self.step(seconds)
 
     @property
     def validates(self) -> bool:
@@ -173,10 +187,81 @@ def test_exhausted_budget_is_not_trained_further(monkeypatch: pytest.MonkeyPatch
     assert first.time_budget.exhausted
     interrupted = TimeBudget(10.0)
     interrupted.load_state_dict(first.time_budget.state_dict())
-    assert not SimulatedRun(interrupted, monkeypatch).trainer.should_stop  # its last validation is missing
+    assert interrupted.exhausted  # its last validation is missing
+    assert not interrupted.state_dict()["finished"]
     first.validate(1.0)
     resumed, raised = TimeBudget(10.0), TimeBudget(20.0)
     for time_budget in (resumed, raised):
         time_budget.load_state_dict(first.time_budget.state_dict())
     assert SimulatedRun(resumed, monkeypatch).trainer.should_stop
     assert not SimulatedRun(raised, monkeypatch).trainer.should_stop
+
+
+def test_at_least_half_of_the_budget_is_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    time_budget = TimeBudget(100.0)
+    run = SimulatedRun(time_budget, monkeypatch)
+    monkeypatch.setattr(time_budget, "_probe", lambda *_: 1000.0)  # one validation takes ten budgets
+    run.train(1.0)
+    assert run.now == pytest.approx(50.0)
+    # 50 s are left: the windows that fit, with the margin of an estimate
+    assert run.validate(1000.0) == int(100 * 50 / 1300)
+    assert run.now <= 100.0
+
+
+def test_validation_that_becomes_20_times_slower_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    time_budget = TimeBudget(100.0)
+    run = SimulatedRun(time_budget, monkeypatch)
+    monkeypatch.setattr(time_budget, "_probe", lambda *_: 10.0)
+    run.train(1.0)
+    assert run.now == pytest.approx(87.0)
+    scored = run.validate(200.0)
+    assert run.now == pytest.approx(105.0, abs=2.1)  # the budget, 5 % and the window that it was in
+    assert scored == pytest.approx(9, abs=1)
+    # slower still: one window is scored whatever happens
+    slow = SimulatedRun(TimeBudget(100.0), monkeypatch)
+    slow.time_budget.validation_time = 10.0
+    slow.train(1.0)
+    assert slow.validate(100_000.0) == 1
+
+
+def test_extra_validation_that_becomes_slower_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    time_budget = TimeBudget(1000.0, max_val_fraction=0.1)
+    run = SimulatedRun(time_budget, monkeypatch)
+    monkeypatch.setattr(time_budget, "_probe", lambda *_: 5.0)
+    while not run.validates or run.now < 20.0:
+        run.step(10.0)
+    begin = run.now
+    assert run.validate(100.0) == 10
+    assert run.now - begin == pytest.approx(10.0)
+    run.step(10.0)
+    assert time_budget.total_validation_time == pytest.approx(10.0)
+    assert time_budget.validation_time == pytest.approx(100.0)  # of all windows, at the new speed
+    run.train(10.0)
+    assert run.now - time_budget.total_validation_time >= 500.0
+    assert run.validate(100.0) == 100  # it fits into the time that was kept for it
+    assert run.now <= 1000.0
+
+
+@pytest.mark.parametrize("slowdown", [1.0, 1.2, 3.0, 20.0, 400.0])
+@pytest.mark.parametrize("max_val_fraction", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("estimate", [0.5, 20.0, 300.0])
+def test_half_is_trained_and_the_run_ends_in_time_whatever_happens(
+    slowdown: float, max_val_fraction: float, estimate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time_budget = TimeBudget(100.0, max_val_fraction)
+    run = SimulatedRun(time_budget, monkeypatch)
+    monkeypatch.setattr(time_budget, "_probe", lambda *_: estimate)
+    while not run.trainer.should_stop:
+        run.step(0.5)
+        if run.validates and not run.trainer.should_stop:
+            run.validate(slowdown * estimate)
+    window = slowdown * estimate / 100  # a window cannot be broken off
+    assert run.now - time_budget.total_validation_time > min(49.99, 99.99 - window)
+    run.validate(slowdown * estimate)
+    assert run.now <= 110.0 + 2 * window + 0.5
+
+
+def test_validation_without_a_budget_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = SimulatedRun(TimeBudget(None), monkeypatch, max_steps=1)
+    run.step(1.0)
+    assert run.validate(1e6) == 100

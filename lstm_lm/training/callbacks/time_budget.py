@@ -17,14 +17,19 @@ _PROBE_WINDOWS = 3
 # include the checkpoints written after a validation
 _MARGIN_ESTIMATED = 1.3
 _MARGIN_MEASURED = 1.15
+_MIN_TRAINING = 0.5  # of the budget, however slow the validations become
+_PROBE_FRACTION = 0.01  # of the budget: the probe ends there
+_GRACE = 0.05  # of the budget: the last validation may run so much longer than planned
+_OVERRUN = 2.0  # an extra validation is broken off after this multiple of its estimated time
 
 
 class TimeBudget(L.Callback):
     """Measures a run across interruptions, and ends it with a last validation when its time or steps run out.
 
-    With a budget, it also skips validations that would take too much of it, but never the last one. With several
-    processes, the clock of rank 0 decides. Must be the first callback, so that the work of other callbacks after a
-    validation counts towards its time.
+    With a budget, it also skips validations that would take too much of it, but never the last one. At least half of
+    the budget is training: the last validation scores the first windows of valid, as many as the rest of the time
+    allows, and a validation that becomes too slow is broken off. With several processes, the clock of rank 0 decides.
+    Must be the first callback, so that the work of other callbacks after a validation counts towards its time.
 
     Args:
         budget: Seconds for training and its validations together; ``None`` is no limit.
@@ -32,7 +37,8 @@ class TimeBudget(L.Callback):
 
     Attributes:
         exhausted: Whether the budget ended the run.
-        validation_time: Seconds per validation, including the callbacks that follow it; 0 until it is known.
+        validation_time: Seconds per validation of all windows, including the callbacks that follow it; 0 until it is
+            known.
     """
 
     def __init__(self, budget: float | None, max_val_fraction: float = 0.1) -> None:
@@ -45,7 +51,12 @@ class TimeBudget(L.Callback):
         self._started_at: float | None = None
         self._step_elapsed = 0.0  # read once per step and broadcast, so that all processes agree
         self._steps = 0
+        self._last = False  # whether the next validation is the last one
         self._validation_started_at: float | None = None
+        self._validation_deadline = 0.0  # elapsed seconds at which it is broken off
+        self._planned_windows = 0
+        self._scored_windows = 0
+        self._spent = 0.0  # seconds of the current validation
         self._past_validation_time = 0.0
         self._finished = False  # including the last validation: a resumed run has nothing left to do
 
@@ -61,13 +72,14 @@ class TimeBudget(L.Callback):
     @property
     def total_validation_time(self) -> float:
         """Seconds of all validations so far."""
-        return self._past_validation_time + (0.0 if self._validation_started_at is None else self.validation_time)
+        return self._past_validation_time + (0.0 if self._validation_started_at is None else self._spent)
 
     @property
     def training_deadline(self) -> float:
         """Elapsed seconds at which the last validation starts; only with a budget."""
         assert self.budget is not None
-        return max(self.budget - self._margin * self.validation_time, 1e-9)
+        half = min(_MIN_TRAINING * self.budget + self.total_validation_time, self.budget)
+        return max(self.budget - self._margin * self.validation_time, half)
 
     def fraction(self, step: int, total_steps: float) -> float:
         """Completed fraction of the run, in [0, 1]: by steps or by time, whichever is larger.
@@ -83,21 +95,26 @@ class TimeBudget(L.Callback):
         """Whether an extra validation stays within ``max_val_fraction`` and well before the last one."""
         if not self.validation_time:
             return False
+        assert self.budget is not None
+        within_half = self.total_validation_time + _OVERRUN * self.validation_time <= _MIN_TRAINING * self.budget
         within_fraction = self.total_validation_time + self.validation_time <= self.max_val_fraction * (
             self._step_elapsed + self.validation_time
         )
-        return within_fraction and self.training_deadline - self._step_elapsed > 2.0 * self.validation_time
+        return (
+            within_half and within_fraction and self.training_deadline - self._step_elapsed > 2.0 * self.validation_time
+        )
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.start()
         self._step_elapsed = self.elapsed()
-        if self._finished:
+        self._last = self.exhausted  # resumed just before it
+        if self._finished or self.exhausted:
             trainer.should_stop = True
 
     @override
-    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
-        self._end_validation()
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._end_validation(trainer)
 
     @override
     def on_train_batch_end(  # type: ignore[override]
@@ -117,6 +134,7 @@ class TimeBudget(L.Callback):
             trainer.fit_loop.epoch_loop._skip_next_val = not (ends or self.should_validate())
         # with should_stop, Lightning validates before it ends; at max_steps it does not, nor after the last epoch if
         # val_check_interval does not divide the number of windows
+        self._last = ends
         if ends:
             trainer.should_stop = True
 
@@ -133,6 +151,8 @@ class TimeBudget(L.Callback):
                 module.validation_step(trainer.strategy.batch_to_device(window), index)
                 float(module.valid_metric.nll)  # waits for an asynchronous device
                 seconds.append(time.monotonic() - begin)
+                if sum(seconds) > _PROBE_FRACTION * (self.budget or 0.0):
+                    break
         module.train()
         measured = seconds[1:] or seconds
         return sum(trainer.num_val_batches) * sum(measured) / len(measured)
@@ -140,26 +160,51 @@ class TimeBudget(L.Callback):
     @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._validation_started_at = time.monotonic()
+        self._planned_windows = num_windows = int(sum(trainer.num_val_batches))
+        self._scored_windows = 0
+        self._spent = 0.0
+        if self.budget is None:
+            return
+        elapsed = self.elapsed()
+        if not self._last:
+            self._validation_deadline = elapsed + _OVERRUN * self.validation_time
+            return
+        left = max(self.budget - elapsed, _GRACE * self.budget)
+        self._validation_deadline = elapsed + left + _GRACE * self.budget
+        if self.validation_time > left:
+            share = left / (self._margin * self.validation_time)
+            self._planned_windows = max(int(share * num_windows), 1)
+        self._planned_windows = trainer.strategy.broadcast(self._planned_windows)
+
+    @override
+    def on_validation_batch_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        if self.budget is not None and self._scored_windows:
+            overruns = trainer.strategy.broadcast(self.elapsed() >= self._validation_deadline)
+            if overruns or self._scored_windows >= self._planned_windows:
+                raise StopIteration  # ends Lightning's loop over the windows; the score is that of the ones before
+        self._scored_windows += 1
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # so that the checkpoint includes this validation; on_train_batch_start adds the remaining callbacks
-        self._measure_validation()
+        self._measure_validation(trainer)
         self._finished = self.exhausted
 
-    def _measure_validation(self) -> None:
+    def _measure_validation(self, trainer: L.Trainer) -> None:
         assert self._validation_started_at is not None
-        self.validation_time, self._margin = time.monotonic() - self._validation_started_at, _MARGIN_MEASURED
+        self._spent = time.monotonic() - self._validation_started_at
+        share = self._scored_windows / max(sum(trainer.num_val_batches), 1)
+        self.validation_time, self._margin = self._spent / max(share, 1e-9), _MARGIN_MEASURED
 
-    def _end_validation(self) -> None:
+    def _end_validation(self, trainer: L.Trainer) -> None:
         if self._validation_started_at is not None:
-            self._measure_validation()
-            self._past_validation_time += self.validation_time
+            self._measure_validation(trainer)
+            self._past_validation_time += self._spent
             self._validation_started_at = None
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._end_validation()
+        self._end_validation(trainer)
         self._previous_seconds, self._started_at = self.elapsed(), None
 
     @override
@@ -170,6 +215,7 @@ class TimeBudget(L.Callback):
             "validation_time": self.validation_time,
             "margin": self._margin,
             "budget": self.budget,
+            "exhausted": self.exhausted,
             "finished": self._finished,
         }
 
@@ -181,3 +227,4 @@ class TimeBudget(L.Callback):
         self._margin = float(state_dict["margin"])
         budget_raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
         self._finished = state_dict["finished"] and not budget_raised
+        self.exhausted = state_dict.get("exhausted", False) and not budget_raised

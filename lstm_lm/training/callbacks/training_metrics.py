@@ -180,8 +180,11 @@ class TrainingMetrics(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
         score = pl_module.valid_score
         assert score is not None
-        if not math.isfinite(score.loss):
-            raise TrainingError(f"the valid loss became {score.loss} at step {trainer.global_step}; lower optimizer.lr")
+        if not math.isfinite(score.perplexity):
+            raise TrainingError(
+                f"the valid perplexity became {score.perplexity} at step {trainer.global_step} (loss {score.loss:.6g}); "
+                "lower optimizer.lr"
+            )
         entry = {
             "epoch": round(self.tokens / self.epoch_tokens, 3),
             "step": trainer.global_step,
@@ -190,6 +193,7 @@ class TrainingMetrics(L.Callback):
             **{
                 name: value for name, value in score.to_dict().items() if name in ("loss", "perplexity", "top1", "top5")
             },
+            "exact": pl_module.valid_is_exact,
         }
         self.history.append(entry)
         log.info(
@@ -198,6 +202,8 @@ class TrainingMetrics(L.Callback):
             100.0 * score.top1,
             100.0 * score.top5,
         )
+        if not pl_module.valid_is_exact:
+            log.info("that validation scored %s tokens of valid, not all", f"{score.tokens:,}")
         # exclude the validation from the training time
         self._batch_end = self._window_start = time.monotonic()
         self._window_tokens = 0
