@@ -102,6 +102,8 @@ def _read_job(folder: Path, sweep: Path, interrupted: bool) -> JobResult:
     metrics = _read_json(folder / "metrics.json") if status == "done" else {}
     score = metrics.get("valid", metrics)
     seconds = metrics.get("wall_seconds")
+    if "perplexity" in score and _finite_or_none(score["perplexity"]) is None:
+        status, reason = "failed", "the perplexity is not finite"
     return JobResult(
         name=str(folder.relative_to(sweep)),
         overrides=tuple(report.get("overrides", [])),

@@ -110,6 +110,23 @@ def expand_sweep(overrides: Sequence[Override]) -> tuple[list[list[str]], list[s
     return [list(job) for job in itertools.product(*choices.values())], problems
 
 
+def sweep_lines(overrides: Sequence[Override]) -> list[str]:
+    """The lines of a sweep, with each setting inside a swept group written as a sweep over one value.
+
+    Before the jobs, Hydra composes the config without the swept options: a setting of a group that is null by default
+    would have no place there.
+    """
+    swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
+    lines = []
+    for override in overrides:
+        line = override.input_line or ""
+        inside = override.key_or_group.partition(".")[0] in swept and "." in override.key_or_group
+        if inside and not (override.is_sweep_override() or override.is_delete()):
+            line = f"{override.get_key_element()}=choice({override.get_value_element_as_str()})"
+        lines.append(line)
+    return lines
+
+
 def short_message(error: Exception) -> str:
     """Hydra's message on one line, without its search path and links."""
     lines = []

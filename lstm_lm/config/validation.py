@@ -19,6 +19,7 @@ from lstm_lm.config.overrides import (
     expand_sweep,
     parse_overrides,
     short_message,
+    sweep_lines,
     sweep_without_multirun,
 )
 from lstm_lm.config.schema import RESUME_AUTO, SCHEMAS, Config, TrainConfig
@@ -37,6 +38,8 @@ class CheckedCommand:
     """Whether it is a sweep."""
     folders: Folders
     """Where it writes."""
+    lines: list[str]
+    """The overrides for Hydra, which mean the same as the ones that were typed."""
 
 
 def check(command: str, lines: Sequence[str], multirun: bool = False, config_dir: str | None = None) -> CheckedCommand:
@@ -110,7 +113,7 @@ class _CommandChecker:
             problems += _folder_problems(first_config, folders, multirun)
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
-        return CheckedCommand(jobs, first_config, multirun, folders)
+        return CheckedCommand(jobs, first_config, multirun, folders, sweep_lines(parsed) if multirun else list(lines))
 
     def _choice(self, override: Override) -> str | None:
         """The line of an override that chooses one option of a group."""

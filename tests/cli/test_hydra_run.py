@@ -45,6 +45,9 @@ def scoring_job(config: TrainConfig, folder: Path) -> None:
         raise TrainingInterruptedError(15, folder / "last.ckpt")
     if config.seed == 16:
         raise KeyboardInterrupt
+    if config.seed == 17:
+        (folder / "metrics.json").write_text(json.dumps({"valid": {"perplexity": None}, "wall_seconds": 90.0}))
+        return
     score = {"perplexity": 100 * config.optimizer.lr, "loss": 1.0, "top1": 0.25}
     (folder / "metrics.json").write_text(json.dumps({"valid": score, "wall_seconds": 90.0}))
 
@@ -103,7 +106,6 @@ class TestOneRun:
         with pytest.raises(ConfigError, match="--config-dir"):
             run("train", [flag], job)
 
-
     def test_refused_folder_stays_as_it_is(self, tmp_path: Path) -> None:
         checkpoints = tmp_path / "mine" / "checkpoints"
         checkpoints.mkdir(parents=True)
@@ -161,7 +163,7 @@ class TestRepeatedSweeps:
         run("train", line, scoring_job)
         assert [folder.name for _, folder in ran] == ["job_0", "job_1"]
 
-    def test_interrupted_job_continues_in_its_folder(self, tmp_path: Path) -> None:
+    def test_interrupted_job_continues_in_its_folder(self) -> None:
         with pytest.raises(SystemExit):
             run("train", ["-m", "seed=1,15,2", "hydra.sweep.dir=sweep"], scoring_job)
         ran.clear()
@@ -189,6 +191,45 @@ class TestRepeatedSweeps:
 
 
 class TestSweeps:
+    def test_settings_inside_a_swept_group(self, tmp_path: Path) -> None:
+        run("eval", ["-m", "checkpoint=x", "data.dir='a b'", "data=text_files,wikitext2"], job)
+        assert [(config.data.source, config.data.dir) for config, _ in ran] == [  # type: ignore[attr-defined]
+            ("text_files", "a b"),
+            ("wikitext2", "a b"),
+        ]
+        ran.clear()
+        line = ["checkpoint=x", "out=y", "sampling=precise,creative", "sampling.temperature=0.5"]
+        run("export", ["-m", *line, "hydra.sweep.dir=sweep"], job)
+        assert [config.sampling.temperature for config, _ in ran] == [0.5, 0.5]
+        assert ran[0][0].sampling != ran[1][0].sampling
+        assert table(tmp_path / "sweep")[0]["status"] == "done"
+
+    def test_sweep_of_a_config_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        experiment = tmp_path / "configs" / "experiment"
+        experiment.mkdir(parents=True)
+        params = "params: {seed: '1,13', optimizer.lr: 2}"
+        (experiment / "mine.yaml").write_text(
+            f"# @package _global_\nhydra: {{mode: MULTIRUN, sweep: {{dir: sweep}}, sweeper: {{{params}}}}}\n"
+        )
+        with pytest.raises(LstmLmError, match="1 of 2 jobs failed"):
+            run("train", ["--config-dir", "configs", "experiment=mine"], scoring_job)
+        done, failed = table(tmp_path / "sweep")
+        assert (done["status"], done["perplexity"]) == ("done", "200.0")
+        assert (failed["status"], failed["reason"]) == ("failed", "the corpus is gone")
+        assert "2 of 2 jobs" in capsys.readouterr().out
+        with pytest.raises(ConfigError, match=r"optimizer\.lr"):
+            (experiment / "mine.yaml").write_text(
+                "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {optimizer.lr: '0,1'}}}\n"
+            )
+            run("train", ["--config-dir", "configs", "experiment=mine"], scoring_job)
+
+    def test_job_with_an_infinite_perplexity_failed(self, tmp_path: Path) -> None:
+        with pytest.raises(LstmLmError, match="1 of 2 jobs failed"):
+            run("train", ["-m", "seed=17,1", "hydra.sweep.dir=sweep"], scoring_job)
+        rows = {row["overrides"]: row for row in table(tmp_path / "sweep")}
+        assert rows["seed=17"]["status"] == "failed"
+        assert rows["seed=17"]["reason"] == "the perplexity is not finite"
+
     def test_each_job_has_a_folder_and_the_table_is_sorted(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
