@@ -4,6 +4,7 @@ import argparse
 import functools
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from omegaconf import DictConfig
 
 from lstm_lm.cli.sweep import STATUS_FILE, report_sweep
 from lstm_lm.cli.sweep_plan import SweepPlan
+from lstm_lm.cli.workers import in_worker, wait_for_workers, worker_stop
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
 from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, short_message
 from lstm_lm.config.schema import RESUME_AUTO, Config, TrainConfig
@@ -112,15 +114,18 @@ def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand, ope
     plan = SweepPlan(folder.absolute(), checked.folders.subdir, skip_done=command == "train")
     start_time = time.time()
     failed, interrupted = 0, True
+    received: list[int] = []
     try:
-        with plan.applied():
+        with plan.applied(), wait_for_workers() if checked.folders.uses_workers else nullcontext([]) as received:
             _hydra_main(command, job, [*argv, as_override("hydra.sweep.dir", str(plan.folder))], open_folder)
-        interrupted = False
+        interrupted = bool(received)
     except Exception:
-        interrupted = False
+        interrupted = bool(received)
         raise
     finally:
         failed = report_sweep(plan.folder, start_time, len(checked.jobs), plan.skipped, interrupted)
+    if received:
+        raise SystemExit(128 + received[0])
     if failed:
         raise LstmLmError(f"{failed} of {len(checked.jobs)} jobs failed; see the table for the reasons")
 
@@ -173,7 +178,13 @@ def _run_sweep_job(
         content = {"status": status, "reason": reason, "overrides": overrides}
         write_json(folder / STATUS_FILE, content)
 
+    if in_worker():
+        worker_stop.install()
+        if worker_stop.signal_number is not None:
+            write_status("interrupted", "the sweep was stopped before this job")
+            return
     write_status("running")
+    worker_stop.in_job = True
     try:
         with nullcontext() if open_folder is None else open_folder(config, folder):
             job(config, folder)
@@ -181,7 +192,11 @@ def _run_sweep_job(
     except FinishedRunError:
         write_status("done")
     except TrainingInterruptedError as error:
+        worker_stop.in_job = False
         write_status("interrupted", str(error))
+        if in_worker():
+            worker_stop.signal_number = error.signal_number
+            return
         # a launcher would continue with the next job after an Exception
         raise SystemExit(128 + error.signal_number) from error
     except LstmLmError as error:
@@ -191,5 +206,11 @@ def _run_sweep_job(
         log.info("failed", exc_info=True)
         write_status("failed", f"{type(error).__name__}: {error}")
     except BaseException as error:
+        worker_stop.in_job = False
+        if in_worker() and worker_stop.signal_number is not None:
+            write_status("interrupted", f"stopped by {signal.Signals(worker_stop.signal_number).name}")
+            return
         write_status("interrupted", type(error).__name__)
         raise
+    finally:
+        worker_stop.in_job = False

@@ -37,6 +37,8 @@ class Folders:
     """The folder of a job inside it, before interpolation."""
     fixed: bool = True
     """Whether a repeated command gets the same folder: its name does not contain the time."""
+    uses_workers: bool = False
+    """Whether the jobs of a sweep run in worker processes."""
 
 
 def read_folders(config: DictConfig, multirun: bool) -> Folders:
@@ -46,7 +48,8 @@ def read_folders(config: DictConfig, multirun: bool) -> Folders:
     assert isinstance(plain, dict)
     fixed = "${now:" not in str(plain["dir"])
     if multirun:
-        return Folders(sweep=str(node.dir), subdir=str(plain["subdir"]), fixed=fixed)
+        uses_workers = "joblib" in str(OmegaConf.select(config, "hydra.launcher._target_"))
+        return Folders(sweep=str(node.dir), subdir=str(plain["subdir"]), fixed=fixed, uses_workers=uses_workers)
     return Folders(run=str(node.dir), fixed=fixed)
 
 

@@ -86,7 +86,7 @@ class _CommandChecker:
         problems += hydra_problems
         self.groups = Groups(self.folders, hydra.defaults)
         overrides = [o for o in parsed if not o.is_hydra_override()]
-        if choices := [line for o in overrides if (line := self._choice(o))]:  # a config file may write a sweep
+        if choices := [choice for o in overrides if (choice := self._choice(o))]:  # a config file may write a sweep
             hydra, _ = read_hydra_settings(self.command, hydra_overrides, self.searchpath, choices)
         multirun = multirun or hydra.multirun
         if multirun:

@@ -217,10 +217,10 @@ class TestSweeps:
         assert (done["status"], done["perplexity"]) == ("done", "200.0")
         assert (failed["status"], failed["reason"]) == ("failed", "the corpus is gone")
         assert "2 of 2 jobs" in capsys.readouterr().out
+        (experiment / "mine.yaml").write_text(
+            "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {optimizer.lr: '0,1'}}}\n"
+        )
         with pytest.raises(ConfigError, match=r"optimizer\.lr"):
-            (experiment / "mine.yaml").write_text(
-                "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {optimizer.lr: '0,1'}}}\n"
-            )
             run("train", ["--config-dir", "configs", "experiment=mine"], scoring_job)
 
     def test_job_with_an_infinite_perplexity_failed(self, tmp_path: Path) -> None:

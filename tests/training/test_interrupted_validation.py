@@ -93,9 +93,10 @@ def test_killed_validation_is_repeated(config: ConfigFactory, tmp_path: Path, mo
 
     whole = train(config(trainer=STEPS), tmp_path / "whole")
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
+    with monkeypatch.context() as patch:
         in_validation(0, kill, patch)
-        train(config(trainer=STEPS), folder)
+        with pytest.raises(KilledError):
+            train(config(trainer=STEPS), folder)
     resumed = train(config(trainer=STEPS, resume="auto"), folder)
     assert same_history(resumed, whole)
     assert_same_weights(tmp_path / "whole", folder, "best")
@@ -104,14 +105,14 @@ def test_killed_validation_is_repeated(config: ConfigFactory, tmp_path: Path, mo
         train(config(trainer=STEPS, resume=last), folder)
 
 
-@pytest.mark.parametrize("step", [8, 9, 37, 75])
+@pytest.mark.parametrize("step", [8, 9, 36, -1])
 def test_signal_just_before_a_validation(
     step: int, config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(config(trainer=QUARTERS), tmp_path / "whole")
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        interrupt_at(step, patch)
+        interrupt_at(step % whole["steps"], patch)
         with pytest.raises(TrainingInterruptedError):
             train(config(trainer=QUARTERS), folder)
     resumed = train(config(trainer=QUARTERS, resume="auto"), folder)
