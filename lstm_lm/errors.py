@@ -83,7 +83,8 @@ class TrainingInterruptedError(LstmLmError):
     """A signal stopped training, after a checkpoint was saved.
 
     Args:
-        signal_number: SIGINT, SIGTERM or another stop signal; the command exits with 128 plus this number, as shells expect.
+        signal_number: SIGINT, SIGTERM or another stop signal; the command exits with 128 plus this number, as shells
+            expect.
         checkpoint: The checkpoint to resume from.
     """
 

@@ -68,7 +68,8 @@ def run(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
         SystemExit: If the folder holds a run with other settings, or the command failed; it printed its own message.
     """
     metrics_file, overrides_file = folder / "metrics.json", folder / ".hydra" / "overrides.yaml"
-    if metrics_file.is_file() and list(OmegaConf.load(overrides_file)) != overrides:
+    overrides = [*overrides, "resume=auto"]  # an interrupted variant continues
+    if overrides_file.is_file() and list(OmegaConf.load(overrides_file)) != overrides:
         raise SystemExit(f"error: {folder} holds a run with other settings; choose another folder with --out")
     if not metrics_file.is_file():
         command = [sys.executable, "-m", "lstm_lm", "train", *overrides, f"hydra.run.dir={folder}"]

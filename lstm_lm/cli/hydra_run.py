@@ -116,7 +116,10 @@ def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand, ope
     failed, interrupted = 0, True
     received: list[int] = []
     try:
-        with plan.applied(), wait_for_workers() if checked.folders.uses_workers else nullcontext([]) as received:
+        workers: AbstractContextManager[list[int]] = nullcontext(received)
+        if checked.folders.uses_workers:
+            workers = wait_for_workers()
+        with plan.applied(), workers as received:
             _hydra_main(command, job, [*argv, as_override("hydra.sweep.dir", str(plan.folder))], open_folder)
         interrupted = bool(received)
     except Exception:

@@ -38,7 +38,7 @@ def job(config: TrainConfig, run_dir: Path) -> None:
     else:
         _print_summary(metrics, run_dir)
         if "valid" in metrics:
-            _print_next_commands(run_dir)
+            _print_next_commands(config, metrics, run_dir)
 
 
 def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
@@ -74,25 +74,52 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path) -> None:
     print_key_values("Training", rows)
 
 
-def _print_next_commands(run_dir: Path) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
+def _print_next_commands(config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
     from lstm_lm.cli.console import print_commands, relative_path
     from lstm_lm.config.overrides import as_override
 
     checkpoints = run_dir / "checkpoints"
     best = as_override("checkpoint", relative_path(checkpoints / "best.ckpt"))
-    resume = as_override("resume", relative_path(checkpoints / "last.ckpt"))
     out = as_override("out", f"exports/{run_dir.name}")
-    overrides = [line for line in HydraConfig.get().overrides.task if not line.startswith("resume=")]
-    print_commands(
-        [
-            ("score the model on test", ["lstm-lm", "eval", best]),
-            ("export a bundle for predict, generate and serve", ["lstm-lm", "export", best, out]),
-            ("open the curves in TensorBoard", ["tensorboard", "--logdir", relative_path(run_dir)]),
-            (
-                "continue training; raise trainer.budget or trainer.max_epochs first",
-                ["lstm-lm", "train", *overrides, resume],
-            ),
-        ]
-    )
+    commands = [
+        ("score the model on test", ["lstm-lm", "eval", best]),
+        ("export a bundle for predict, generate and serve", ["lstm-lm", "export", best, out]),
+        ("open the curves in TensorBoard", ["tensorboard", "--logdir", relative_path(run_dir)]),
+    ]
+    if longer := _longer(config, metrics):
+        commands.append(("train this model further", ["lstm-lm", "train", *_repeated(longer, run_dir)]))
+    print_commands(commands)
+
+
+def _longer(config: TrainConfig, metrics: dict[str, Any]) -> str | None:
+    """The limit that ended a run, doubled; ``None`` after early stopping."""
+    seconds = config.trainer.budget_seconds
+    match metrics["stopped_by"]:
+        case "budget" if seconds is not None:
+            return f"trainer.budget={2 * seconds:g}s"
+        case "max_steps":
+            return f"trainer.max_steps={2 * config.trainer.max_steps}"
+        case "max_epochs":
+            return f"trainer.max_epochs={2 * config.trainer.epoch_limit}"
+    return None
+
+
+def _repeated(longer: str, run_dir: Path) -> list[str]:
+    """The arguments of this command, continued in the same folder with a larger limit."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from lstm_lm.cli.console import relative_path
+    from lstm_lm.config.overrides import as_override
+
+    settings = HydraConfig.get()
+    sources = settings.runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    replaced = ("resume=", longer.partition("=")[0] + "=", "hydra.run.dir=", "hydra.mode=")
+    overrides = [*settings.overrides.hydra, *settings.overrides.task]
+    return [
+        *(word for folder in folders for word in ("--config-dir", relative_path(Path(folder)))),
+        *(line for line in overrides if not line.startswith(replaced)),
+        longer,
+        "resume=auto",
+        as_override("hydra.run.dir", relative_path(run_dir)),
+    ]

@@ -1,18 +1,59 @@
 """Checkpoint metadata, and the check that a run can resume from a checkpoint."""
 
+import hashlib
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import Ids
 from lstm_lm.errors import CheckpointError
 from lstm_lm.export.checkpoint import CHECKPOINT_FORMAT
 from lstm_lm.text.vocabulary import Vocabulary
 
+log = logging.getLogger(__name__)
+
+# what a resumed run must have in common with the first one
+_REQUIRED = (
+    "model",
+    "vocabulary",
+    "text",
+    "tokenizer",
+    "loss",
+    "optimizer",
+    "schedule",
+    "averaging",
+    "batching",
+    "seed",
+    "precision",
+    "devices",
+)
+# the length of the run, which its schedule depends on
+_LENGTH = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps")
+# what may differ, with a warning
+_CHANGEABLE = (
+    "loss.activation_reg",
+    "loss.temporal_activation_reg",
+    "loss.num_frequent",
+    "loss.num_sampled",
+    "trainer.gradient_clip_val",
+    "trainer.limit_train_batches",
+    "trainer.limit_val_batches",
+    "trainer.dropout_reference_epochs",
+    *_LENGTH,
+)
+
 
 def build_checkpoint_metadata(
-    config: TrainConfig, precision: str, vocabulary: Vocabulary, devices: int, sparse_gradient: bool
+    config: TrainConfig,
+    precision: str,
+    vocabulary: Vocabulary,
+    splits: Mapping[str, Ids],
+    devices: int,
+    sparse_gradient: bool,
 ) -> dict[str, Any]:
     """Metadata of a run's checkpoints: plain data that is readable without the run's config.
 
@@ -20,6 +61,7 @@ def build_checkpoint_metadata(
         config: Config of the run.
         precision: ``fp32`` or ``bf16``.
         vocabulary: Vocabulary of the network.
+        splits: The encoded corpus.
         devices: Number of processes; each trains its own columns.
         sparse_gradient: Whether the optimizer keeps its state per embedding row.
     """
@@ -38,6 +80,8 @@ def build_checkpoint_metadata(
         "schedule": asdict(config.schedule),
         "averaging": asdict(config.averaging),
         "batching": asdict(config.batching),
+        "text": {split: hashlib.sha256(splits[split].tobytes()).hexdigest() for split in ("train", "valid")},
+        "changeable": {key: _value(config, key) for key in _CHANGEABLE},
         "seed": config.seed,
         "precision": precision,
         "devices": devices,
@@ -73,21 +117,45 @@ def check_resumable(path: Path, saved: dict[str, Any], metadata: dict[str, Any])
             f"{path}: format {saved.get('format')} cannot be resumed, only format {CHECKPOINT_FORMAT}; eval, export "
             "and predict still read it; to train from scratch, leave out resume"
         )
-    for part in (
-        "model",
-        "vocabulary",
-        "tokenizer",
-        "loss",
-        "optimizer",
-        "schedule",
-        "averaging",
-        "batching",
-        "seed",
-        "precision",
-        "devices",
-    ):
-        if saved.get(part) != metadata[part]:
-            values = "" if part == "vocabulary" else f" (checkpoint: {saved.get(part)}, config: {metadata[part]})"
-            raise CheckpointError(
-                f"{path}: was trained with a different {part}{values}; resume with the overrides of the first run"
-            )
+    differing = []
+    for part in _REQUIRED:
+        if part in saved or part != "text":  # checkpoints of earlier versions have no fingerprint of the text
+            differing += _differences(part, saved.get(part), metadata[part])
+    if differing:
+        parts = ", ".join(dict.fromkeys(line.partition(" ")[0].partition(".")[0] for line in differing))
+        raise CheckpointError(
+            f"{path}: was trained with a different {parts} ({'; '.join(differing)}); resume with the overrides of the "
+            "first run"
+        )
+    before, now = dict(saved.get("changeable", {})), metadata["changeable"]
+    if metadata["schedule"]["name"] in ("constant", "plateau"):  # they do not depend on the length of the run
+        before = {key: value for key, value in before.items() if key not in _LENGTH}
+    changed = [
+        f"{key} (checkpoint: {before[key]}, now: {now[key]})"
+        for key in now
+        if key in before and before[key] != now[key]
+    ]
+    if changed:
+        log.warning("%s: the run continues with other settings than it began with: %s", path, ", ".join(changed))
+
+
+def _differences(path: str, before: Any, now: Any) -> list[str]:
+    """The settings that differ, one line per key."""
+    if isinstance(before, dict) and isinstance(now, dict) and path not in ("vocabulary", "text"):
+        keys = dict.fromkeys((*now, *before))
+        return [line for key in keys for line in _differences(f"{path}.{key}", before.get(key), now.get(key))]
+    if before == now:
+        return []
+    if path == "vocabulary":
+        return [f"vocabulary of {len(before['words']):,} words in the checkpoint and {len(now['words']):,} now"]
+    if path == "text":
+        names = [f"{split}.txt" for split in now if before.get(split) != now[split]]
+        return [f"text in {' and '.join(names)}"]
+    return [f"{path} is {before} in the checkpoint and {now} now"]
+
+
+def _value(config: TrainConfig, key: str) -> Any:
+    node: Any = config
+    for name in key.split("."):
+        node = getattr(node, name)
+    return node

@@ -149,7 +149,8 @@ class LanguageModelModule(L.LightningModule):
         score = self.valid_score = self.valid_metric.score()
         nlls, tokens = (torch.stack(sums).tolist() for sums in zip(*self._valid_sums, strict=True))
         self.valid_sums = list(zip(nlls, tokens, strict=True))
-        self.valid_is_exact = len(self.valid_sums) == len(self.trainer.val_dataloaders)
+        windows = self.trainer.val_dataloaders
+        self.valid_is_exact = windows is not None and len(self.valid_sums) == len(windows)
         self.checkpoint_metadata["metrics"] = {"valid": score.to_dict() | {"exact": self.valid_is_exact}}
         self._scored_step = self.global_step
         schedule = self.lr_schedulers()

@@ -99,7 +99,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         seed=config.seed,
         fraction=lambda step: time_budget.fraction(step, trainer.estimated_stepping_batches),
         checkpoint_metadata=build_checkpoint_metadata(
-            config, precision, vocabulary, trainer.world_size, sparse_gradient
+            config, precision, vocabulary, data.corpus.splits, trainer.world_size, sparse_gradient
         ),
         sparse_gradient=sparse_gradient,
         cuda_graphs=config.trainer.cuda_graphs and single_process and device.type == "cuda",

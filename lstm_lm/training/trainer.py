@@ -5,10 +5,11 @@ import warnings
 from pathlib import Path
 
 import lightning as L
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from rich.console import Console
 
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import TrainingError
@@ -18,7 +19,7 @@ from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, Gracef
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.tensorboard import EmbeddingProjector, TextSamples
 from lstm_lm.training.callbacks.time_budget import TimeBudget
-from lstm_lm.training.callbacks.training_metrics import ProgressBar, TrainingMetrics
+from lstm_lm.training.callbacks.training_metrics import ProgressBar, ProgressLines, TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 
 
@@ -53,8 +54,9 @@ def build_trainer(
     if config.callbacks.sample_words and config.presets:
         prompt, num_words = config.callbacks.sample_prompt, config.callbacks.sample_words
         callbacks.append(TextSamples(vocabulary, config.presets, prompt, num_words, config.seed))
+    shows_bar = config.callbacks.progress_bar and Console().is_terminal
     if config.callbacks.progress_bar:
-        callbacks.append(ProgressBar(training_metrics))
+        callbacks.append(ProgressBar(training_metrics) if shows_bar else ProgressLines(training_metrics))
     if config.averaging.name != "none":
         callbacks.append(AveragedWeights(config.averaging))
     if config.callbacks.projector_words:  # after AveragedWeights has copied the average into the network
@@ -83,7 +85,7 @@ def build_trainer(
             logger=logger if config.logger.tensorboard else False,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO(), *_cluster()],
-            enable_progress_bar=config.callbacks.progress_bar,
+            enable_progress_bar=shows_bar,
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,6 @@ def test_data_train_eval_export(small_corpus: Path, capsys: pytest.CaptureFixtur
     assert main(["train", *SMALL, *corpus, "trainer.max_epochs=2", "hydra.run.dir=run"]) == 0
     shown = capsys.readouterr().out
     assert "lstm-lm eval checkpoint=run/checkpoints/best.ckpt" in shown
-    assert "resume=run/checkpoints/last.ckpt" in shown
     trained = json.loads(Path("run/metrics.json").read_text())
     assert trained["valid"]["perplexity"] < 10
 
@@ -67,6 +67,27 @@ def test_data_train_eval_export(small_corpus: Path, capsys: pytest.CaptureFixtur
     assert "data=text_files data.dir=FOLDER" in capsys.readouterr().err
     assert main(["eval", "checkpoint=bundle", "split=valid", *corpus, "hydra.run.dir=eval2"]) == 0
     assert json.loads(Path("eval2/metrics.json").read_text())["loss"] == pytest.approx(score["loss"], abs=1e-5)
+
+
+def test_printed_command_trains_the_model_further(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = Path("my configs") / "experiment"
+    experiment.mkdir(parents=True)
+    lines = [f"# @package _global_\ndata: {{source: text_files, dir: {small_corpus}}}\n", "optimizer: {lr: 1e-2}\n"]
+    (experiment / "mine.yaml").write_text("".join(lines))
+    typed = ["train", "--config-dir", "my configs", "experiment=mine", *SMALL[:3], "hydra.run.dir='my run'"]
+    assert main([*typed, "trainer.max_steps=2"]) == 0
+    steps = []
+    for _ in range(2):
+        (command,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("lstm-lm train")]
+        assert main(shlex.split(command)[1:]) == 0, command
+        steps.append(json.loads(Path("my run/metrics.json").read_text())["steps"])
+    assert steps == [4, 8]
+    # typed again: the run is finished, or its folder is refused
+    capsys.readouterr()
+    assert main([*typed, "trainer.max_steps=8", "resume=auto"]) == 0
+    assert "this run is finished (ended by max_steps)" in capsys.readouterr().out
+    assert main([*typed, "trainer.max_steps=8"]) == 1
+    assert "resume=auto" in capsys.readouterr().err
 
 
 def test_sweep_with_a_failing_job(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

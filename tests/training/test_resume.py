@@ -1,5 +1,6 @@
 """A resumed run equals an uninterrupted one; incompatible checkpoints are rejected."""
 
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
 
-from lstm_lm.data.config import BatchingConfig
+from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
@@ -131,6 +132,50 @@ def test_resume_rejects_another_config_a_missing_file_and_a_damaged_one(config: 
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="the checkpoint is damaged"):
         train(config(resume=str(last)), tmp_path / "other")
+
+
+def test_resume_names_the_keys_that_differ(config: ConfigFactory, tmp_path: Path) -> None:
+    short = TrainerConfig(precision="fp32", max_steps=2)
+    train(config(trainer=short), tmp_path / "run")
+    last = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    other = config(optimizer=OptimizerConfig("adamw", lr=2e-2), seed=3, resume=last)
+    with pytest.raises(CheckpointError) as caught:
+        train(other, tmp_path / "other")
+    assert str(caught.value) == (
+        f"{last}: was trained with a different optimizer, seed (optimizer.lr is 0.01 in the checkpoint and 0.02 now; "
+        "seed is 1 in the checkpoint and 3 now); resume with the overrides of the first run"
+    )
+
+
+def test_resume_refuses_another_text_of_the_same_vocabulary(
+    config: ConfigFactory, corpus: Path, tmp_path: Path
+) -> None:
+    short = TrainerConfig(precision="fp32", max_steps=2)
+    train(config(trainer=short), tmp_path / "run")
+    other = tmp_path / "corpus"
+    shutil.copytree(corpus, other)
+    lines = (other / "train.txt").read_text().splitlines(keepends=True)
+    (other / "train.txt").write_text("".join([*lines[300:], *lines[:300]]))
+    resume = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    data = DataConfig(source="text_files", dir=str(other))
+    with pytest.raises(CheckpointError, match=r"a different text \(text in train\.txt\); resume with"):
+        train(config(data=data, resume=resume), tmp_path / "other")
+
+
+def test_resume_warns_of_settings_that_may_differ(
+    config: ConfigFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cosine = ScheduleConfig("cosine")
+    train(config(trainer=TrainerConfig(precision="fp32", max_steps=2), schedule=cosine), tmp_path / "run")
+    resume = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    trainer = TrainerConfig(precision="fp32", max_steps=3, gradient_clip_val=1.0)
+    train(config(trainer=trainer, schedule=cosine, loss=LossConfig(), resume=resume), tmp_path / "other")
+    (message,) = [record.getMessage() for record in caplog.records if "other settings" in record.getMessage()]
+    assert message == (
+        f"{resume}: the run continues with other settings than it began with: "
+        "loss.activation_reg (checkpoint: 1.0, now: 0.0), loss.temporal_activation_reg (checkpoint: 1.0, now: 0.0), "
+        "trainer.gradient_clip_val (checkpoint: 0.25, now: 1.0), trainer.max_steps (checkpoint: 2, now: 3)"
+    )
 
 
 def test_signal_to_one_process_stops_all(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,11 +19,21 @@ from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import CheckpointError, ConfigError, TrainingError, TrainingInterruptedError
 from lstm_lm.evaluation.config import EvaluationConfig
+from lstm_lm.evaluation.score import ScoreMetric
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
-from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.callbacks.time_budget import TimeBudget
+from lstm_lm.training.callbacks.training_metrics import ProgressBar, TrainingMetrics
+from lstm_lm.training.config import (
+    NO_EPOCH_LIMIT,
+    CallbacksConfig,
+    LoggerConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainerConfig,
+)
 from lstm_lm.training.run import train
 
 
@@ -103,6 +115,46 @@ def test_plot_training_draws_a_run(config: ConfigFactory, tmp_path: Path) -> Non
     failed = subprocess.run([*command, tmp_path], check=False, timeout=120, capture_output=True, text=True)
     assert failed.returncode == 1
     assert f"error: {tmp_path} is not the folder of a finished training run" in failed.stderr
+
+
+def test_output_to_a_file_has_a_line_at_the_start_and_at_each_validation(
+    config: ConfigFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    callbacks = CallbacksConfig(sample_words=0, projector_words=0)
+    metrics = train(config(callbacks=callbacks), tmp_path)
+    start, *validations = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"training: \d+ windows per epoch", start)
+    assert [line.partition(":")[2] for line in validations] == [
+        f" valid perplexity {entry['perplexity']:.2f}" for entry in metrics["history"]
+    ]
+
+
+def test_progress_bar_counts_epochs_from_one(config: ConfigFactory) -> None:
+    budget = TimeBudget(None)
+    bar = ProgressBar(TrainingMetrics(budget, 1, 10))
+    bar._trainer = SimpleNamespace(max_epochs=3)  # type: ignore[assignment]
+    assert bar._get_train_description(0) == "Epoch 1/3 "
+    bar._trainer = SimpleNamespace(max_epochs=NO_EPOCH_LIMIT)  # type: ignore[assignment]
+    assert bar._get_train_description(2) == "Epoch 3 "
+    assert config().callbacks.progress_bar is False
+
+
+def test_validation_of_some_windows_is_not_exact(config: ConfigFactory, tmp_path: Path) -> None:
+    trainer = TrainerConfig(precision="fp32", max_steps=3)
+    assert train(config(trainer=trainer), tmp_path / "all")["valid"]["exact"] is True
+    metrics = train(config(trainer=replace(trainer, limit_val_batches=2)), tmp_path / "some")
+    assert (metrics["valid"]["exact"], metrics["history"][0]["exact"]) == (False, False)
+    assert metrics["valid"]["tokens"] == 2 * 4 * 30
+
+
+def test_infinite_perplexity_fails_the_run(
+    config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = ScoreMetric.score
+    monkeypatch.setattr(ScoreMetric, "score", lambda self: replace(score(self), loss=800.0, perplexity=math.inf))
+    with pytest.raises(TrainingError, match=r"the valid perplexity became inf at step \d+ \(loss 800\); lower"):
+        train(config(), tmp_path)
+    assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
 
 
 def test_metrics_json_equals_the_returned_metrics(config: ConfigFactory, tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ class BestAndLastCheckpoint(L.Callback):
             loop.val_loop.run()
             trainer.training = True
         if self._max_steps is not None:
-            self._max_steps, loop.max_steps = None, self._max_steps
+            loop.max_steps = self._max_steps
+            self._max_steps = None
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]

@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import BatchesProcessedColumn, CustomBarColumn
+from rich.console import Console
 from rich.progress import ProgressColumn, TextColumn
 from torch import Tensor
 from typing_extensions import override
@@ -182,8 +183,8 @@ class TrainingMetrics(L.Callback):
         assert score is not None
         if not math.isfinite(score.perplexity):
             raise TrainingError(
-                f"the valid perplexity became {score.perplexity} at step {trainer.global_step} (loss {score.loss:.6g}); "
-                "lower optimizer.lr"
+                f"the valid perplexity became {score.perplexity} at step {trainer.global_step} "
+                f"(loss {score.loss:.6g}); lower optimizer.lr"
             )
         entry = {
             "epoch": round(self.tokens / self.epoch_tokens, 3),
@@ -240,9 +241,38 @@ class ProgressBar(RichProgressBar):
 
     @override
     def _get_train_description(self, current_epoch: int) -> str:
-        description = super()._get_train_description(current_epoch)
-        return description if self.trainer.max_epochs != NO_EPOCH_LIMIT else description.partition("/")[0]
+        total = "" if self.trainer.max_epochs == NO_EPOCH_LIMIT else f"/{self.trainer.max_epochs}"
+        return f"Epoch {current_epoch + 1}{total} "
 
     @override
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         return dict(self.training_metrics.display_values(trainer))
+
+
+class ProgressLines(L.Callback):
+    """One line at the start and one at each validation, where the output is a file and not a terminal.
+
+    Args:
+        training_metrics: Source of the figures.
+    """
+
+    def __init__(self, training_metrics: TrainingMetrics) -> None:
+        self.training_metrics = training_metrics
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            windows = f"{trainer.num_training_batches:,} windows per epoch"
+            start = f", from step {trainer.global_step:,}" if trainer.global_step else ""
+            Console().print(f"training: {windows}{start}", soft_wrap=True, highlight=False)
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            entry = self.training_metrics.history[-1]
+            Console().print(
+                f"epoch {entry['epoch']:.2f}, step {entry['step']:,}, {entry['minutes']:.1f} min: "
+                f"valid perplexity {entry['perplexity']:.2f}",
+                soft_wrap=True,
+                highlight=False,
+            )
