@@ -58,8 +58,9 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path) -> None:
         rows.append(("first, last loss", f"{number(first, 4)}, {number(last, 4)} ({percent(last / first)})"))
     if "valid" in metrics:
         valid = metrics["valid"]
+        sample = "" if valid.get("exact", True) else f" (from {valid['tokens']:,} tokens, not all of valid)"
         rows += [
-            ("valid perplexity", number(valid.get("perplexity"))),
+            ("valid perplexity", number(valid.get("perplexity")) + sample),
             ("valid loss", f"{number(valid.get('loss'), 4)} nats per token"),
             ("valid top-1, top-5", f"{percent(valid.get('top1'))}, {percent(valid.get('top5'))}"),
             ("stopped by", str(metrics["stopped_by"])),

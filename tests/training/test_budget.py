@@ -261,6 +261,17 @@ def test_half_is_trained_and_the_run_ends_in_time_whatever_happens(
     assert run.now <= 110.0 + 2 * window + 0.5
 
 
+def test_last_validation_that_was_interrupted_is_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = SimulatedRun(TimeBudget(100.0), monkeypatch, max_steps=4)
+    first.time_budget.validation_time = 10.0
+    first.train(1.0)
+    resumed = TimeBudget(100.0)
+    resumed.load_state_dict(first.time_budget.state_dict())
+    run = SimulatedRun(resumed, monkeypatch, max_steps=4)
+    assert run.validate(60.0) == 100  # an extra validation would be broken off at 20 s
+    assert not resumed.exhausted
+
+
 def test_validation_without_a_budget_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     run = SimulatedRun(TimeBudget(None), monkeypatch, max_steps=1)
     run.step(1.0)

@@ -108,7 +108,6 @@ class TimeBudget(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.start()
         self._step_elapsed = self.elapsed()
-        self._last = self.exhausted  # resumed just before it
         if self._finished or self.exhausted:
             trainer.should_stop = True
 
@@ -216,6 +215,7 @@ class TimeBudget(L.Callback):
             "margin": self._margin,
             "budget": self.budget,
             "exhausted": self.exhausted,
+            "last": self._last,
             "finished": self._finished,
         }
 
@@ -227,4 +227,6 @@ class TimeBudget(L.Callback):
         self._margin = float(state_dict["margin"])
         budget_raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
         self._finished = state_dict["finished"] and not budget_raised
+        # both matter if the run resumes just before a validation
         self.exhausted = state_dict.get("exhausted", False) and not budget_raised
+        self._last = state_dict.get("last", False) and not budget_raised
