@@ -7,9 +7,9 @@ import sys
 GUARD = "LSTM_LM_ENVIRONMENT"
 """Set once the process has the settings below; set it yourself to keep your environment unchanged."""
 
-# oneDNN's LSTM waits at a barrier many times per step. Threads that sleep at once wake up late (412 ms for forward and
-# backward of 400 -> 640 units, instead of 270); threads that spin for long take the core from other processes (1,000 ms
-# beside a busy process, instead of 710). So threads spin for about 0.1 ms, then sleep.
+# oneDNN's LSTM waits at a barrier many times per step. Threads that sleep immediately wake up late (412 ms for forward
+# and backward of 400 -> 640 units, instead of 270); threads that spin for long take the core from other processes
+# (1,000 ms with another busy process, instead of 710). So threads spin for about 0.1 ms, then sleep.
 OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
 
 # a training step frees and allocates hundreds of MB: keep the memory, in huge pages, instead of mapping it again

@@ -22,8 +22,8 @@ class Command:
     """``module:function``, imported when the command runs."""
     help: str
     """One line for ``lstm-lm --help``."""
-    overrides: bool = False
-    """Pass the raw arguments to the function, for Hydra; otherwise it is a Typer command."""
+    uses_hydra: bool = False
+    """Pass the unparsed arguments to the function, which runs Hydra; otherwise it is a Typer command."""
     configure_process: bool = False
     """Run with the process settings that make torch fast."""
 
@@ -38,7 +38,7 @@ COMMANDS = {
     "serve": Command("lstm_lm.cli.serve:serve", "Serve a bundle over HTTP."),
 }
 
-_PACKAGES = {
+_EXTRAS = {
     "train": (
         "training",
         {"torch", "lightning", "hydra", "omegaconf", "torchmetrics", "tensorboard", "datasets", "matplotlib", "onnx"},
@@ -98,7 +98,7 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
             _print_process_settings()
         module, _, function = command.target.partition(":")
         target: Callable[..., Any] = getattr(import_module(module), function)
-        if command.overrides:
+        if command.uses_hydra:
             target(arguments)
         else:
             import typer
@@ -112,7 +112,7 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        for extra, (label, packages) in _PACKAGES.items():
+        for extra, (label, packages) in _EXTRAS.items():
             if missing in packages:
                 return _fail(
                     f"{name} needs the {label} packages ({missing} is missing): pip install 'lstm-lm[{extra}]'"

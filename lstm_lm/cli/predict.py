@@ -19,8 +19,8 @@ def predict(
     model: ModelOption,
     text: Annotated[str, typer.Option(help="The text so far; - reads standard input.")],
     k: Annotated[int, typer.Option(help="Number of suggestions.")] = 10,
-    prefix: Annotated[str, typer.Option(help="Typed part of the next word.")] = "",
-    words_only: Annotated[bool, typer.Option("--words-only", help="Suggest no punctuation or symbols.")] = False,
+    prefix: Annotated[str, typer.Option(help="Typed beginning of the next word.")] = "",
+    words_only: Annotated[bool, typer.Option("--words-only", help="Exclude punctuation and symbols.")] = False,
     allow: Annotated[
         list[str] | None,
         typer.Option(help="Suggest only these words, separated by commas; may be repeated."),
@@ -31,7 +31,7 @@ def predict(
     cache: Annotated[
         bool,
         typer.Option(
-            "--cache", help="Use the neural cache: prefer words of the text, including ones outside the vocabulary."
+            "--cache", help="Use the neural cache: prefer words of the text, including out-of-vocabulary ones."
         ),
     ] = False,
     cache_weight: Annotated[
@@ -47,7 +47,7 @@ def predict(
 ) -> None:
     """Suggest the next word of a text.
 
-    Probabilities are normalized over the words that the filters leave; <unk> and the end of a line are never suggested.
+    Probabilities are normalized over the words that pass the filters; <unk> and line ends are never suggested.
     --allow and --deny ignore case. The --cache-… options have no effect without --cache.
     """
     prediction = load_engine(model).predict(

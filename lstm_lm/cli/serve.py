@@ -23,7 +23,7 @@ def serve(
         str | None, typer.Option(help="Address to listen on.", show_default="LSTM_LM_HOST or 127.0.0.1")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="LSTM_LM_PORT or 8000")
+        int | None, typer.Option(help="Port to listen on; 0 picks a free one.", show_default="LSTM_LM_PORT or 8000")
     ] = None,
 ) -> None:
     """Serve suggestions and generated text over HTTP until Ctrl-C."""
