@@ -79,7 +79,7 @@ class ParsedInput:
     lead: str
     """The part of the prefix that is in ``words``; put before every suggestion."""
     prefix: str
-    """The rest of the prefix, which a suggestion begins with."""
+    """The rest of the prefix; every suggestion begins with it."""
     unknown_words: tuple[str, ...]
     """Out-of-vocabulary words of the text."""
     prefill_task: PrefillTask
@@ -148,7 +148,7 @@ class PendingPrediction:
 
     def _split_prefix(self, words: list[str], prefix: str) -> tuple[list[str], str, str]:
         """All complete words, the part of ``prefix`` that is among them, and the rest of ``prefix``."""
-        if self._index.candidates(prefix).texts or any(has_prefix(word, prefix) for word in words):
+        if self._index.candidates(prefix).surface_forms or any(has_prefix(word, prefix) for word in words):
             return words, "", prefix
         # no word begins with "well-kn", as a corpus splits it at the hyphen: complete "kn" after "well-"
         complete, partial = split_partial_word(prefix, self._vocabulary)

@@ -12,7 +12,7 @@ from lstm_lm.inference.backend import Backend, State, stack_states, unstack_stat
 if TYPE_CHECKING:
     from lstm_lm.inference.prefix_cache import PrefixCache
 
-_STRIDE = 32  # a long text stores a state every so many tokens, for edits in its middle
+_STRIDE = 32  # tokens between two stored states of a long text, for edits in its middle
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PrefillTask:
     The last token is processed separately, because its step can be batched with those of other texts.
 
     Args:
-        cache: Provides the start and stores the result.
+        cache: Provides the initial state and stores the results.
         ids: Tokens of the text, at least one.
         features: Whether to return the features of every token.
     """
