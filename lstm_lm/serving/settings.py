@@ -48,18 +48,18 @@ class Settings(BaseSettings):
         bundle: The exported bundle to serve.
         host: Address to listen on with ``lstm-lm serve``; uvicorn takes its own ``--host``.
         port: Port to listen on with ``lstm-lm serve``; 0 takes a free one.
-        backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle
+        backend: Backend of the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle
             has a file for.
-        prefix_cache_size: Most text prefixes whose LSTM state is kept, so that a text that grew by one word costs one
-            step of the model; 0 keeps none. A state takes about 12 kB with the medium model.
+        prefix_cache_size: Maximum number of text prefixes whose LSTM state is cached, so that a text that grew by one
+            word costs one step of the model; 0 disables the cache. A state takes about 12 kB with the medium model.
         prefill_threads: Threads that prefill longer texts. Predictions and generations have one more thread each.
-        max_batch: Most texts in one step of the model.
-        max_queue_size: Most predictions at one time beyond ``prefill_threads``, and as many generations; one more gets
-            503 with Retry-After.
-        max_body_bytes: Longest request body; a longer one gets 413 before it is read to its end.
-        max_text_chars: Longest ``text`` of a request.
-        max_k: Most suggestions per request.
-        max_words: Most generated words per request.
+        max_batch: Maximum number of texts in one step of the model.
+        max_queue_size: Maximum number of predictions that wait, in addition to ``prefill_threads`` that run, and of
+            generations likewise; further requests get 503 with Retry-After.
+        max_body_bytes: Maximum length of a request body; a longer one gets 413 before it is read completely.
+        max_text_chars: Maximum length of the ``text`` of a request.
+        max_k: Maximum number of suggestions per request.
+        max_words: Maximum number of generated words per request.
         ready_seconds: Time limit for the inference behind ``/ready``.
         drain_seconds: Drain period after SIGTERM: requests are still answered while ``/ready`` returns 503, so that a
             load balancer sends them elsewhere.
