@@ -1,7 +1,7 @@
 """Word vectors from co-occurrence counts, to initialize an embedding.
 
-A short training sees a rare word only a few times, too few for gradients to move a random vector far. Counting finds
-words with similar contexts in seconds.
+A short training run sees a rare word only a few times, too few for gradients to move a random vector far. Counting
+finds words with similar contexts in seconds.
 """
 
 import numpy as np
