@@ -28,12 +28,12 @@ class Parity:
     same_texts: int | None = None
     """Number of greedy continuations, out of 100, with the same words; ``None`` for the weights themselves."""
     perplexity: float | None = None
-    """On the parity sample, read as several streams; ``None`` for the weights themselves."""
+    """On the parity sample, split into several streams; ``None`` for the weights themselves."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote."""
+    """The result of an export."""
 
     bundle: Bundle
     parity: dict[str, Parity]
@@ -60,7 +60,7 @@ def export_bundle(
         checkpoint: A checkpoint of ``lstm-lm train``.
         out: The bundle's folder.
         config: What to write and how to check it.
-        sampling: Default preset of the bundle; ``None`` is the run's own.
+        sampling: Default preset of the bundle; ``None`` keeps the run's default.
 
     Raises:
         ConfigError: If ``config`` or ``sampling`` has a problem.

@@ -86,7 +86,7 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """The training loss. Evaluation always uses the exact distribution over the whole vocabulary."""
+    """The training loss. Evaluation always uses the exact softmax over the full vocabulary."""
 
     name: str = "full_softmax"
     """``full_softmax``, ``sampled_softmax``, or ``adaptive_softmax`` for a network with ``ModelConfig.cutoffs``; the

@@ -99,7 +99,7 @@ def build_trainer(
 
 
 def _quiet_lightning() -> None:
-    # its tips about hardware and products are noise in the run's own log
+    # Lightning's tips about hardware and products are noise in the log of a run
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)

@@ -94,7 +94,7 @@ class BestAndLastCheckpoint(L.Callback):
 
 
 class GracefulInterrupt(L.Callback):
-    """Ctrl-C and SIGTERM end a run after the current step or validation, when a checkpoint is exact.
+    """Ctrl-C and SIGTERM end a run after the current step or validation, where it can resume exactly.
 
     A second signal ends it immediately.
 
