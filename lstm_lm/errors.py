@@ -62,7 +62,9 @@ class CheckpointMissingError(CheckpointError):
     """No file or folder exists at ``path``."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: no such file or folder; the checkpoint of a run is RUN/checkpoints/best.ckpt")
+        super().__init__(
+            f"{path}: there is no such file or folder; the checkpoint of a run is RUN/checkpoints/best.ckpt"
+        )
 
 
 class EvaluationError(LstmLmError):

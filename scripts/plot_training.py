@@ -58,7 +58,7 @@ def read_run(folder: Path, name: str, axis: str) -> Run:
     if not history or "train/loss" not in events.Tags()["scalars"]:
         raise SystemExit(f"error: {folder} has no curves; train with logger=tensorboard and at least one validation")
     loss, rate = events.Scalars("train/loss"), events.Scalars("train/learning_rate")
-    # a logged step has no epoch or time of its own: interpolate between validations
+    # logged steps have no epoch or time: interpolate between validations
     steps, positions = [0, *(entry["step"] for entry in history)], [0.0, *(entry[axis] for entry in history)]
     train = [(np.interp(a.step, steps, positions), a.value, b.value) for a, b in zip(loss, rate, strict=True)]
     valid = [(e[axis], e["perplexity"], 100 * e["top1"], 100 * e["top5"]) for e in history]

@@ -37,7 +37,7 @@ def serve(
 
     options: dict[str, Any] = {"bundle": model, "host": host, "port": port}
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
-    # bind before loading the model, so that a port in use shows at once
+    # bind before loading the model, so that a port in use is reported immediately
     with _bound_socket(settings.host, settings.port) as listener:
         configure_malloc()  # before the first thread, which verifies the bundle
         engine, model_info = load_model(settings.bundle, settings.backend, settings.prefix_cache_size)

@@ -133,7 +133,7 @@ def suggestion_rank(word: str, candidates: Candidates, logits: NDArray[np.float3
     Args:
         word: A word in surface form.
         candidates: Candidates that can be suggested.
-        logits: Logits of the whole vocabulary (V,).
+        logits: Logits of the full vocabulary (V,).
 
     Returns:
         The rank, 0 if ``word`` is the single most probable one; ``None`` if it is not a candidate.

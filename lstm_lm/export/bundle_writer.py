@@ -1,4 +1,4 @@
-"""Write a bundle atomically, and never over anything that is not a bundle."""
+"""Write a bundle atomically; only a bundle is ever overwritten."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def write_bundle(
     overwrite: bool = False,
     check: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
-    """Write a bundle to a temporary folder beside ``path``, then rename it: readers never see a partial bundle.
+    """Write a bundle to a temporary folder next to ``path``, then rename it: readers never see a partial bundle.
 
     Args:
         path: The bundle's folder.

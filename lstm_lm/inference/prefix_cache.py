@@ -171,5 +171,5 @@ class PrefixCache:
 
 
 def _copy_view(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Copy ``array`` if it is a view, which would keep its whole batch alive."""
+    """Copy ``array`` if it is a view, which would keep its entire batch alive."""
     return array if array.base is None else array.copy()

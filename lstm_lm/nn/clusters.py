@@ -43,7 +43,7 @@ class TailClusters(nn.Module):
             self.bias.copy_(torch.stack([part.sum() for part in torch.split(probs, self.sizes)[1:]]).log())
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Exact logits of the whole vocabulary.
+        """Exact logits of the full vocabulary.
 
         Args:
             features: (..., H).

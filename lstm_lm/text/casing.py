@@ -48,7 +48,7 @@ def apply_prefix_case(prefix: str, word: str, known_words: Container[str]) -> st
     Args:
         prefix: Start of the word, as typed.
         word: A word that starts with ``prefix``, ignoring case.
-        known_words: Words whose case is right as it is.
+        known_words: Words with their known case.
     """
     if sum(map(str.isalpha, prefix)) > 1 and prefix.isupper():
         return word.upper()

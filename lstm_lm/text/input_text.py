@@ -40,7 +40,7 @@ def split_partial_word(prefix: str, vocabulary: Vocabulary) -> tuple[list[str], 
 
     Returns:
         The complete words, and the typed start of the next word, which may be empty. If no word is complete: no words
-        and the whole of ``prefix``.
+        and all of ``prefix``.
     """
     if not any(map(str.isalnum, prefix)):
         return [], prefix
@@ -86,7 +86,7 @@ def _cached_signs(signs: str) -> tuple[str, ...]:
 
 
 def _match_case(word: str, vocabulary: Vocabulary) -> str:
-    """``word`` in the case that the vocabulary has; unchanged if the vocabulary has it in no case."""
+    """``word`` in the case that the vocabulary has; unchanged if the vocabulary does not have the word."""
     for form in (word, word.lower(), word.capitalize(), word.upper()):
         if form in vocabulary:
             return form

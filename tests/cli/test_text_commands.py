@@ -147,4 +147,4 @@ def test_wrong_usage_exits_with_2(run: Run, capsys: Capture) -> None:
     run("generate", "--temperature", "warm", expect=2)
     run("predict", expect=2)
     assert main(["predict", "--model", "nowhere", "--text", "a"]) == 1
-    assert "nowhere: no such file or folder" in capsys.readouterr().err
+    assert "nowhere: there is no such file or folder" in capsys.readouterr().err
