@@ -4,7 +4,7 @@ import torch
 
 
 def find_device(accelerator: str) -> torch.device:
-    """The device for ``accelerator``: ``gpu``, ``cpu``, or ``auto``, which is a GPU if there is one.
+    """The device for ``accelerator``: ``gpu``, ``cpu``, or ``auto``, which is a GPU where there is one.
 
     Raises:
         ValueError: If there is no GPU.
