@@ -71,13 +71,13 @@ def inputs_and_targets(ids: Ids, positions: NDArray[np.int64], eos_id: int) -> t
 
 
 class ResidentSplit:
-    """A split that is stored on a device and cut into windows there, so that training steps copy no words to it.
+    """A split that lives on a device and is cut into windows there: a training step then copies no words to it.
 
     Args:
         ids: The split, shape (n,).
         stream_starts: Position of the first target of every stream (B,).
         eos_id: The word before the first.
-        device: Device that stores the words, four bytes per word.
+        device: Where the words are kept, four bytes per word.
     """
 
     def __init__(self, ids: Ids, stream_starts: NDArray[np.int64], eos_id: int, device: torch.device) -> None:
@@ -137,8 +137,8 @@ class TrainWindows:
         seed: Seed of the random offset and the jitter.
         eos_id: The word before the first.
         rank: Index of this process among ``world_size``; each trains on an equal share of the streams.
-        world_size: Number of processes that train together; each has ``batching.batch_size`` streams.
-        device: Store the split and build the windows on this device; ``None`` builds them from ``ids``, on the CPU.
+        world_size: Number of processes that train together; each has ``batching.batch_size`` columns.
+        device: Keep the split there and make the windows there; ``None`` makes them from ``ids``, on the CPU.
 
     Raises:
         DataError: If the split is too short for the batch.
@@ -241,7 +241,7 @@ class EvalWindows:
             scores.
         window_length: Steps per window; the score does not depend on it.
         eos_id: The word before the first.
-        device: Store the split and build the windows on this device; ``None`` builds them from ``ids``, on the CPU.
+        device: Keep the split there and make the windows there; ``None`` makes them from ``ids``, on the CPU.
 
     Raises:
         DataError: If the split is empty.

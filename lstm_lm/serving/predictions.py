@@ -41,9 +41,9 @@ class PredictionBatcher:
     batch.
 
     Args:
-        engine: Makes the predictions.
+        engine: Predicts.
         pool: Prefills long texts.
-        max_batch: Maximum number of predictions in one batch.
+        max_batch: Most predictions in one batch.
         on_batch: Called with each batch's size.
     """
 
