@@ -1,7 +1,7 @@
-"""Speed of a training step on a GPU and of its parts, compared with the GPU's matrix products.
+"""Speed of a training step on a GPU, of its parts, and how near it comes to the GPU's matrix products.
 
-Every row is one measurement, printed and written to ``--out`` as one line of JSON immediately. ``--seconds`` is the
-time limit of the run; if a section fails, its error is reported and the next section runs.
+Every row is one measurement, printed and written to ``--out`` as one line of JSON as soon as it is known. ``--seconds``
+ends the run in time, whatever is still to be measured; a section that fails says so and the next one follows.
 
 Sections::
 
@@ -389,7 +389,7 @@ def main() -> None:
             rows = SECTIONS[section](bench)
             while bench.left() > 0.0 and (row := next(rows, None)) is not None:
                 report(arguments.out, {"section": section, **row})
-        except Exception as error:  # an error in one section must not prevent the others
+        except Exception as error:  # whatever one section meets, the others are still worth measuring
             report(arguments.out, {"section": section, "error": f"{type(error).__name__}: {error}"[:300]})
         if bench.left() <= 0.0:
             report(arguments.out, {"section": section, "what": "time is over"})

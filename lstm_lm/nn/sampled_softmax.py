@@ -121,7 +121,7 @@ class SampledSoftmax(torch.autograd.Function):
         grad_bias = grad_candidates.new_zeros(vocab_size)
         grad_bias[candidates] = grad_candidate_bias * scale
         grad_bias.index_add_(0, target_ids, target_grad)
-        # a word that is both candidate and target occurs twice
+        # a word that is candidate and target stands twice
         rows = torch.cat([candidates, target_ids])
         values = torch.cat([grad_candidates * scale, features.float() * target_grad.unsqueeze(1)])
         size = (vocab_size, values.shape[1])

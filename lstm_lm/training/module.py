@@ -31,16 +31,16 @@ class LanguageModelModule(L.LightningModule):
 
     Args:
         model: The network.
-        loss: Softmax and activation regularization.
+        loss: Softmax and activation regularisation.
         optimizer: Optimizer config.
         schedule: Learning-rate schedule.
         vocabulary: Vocabulary of the corpus.
         bptt_length: Nominal window length; the loss of a longer or shorter window is scaled accordingly.
         seed: Seeds each step together with the step number, so that a resumed run draws the same random numbers.
         fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
-        checkpoint_metadata: Plain data that checkpoints contain besides weights and optimizer state.
+        checkpoint_metadata: Plain data that checkpoints hold beside weights and optimizer state.
         sparse_gradient: Give the optimizer sparse gradients of the embedding and output rows (sampled softmax).
-        cuda_graphs: On a GPU, capture the step of a window of ``bptt_length`` once and replay it.
+        cuda_graphs: On a GPU, record the work of a window of ``bptt_length`` once and replay it in each step.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LanguageModelModule(L.LightningModule):
         self.fraction = fraction
         self.checkpoint_metadata = checkpoint_metadata
         self.loss = SoftmaxLoss(loss, vocabulary.counts, sparse_gradient=sparse_gradient)
-        # not submodules: they share the network's weights
+        # no submodule: its weights are the network's
         self._objective = functools.partial(window_objective, self.model, self.loss, bptt_length)
         self._graphed = GraphedObjective(self.model, self.loss, bptt_length) if cuda_graphs else None
         self.valid_metric = ScoreMetric(vocabulary)
@@ -106,7 +106,7 @@ class LanguageModelModule(L.LightningModule):
         return {"loss": objective, "nll": nll, "features": dropped}
 
     def check_finite(self, nll: float, step: int) -> None:
-        """Raise if a loss is not finite.
+        """Refuse a loss that is not a number.
 
         Raises:
             TrainingError: If ``nll``, the loss of the step with the number ``step``, is infinite or NaN.

@@ -1,4 +1,4 @@
-"""The training objective as a function of tensors, and its capture as CUDA graphs."""
+"""What a training step minimises, as a function of tensors; and the same recorded once and replayed on a GPU."""
 
 import functools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def window_objective(
 
     Args:
         model: The network.
-        loss: Its softmax and activation regularization.
+        loss: Its softmax and activation regularisation.
         bptt_length: Usual length of a window.
         input_ids: (B, T), int64.
         target_ids: (B, T), int64.
@@ -68,7 +68,7 @@ class GraphedObjective:
 
     Args:
         model: The network.
-        loss: Its softmax and activation regularization.
+        loss: Its softmax and activation regularisation.
         bptt_length: Usual length of a window; other windows run without a graph.
     """
 

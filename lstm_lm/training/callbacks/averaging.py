@@ -32,12 +32,12 @@ class AveragedWeights(WeightAveraging):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._device = trainer.strategy.root_device  # Lightning moves the network there later
         super().setup(trainer, pl_module, stage)
-        if self._average_model is not None:  # the count stays on the CPU: reading it from a GPU would synchronize
+        if self._average_model is not None:  # the count stays on the CPU, where reading it waits for nothing
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     @torch.no_grad()
     def _update(self, module: L.LightningModule) -> None:
-        """Add the current weights to the average; ``AveragedModel``'s own update would synchronize with the GPU."""
+        """Take the present weights into the average; ``AveragedModel`` itself would wait for a GPU each time."""
         assert self._average_model is not None
         count = self._average_model.n_averaged
         averages: list[Tensor] = list(self._average_model.module.parameters())

@@ -83,7 +83,7 @@ class TrainingMetrics(L.Callback):
         self._unread.append((trainer.global_step - 1, nll))
         is_point = trainer.global_step % self.log_every_n_steps == 0
         if nll.device.type != "cpu" and not is_point:
-            return  # reading a loss synchronizes with the GPU and leaves it idle until the next step
+            return  # reading a loss would wait for a GPU, which has nothing to do then until the next step
         self._read_losses(pl_module)
         now = self._measure()
         if not is_point:
@@ -107,7 +107,7 @@ class TrainingMetrics(L.Callback):
         return now
 
     def _read_losses(self, module: LanguageModelModule) -> None:
-        """Read the losses of all steps since the last call.
+        """Take in the losses of the steps since the last reading.
 
         Raises:
             TrainingError: If one is not finite.
@@ -169,7 +169,7 @@ class TrainingMetrics(L.Callback):
     def on_save_checkpoint(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._read_losses(pl_module)  # raises before weights are saved after a non-finite loss
+        self._read_losses(pl_module)  # refuses to save weights that a loss without a value has spoilt
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
