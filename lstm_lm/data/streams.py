@@ -2,7 +2,7 @@
 
 A split of n words has n predictions: word i is the target, the word before it is the input, and the first word is
 predicted from ``<eos>``. The split is divided into B contiguous streams of L predictions, and a window is a range of
-columns of the (B, L) grid. With B = 2, ``a b c d e f`` becomes::
+columns of the (B, L) array. With B = 2, ``a b c d e f`` becomes::
 
     inputs   <eos> a b      targets   a b c     stream 0
                c   d e                d e f     stream 1

@@ -20,7 +20,7 @@ def build_checkpoint_metadata(
         config: Config of the run.
         precision: ``fp32`` or ``bf16``.
         vocabulary: Vocabulary of the network.
-        devices: Number of processes; each trains its own columns.
+        devices: Number of processes; each trains on its own streams.
         sparse_gradient: Whether the optimizer keeps its state per embedding row.
     """
     presets = {**config.presets, "default": config.sampling}
