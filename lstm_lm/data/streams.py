@@ -110,7 +110,7 @@ class TrainWindows:
         seed: Seed of the random offset and the jitter.
         eos_id: The word before the first.
         rank: Index of this process among ``world_size``; each trains on an equal share of the streams.
-        world_size: Number of processes that train together; each has ``batching.batch_size`` columns.
+        world_size: Number of processes that train together; each has ``batching.batch_size`` streams.
         device: Stores the split and makes the windows; ``None`` makes them from ``ids``, on the CPU.
 
     Raises:

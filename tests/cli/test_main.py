@@ -23,7 +23,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Registers a command ``try`` that runs the module's ``run``."""
     module = ModuleType("fake_command")
     monkeypatch.setitem(sys.modules, "fake_command", module)
-    monkeypatch.setitem(COMMANDS, "try", Command("fake_command:run", "Try.", overrides=True))
+    monkeypatch.setitem(COMMANDS, "try", Command("fake_command:run", "Try.", uses_hydra=True))
     return module
 
 
