@@ -125,6 +125,28 @@ def test_requests_that_come_together_are_answered_in_turn(service: Service) -> N
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_requests_whose_answers_are_not_read_take_no_memory(service: Service) -> None:
+    before = resident_mb(service.process.pid)
+    requests = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 100_000
+    sent = stalled = 0
+    with (
+        closing(socket.create_connection(("127.0.0.1", service.port))) as connection,
+        httpx.Client(base_url=service.url, timeout=60) as other,
+    ):
+        connection.setblocking(False)
+        # a service that answers others and takes nothing more from this client has stopped reading
+        while sent < len(requests) and stalled < 20:
+            try:
+                sent += connection.send(requests[sent : sent + 65_536])
+                stalled = 0
+            except BlockingIOError:
+                stalled += 1
+                assert other.get("/health").status_code == 200
+        assert other.get("/ready").status_code == 200
+        assert resident_mb(service.process.pid) - before < 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_a_huge_body_is_refused_before_it_is_read(service: Service) -> None:
     before = resident_mb(service.process.pid)
     told = head("/predict", JSON_LINE, "Content-Length: 200000000") + b'{"text": "' + b"a" * 1_000_000
