@@ -41,7 +41,8 @@ class KeyMiddleware:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        path = request.url.path.removeprefix(scope.get("root_path", "").rstrip("/"))
+        # not request.url, which old versions of starlette build from the client's Host header
+        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         if path == SIGN_IN_PATH and request.method == "POST":
             await (await self._signed_in(request))(scope, receive, send)
         elif path in OPEN_PATHS or self._has_key(request):
@@ -79,7 +80,7 @@ class KeyMiddleware:
             COOKIE,
             self._session,
             path=root or "/",
-            secure=request.url.scheme == "https",
+            secure=request.scope["scheme"] == "https",
             httponly=True,
             samesite="strict",
         )

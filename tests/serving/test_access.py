@@ -36,6 +36,23 @@ def test_every_route_but_the_probes_needs_the_key(guarded: Client) -> None:
             assert response.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.parametrize("host", ["x/health?", "x/health#", "x/ready?", "/health?", "x/health;", "[", "x:y", "", "é"])
+def test_the_host_header_opens_nothing(guarded: Client, host: str) -> None:
+    for path in ("/info", "/metrics", "/", "/nothing/"):
+        assert guarded.request("GET", path, headers={"host": host.encode()}).status_code == 401
+    assert guarded.request("POST", "/sign-in", content="key=wrong", headers={"host": host.encode()}).status_code == 401
+    assert guarded.request("GET", "/health", headers={"host": host.encode()}).status_code == 200
+    right = guarded.request("POST", "/sign-in", content=f"key={KEY}", headers={"host": host.encode()})
+    assert (right.status_code, right.headers["location"]) == (303, "/")
+
+
+def test_open_paths_are_open_below_a_root_path_too(tiny_bundle: Path, portal: BlockingPortal) -> None:
+    app = create_app(Settings(bundle=tiny_bundle, api_key=KEY))  # type: ignore[arg-type]
+    client = Client(app, portal, root_path="/model")
+    for path, status in {"/model/health": 200, "/model/info": 401, "/model/health/x": 401, "/modelhealth": 401}.items():
+        assert client.get(path).status_code == status, path
+
+
 @pytest.mark.parametrize(
     "headers",
     [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}],
