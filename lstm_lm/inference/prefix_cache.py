@@ -8,6 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -162,31 +163,41 @@ class Text:
         self._ids = np.array([ids], dtype=np.int64)
         self._wants_features = features
         self._keys = _keys(ids) if cache.size else []
-        self._start, self._parts, self._state, logits = cache._known(self._keys, features)
-        self._reading = None if logits is None else self._whole(logits)
+        self._start, self._parts, self._state, self._logits = cache._known(self._keys, features)
         self._last = len(ids) - 1
 
     @property
+    def is_read(self) -> bool:
+        """Whether the last word has been read too."""
+        return self._logits is not None
+
+    @cached_property
     def reading(self) -> Reading:
         """What the network makes of the text."""
-        assert self._reading is not None, "the last word has to be read first"
-        return self._reading
+        assert self._logits is not None, "the last word has to be read first"
+        return Reading(self._logits, self._state, np.concatenate(self._parts) if self._wants_features else None)
 
     @property
     def num_left(self) -> int:
         """Words that :meth:`catch_up` will read."""
-        return 0 if self._reading else self._last - self._start
+        return 0 if self.is_read else self._last - self._start
 
-    def catch_up(self, backend: Backend) -> None:
-        """Read all but the last word."""
-        if self._reading:
+    def catch_up(self, backend: Backend, max_words: int | None = None) -> None:
+        """Read all but the last word.
+
+        Args:
+            backend: Runs the network.
+            max_words: Stop after this many words, rounded up to where a state is kept; ``None`` reads to the end.
+        """
+        if self.is_read:
             return
         if not self._state:
             self._state = backend.initial_state(1)
         # states on the way are for edits in the middle; where nothing is kept it is all one stretch
-        stride = _STRIDE if self._cache.size else self._last + 1
-        stops = [*range(self._start - self._start % stride + stride, self._last, stride), self._last]
-        for stop in stops if self._start < self._last else ():
+        stride = _STRIDE if self._cache.size else max_words or self._last + 1
+        begin = self._start
+        while self._start < self._last and (max_words is None or self._start - begin < max_words):
+            stop = min(self._start - self._start % stride + stride, self._last)
             every, _, self._state = backend.read(self._ids[:, self._start : stop], self._state)
             self._start = stop
             self._keep(every)
@@ -196,15 +207,12 @@ class Text:
         self._start, self._state = self._ids.shape[1], state
         # after a single word, the features are the last layer's hidden state
         self._keep(state[-2], logits)
-        self._reading = self._whole(logits)
+        self._logits = logits
 
     def _keep(self, features: NDArray[np.float32], logits: NDArray[np.float32] | None = None) -> None:
         if self._cache.size:
             features = self._cache._keep(self._keys[self._start - 1], self._state, features, logits)
         self._parts.append(features)
-
-    def _whole(self, logits: NDArray[np.float32]) -> Reading:
-        return Reading(logits, self._state, np.concatenate(self._parts) if self._wants_features else None)
 
 
 def read_last_words(backend: Backend, texts: Sequence[Text]) -> None:
@@ -214,7 +222,7 @@ def read_last_words(backend: Backend, texts: Sequence[Text]) -> None:
         backend: Runs the network.
         texts: All of them have caught up.
     """
-    unread = [text for text in texts if text._reading is None]
+    unread = [text for text in texts if not text.is_read]
     if not unread:
         return
     assert not any(text.num_left for text in unread), "a text has to catch up first"

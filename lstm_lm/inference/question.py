@@ -113,13 +113,28 @@ class Question:
         """Words that :meth:`catch_up` will read; the first call cuts the text into words."""
         return self._text.reading.num_left
 
-    def catch_up(self, backend: Backend) -> None:
+    @property
+    def is_read(self) -> bool:
+        """Whether only :meth:`answer` is left to do."""
+        return self._text.reading.is_read
+
+    def ranking_size(self) -> int:
+        """Words that :meth:`answer` handles one by one: those of the neural cache and of the lists."""
+        wanted = self._wanted
+        return (len(self._text.words) if wanted.cache else 0) + len(wanted.allow or ()) + len(wanted.deny)
+
+    def catch_up(self, backend: Backend, max_words: int | None = None) -> int:
         """Read all but the last word of the text.
 
         Args:
             backend: Runs the network.
+            max_words: Stop after about this many words; ``None`` reads to the end.
+
+        Returns:
+            Words that are left to read.
         """
-        self._text.reading.catch_up(backend)
+        self._text.reading.catch_up(backend, max_words)
+        return self.num_left()
 
     @cached_property
     def _text(self) -> _Opened:
@@ -138,7 +153,8 @@ class Question:
         finished, begun = half_typed(prefix, self._vocabulary)
         return [*words, *finished], prefix.removesuffix(begun), begun
 
-    def _answer(self) -> Prediction:
+    def answer(self) -> Prediction:
+        """The answer, once the whole text is read."""
         wanted, text = self._wanted, self._text
         chances, others = self._chances(text.reading.reading, text.words)
         capital = starts_sentence(text.words)
@@ -164,8 +180,18 @@ def answers(backend: Backend, questions: Sequence[Question]) -> list[Prediction]
         backend: Runs the network.
         questions: All of them have caught up.
     """
+    read_together(backend, questions)
+    return [question.answer() for question in questions]
+
+
+def read_together(backend: Backend, questions: Sequence[Question]) -> None:
+    """Read the last word of every text, all in one step of the network.
+
+    Args:
+        backend: Runs the network.
+        questions: All of them have caught up.
+    """
     read_last_words(backend, [question._text.reading for question in questions])
-    return [question._answer() for question in questions]
 
 
 def unknown_words(words: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.question import Prediction, Question, Wanted, answers
+from lstm_lm.inference.question import Prediction, Question, Wanted, read_together
 from lstm_lm.serving.pool import InferencePool
 from lstm_lm.serving.rounds import Rounds
 
-# what a round may do for a question on the way: more would keep all the others waiting
+# a batch does at most this much for one question, because all others in it wait
 _QUICK_WORDS = 4
 _QUICK_CHARS = 1000
+_QUICK_RANKING = 100
+# a thread of the pool reads this many words before the next text has its turn
+_PREFILL_WORDS = 64
 
 Outcome = Prediction | Exception | None
 
@@ -36,8 +39,8 @@ class _Asked:
 class Predictions:
     """Answers questions in rounds, each from one step of the network.
 
-    A text of which more than a few words are new is read in a thread of the pool first, so that nobody who types waits
-    for it.
+    Long work runs in the pool: reading a text with more than a few new words, some words at a time, and ranking the
+    words of a long neural cache.
 
     Args:
         engine: Gives the answers.
@@ -61,14 +64,18 @@ class Predictions:
         if len(wanted.text) > _QUICK_CHARS:
             await self._catch_up(question)
         while (answer := await self._in_a_round(question)) is None:
+            if question.is_read:
+                return await self._pool.run(question.answer)
             await self._catch_up(question)
         return answer
 
     async def _catch_up(self, question: Question) -> None:
-        await self._pool.run(question.catch_up, self._engine.backend)
+        # the pool is first come, first served: a short text waits for one slice of each long one
+        while await self._pool.run(question.catch_up, self._engine.backend, _PREFILL_WORDS) > 0:
+            pass
 
     async def _in_a_round(self, question: Question) -> Prediction | None:
-        """The answer, or ``None`` if the text has to be read first."""
+        """The answer, or ``None`` if the text must be read first or the answer takes long."""
         outcome = asyncio.get_running_loop().create_future()
         self._rounds.add(_Asked(question, outcome))
         result: Prediction | None = await outcome
@@ -85,5 +92,8 @@ class Predictions:
                     ready.append(asked)
             except Exception as error:  # a text that cannot be read is nobody else's trouble
                 outcomes[asked] = error
-        outcomes.update(zip(ready, answers(backend, [asked.question for asked in ready]), strict=True))
+        read_together(backend, [asked.question for asked in ready])
+        for asked in ready:
+            if asked.question.ranking_size() <= _QUICK_RANKING:
+                outcomes[asked] = asked.question.answer()
         return [outcomes[asked] for asked in batch]

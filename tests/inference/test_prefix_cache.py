@@ -15,7 +15,7 @@ from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.backend import Backend, State
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.onnx_backend import OnnxBackend
-from lstm_lm.inference.prefix_cache import PrefixCache
+from lstm_lm.inference.prefix_cache import PrefixCache, read_last_words
 from lstm_lm.inference.spec import CacheSpec
 from lstm_lm.inference.torch_backend import TorchBackend
 
@@ -183,3 +183,20 @@ def test_the_words_of_a_text_are_not_kept() -> None:
     cache = PrefixCache(10)
     cache.read(TORCH, [7, 11, 13])
     assert all(isinstance(key, bytes) and len(key) == 16 for key in cache._prefixes)
+
+
+@given(st.lists(words, min_size=1, max_size=300), st.integers(1, 100), st.sampled_from([0, 1, 1000]))
+@settings(deadline=None, max_examples=40)
+def test_a_text_that_is_read_in_slices_gives_the_same(ids: list[int], max_words: int, size: int) -> None:
+    cache, backend = PrefixCache(size), Counting()
+    text = cache.open(ids, features=True)
+    text.catch_up(backend, max_words)
+    while text.num_left:
+        assert 0 < sum(backend.taken()) < max_words + 32
+        text.catch_up(backend, max_words)
+    read_last_words(backend, [text])
+    expected = PrefixCache(0).read(TORCH, ids, features=True)
+    np.testing.assert_allclose(text.reading.logits, expected.logits, atol=1e-4)
+    assert text.reading.features is not None
+    assert expected.features is not None
+    np.testing.assert_allclose(text.reading.features, expected.features, atol=1e-4)

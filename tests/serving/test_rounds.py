@@ -12,7 +12,7 @@ from small_models import PRESETS, WORDS, small_engine, small_network, small_voca
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import State
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.question import Prediction, Wanted
+from lstm_lm.inference.question import Prediction, Question, Wanted
 from lstm_lm.inference.spec import CacheSpec
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.serving.pool import InferencePool
@@ -28,6 +28,7 @@ class GatedBackend(TorchBackend):
     def __init__(self) -> None:
         super().__init__(small_network())
         self.steps: list[tuple[int, int]] = []
+        self.reads: list[int] = []
         self.step_gate, self.read_gate = threading.Event(), threading.Event()
         self.step_gate.set()
         self.read_gate.set()
@@ -44,6 +45,7 @@ class GatedBackend(TorchBackend):
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
         assert self.read_gate.wait(10)
+        self.reads.append(input_ids.shape[1])
         return super().read(input_ids, state)
 
 
@@ -131,6 +133,39 @@ def test_who_types_does_not_wait_for_a_long_text_to_be_read() -> None:
 
     found, _ = ask_all(engine, [Wanted(long), Wanted(typed), Wanted(LONG)], look)
     assert all(isinstance(answer, Prediction) for answer in found)
+
+
+def test_a_short_text_waits_for_a_part_of_each_long_one() -> None:
+    backend = GatedBackend()
+    backend.read_gate.clear()
+    long = [Wanted(" ".join(WORDS[start : start + 5] * 100)) for start in (5, 12)]
+    short = Wanted("the cat of the river in")
+    found, _ = ask_all(remembering(backend), [*long, short], lambda _: backend.read_gate.set())
+    assert all(isinstance(answer, Prediction) for answer in found)
+    # <eos> and all words of the short text but the last; both threads were busy when it came
+    assert backend.reads.index(6) < 10
+    assert len(backend.reads) > 30
+
+
+def test_nobody_waits_for_the_words_of_a_long_cache_to_be_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, gate, answer = remembering(GatedBackend()), threading.Event(), Question.answer
+
+    def slow(question: Question) -> Prediction:
+        if question.ranking_size() > 100:
+            assert gate.wait(10)
+        return answer(question)
+
+    def look(found: list[Prediction | Exception | None]) -> None:
+        assert [answer is None for answer in found] == [True, True, False, False]
+        gate.set()
+
+    monkeypatch.setattr(Question, "answer", slow)
+    wanted = [Wanted(LONG, cache=CacheSpec()), Wanted("the", deny=["a"] * 200), Wanted("the", cache=CacheSpec())]
+    found, _ = ask_all(engine, [*wanted, Wanted(LONG)], look)
+    for one, given in zip(wanted, found, strict=False):
+        expected = small_engine().predict(one.text, deny=one.deny, cache=one.cache)
+        assert isinstance(given, Prediction)
+        assert [s.word for s in given.suggestions] == [s.word for s in expected.suggestions]
 
 
 def test_an_error_reaches_all_who_shared_the_step_and_nobody_after_them() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.tokenizer import Tokenizer
+from lstm_lm.text.tokenizer import Tokenizer, _moses
 from lstm_lm.text.typed import words_to_text
 
 MOSES = Tokenizer("moses")
@@ -57,3 +57,9 @@ def test_wikitext_written_as_text_is_cut_as_it_was(wikitext2_dir: Path) -> None:
 @given(st.text())
 def test_any_text_gives_words_without_spaces(text: str) -> None:
     assert all(word and not any(char.isspace() for char in word) for word in MOSES.words(text))
+
+
+@given(st.text(st.characters(categories=["L", "N", "M"]), min_size=1, max_size=30))
+def test_the_shortcut_for_letters_and_digits_gives_what_moses_gives(word: str) -> None:
+    text = _moses().tokenize(word, aggressive_dash_splits=True, escape=False, return_str=True)
+    assert Tokenizer("moses").words(word) == text.split()
