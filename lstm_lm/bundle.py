@@ -20,12 +20,12 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from lstm_lm.errors import BundleError, DataError
-from lstm_lm.inference.about import ModelAbout
+from lstm_lm.inference.info import ModelInfo
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS, load_backend
-from lstm_lm.inference.spec import SamplingSpec
-from lstm_lm.nn.spec import ModelSpec
-from lstm_lm.plain_data import dataclass_from_plain, field_of, mapping
+from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.nn.config import ModelConfig
+from lstm_lm.serialization import dataclass_from_plain, field_of, mapping
 from lstm_lm.text.files import sync_folder, write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -42,7 +42,7 @@ class Bundle:
         model: What the network is made of.
         vocabulary: The network's words.
         tokenizer: How its corpus was cut into words.
-        data: Corpus and vocabulary settings, fields of ``DataSpec`` without places on a machine.
+        data: Corpus and vocabulary settings, fields of ``DataConfig`` without places on a machine.
         metrics: Scores by split.
         presets: Sampling presets by name.
         default_preset: The preset that is meant when none is named.
@@ -50,19 +50,19 @@ class Bundle:
     """
 
     path: Path
-    model: ModelSpec
+    model: ModelConfig
     vocabulary: Vocabulary
     tokenizer: str
     data: dict[str, Any]
     metrics: dict[str, Any]
-    presets: dict[str, SamplingSpec]
+    presets: dict[str, SamplingConfig]
     default_preset: str
     files: dict[str, int]
 
     @property
-    def about(self) -> ModelAbout:
+    def about(self) -> ModelInfo:
         """What it tells about its model."""
-        return ModelAbout(self.path.resolve().name, self.model, self.tokenizer, self.data, self.metrics)
+        return ModelInfo(self.path.resolve().name, self.model, self.tokenizer, self.data, self.metrics)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -81,9 +81,9 @@ def read_bundle(path: Path) -> Bundle:
             )
         if version < 1:
             raise ValueError(f"format: must be from 1 to {FORMAT_VERSION} (got {version})")
-        model = dataclass_from_plain(ModelSpec, field_of(manifest, "model", dict), "model")
+        model = dataclass_from_plain(ModelConfig, field_of(manifest, "model", dict), "model")
         presets = {
-            name: dataclass_from_plain(SamplingSpec, preset, f"presets.{name}")
+            name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}")
             for name, preset in field_of(manifest, "presets", dict).items()
         }
         problems = [f"model.{problem}" for problem in model.problems()]
@@ -107,7 +107,7 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, model, vocabulary, tokenizer, data, metrics, presets, default_preset, files)
 
 
-def load_engine(bundle: Bundle, backend: str = "auto", prefix_cache_size: int = 0) -> Engine:
+def build_engine(bundle: Bundle, backend: str = "auto", prefix_cache_size: int = 0) -> Engine:
     """The engine that answers with the model of ``bundle``.
 
     Args:
@@ -126,13 +126,13 @@ def load_engine(bundle: Bundle, backend: str = "auto", prefix_cache_size: int = 
 def write_bundle(
     path: Path,
     *,
-    model: ModelSpec,
+    model: ModelConfig,
     weights: Mapping[str, NDArray[Any]],
     vocabulary: Vocabulary,
     tokenizer: str,
     data: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    presets: Mapping[str, SamplingSpec],
+    presets: Mapping[str, SamplingConfig],
     default_preset: str,
     card: str,
     graphs: Mapping[str, bytes] | None = None,

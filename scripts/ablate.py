@@ -29,7 +29,7 @@ VALID_WINDOWS = 80  # 56,000 tokens, a quarter of WikiText-2's: the time is for 
 VARIANTS = {
     "the recipe": [],
     "full softmax": ["loss=full_softmax"],
-    "split softmax": ["loss=split_softmax"],
+    "split softmax": ["loss=adaptive_softmax"],
     "bf16": ["trainer.precision=bf16"],
     "fp32": ["trainer.precision=fp32"],
     "1024 drawn words": ["loss.num_sampled=1024"],
@@ -48,16 +48,16 @@ VARIANTS = {
     "2 x 200 units": ["model.embedding_dim=200", "model.hidden_dims=[200,200]"],
     "400 + 400 units": ["model.hidden_dims=[400,400]"],
     "1150 + 400 units": ["model.hidden_dims=[1150,400]"],
-    "no word vectors": ["embedding_start=random"],
-    "no rotation": ["batching.rotate=false"],
+    "no word vectors": ["embedding_init=random"],
+    "no rotation": ["batching.random_offset=false"],
     "moving average": ["averaging=ema"],
-    "average of the tail": ["averaging=tail"],
+    "average of the tail": ["averaging=polyak"],
     "no AR and TAR": ["loss.activation_reg=0", "loss.temporal_activation_reg=0"],
     "no weight drop": ["model.weight_dropout=0"],
     "no dropout at all": [f"model.{name}=0" for name in DROPOUTS],
     # the factor goes with the root of the epochs
-    "half the dropout": ["trainer.dropout_epochs=32"],
-    "dropout x 1.5": ["trainer.dropout_epochs=3.556"],
+    "half the dropout": ["trainer.dropout_reference_epochs=32"],
+    "dropout x 1.5": ["trainer.dropout_reference_epochs=3.556"],
 }
 
 
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="for every run, after --")
     arguments = parser.parse_args()
     base = ["experiment=wikitext2_60min", f"trainer.budget={arguments.budget}", "callbacks=quiet"]
-    base.append(f"trainer.limit_valid_windows={VALID_WINDOWS}")
+    base.append(f"trainer.limit_val_batches={VALID_WINDOWS}")
     results: dict[str, dict[str, Any]] = {}
     for name in arguments.only or VARIANTS:
         folder = arguments.out / name.replace(" ", "_")

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lstm_lm.data.encoding import load_corpus
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.config import DataConfig
 
 LIMIT_MIB = 1024
 
@@ -28,7 +28,7 @@ LIMIT_MIB = 1024
 def encode(folder: Path, cache: Path, tokenizer: str) -> dict[str, float]:
     """Encode ``folder`` in this process: seconds, tokens and peak memory in MiB."""
     begin = time.perf_counter()
-    corpus = load_corpus(DataSpec(name="text_files", dir=str(folder), tokenizer=tokenizer, cache_dir=str(cache)))
+    corpus = load_corpus(DataConfig(source="text_files", dir=str(folder), tokenizer=tokenizer, cache_dir=str(cache)))
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from serving_load import MEDIUM, MEDIUM_WORDS, Service, connected, random_bundle, running_service
 
-from lstm_lm.bundle import Bundle, load_engine, read_bundle
+from lstm_lm.bundle import Bundle, build_engine, read_bundle
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "ours": {},
@@ -158,7 +158,7 @@ async def stream_load(service: Service, words: Sequence[str], streams: int, seco
 
 def step_report(bundle: Bundle) -> str:
     """How long one step for one text takes, and how much of the memory's speed that is."""
-    engine = load_engine(bundle)
+    engine = build_engine(bundle)
     state, ids = engine.backend.initial_state(1), np.array([[5]])
     times = []
     for _ in range(200):

@@ -42,7 +42,7 @@ SIZES = {
 # as a recipe would set them
 LOSSES = {
     "full_softmax": ["loss=full_softmax"],
-    "split_softmax": ["loss=split_softmax"],
+    "adaptive_softmax": ["loss=adaptive_softmax"],
     SAMPLED: ["loss=sampled_softmax", "optimizer=row_adamw"],
 }
 
@@ -130,7 +130,7 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
             loss = module.training_step(window, 0)["loss"]
         optimizer.zero_grad()
         loss.backward()
-        module.configure_gradient_clipping(optimizer, config.trainer.gradient_clip)
+        module.configure_gradient_clipping(optimizer, config.trainer.gradient_clip_val)
         optimizer.step()
 
     return step
@@ -170,9 +170,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         if arguments.child != "plain":
-            from lstm_lm.cli.environment import prepare_environment
+            from lstm_lm.cli.environment import configure_process
 
-            prepare_environment()
+            configure_process()
         print(json.dumps(measure(arguments.child, arguments.size, arguments.steps)))
         return
 

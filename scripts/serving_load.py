@@ -33,12 +33,12 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
     from lstm_lm.bundle import write_bundle
     from lstm_lm.export.onnx_graph import float_graph, int8_graph
     from lstm_lm.inference.loading import INT8, ONNX
-    from lstm_lm.inference.spec import SamplingSpec
+    from lstm_lm.inference.config import SamplingConfig
     from lstm_lm.nn.model import LSTMLanguageModel
-    from lstm_lm.nn.spec import ModelSpec
+    from lstm_lm.nn.config import ModelConfig
     from lstm_lm.text.vocabulary import Vocabulary
 
-    spec = ModelSpec(**sizes)
+    spec = ModelConfig(**sizes)
     torch.manual_seed(0)
     weights = {name: tensor.numpy() for name, tensor in LSTMLanguageModel(spec, num_words).state_dict().items()}
     words = ("the", "<unk>", ",", "<eos>", ".", "of", "to", "people", "want", "I", "that")
@@ -52,7 +52,7 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
         data={"name": "none, the weights are random"},
         metrics={},
         presets={
-            "balanced": SamplingSpec(temperature=0.9, top_k=100, top_p=0.95, repeat_penalty=1.1, repeat_window=40)
+            "balanced": SamplingConfig(temperature=0.9, top_k=100, top_p=0.95, repeat_penalty=1.1, repeat_window=40)
         },
         default_preset="balanced",
         card="# Random weights, for measuring\n",

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from lstm_lm.bundle import Bundle, write_bundle
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.config import DataConfig
 from lstm_lm.export.bundle_export import export_bundle
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.text.vocabulary import Vocabulary
 
 _LINE = """
@@ -23,9 +23,9 @@ theatre McDonald well known went home they saw it not very old new town river ( 
 WORDS = tuple(_LINE.split())
 
 PRESETS = {
-    "greedy": SamplingSpec(strategy="greedy"),
-    "balanced": SamplingSpec(temperature=0.9, top_k=20, top_p=0.95, repeat_penalty=1.1, repeat_window=40),
-    "creative": SamplingSpec(temperature=1.2),
+    "greedy": SamplingConfig(strategy="greedy"),
+    "balanced": SamplingConfig(temperature=0.9, top_k=20, top_p=0.95, repeat_penalty=1.1, repeat_window=40),
+    "creative": SamplingConfig(temperature=1.2),
 }
 
 
@@ -34,10 +34,10 @@ def small_vocabulary() -> Vocabulary:
     return Vocabulary(WORDS, [1000 // (rank + 1) for rank in range(len(WORDS))])
 
 
-def small_network(spec: ModelSpec | None = None, seed: int = 0) -> LSTMLanguageModel:
+def small_network(spec: ModelConfig | None = None, seed: int = 0) -> LSTMLanguageModel:
     """A network in eval mode with weights large enough that its answers differ from word to word."""
     torch.manual_seed(seed)
-    network = LSTMLanguageModel(spec or ModelSpec(embedding_dim=16, hidden_dims=[24, 16]), len(WORDS))
+    network = LSTMLanguageModel(spec or ModelConfig(embedding_dim=16, hidden_dims=[24, 16]), len(WORDS))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.uniform_(-1.0, 1.0)
@@ -59,7 +59,7 @@ def checkpoint_content(network: LSTMLanguageModel) -> dict[str, Any]:
             "vocabulary": small_vocabulary().to_dict(),
             "tokenizer": "whitespace",
             # its corpus is not at hand, as is usual where a model is only served
-            "data": asdict(DataSpec(name="text_files", dir="a/place/of/its/own")),
+            "data": asdict(DataConfig(source="text_files", dir="a/place/of/its/own")),
             "presets": {name: asdict(preset) for name, preset in PRESETS.items()},
             "default_preset": "balanced",
             "metrics": {"valid": {"loss": 4.0, "perplexity": 54.6, "top1": 0.25, "top5": 0.5}},

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from small_models import small_network, write_plain_bundle, write_small_bundle
 
 from lstm_lm import bundle as bundle_module
-from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export.onnx_graph import float_graph
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
 FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md", "model.onnx", "model.int8.onnx")
 
@@ -150,14 +150,14 @@ def test_weights_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
         tmp_path / "short", weights={name: weights[name] for name in weights if name != "output_bias"}
     )
     with pytest.raises(BundleError, match=r"model\.safetensors.*output_bias is missing"):
-        load_engine(short)
+        build_engine(short)
     wide = write_plain_bundle(tmp_path / "wide", weights=weights | {"output_bias": np.zeros(3, np.float32)})
     with pytest.raises(BundleError, match=r"output_bias has shape \(3,\)"):
-        load_engine(wide)
+        build_engine(wide)
     other = write_plain_bundle(tmp_path / "other")
     (tmp_path / "other" / "model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(BundleError, match=r"model\.safetensors"):
-        load_engine(other)
+        build_engine(other)
 
 
 @pytest.mark.parametrize(
@@ -170,39 +170,39 @@ def test_weights_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_backend_is_chosen_by_name(whole: Path, choice: str, backend: str, file: str | None) -> None:
-    chosen = load_engine(read_bundle(whole), choice).backend
+    chosen = build_engine(read_bundle(whole), choice).backend
     assert type(chosen).__name__ == backend
     assert getattr(chosen, "name", None) == file
 
 
 def test_a_backend_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     plain = write_plain_bundle(tmp_path / "plain")
-    assert type(load_engine(plain).backend).__name__ == "TorchBackend"
+    assert type(build_engine(plain).backend).__name__ == "TorchBackend"
     with pytest.raises(ConfigError, match=r"backend: .*plain has no model\.int8\.onnx .*use one of auto, torch,"):
-        load_engine(plain, "int8")
+        build_engine(plain, "int8")
     with pytest.raises(ConfigError, match=r"backend: unknown \(got 'cuda'\); use one of auto, int8, onnx, torch"):
-        load_engine(plain, "cuda")
+        build_engine(plain, "cuda")
 
 
 def test_a_graph_that_the_manifest_does_not_list_is_not_read(whole: Path, tmp_path: Path) -> None:
     write_plain_bundle(tmp_path / "plain")
     shutil.copy(whole / "model.int8.onnx", tmp_path / "plain")
-    assert type(load_engine(read_bundle(tmp_path / "plain")).backend).__name__ == "TorchBackend"
+    assert type(build_engine(read_bundle(tmp_path / "plain")).backend).__name__ == "TorchBackend"
 
 
 def test_a_graph_of_another_network_is_refused(tmp_path: Path) -> None:
-    network = small_network(ModelSpec(embedding_dim=16, hidden_dims=[16]))
+    network = small_network(ModelConfig(embedding_dim=16, hidden_dims=[16]))
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     for content in (b"not a graph", float_graph(network.spec, weights)):
         other = write_plain_bundle(tmp_path / "other", graphs={"model.onnx": content}, overwrite=True)
         with pytest.raises(BundleError, match=r"other/model\.onnx: .*export the checkpoint again"):
-            load_engine(other)
+            build_engine(other)
 
 
 def test_reading_a_bundle_needs_no_torch(whole: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from lstm_lm.bundle import read_bundle\n"
-        "import lstm_lm.export.opening, lstm_lm.cli.predict, lstm_lm.cli.generate\n"
+        "import lstm_lm.export.loading, lstm_lm.cli.predict, lstm_lm.cli.generate\n"
         f"read_bundle(Path({str(whole)!r}))\n"
         "print([name for name in ('torch', 'lightning', 'hydra', 'omegaconf', 'datasets') if name in sys.modules])"
     )

@@ -8,11 +8,11 @@ import pytest
 from small_models import PRESETS, small_network, small_vocabulary, write_plain_bundle, write_small_bundle
 
 from lstm_lm import bundle as bundle_module
-from lstm_lm.bundle import Bundle, load_engine, read_bundle
+from lstm_lm.bundle import Bundle, build_engine, read_bundle
 from lstm_lm.errors import BundleError
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
 PLAIN_FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md")
 
@@ -31,13 +31,13 @@ def test_the_manifest_says_what_is_in_it(tmp_path: Path) -> None:
     manifest = json.loads((write_small_bundle(tmp_path / "b") / "manifest.json").read_text())
     assert manifest["format"] == 1
     assert manifest["vocabulary_size"] == len(small_vocabulary())
-    assert ModelSpec(**manifest["model"]) == small_network().spec
+    assert ModelConfig(**manifest["model"]) == small_network().spec
     assert {"manifest.json", *manifest["files"]} == {*PLAIN_FILES, "model.onnx", "model.int8.onnx"}
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_tied_weights_are_stored_once_and_stay_tied(tie_weights: bool, tmp_path: Path) -> None:
-    spec = ModelSpec(embedding_dim=16, hidden_dims=[16], tie_weights=tie_weights)
+    spec = ModelConfig(embedding_dim=16, hidden_dims=[16], tie_weights=tie_weights)
     network = small_network(spec)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     read = write_plain_bundle(tmp_path / "b", model=spec, weights=weights)
@@ -46,7 +46,7 @@ def test_tied_weights_are_stored_once_and_stay_tied(tie_weights: bool, tmp_path:
     assert 4 * parameters < size < 4 * parameters + 2000
     words = (small_vocabulary(), PRESETS, "balanced")
     ours = Engine(TorchBackend(network), *words).predict("I want", 5)
-    assert load_engine(read).predict("I want", 5) == ours
+    assert build_engine(read).predict("I want", 5) == ours
 
 
 def test_only_a_bundle_is_replaced_and_only_on_request(tmp_path: Path) -> None:

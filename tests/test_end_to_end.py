@@ -185,7 +185,7 @@ def test_one_seed_trains_one_model(place: Workplace) -> None:
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(place: Workplace, stop: signal.Signals) -> None:
     """Stopped wherever it happens to be, it reaches the loss of a run that was never stopped."""
     name = stop.name.lower()
-    overrides = (*SMALL, "batching.jitter=true", "batching.rotate=true", "model.output_dropout=0.2")
+    overrides = (*SMALL, "batching.jitter=true", "batching.random_offset=true", "model.output_dropout=0.2")
     command = lstm_lm("train", *overrides, "trainer.max_epochs=1000000", f"hydra.run.dir={name}")
     last = place.folder / name / "checkpoints" / "last.ckpt"
     with (place.folder / f"{name}.out").open("wb") as output:

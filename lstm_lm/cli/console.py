@@ -15,7 +15,7 @@ def first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def print_pairs(title: str, pairs: Iterable[tuple[str, str]]) -> None:
+def print_key_values(title: str, pairs: Iterable[tuple[str, str]]) -> None:
     """Print names and their values."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
@@ -41,7 +41,7 @@ def print_commands(commands: Iterable[tuple[str, Sequence[str]]]) -> None:
         print(f"\n# {purpose}\n{shlex.join(words)}")
 
 
-def near_path(path: Path) -> str:
+def relative_path(path: Path) -> str:
     """``path`` as it is shortest to type from here."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

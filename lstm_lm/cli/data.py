@@ -9,7 +9,7 @@ from lstm_lm.cli.command_help import command_help, wants_help
 if TYPE_CHECKING:
     from lstm_lm.data.encoding import EncodedCorpus
     from lstm_lm.data.report import DataReport
-    from lstm_lm.data.spec import DataSpec
+    from lstm_lm.data.config import DataConfig
 
 
 def main(argv: list[str]) -> None:
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     _print_report(data_report(_load(config.data), config.batching, config.seed))
 
 
-def _load(spec: DataSpec) -> EncodedCorpus:
+def _load(spec: DataConfig) -> EncodedCorpus:
     """Load a corpus, under a progress bar where it has to be encoded first."""
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -58,9 +58,9 @@ def _load(spec: DataSpec) -> EncodedCorpus:
 
 
 def _print_report(report: DataReport) -> None:
-    from lstm_lm.cli.console import percent, print_pairs, print_rows
+    from lstm_lm.cli.console import percent, print_key_values, print_rows
 
-    print_pairs(
+    print_key_values(
         f"Corpus {report.corpus}",
         [
             ("tokenizer", report.tokenizer),

@@ -21,7 +21,7 @@ GLIBC = {
 }
 
 
-def prepare_environment() -> None:
+def configure_process() -> None:
     """Make torch fast on a CPU: OpenMP's waiting and glibc's allocator, as far as the user has not set them.
 
     OpenMP reads its variables when torch is loaded; glibc reads its own when the process starts, so on Linux with
@@ -36,7 +36,7 @@ def prepare_environment() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**GLIBC, **os.environ})
 
 
-def settings_in_force() -> list[tuple[str, str]]:
+def effective_settings() -> list[tuple[str, str]]:
     """What ``--verbose`` shows: the settings above as this process has them, and what torch makes of the machine."""
     import torch
 

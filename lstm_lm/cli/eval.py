@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lstm_lm.config.schema import EvalConfig
-    from lstm_lm.data.spec import DataSpec
-    from lstm_lm.evaluation.dynamic import UsualGradients
+    from lstm_lm.data.config import DataConfig
+    from lstm_lm.evaluation.dynamic import GradientRMS
     from lstm_lm.evaluation.keyboard import KeyboardScore
     from lstm_lm.evaluation.score import Score
     from lstm_lm.export.checkpoint import TrainedModel
@@ -54,7 +54,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     """
     from lstm_lm.cli.eval_report import print_score
     from lstm_lm.errors import ConfigError
-    from lstm_lm.evaluation.spec import settled
+    from lstm_lm.evaluation.config import resolve_settings
     from lstm_lm.export.checkpoint import load_trained
     from lstm_lm.text.files import write_json
 
@@ -73,7 +73,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
 
             tuned = evaluation.tune(report)
             save_tuned(path, spec.name, tuned, modified)
-        settings, sources = settled(spec, tuned)
+        settings, sources = resolve_settings(spec, tuned)
         score = evaluation.score(settings, report)
     metrics = {"split": config.split, "evaluation": spec.name, **score.to_dict()}
     if settings:
@@ -84,7 +84,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     write_json(run_dir / "metrics.json", metrics)
 
 
-def _corpus(config: EvalConfig, trained: TrainedModel) -> DataSpec:
+def _corpus(config: EvalConfig, trained: TrainedModel) -> DataConfig:
     """The corpus to score, its words cut as the model's were."""
     from lstm_lm.errors import ConfigError
 
@@ -101,19 +101,19 @@ def _corpus(config: EvalConfig, trained: TrainedModel) -> DataSpec:
 class _Evaluation:
     """The evaluation that a config asks for; the usual gradients are measured once, if they are needed."""
 
-    def __init__(self, config: EvalConfig, trained: TrainedModel, data: DataSpec) -> None:
+    def __init__(self, config: EvalConfig, trained: TrainedModel, data: DataConfig) -> None:
         self._config = config
         self._spec = config.evaluation
         self._trained = trained
         self._data = data
-        self._usual: UsualGradients | None = None
+        self._usual: GradientRMS | None = None
 
     def tune(self, report: Report) -> dict[str, float]:
         """Choose the settings on valid."""
         from lstm_lm.evaluation.tuning import tune
 
         eos_id = self._trained.vocabulary.eos_id
-        usual = self._usual_gradients(report) if "lr" in self._spec.tunable else None
+        usual = self._gradient_rms(report) if "lr" in self._spec.tunable else None
         return tune(self._trained.model, self._ids("valid"), eos_id, self._spec, usual, report)
 
     def score(self, settings: dict[str, float], report: Report) -> Score | KeyboardScore:
@@ -136,18 +136,18 @@ class _Evaluation:
             return evaluate_keyboard(model, ids, vocabulary, spec, progress)
         if spec.name == "cache":
             return evaluate_cache(model, ids, vocabulary, spec, settings, progress)
-        return evaluate_dynamic(model, ids, vocabulary, spec, settings, self._usual_gradients(report), progress)
+        return evaluate_dynamic(model, ids, vocabulary, spec, settings, self._gradient_rms(report), progress)
 
     def _ids(self, split: str) -> NDArray[np.int32]:
         from lstm_lm.data.encoding import encode_split
 
         return encode_split(self._data, split, self._trained.vocabulary)
 
-    def _usual_gradients(self, report: Report) -> UsualGradients:
-        from lstm_lm.evaluation.dynamic import usual_gradients
+    def _gradient_rms(self, report: Report) -> GradientRMS:
+        from lstm_lm.evaluation.dynamic import gradient_rms
 
         if self._usual is None:
-            self._usual = usual_gradients(
+            self._usual = gradient_rms(
                 self._trained.model,
                 self._ids("train"),
                 self._trained.vocabulary.eos_id,

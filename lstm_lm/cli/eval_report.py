@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lstm_lm.cli.console import near_path, number, percent, print_pairs
+from lstm_lm.cli.console import relative_path, number, percent, print_key_values
 from lstm_lm.config.schema import EvalConfig
 from lstm_lm.evaluation.keyboard import KeyboardScore
 from lstm_lm.evaluation.score import Score
@@ -17,7 +17,7 @@ def print_score(
     pairs = _perplexity_pairs(score) if isinstance(score, Score) else _keyboard_pairs(score)
     pairs += [(name, f"{value:g} ({_SOURCES[sources[name]]})") for name, value in settings.items()]
     title = f"{config.split}, {config.evaluation.name} evaluation"
-    print_pairs(title, [*pairs, ("figures", near_path(run_dir / "metrics.json"))])
+    print_key_values(title, [*pairs, ("figures", relative_path(run_dir / "metrics.json"))])
 
 
 def _perplexity_pairs(score: Score) -> list[tuple[str, str]]:

@@ -40,11 +40,11 @@ def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  a bundle 
 
 
 def _print_report(report: ExportReport) -> None:
-    from lstm_lm.cli.console import near_path, print_commands, print_pairs, print_rows
+    from lstm_lm.cli.console import relative_path, print_commands, print_key_values, print_rows
 
     bundle = report.bundle
-    folder = near_path(bundle.path)
-    print_pairs(
+    folder = relative_path(bundle.path)
+    print_key_values(
         "Bundle",
         [
             ("folder", folder),

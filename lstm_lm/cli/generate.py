@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from lstm_lm.cli.typed_text import JsonOption, ModelOption, read_text, tell_unknown
-from lstm_lm.export.opening import open_engine
-from lstm_lm.inference.pieces import text_pieces
+from lstm_lm.export.loading import load_engine
+from lstm_lm.inference.detokenize import text_pieces
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.word_lists import parse_lists
 
@@ -52,9 +52,9 @@ def generate(
     Options override the preset. --temperature, --topk and --top-p act on the strategy sample.
     """
     prompt = read_text(text)
-    engine = open_engine(model)
+    engine = load_engine(model)
     sampling = with_seed(
-        engine.sampling(
+        engine.resolve_sampling(
             preset,
             strategy=strategy,
             temperature=temperature,

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lstm_lm.cli.sweep import STATUS_FILE, finish_sweep
-from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, typed
+from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
 from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, one_line
 from lstm_lm.config.schema import Config
 from lstm_lm.config.validation import Checked, check
@@ -111,10 +111,10 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
         settings = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
         if settings.mode == RunMode.MULTIRUN:
-            _run_sweep_job(typed(config), folder, list(settings.overrides.task), job)
+            _run_sweep_job(to_dataclass(config), folder, list(settings.overrides.task), job)
             return
         try:
-            job(typed(config), folder)
+            job(to_dataclass(config), folder)
         except Exception as error:
             # INFO reaches the log in the run folder alone; the command prints the error itself
             log.info("failed: %s", error, exc_info=True)

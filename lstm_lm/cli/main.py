@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from lstm_lm.cli.environment import prepare_environment, settings_in_force
+from lstm_lm.cli.environment import configure_process, effective_settings
 from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError
 
 
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _unknown(name)
     command = COMMANDS[name]
     if command.prepare and argv is None and not {"-h", "--help"} & set(rest):
-        prepare_environment()
+        configure_process()
     return _run(name, command, rest)
 
 
@@ -134,10 +134,10 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
 
 
 def _show_settings() -> None:
-    from lstm_lm.cli.console import first_process, print_pairs
+    from lstm_lm.cli.console import first_process, print_key_values
 
     if first_process():
-        print_pairs("Process", settings_in_force())
+        print_key_values("Process", effective_settings())
 
 
 def _interrupted(error: TrainingInterruptedError) -> int:

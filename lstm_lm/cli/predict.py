@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lstm_lm.cli.typed_text import JsonOption, ModelOption, read_text, tell_unknown
-from lstm_lm.export.opening import open_engine
-from lstm_lm.inference.spec import CacheSpec
+from lstm_lm.export.loading import load_engine
+from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.word_lists import parse_lists
 
 
@@ -36,11 +36,11 @@ def predict(
     ] = False,
     cache_weight: Annotated[
         float, typer.Option(help="Share of the cache, from 0 to 1 (lambda in Grave et al. 2017).")
-    ] = CacheSpec.weight,
+    ] = CacheConfig.weight,
     cache_theta: Annotated[
         float, typer.Option(help="How much more a word counts whose context is like the present one.")
-    ] = CacheSpec.theta,
-    cache_window: Annotated[int, typer.Option(help="How many words back it looks; 0 is all.")] = CacheSpec.window,
+    ] = CacheConfig.theta,
+    cache_window: Annotated[int, typer.Option(help="How many words back it looks; 0 is all.")] = CacheConfig.window,
     as_json: JsonOption = False,
 ) -> None:
     """Suggest the next word of a text.
@@ -49,14 +49,14 @@ def predict(
     Lists do not look at the case of words. The --cache-… options do nothing without --cache.
     """
     typed = read_text(text)
-    prediction = open_engine(model).predict(
+    prediction = load_engine(model).predict(
         typed,
         k,
         prefix,
         words_only=words_only,
         allow=None if allow is None else parse_lists(allow),
         deny=parse_lists(deny or []),
-        cache=CacheSpec(cache_weight, cache_theta, cache_window) if cache else None,
+        cache=CacheConfig(cache_weight, cache_theta, cache_window) if cache else None,
     )
     if as_json:
         print(json.dumps(asdict(prediction), ensure_ascii=False))

@@ -28,18 +28,18 @@ def serve(
     """Serve suggestions over HTTP until Ctrl-C."""
     import uvicorn
 
-    from lstm_lm.export.opening import open_model
+    from lstm_lm.export.loading import load_model
     from lstm_lm.serving.app import build_app
     from lstm_lm.serving.http_protocol import BoundedHttpTools
-    from lstm_lm.serving.memory import limit_memory
+    from lstm_lm.serving.memory import configure_malloc
     from lstm_lm.serving.settings import read_settings
 
     given: dict[str, Any] = {"bundle": model, "host": host, "port": port}
     settings = read_settings(**{name: value for name, value in given.items() if value is not None})
     # the address first: a taken port shows at once, not after the model is loaded
     with _bound_socket(settings.host, settings.port) as listener:
-        limit_memory()  # before the first thread, which verifies the bundle
-        engine, about = open_model(settings.bundle, settings.backend, settings.prefix_cache_size)
+        configure_malloc()  # before the first thread, which verifies the bundle
+        engine, about = load_model(settings.bundle, settings.backend, settings.prefix_cache_size)
         app = build_app(engine, settings, about)
         address, bound_port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.cli.console import near_path, number, percent, print_commands, print_rows
+from lstm_lm.cli.console import relative_path, number, percent, print_commands, print_rows
 from lstm_lm.config.overrides import as_override
 from lstm_lm.text.files import write_atomically
 
@@ -68,11 +68,11 @@ def finish_sweep(folder: Path, began: float, planned: int) -> int:
         for job in jobs:
             if job.reason:
                 print(f"job {job.name} {job.status}: {job.reason}")
-        print(f"jobs: {near_path(folder)}\ntable: {near_path(folder / 'sweep.csv')}")
+        print(f"jobs: {relative_path(folder)}\ntable: {relative_path(folder / 'sweep.csv')}")
         best = jobs[0].folder / "checkpoints" / "best.ckpt"
         if best.is_file():
             print_commands(
-                [("score the best on test", ["lstm-lm", "eval", as_override("checkpoint", near_path(best))])]
+                [("score the best on test", ["lstm-lm", "eval", as_override("checkpoint", relative_path(best))])]
             )
     return planned - sum(job.status == "done" for job in jobs)
 

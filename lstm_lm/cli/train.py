@@ -49,7 +49,7 @@ def _print_line(metrics: dict[str, Any], run_dir: Path) -> None:
 
 
 def _print_end(metrics: dict[str, Any], run_dir: Path) -> None:
-    from lstm_lm.cli.console import duration, near_path, number, percent, print_pairs
+    from lstm_lm.cli.console import duration, relative_path, number, percent, print_key_values
 
     pairs = []
     if "overfit" in metrics:
@@ -68,27 +68,27 @@ def _print_end(metrics: dict[str, Any], run_dir: Path) -> None:
         ("wall time", duration(metrics["wall_seconds"])),
         ("tokens a second", f"{metrics['tokens_per_second']:,.0f}"),
         ("parameters", f"{metrics['parameters']:,} ({metrics['precision']})"),
-        ("run folder", near_path(run_dir)),
+        ("run folder", relative_path(run_dir)),
     ]
-    print_pairs("Training", pairs)
+    print_key_values("Training", pairs)
 
 
 def _print_continuations(run_dir: Path) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from lstm_lm.cli.console import near_path, print_commands
+    from lstm_lm.cli.console import relative_path, print_commands
     from lstm_lm.config.overrides import as_override
 
     checkpoints = run_dir / "checkpoints"
-    best = as_override("checkpoint", near_path(checkpoints / "best.ckpt"))
-    resume = as_override("resume", near_path(checkpoints / "last.ckpt"))
+    best = as_override("checkpoint", relative_path(checkpoints / "best.ckpt"))
+    resume = as_override("resume", relative_path(checkpoints / "last.ckpt"))
     out = as_override("out", f"exports/{run_dir.name}")
     own = [line for line in HydraConfig.get().overrides.task if not line.startswith("resume=")]
     print_commands(
         [
             ("score it on test", ["lstm-lm", "eval", best]),
             ("make a bundle to predict with and to serve", ["lstm-lm", "export", best, out]),
-            ("see the curves", ["tensorboard", "--logdir", near_path(run_dir)]),
+            ("see the curves", ["tensorboard", "--logdir", relative_path(run_dir)]),
             ("go on, with trainer.budget or trainer.max_epochs raised", ["lstm-lm", "train", *own, resume]),
         ]
     )

@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.paths import UnknownPathError, closest_path, describe, kind_at, may_be_none, without_none
+from lstm_lm.config.paths import UnknownPathError, closest_path, describe, type_at, may_be_none, without_none
 from lstm_lm.config.schema import SCHEMAS, Config, EvalConfig, ExportConfig, TrainConfig
 
 CONFIG_PACKAGE = "lstm_lm.configs"
@@ -40,7 +40,7 @@ def config_loader() -> Iterator[ConfigLoader]:
         yield GlobalHydra.instance().config_loader()
 
 
-def typed(config: DictConfig) -> Config:
+def to_dataclass(config: DictConfig) -> Config:
     """A composed config as the dataclass of its schema, interpolations resolved."""
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig | EvalConfig | ExportConfig)
@@ -101,7 +101,7 @@ class TolerantConfig:
     def build(self) -> Config:
         """The finished dataclass, its own problems noted; what is wrong in it holds the schema's value."""
         self._resolve(self._root, "")
-        config = typed(self._root)
+        config = to_dataclass(self._root)
         self.problems += config.problems()
         return config
 
@@ -125,7 +125,7 @@ class TolerantConfig:
 
     def _merge(self, path: tuple[str, ...], value: Any, where: str, adding: bool) -> None:
         try:
-            kind = kind_at(self.schema, path, None if adding else self.names(path))
+            kind = type_at(self.schema, path, None if adding else self.names(path))
         except UnknownPathError as error:
             near = closest_path(self.schema, path, error, self.groups)
             remedy = f"; did you mean {near}?" if near else f"; known are {', '.join(error.choices)}"
@@ -151,7 +151,7 @@ class TolerantConfig:
         node: Any = self._root
         for depth, part in enumerate(path[:-1], start=1):
             if OmegaConf.is_dict(node) and (part not in node or node[part] is None):
-                node[part] = without_none(kind_at(self.schema, path[:depth]))
+                node[part] = without_none(type_at(self.schema, path[:depth]))
             node = node[int(part)] if OmegaConf.is_list(node) else node[part]
         try:
             node[int(path[-1]) if OmegaConf.is_list(node) else path[-1]] = value

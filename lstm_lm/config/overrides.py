@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.paths import UnknownPathError, kind_at, without_none
+from lstm_lm.config.paths import UnknownPathError, type_at, without_none
 
 # what Hydra raises for a config that cannot be composed
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
@@ -55,7 +55,7 @@ def unasked_sweep(override: Override, schema: type) -> str:
     """What to do about several values where one is wanted, without ``-m``."""
     key, value = override.key_or_group, override.get_value_string()
     try:
-        kind = without_none(kind_at(schema, key.split(".")))
+        kind = without_none(type_at(schema, key.split(".")))
     except UnknownPathError:
         kind = None
     if get_origin(kind) is list:

@@ -43,7 +43,7 @@ def element(kind: Any) -> Any:
     return get_args(kind)[-1]
 
 
-def kind_at(schema: Any, path: Sequence[str], names: Sequence[str] | None = None) -> Any:
+def type_at(schema: Any, path: Sequence[str], names: Sequence[str] | None = None) -> Any:
     """The type of the setting at ``path``.
 
     Args:
@@ -115,7 +115,7 @@ def closest_path(schema: Any, path: Sequence[str], error: UnknownPathError, grou
 
 def _exists(schema: Any, path: Sequence[str]) -> bool:
     try:
-        kind_at(schema, path)
+        type_at(schema, path)
     except UnknownPathError:
         return False
     return True

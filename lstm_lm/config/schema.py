@@ -7,13 +7,13 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from lstm_lm.data.spec import BatchingSpec, DataSpec
-from lstm_lm.evaluation.spec import EVALUATIONS, TUNABLE, EvaluationSpec
-from lstm_lm.export.spec import ExportSpec
-from lstm_lm.inference.spec import SamplingSpec
-from lstm_lm.nn.spec import LossSpec, ModelSpec
-from lstm_lm.training.averaging import AveragingSpec
-from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, ScheduleSpec, TrainerSpec
+from lstm_lm.data.config import BatchingConfig, DataConfig
+from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
+from lstm_lm.export.config import BundleExportConfig
+from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.nn.config import LossConfig, ModelConfig
+from lstm_lm.training.averaging import AveragingConfig
+from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 
 SPLITS = ("train", "valid", "test")
 EMBEDDING_STARTS = ("random", "cooccurrence")
@@ -26,48 +26,48 @@ class TrainConfig:
     Attributes:
         sampling: The preset that an export of this run answers with by default.
         presets: Every preset, by name: each gives a sample at each validation and is baked into an export.
-        embedding_start: ``random``, or ``cooccurrence``: word vectors from how often words of train stand near each
+        embedding_init: ``random``, or ``cooccurrence``: word vectors from how often words of train stand near each
             other, made in seconds; they save the first epochs.
         seed: Every random number of the run follows from it.
         resume: Checkpoint to go on from, with its optimizer, state and place in the epoch.
     """
 
-    data: DataSpec = field(default_factory=DataSpec)
-    batching: BatchingSpec = field(default_factory=BatchingSpec)
-    model: ModelSpec = field(default_factory=ModelSpec)
-    loss: LossSpec = field(default_factory=LossSpec)
-    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
-    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
-    averaging: AveragingSpec = field(default_factory=AveragingSpec)
-    trainer: TrainerSpec = field(default_factory=TrainerSpec)
-    callbacks: CallbacksSpec = field(default_factory=CallbacksSpec)
-    logger: LoggerSpec = field(default_factory=LoggerSpec)
-    sampling: SamplingSpec = field(default_factory=SamplingSpec)
-    presets: dict[str, SamplingSpec] = field(default_factory=dict)
-    embedding_start: str = "random"
+    data: DataConfig = field(default_factory=DataConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    presets: dict[str, SamplingConfig] = field(default_factory=dict)
+    embedding_init: str = "random"
     seed: int = 1
     resume: str | None = None
 
     def problems(self) -> list[str]:
         """Every wrong setting, as ``path: what is wrong (got VALUE); remedy``."""
         found = _problems_below(self)
-        if self.embedding_start not in EMBEDDING_STARTS:
+        if self.embedding_init not in EMBEDDING_STARTS:
             known = ", ".join(EMBEDDING_STARTS)
-            found.append(f"embedding_start: unknown (got {self.embedding_start!r}); use one of {known}")
-        if self.loss.name == "split_softmax" and not self.model.output_cutoffs:
+            found.append(f"embedding_init: unknown (got {self.embedding_init!r}); use one of {known}")
+        if self.loss.name == "adaptive_softmax" and not self.model.cutoffs:
             found.append(
-                "model.output_cutoffs: loss.name=split_softmax needs them (got []); choose loss=split_softmax, which "
-                "sets them, or try model.output_cutoffs=[0.06,0.3]"
+                "model.cutoffs: loss.name=adaptive_softmax needs them (got []); choose loss=adaptive_softmax, which "
+                "sets them, or try model.cutoffs=[0.06,0.3]"
             )
-        if self.loss.name != "split_softmax" and self.model.output_cutoffs:
+        if self.loss.name != "adaptive_softmax" and self.model.cutoffs:
             found.append(
-                f"loss.name: a network with model.output_cutoffs={list(self.model.output_cutoffs)} is trained with "
-                f"split_softmax alone (got {self.loss.name!r}); choose loss=split_softmax or model.output_cutoffs=[]"
+                f"loss.name: a network with model.cutoffs={list(self.model.cutoffs)} is trained with "
+                f"adaptive_softmax alone (got {self.loss.name!r}); choose loss=adaptive_softmax or model.cutoffs=[]"
             )
         if not 0 <= self.seed < 2**32:
             found.append(f"seed: must be from 0 to {2**32 - 1} (got {self.seed})")
         if self.optimizer.name == "asgd" and self.averaging.name == "none":
-            found.append("averaging: asgd is SGD whose weights are averaged; set averaging=tail or optimizer=sgd")
+            found.append("averaging: asgd is SGD whose weights are averaged; set averaging=polyak or optimizer=sgd")
         if self.resume is not None and not Path(self.resume).is_file():
             found.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt")
         if self.resume is not None and self.trainer.overfit_one_batch:
@@ -89,8 +89,8 @@ class EvalConfig:
 
     checkpoint: str = MISSING
     split: str = "test"
-    data: DataSpec | None = None
-    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    data: DataConfig | None = None
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tune: bool = False
 
     def problems(self) -> list[str]:
@@ -118,8 +118,8 @@ class ExportConfig:
 
     checkpoint: str = MISSING
     out: str = MISSING
-    export: ExportSpec = field(default_factory=ExportSpec)
-    sampling: SamplingSpec | None = None
+    export: BundleExportConfig = field(default_factory=BundleExportConfig)
+    sampling: SamplingConfig | None = None
 
     def problems(self) -> list[str]:
         """Every wrong setting, as ``path: what is wrong (got VALUE); remedy``."""

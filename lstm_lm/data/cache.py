@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import DataError
 from lstm_lm.text.files import sync_folder
 
@@ -16,7 +16,7 @@ _PARTIAL = ".partial-"
 _ABANDONED_SECONDS = 24 * 3600
 
 
-def cache_root(spec: DataSpec) -> Path:
+def cache_root(spec: DataConfig) -> Path:
     """Where encoded corpora are kept."""
     if spec.cache_dir:
         return Path(spec.cache_dir).expanduser()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_lm.data import hub, python_docs
-from lstm_lm.data.spec import HUB_CORPORA, DataSpec
+from lstm_lm.data.config import HUB_CORPORA, DataConfig
 from lstm_lm.errors import DataError
 
 SPLITS = ("train", "valid", "test")
@@ -15,7 +15,7 @@ _HUB_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 _BLOCK = 1 << 20
 
 
-class SplitText(ABC):
+class TextSource(ABC):
     """The text of one split, read in blocks so that it never has to fit in memory.
 
     Attributes:
@@ -38,7 +38,7 @@ class SplitText(ABC):
         """
 
 
-class TextFile(SplitText):
+class TextFile(TextSource):
     """A UTF-8 text file.
 
     Raises:
@@ -83,7 +83,7 @@ class TextFile(SplitText):
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
 
 
-class Lines(SplitText):
+class LineSource(TextSource):
     """Lines that are read from somewhere else.
 
     Args:
@@ -143,7 +143,7 @@ def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
         yield text if text.endswith("\n") else text + "\n"
 
 
-def open_split(spec: DataSpec, split: str) -> SplitText:
+def open_split(spec: DataConfig, split: str) -> TextSource:
     """The text of one split of a corpus.
 
     Args:
@@ -155,16 +155,16 @@ def open_split(spec: DataSpec, split: str) -> SplitText:
         CorpusUnreachableError: If it is on the hub and the hub cannot be reached.
     """
     assert split in SPLITS, split
-    if spec.name in HUB_CORPORA:
+    if spec.source in HUB_CORPORA:
         return _hub_split(spec, split)
-    if spec.name == "text_files":
+    if spec.source == "text_files":
         folder = Path(spec.dir or "").expanduser()
         if not folder.is_dir():
             raise DataError(
                 f"data.dir={spec.dir}: there is no such folder; give one that holds train.txt, valid.txt and test.txt"
             )
         return TextFile(folder / f"{split}.txt")
-    return Lines(
+    return LineSource(
         f"python_docs {split}",
         python_docs.Split(split),
         size=python_docs.TYPICAL_SIZE[split],
@@ -172,7 +172,7 @@ def open_split(spec: DataSpec, split: str) -> SplitText:
     )
 
 
-def _hub_split(spec: DataSpec, split: str) -> SplitText:
+def _hub_split(spec: DataConfig, split: str) -> TextSource:
     assert spec.hub_path, "DataSpec.problems() reports this"
     assert spec.hub_config, "and this"
     hub_split = _HUB_SPLITS[split]
@@ -192,4 +192,4 @@ def _hub_split(spec: DataSpec, split: str) -> SplitText:
         raise DataError(
             f"{where}: has no column 'text' (it has {', '.join(dataset.column_names)}); take another corpus"
         )
-    return Lines(where, _Rows(dataset), size=dataset.data.nbytes)
+    return LineSource(where, _Rows(dataset), size=dataset.data.nbytes)

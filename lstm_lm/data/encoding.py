@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.data.cache import build_once, cache_root
-from lstm_lm.data.corpora import SPLITS, SplitText, open_split
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.corpora import SPLITS, TextSource, open_split
+from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text import tokenizer as tokenizer_module
 from lstm_lm.text.tokenizer import Tokenizer
@@ -41,10 +41,10 @@ class EncodedCorpus:
     vocabulary: Vocabulary
     splits: dict[str, Ids]
     tokenizer: str
-    spec: DataSpec
+    spec: DataConfig
 
 
-def load_corpus(spec: DataSpec, progress: Progress | None = None) -> EncodedCorpus:
+def load_corpus(spec: DataConfig, progress: Progress | None = None) -> EncodedCorpus:
     """Read a corpus from the cache, or encode it there first.
 
     The entry's key is made of the text, the tokenizer and the vocabulary's settings, so a changed file is encoded
@@ -61,7 +61,7 @@ def load_corpus(spec: DataSpec, progress: Progress | None = None) -> EncodedCorp
     _check(spec)
     texts = {split: open_split(spec, split) for split in SPLITS}
     key = _key({split: text.digest() for split, text in texts.items()}, spec.tokenizer, spec.min_count, spec.max_size)
-    folder = cache_root(spec) / f"{spec.name}-{key}"
+    folder = cache_root(spec) / f"{spec.source}-{key}"
 
     def write(partial: Path) -> None:
         vocabulary = _encode_train(texts["train"], spec, partial / "train.int32", progress)
@@ -78,7 +78,7 @@ def load_corpus(spec: DataSpec, progress: Progress | None = None) -> EncodedCorp
     )
 
 
-def encode_split(spec: DataSpec, split: str, vocabulary: Vocabulary, progress: Progress | None = None) -> Ids:
+def encode_split(spec: DataConfig, split: str, vocabulary: Vocabulary, progress: Progress | None = None) -> Ids:
     """One split in a given vocabulary, as a checkpoint brings it; cached like :func:`load_corpus`.
 
     Returns:
@@ -93,7 +93,7 @@ def encode_split(spec: DataSpec, split: str, vocabulary: Vocabulary, progress: P
         raise DataError(f"split: unknown (got {split!r}); use one of {', '.join(SPLITS)}")
     text = open_split(spec, split)
     key = _key({split: text.digest()}, spec.tokenizer, vocabulary.fingerprint)
-    folder = cache_root(spec) / f"{spec.name}-{split}-{key}"
+    folder = cache_root(spec) / f"{spec.source}-{split}-{key}"
     build_once(
         folder,
         lambda partial: _encode_known(text, split, spec, vocabulary, partial / f"{split}.int32", progress),
@@ -101,7 +101,7 @@ def encode_split(spec: DataSpec, split: str, vocabulary: Vocabulary, progress: P
     return _map(folder / f"{split}.int32")
 
 
-def _check(spec: DataSpec) -> None:
+def _check(spec: DataConfig) -> None:
     if problems := spec.problems():
         raise ConfigError([f"data.{problem}" for problem in problems])
 
@@ -137,7 +137,7 @@ class _Known(dict[str, int]):
         return self._unk_id
 
 
-def _encode_train(text: SplitText, spec: DataSpec, path: Path, progress: Progress | None) -> Vocabulary:
+def _encode_train(text: TextSource, spec: DataConfig, path: Path, progress: Progress | None) -> Vocabulary:
     """Encode while the vocabulary is still unknown: words are numbered as they come, and renumbered in the end."""
     numbering = _Numbering()
     counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -167,7 +167,7 @@ def _encode_train(text: SplitText, spec: DataSpec, path: Path, progress: Progres
 
 
 def _encode_known(
-    text: SplitText, split: str, spec: DataSpec, vocabulary: Vocabulary, path: Path, progress: Progress | None
+    text: TextSource, split: str, spec: DataConfig, vocabulary: Vocabulary, path: Path, progress: Progress | None
 ) -> None:
     with path.open("wb") as file:
         for ids in _encoded(text, split, spec, _Known(vocabulary), progress):
@@ -175,7 +175,7 @@ def _encode_known(
 
 
 def _encoded(
-    text: SplitText, split: str, spec: DataSpec, numbers: dict[str, int], progress: Progress | None
+    text: TextSource, split: str, spec: DataConfig, numbers: dict[str, int], progress: Progress | None
 ) -> Iterator[Ids]:
     """The ids of a text, block by block.
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lstm_lm.data.encoding import EncodedCorpus, Ids
-from lstm_lm.data.spec import BatchingSpec
+from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import DataError
-from lstm_lm.text.typed import words_to_text
+from lstm_lm.text.input_text import detokenize
 
 _CHUNK = 1 << 22
 _CHECKED_WINDOWS = 50
@@ -74,7 +74,7 @@ class DataReport:
     sample: str
 
 
-def data_report(corpus: EncodedCorpus, batching: BatchingSpec, seed: int = 1) -> DataReport:
+def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) -> DataReport:
     """Describe a corpus and check that its windows are what a language model trains on.
 
     Raises:
@@ -102,7 +102,7 @@ def data_report(corpus: EncodedCorpus, batching: BatchingSpec, seed: int = 1) ->
         )
     sample = [vocabulary.word(int(index)) for index in corpus.splits["train"][:_SAMPLE_WORDS]]
     return DataReport(
-        corpus=corpus.spec.name,
+        corpus=corpus.spec.source,
         tokenizer=corpus.tokenizer,
         vocabulary_size=len(vocabulary),
         splits=tuple(
@@ -115,7 +115,7 @@ def data_report(corpus: EncodedCorpus, batching: BatchingSpec, seed: int = 1) ->
             for name, ids in corpus.splits.items()
         ),
         batches=tuple(batches),
-        sample=words_to_text(sample).strip(),
+        sample=detokenize(sample).strip(),
     )
 
 

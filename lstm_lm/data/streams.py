@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lstm_lm.data.spec import BatchingSpec
+from lstm_lm.data.config import BatchingConfig
 from lstm_lm.errors import DataError
 
 Ids = NDArray[np.int32]
@@ -98,7 +98,7 @@ class TrainWindows:
     """Endless epochs of training windows, one epoch an iteration, that can be stopped and resumed anywhere.
 
     An epoch is a permutation of the same predictions and the same window lengths, drawn from (seed, epoch): with
-    ``rotate`` the corpus begins at another word, with ``jitter`` the lengths come in another order. Its number of
+    ``random_offset`` the corpus begins at another word, with ``jitter`` the lengths come in another order. Its number of
     windows is thus the same in every epoch, which Lightning relies on. A rest of fewer than B words that does not
     fill a column is left out of an epoch; rotation makes it another rest each time.
 
@@ -117,12 +117,12 @@ class TrainWindows:
     """
 
     def __init__(
-        self, ids: Ids, batching: BatchingSpec, seed: int, eos_id: int, rank: int = 0, world_size: int = 1
+        self, ids: Ids, batching: BatchingConfig, seed: int, eos_id: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self._ids = ids
         self._seed = seed
         self._eos_id = eos_id
-        self._rotate = batching.rotate
+        self._random_offset = batching.random_offset
         self._jitter = batching.jitter
         columns = batching.batch_size * world_size
         self.stream_length = len(ids) // columns
@@ -170,7 +170,7 @@ class TrainWindows:
         offset = int(rng.integers(len(self._ids)))
         order = rng.permutation(len(self._lengths))
         lengths = [self._lengths[i] for i in order] if self._jitter else self._lengths
-        return (offset if self._rotate else 0), lengths
+        return (offset if self._random_offset else 0), lengths
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its windows were handed out."""

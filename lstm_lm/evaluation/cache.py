@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.reading import reading, stream_features
+from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.score import CHUNK, Score, ScoreMetric, target_rank
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -52,7 +52,7 @@ class NeuralCache:
         window, theta, weight = (settings[f"cache_{name}"] for name in ("window", "theta", "weight"))
         return cls(int(window), theta, weight, model.spec.hidden_dims[-1])
 
-    def mixed(self, log_probabilities: Tensor, features: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def interpolate(self, log_probabilities: Tensor, features: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the cache into the model's distributions over a block of words, then take the block in.
 
         Each row sees the words before its own, those of this block too.
@@ -90,10 +90,10 @@ class NeuralCache:
         keys = torch.cat([self._features, features])
         words = torch.cat([self._words, target_ids])
         scores = (features * self.theta) @ keys.t()
-        place, own = torch.arange(len(words)), before + torch.arange(count).unsqueeze(1)
-        hidden = place >= own
+        position, own = torch.arange(len(words)), before + torch.arange(count).unsqueeze(1)
+        hidden = position >= own
         if self.window:
-            hidden |= place < own - self.window
+            hidden |= position < own - self.window
             self._features, self._words = keys[-self.window :], words[-self.window :]
         else:
             self._features, self._words = keys, words
@@ -107,7 +107,7 @@ def evaluate_cache(
     model: LSTMLanguageModel,
     ids: NDArray[np.int32],
     vocabulary: Vocabulary,
-    spec: EvaluationSpec,
+    spec: EvaluationConfig,
     settings: Mapping[str, float],
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
@@ -126,10 +126,10 @@ def evaluate_cache(
     """
     cache = NeuralCache.of(settings, model)
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
-    with reading(model):
+    with eval_mode(model):
         for features, target_ids in stream_features(model, ids, spec.window_length, vocabulary.eos_id):
             for part, targets in zip(torch.split(features, CHUNK), torch.split(target_ids, CHUNK), strict=True):
-                mixture, nll = cache.mixed(F.log_softmax(model.logits(part), dim=1), part, targets)
+                mixture, nll = cache.interpolate(F.log_softmax(model.logits(part), dim=1), part, targets)
                 metric.update(nll, target_rank(mixture, targets), targets)
                 nlls.append(nll.double().numpy())
             done += len(target_ids)

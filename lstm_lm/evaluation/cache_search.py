@@ -62,8 +62,8 @@ def _best(
     for done, begin in enumerate(blocks, start=1):
         end = min(begin + _BLOCK, len(words))
         mass = target_masses(features, words, begin, end, thetas, windows).double()
-        chance = nll[begin:end].double().neg().exp()
-        losses -= torch.log((1.0 - shares) * chance + shares * mass).sum(dim=-1)
+        prob = nll[begin:end].double().neg().exp()
+        losses -= torch.log((1.0 - shares) * prob + shares * mass).sum(dim=-1)
         report(stage, done, len(blocks))
     best = int(losses.argmin())
     which_weight, rest = divmod(best, len(thetas) * len(windows))

@@ -22,9 +22,9 @@ from lstm_lm.data.streams import EvalWindows, inputs_and_targets
 from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.learning import LearningNetwork, Reading
+from lstm_lm.evaluation.manual_lstm import ManualGradLSTM, ScoredSegment
 from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -35,7 +35,7 @@ EPSILON = 4.0  # of the mean of RMS: holds back weights that train hardly moved,
 
 
 @dataclass(frozen=True)
-class UsualGradients:
+class GradientRMS:
     """How large the gradients of a trained network are, weight by weight.
 
     Attributes:
@@ -47,9 +47,9 @@ class UsualGradients:
     mean: float
 
 
-def usual_gradients(
-    model: LSTMLanguageModel, train_ids: Ids, eos_id: int, spec: EvaluationSpec, progress: Progress | None = None
-) -> UsualGradients:
+def gradient_rms(
+    model: LSTMLanguageModel, train_ids: Ids, eos_id: int, spec: EvaluationConfig, progress: Progress | None = None
+) -> GradientRMS:
     """Measure the gradients on segments that lie evenly over train, each as long as those to be scored.
 
     Args:
@@ -65,7 +65,7 @@ def usual_gradients(
     length = min(spec.window_length, len(train_ids))
     if not length:
         raise DataError("train is empty; dynamic evaluation takes the usual size of the gradients from it")
-    network = LearningNetwork(model, length)
+    network = ManualGradLSTM(model, length)
     squares = [torch.zeros_like(weight) for weight in network.weights]
     starts = np.linspace(0, len(train_ids) - length, spec.gradient_windows).astype(np.int64)
     for done, start in enumerate(starts, start=1):
@@ -79,10 +79,10 @@ def usual_gradients(
     for square in squares:
         square.div_(len(starts)).sqrt_()
         total, count = total + float(square.sum(dtype=torch.float64)), count + square.numel()
-    return UsualGradients(squares, total / count)
+    return GradientRMS(squares, total / count)
 
 
-class DynamicNetwork:
+class DynamicEvaluator:
     """A network that learns from the stream that it reads; ``model`` itself stays as it is.
 
     Args:
@@ -91,16 +91,16 @@ class DynamicNetwork:
         window_length: Words of a segment.
     """
 
-    def __init__(self, model: LSTMLanguageModel, usual: UsualGradients, window_length: int) -> None:
+    def __init__(self, model: LSTMLanguageModel, usual: GradientRMS, window_length: int) -> None:
         self._trained = [parameter.detach() for parameter in model.parameters()]
-        self._network = LearningNetwork(model, window_length)
+        self._network = ManualGradLSTM(model, window_length)
         self._usual = usual
         self._window_length = window_length
         epsilon = EPSILON * usual.mean
         self._scales = [1.0 / (size + epsilon) for size in usual.root_mean_squares]
         self._returns = [torch.empty_like(size) for size in self._scales]
 
-    def read(self, ids: Ids, eos_id: int, lr: float, decay: float) -> Iterator[Reading]:
+    def read(self, ids: Ids, eos_id: int, lr: float, decay: float) -> Iterator[ScoredSegment]:
         """Read a stream, beginning with the trained weights.
 
         Args:
@@ -141,9 +141,9 @@ def evaluate_dynamic(
     model: LSTMLanguageModel,
     ids: Ids,
     vocabulary: Vocabulary,
-    spec: EvaluationSpec,
+    spec: EvaluationConfig,
     settings: Mapping[str, float],
-    usual: UsualGradients,
+    usual: GradientRMS,
     progress: Progress | None = None,
 ) -> Score:
     """Score every token of a split while the weights learn from it, with the exact softmax in float32.
@@ -155,7 +155,7 @@ def evaluate_dynamic(
         spec: Words of a segment.
         settings: ``lr`` and ``decay``; with ``cache_window``, ``cache_theta`` and ``cache_weight`` the cache is mixed
             in.
-        usual: From :func:`usual_gradients`.
+        usual: From :func:`gradient_rms`.
         progress: Called after each segment with the tokens done and the tokens in all.
 
     Raises:
@@ -163,12 +163,12 @@ def evaluate_dynamic(
         EvaluationError: If the weights diverge.
     """
     cache = NeuralCache.of(settings, model) if settings.get("cache_weight") else None
-    network = DynamicNetwork(model, usual, spec.window_length)
+    network = DynamicEvaluator(model, usual, spec.window_length)
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
     for segment in network.read(ids, vocabulary.eos_id, settings["lr"], settings["decay"]):
         nll, rank = segment.nll, segment.rank
         if cache is not None:
-            mixture, nll = cache.mixed(segment.log_probabilities, segment.features, segment.target_ids)
+            mixture, nll = cache.interpolate(segment.log_probabilities, segment.features, segment.target_ids)
             rank = target_rank(mixture, segment.target_ids)
         metric.update(nll, rank, segment.target_ids)
         nlls.append(nll.double().numpy())

@@ -20,7 +20,7 @@ _DRAWN_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """A percentile interval of the perplexity.
 
     Attributes:
@@ -69,7 +69,7 @@ def article_starts(ids: NDArray[np.int32], vocabulary: Vocabulary) -> tuple[NDAr
 
 def bootstrap(
     nll: NDArray[np.float64], ids: NDArray[np.int32], vocabulary: Vocabulary, seed: int = 0
-) -> Interval | None:
+) -> ConfidenceInterval | None:
     """The 95 % interval of the perplexity by drawing whole articles with replacement.
 
     Args:
@@ -96,4 +96,4 @@ def bootstrap(
     tail = (1.0 - LEVEL) / 2.0
     with np.errstate(over="ignore"):
         low, high = np.exp(np.quantile(np.concatenate(means), [tail, 1.0 - tail]))
-    return Interval(float(low), float(high), LEVEL, count, unit, RESAMPLES)
+    return ConfidenceInterval(float(low), float(high), LEVEL, count, unit, RESAMPLES)

@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.data.streams import EvalWindows
-from lstm_lm.evaluation.reading import reading, window_features
+from lstm_lm.evaluation.forward import eval_mode, window_features
 from lstm_lm.evaluation.score import word_mask
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.casing import sentence_starts
-from lstm_lm.text.completion import Offers, WordIndex, written
+from lstm_lm.text.completion import Candidates, WordIndex, surface_form
 from lstm_lm.text.vocabulary import Vocabulary
 
 SHOWN = 3  # what a phone's bar has room for
@@ -39,7 +39,7 @@ _REMEMBERED = 1 << 14  # tables of words by beginning; there are about 8,000 beg
 
 
 @dataclass(frozen=True)
-class TypedWords:
+class WordScore:
     """The real words of a split, before a letter of them is typed.
 
     Attributes:
@@ -71,7 +71,7 @@ class KeyboardScore:
     keystrokes: int
     keystrokes_with_suggestions: int
     taken: float
-    words: TypedWords
+    words: WordScore
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``metrics.json``."""
@@ -79,7 +79,7 @@ class KeyboardScore:
 
 
 @dataclass(frozen=True)
-class Typing:
+class TypedWord:
     """One word, typed.
 
     Attributes:
@@ -98,7 +98,7 @@ class Typing:
         return (self.length if self.letters is None else self.letters) + 1
 
 
-class Bar:
+class SuggestionBar:
     """The suggestions that are shown while a word is typed.
 
     Args:
@@ -110,12 +110,12 @@ class Bar:
         index = WordIndex(vocabulary)
 
         @lru_cache(maxsize=_REMEMBERED)
-        def shown(prefix: str, capital: bool) -> Offers:
-            return index.offers(prefix, capital).only_words()
+        def shown(prefix: str, capital: bool) -> Candidates:
+            return index.candidates(prefix, capital).only_words()
 
         self._shown = shown
 
-    def typing(self, target_id: int, capital: bool, logits: NDArray[np.float32]) -> Typing:
+    def typing(self, target_id: int, capital: bool, logits: NDArray[np.float32]) -> TypedWord:
         """Type a word until it is shown.
 
         Args:
@@ -123,39 +123,39 @@ class Bar:
             capital: Whether a sentence begins with it.
             logits: The model's, of this word (V,).
         """
-        word = written(self._vocabulary.word(target_id))
-        rank = target_rank(word, self._shown("", capital), logits)
+        word = surface_form(self._vocabulary.word(target_id))
+        rank = suggestion_rank(word, self._shown("", capital), logits)
         if rank is not None and rank < SHOWN:
-            return Typing(len(word), rank, 0)
+            return TypedWord(len(word), rank, 0)
         for letters in range(1, len(word)):
-            further = target_rank(word, self._shown(word[:letters], capital), logits)
+            further = suggestion_rank(word, self._shown(word[:letters], capital), logits)
             if further is not None and further < SHOWN:
-                return Typing(len(word), rank, letters)
-        return Typing(len(word), rank, None)
+                return TypedWord(len(word), rank, letters)
+        return TypedWord(len(word), rank, None)
 
 
-def target_rank(word: str, offers: Offers, logits: NDArray[np.float32]) -> int | None:
+def suggestion_rank(word: str, candidates: Candidates, logits: NDArray[np.float32]) -> int | None:
     """How many other texts are at least as probable as ``word``; a tie counts against it.
 
     Args:
         word: A text.
-        offers: Texts that could be shown.
+        candidates: Texts that could be shown.
         logits: Of the whole vocabulary (V,).
 
     Returns:
         The rank, 0 is the most probable, alone; ``None`` where ``word`` is not offered.
     """
-    place = offers.places.get(word)
-    if place is None:
+    position = candidates.positions.get(word)
+    if position is None:
         return None
-    weights: NDArray[np.floating] = logits[offers.ids]
+    weights: NDArray[np.floating] = logits[candidates.ids]
     # only where words are one text, and so add up, is there anything to be gained by going over to probabilities
-    if len(offers.texts) < len(offers.ids):
-        weights = offers.chances(np.exp(weights - weights.max(), dtype=np.float64))
-    return int(np.count_nonzero(weights >= weights[place])) - 1
+    if len(candidates.texts) < len(candidates.ids):
+        weights = candidates.probs(np.exp(weights - weights.max(), dtype=np.float64))
+    return int(np.count_nonzero(weights >= weights[position])) - 1
 
 
-def keyboard_score(typings: Iterable[Typing], tokens: int) -> KeyboardScore:
+def keyboard_score(typings: Iterable[TypedWord], tokens: int) -> KeyboardScore:
     """The score of words that were typed.
 
     Args:
@@ -173,7 +173,7 @@ def keyboard_score(typings: Iterable[Typing], tokens: int) -> KeyboardScore:
         keystrokes=without,
         keystrokes_with_suggestions=needed,
         taken=sum(typing.letters is not None for typing in typings) / count,
-        words=TypedWords(len(typings), top1, top3),
+        words=WordScore(len(typings), top1, top3),
     )
 
 
@@ -181,7 +181,7 @@ def evaluate_keyboard(
     model: LSTMLanguageModel,
     ids: NDArray[np.int32],
     vocabulary: Vocabulary,
-    spec: EvaluationSpec,
+    spec: EvaluationConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> KeyboardScore:
     """Type a split with three suggestions: one pass of the network, and a rank a keystroke.
@@ -200,10 +200,10 @@ def evaluate_keyboard(
     starts = np.fromiter(sentence_starts(map(vocabulary.word, ids.tolist())), dtype=np.int32, count=len(ids))
     # the same windows over the flags: a window's targets say of each word whether it begins a sentence
     flags = EvalWindows(starts, spec.batch_size, spec.window_length, 0)
-    bar, real = Bar(vocabulary), word_mask(vocabulary)
-    typings: list[Typing] = []
+    bar, real = SuggestionBar(vocabulary), word_mask(vocabulary)
+    typings: list[TypedWord] = []
     done = 0
-    with reading(model):
+    with eval_mode(model):
         for (window, features), flag in zip(window_features(model, windows), flags, strict=True):
             counted = real[window.target_ids] if window.mask is None else real[window.target_ids] & window.mask
             logits = model.logits(features[counted]).float().cpu().numpy()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lstm_lm.data.streams import Window
-from lstm_lm.evaluation.intervals import Interval
+from lstm_lm.evaluation.intervals import ConfidenceInterval
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.completion import is_word
 from lstm_lm.text.vocabulary import Vocabulary
@@ -57,7 +57,7 @@ class Score:
     top5: float
     words: TopK = field(default_factory=TopK)
     unk_rate: float = 0.0
-    interval: Interval | None = None
+    interval: ConfidenceInterval | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``metrics.json``."""
@@ -137,7 +137,7 @@ class ScoreMetric(Metric):
         """The sums since the last reset: nll, counts, unknown."""
         return self.nll, self.counts, self.unknown
 
-    def score(self, interval: Interval | None = None) -> Score:
+    def score(self, interval: ConfidenceInterval | None = None) -> Score:
         """The score of everything counted since the last reset, with its interval if there is one."""
         nll, counts, unknown = self.compute()
         (tokens, *hits), (word_tokens, *word_hits) = counts.tolist()

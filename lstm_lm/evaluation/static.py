@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from lstm_lm.data.streams import EvalWindows
 from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.reading import reading, window_features
+from lstm_lm.evaluation.forward import eval_mode, window_features
 from lstm_lm.evaluation.score import Score, ScoreMetric
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -19,7 +19,7 @@ def evaluate_static(
     model: LSTMLanguageModel,
     ids: NDArray[np.int32],
     vocabulary: Vocabulary,
-    spec: EvaluationSpec,
+    spec: EvaluationConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
     """Score every token of a split, the first from ``<eos>``, with the exact softmax in float32.
@@ -39,7 +39,7 @@ def evaluate_static(
     """
     windows = EvalWindows(ids, spec.batch_size, spec.window_length, vocabulary.eos_id)
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
-    with reading(model):
+    with eval_mode(model):
         for window, features in window_features(model, windows):
             nlls.append(metric.update_window(model, features, window))
             done += window.num_tokens

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache_search import search_cache
-from lstm_lm.evaluation.dynamic import DynamicNetwork, UsualGradients
-from lstm_lm.evaluation.reading import reading, stream_features
+from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
+from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.score import CHUNK
-from lstm_lm.evaluation.spec import DEFAULTS, TUNABLE, EvaluationSpec
+from lstm_lm.evaluation.config import DEFAULTS, TUNABLE, EvaluationConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 
 Ids = NDArray[np.int32]
@@ -36,8 +36,8 @@ def tune(
     model: LSTMLanguageModel,
     ids: Ids,
     eos_id: int,
-    spec: EvaluationSpec,
-    usual: UsualGradients | None,
+    spec: EvaluationConfig,
+    usual: GradientRMS | None,
     report: Report,
 ) -> dict[str, float]:
     """Choose the settings of an evaluation that give the lowest loss.
@@ -47,7 +47,7 @@ def tune(
         ids: The stream of valid (N,), of which ``spec.tune_tokens`` are read.
         eos_id: Id of ``<eos>``.
         spec: The evaluation; settings that it gives are not changed.
-        usual: From ``usual_gradients``, for the dynamic evaluations.
+        usual: From ``gradient_rms``, for the dynamic evaluations.
         report: Told how far tuning is.
 
     Returns:
@@ -62,7 +62,7 @@ def tune(
     if usual is None:
         nll, features = _read(model, ids, eos_id, spec, report)
     else:
-        network = DynamicNetwork(model, usual, spec.window_length)
+        network = DynamicEvaluator(model, usual, spec.window_length)
         search = _DynamicSearch(network, ids, eos_id, report)
         found |= search.run(given)
         nll, features = search.best.nll, torch.cat(search.best.features)
@@ -73,12 +73,12 @@ def tune(
 
 
 def _read(
-    model: LSTMLanguageModel, ids: Ids, eos_id: int, spec: EvaluationSpec, report: Report
+    model: LSTMLanguageModel, ids: Ids, eos_id: int, spec: EvaluationConfig, report: Report
 ) -> tuple[NDArray[np.float64], Tensor]:
     """Negative log likelihood (N,) and features (N, H) of the network alone."""
     nlls, features = [], []
     done = 0
-    with reading(model):
+    with eval_mode(model):
         for window, targets in stream_features(model, ids, spec.window_length, eos_id):
             for part, words in zip(torch.split(window, CHUNK), torch.split(targets, CHUNK), strict=True):
                 nlls.append(F.cross_entropy(model.logits(part), words, reduction="none").double().numpy())
@@ -106,7 +106,7 @@ class _Trial:
 class _DynamicSearch:
     """Looks for learning rate and decay, one at a time in steps of a factor, as long as it gets better."""
 
-    def __init__(self, network: DynamicNetwork, ids: Ids, eos_id: int, report: Report) -> None:
+    def __init__(self, network: DynamicEvaluator, ids: Ids, eos_id: int, report: Report) -> None:
         self._network = network
         self._ids = ids
         self._eos_id = eos_id
@@ -129,10 +129,10 @@ class _DynamicSearch:
             )
         for name, factor in (("lr", 2.0), ("decay", 2.0), ("lr", 2.0**0.5)):
             if name not in given:
-                settings = self._moved(settings, name, factor)
+                settings = self._line_search(settings, name, factor)
         return settings
 
-    def _moved(self, settings: dict[str, float], name: str, factor: float) -> dict[str, float]:
+    def _line_search(self, settings: dict[str, float], name: str, factor: float) -> dict[str, float]:
         """Go up, or else down, as long as it gets better."""
         for step in (factor, 1.0 / factor):
             began = settings

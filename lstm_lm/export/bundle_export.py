@@ -4,18 +4,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.bundle import Bundle, load_engine, write_bundle
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.bundle import Bundle, build_engine, write_bundle
+from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import BundleError, ConfigError
-from lstm_lm.export.card import model_card
+from lstm_lm.export.model_card import model_card
 from lstm_lm.export.checkpoint import TrainedModel, read_checkpoint
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.export.parity import NUM_TEXTS, greedy_texts, largest_difference, parity_sample, perplexity
-from lstm_lm.export.spec import ExportSpec
+from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.inference.loading import BACKEND_FILES, INT8, ONNX, WEIGHTS
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.torch_backend import TorchBackend
-from lstm_lm.text.files import finite
+from lstm_lm.text.files import nan_to_none
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ExportReport:
 
 
 def export_bundle(
-    checkpoint: Path, out: Path, spec: ExportSpec | None = None, sampling: SamplingSpec | None = None
+    checkpoint: Path, out: Path, spec: BundleExportConfig | None = None, sampling: SamplingConfig | None = None
 ) -> ExportReport:
     """Write a bundle, read it back, and compare each of its networks with that of the checkpoint.
 
@@ -74,7 +74,7 @@ def export_bundle(
         CheckpointError: If the checkpoint cannot be read.
         BundleError: If ``out`` holds something that must stay, or a network differs; nothing is left behind.
     """
-    spec = ExportSpec() if spec is None else spec
+    spec = BundleExportConfig() if spec is None else spec
     problems = [f"export.{problem}" for problem in spec.problems()]
     problems += [f"sampling.{problem}" for problem in (sampling.problems() if sampling else [])]
     if problems:
@@ -104,7 +104,7 @@ def export_bundle(
         vocabulary=trained.vocabulary,
         tokenizer=trained.tokenizer,
         data=_portable(trained.data),
-        metrics=finite(trained.metrics),
+        metrics=nan_to_none(trained.metrics),
         presets=presets,
         default_preset=default_preset,
         card=model_card(out.resolve().name, trained, presets, default_preset),
@@ -116,14 +116,14 @@ def export_bundle(
     return replace(report, bundle=bundle)
 
 
-def _compared(trained: TrainedModel, bundle: Bundle, spec: ExportSpec) -> ExportReport:
+def _compared(trained: TrainedModel, bundle: Bundle, spec: BundleExportConfig) -> ExportReport:
     graphs = [name for name, file in BACKEND_FILES.items() if file in bundle.files and name != "torch"]
     sample = parity_sample(trained, spec.parity_tokens)
     checkpoint = TorchBackend(trained.model)
     texts = greedy_texts(checkpoint, sample) if graphs else None
     parity = {}
     for name in ("torch", *reversed(graphs)):
-        backend = load_engine(bundle, name).backend
+        backend = build_engine(bundle, name).backend
         found = Parity(largest_difference(checkpoint, backend, sample.windows))
         if texts is not None and name != "torch":
             same = int((greedy_texts(backend, sample) == texts).all(axis=1).sum())
@@ -134,7 +134,7 @@ def _compared(trained: TrainedModel, bundle: Bundle, spec: ExportSpec) -> Export
     )
 
 
-def _refusals(report: ExportReport, spec: ExportSpec) -> list[str]:
+def _refusals(report: ExportReport, spec: BundleExportConfig) -> list[str]:
     """Why the bundle must not be written."""
     found = []
     tolerances = {WEIGHTS: ("parity_tolerance", spec.parity_tolerance), ONNX: ("onnx_tolerance", spec.onnx_tolerance)}
@@ -161,7 +161,7 @@ def _refusals(report: ExportReport, spec: ExportSpec) -> list[str]:
     return found
 
 
-def _portable(data: DataSpec) -> dict[str, Any]:
+def _portable(data: DataConfig) -> dict[str, Any]:
     """The corpus without places on this machine, which are nobody else's business."""
     local_hub = data.hub_path is not None and Path(data.hub_path).exists()
     return asdict(replace(data, dir=None, cache_dir=None, hub_path=None if local_hub else data.hub_path))

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from lstm_lm.bundle import Bundle, read_bundle
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import BundleError, CheckpointError, CheckpointMissingError, DataError
-from lstm_lm.evaluation.spec import checked_settings
+from lstm_lm.evaluation.config import checked_settings
 from lstm_lm.inference.loading import WEIGHTS
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.torch_backend import build_network, load_network
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import ModelSpec
-from lstm_lm.plain_data import dataclass_from_plain, field_of, mapping
+from lstm_lm.nn.config import ModelConfig
+from lstm_lm.serialization import dataclass_from_plain, field_of, mapping
 from lstm_lm.text.vocabulary import Vocabulary
 
 CHECKPOINT_FORMAT = 1
@@ -44,11 +44,11 @@ class TrainedModel:
 
     path: Path
     model: LSTMLanguageModel
-    spec: ModelSpec
+    spec: ModelConfig
     vocabulary: Vocabulary
     tokenizer: str
-    data: DataSpec
-    presets: dict[str, SamplingSpec]
+    data: DataConfig
+    presets: dict[str, SamplingConfig]
     default_preset: str
     metrics: dict[str, Any]
     tuned: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -119,12 +119,12 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
     version = field_of(record, "format", int)
     if version != CHECKPOINT_FORMAT:
         raise ValueError(f"format {version} is not {CHECKPOINT_FORMAT}, which this version reads; update lstm-lm")
-    spec = dataclass_from_plain(ModelSpec, record.get("model"), "model")
+    spec = dataclass_from_plain(ModelConfig, record.get("model"), "model")
     if problems := spec.problems():
         raise ValueError("; ".join(f"model.{problem}" for problem in problems))
     vocabulary = Vocabulary.from_dict(field_of(record, "vocabulary", dict))
     presets = {
-        name: dataclass_from_plain(SamplingSpec, preset, f"presets.{name}")
+        name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}")
         for name, preset in field_of(record, "presets", dict).items()
     }
     default_preset = field_of(record, "default_preset", str)
@@ -141,7 +141,7 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
         spec=spec,
         vocabulary=vocabulary,
         tokenizer=field_of(record, "tokenizer", str),
-        data=dataclass_from_plain(DataSpec, record.get("data"), "data"),
+        data=dataclass_from_plain(DataConfig, record.get("data"), "data"),
         presets=presets,
         default_preset=default_preset,
         metrics=field_of(record, "metrics", dict),
@@ -155,7 +155,7 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
 def _from_bundle(bundle: Bundle) -> TrainedModel:
     try:
         model = load_network(bundle.model, len(bundle.vocabulary), bundle.path / WEIGHTS)
-        data = dataclass_from_plain(DataSpec, bundle.data, "data")
+        data = dataclass_from_plain(DataConfig, bundle.data, "data")
     except ValueError as error:
         raise BundleError(f"{bundle.path}: {error}; export the checkpoint again") from error
     return TrainedModel(

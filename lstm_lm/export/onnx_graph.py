@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from lstm_lm.export.graph_builder import CONTRIB, GraphBuilder
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
 Weights = Mapping[str, NDArray[np.float32]]
 _FLOAT, _INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
-def float_graph(spec: ModelSpec, weights: Weights) -> bytes:
+def float_graph(spec: ModelConfig, weights: Weights) -> bytes:
     """``model.onnx``: Gather, one LSTM a layer, Gemm; a tied embedding is stored once.
 
     Args:
@@ -58,7 +58,7 @@ def float_graph(spec: ModelSpec, weights: Weights) -> bytes:
     return graph.model()
 
 
-def int8_graph(spec: ModelSpec, weights: Weights) -> bytes:
+def int8_graph(spec: ModelConfig, weights: Weights) -> bytes:
     """``model.int8.onnx``: the same with every matrix in int8; a tied embedding is stored once.
 
     Args:
@@ -89,7 +89,7 @@ def int8_graph(spec: ModelSpec, weights: Weights) -> bytes:
     return graph.model()
 
 
-def _inputs(graph: GraphBuilder, spec: ModelSpec) -> tuple[str, list[tuple[str, str]]]:
+def _inputs(graph: GraphBuilder, spec: ModelConfig) -> tuple[str, list[tuple[str, str]]]:
     input_ids = graph.input("input_ids", _INT64, ["batch", "time"])
     states = [
         (
@@ -101,7 +101,7 @@ def _inputs(graph: GraphBuilder, spec: ModelSpec) -> tuple[str, list[tuple[str, 
     return input_ids, states
 
 
-def _split(graph: GraphBuilder, spec: ModelSpec, weights: Weights, features: str, logits: str) -> str:
+def _split(graph: GraphBuilder, spec: ModelConfig, weights: Weights, features: str, logits: str) -> str:
     """The logits of a split softmax, as ``TailClusters`` makes them; the same ones where the network has none."""
     bounds = spec.cluster_bounds(len(weights["output_bias"]))
     if len(bounds) == 1:
@@ -120,7 +120,7 @@ def _split(graph: GraphBuilder, spec: ModelSpec, weights: Weights, features: str
     return graph.run("Concat", head, *moved, axis=-1)
 
 
-def _outputs(graph: GraphBuilder, spec: ModelSpec, features: str, logits: str, after: list[tuple[str, str]]) -> None:
+def _outputs(graph: GraphBuilder, spec: ModelConfig, features: str, logits: str, after: list[tuple[str, str]]) -> None:
     graph.output(
         graph.run("Transpose", features, perm=[1, 0, 2]), "features", _FLOAT, ["batch", "time", spec.hidden_dims[-1]]
     )

@@ -50,11 +50,11 @@ class Backend(Protocol):
         ...
 
 
-def join(states: Sequence[State]) -> State:
+def stack_states(states: Sequence[State]) -> State:
     """One state of several texts, in their order."""
     return states[0] if len(states) == 1 else tuple(map(np.concatenate, zip(*states, strict=True)))
 
 
-def split(state: State, batch_size: int) -> list[State]:
+def unstack_state(state: State, batch_size: int) -> list[State]:
     """The states of the texts of one, each of batch size 1."""
-    return [tuple(array[place : place + 1] for array in state) for place in range(batch_size)]
+    return [tuple(array[position : position + 1] for array in state) for position in range(batch_size)]

@@ -7,19 +7,19 @@ from typing import Any
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
-from lstm_lm.inference.continuing import Continuation, read_together
+from lstm_lm.inference.sequences import ActiveSequence, step_batch
 from lstm_lm.inference.prefix_cache import PrefixCache
-from lstm_lm.inference.question import Prediction, Question, Wanted, answers, unknown_words
+from lstm_lm.inference.prediction import Prediction, PendingPrediction, PredictionRequest, predict_batch, unknown_words
 from lstm_lm.inference.sampling import with_seed
-from lstm_lm.inference.spec import CacheSpec, SamplingSpec
-from lstm_lm.inference.word_lists import check_banned, known_ids
+from lstm_lm.inference.config import CacheConfig, SamplingConfig
+from lstm_lm.inference.word_lists import validate_banned_words, require_ids
 from lstm_lm.text.completion import WordIndex
-from lstm_lm.text.typed import continuation, typed_words
+from lstm_lm.text.input_text import detokenize_continuation, tokenize_input
 from lstm_lm.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Generation:
+class GenerationResult:
     """A text that was continued.
 
     Attributes:
@@ -56,27 +56,27 @@ class Engine:
         self,
         backend: Backend,
         vocabulary: Vocabulary,
-        presets: Mapping[str, SamplingSpec],
+        presets: Mapping[str, SamplingConfig],
         default_preset: str,
         prefix_cache_size: int = 0,
     ) -> None:
         assert backend.vocab_size == len(vocabulary), f"{backend.vocab_size} outputs, {len(vocabulary)} words"
         assert default_preset in presets, f"{default_preset} is not one of {list(presets)}"
-        check_banned(presets, vocabulary)
+        validate_banned_words(presets, vocabulary)
         self.backend = backend
         self.vocabulary = vocabulary
-        self.presets: Mapping[str, SamplingSpec] = MappingProxyType(dict(presets))
+        self.presets: Mapping[str, SamplingConfig] = MappingProxyType(dict(presets))
         self.default_preset = default_preset
         self.prefix_cache = PrefixCache(prefix_cache_size)
         self._index = WordIndex(vocabulary)
 
-    def ask(self, wanted: Wanted) -> Question:
+    def prepare(self, wanted: PredictionRequest) -> PendingPrediction:
         """A question that is answered together with others.
 
         Raises:
             ConfigError: If ``wanted`` has a problem.
         """
-        return Question(wanted, self.vocabulary, self._index, self.prefix_cache)
+        return PendingPrediction(wanted, self.vocabulary, self._index, self.prefix_cache)
 
     def predict(
         self,
@@ -87,7 +87,7 @@ class Engine:
         words_only: bool = False,
         allow: Collection[str] | None = None,
         deny: Collection[str] = (),
-        cache: CacheSpec | None = None,
+        cache: CacheConfig | None = None,
     ) -> Prediction:
         """Suggest the next word.
 
@@ -95,16 +95,16 @@ class Engine:
         ``<unk>`` and ``<eos>`` are always left out. Words that read the same ("-" and ``@-@``, or "The" and "the"
         after a typed "Th" or where a sentence begins) are one suggestion with the sum of their probabilities.
 
-        The arguments are the fields of ``Wanted``.
+        The arguments are the fields of ``PredictionRequest``.
 
         Raises:
             ConfigError: If ``k`` is below 1, or ``cache`` has a problem.
         """
-        question = self.ask(Wanted(text, k, prefix, words_only, allow, deny, cache))
-        question.catch_up(self.backend)
-        return answers(self.backend, [question])[0]
+        question = self.prepare(PredictionRequest(text, k, prefix, words_only, allow, deny, cache))
+        question.prefill(self.backend)
+        return predict_batch(self.backend, [question])[0]
 
-    def begin(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Continuation:
+    def start_generation(self, prompt: str, sampling: SamplingConfig, max_words: int) -> ActiveSequence:
         """Read a text that is to go on.
 
         Args:
@@ -122,22 +122,22 @@ class Engine:
         if problems:
             raise ConfigError(problems)
         banned = self._banned_ids(sampling)
-        words = typed_words(prompt, self.vocabulary)
+        words = tokenize_input(prompt, self.vocabulary)
         ids = self.vocabulary.encode(words)
         read = self.prefix_cache.read(self.backend, [self.vocabulary.eos_id, *ids])
         unknown = unknown_words(words, self.vocabulary)
-        return Continuation(self.vocabulary, ids, sampling, max_words, banned, read.logits, read.state, unknown)
+        return ActiveSequence(self.vocabulary, ids, sampling, max_words, banned, read.logits, read.state, unknown)
 
-    def stream(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Iterator[str]:
-        """Go on from a text, word by word: :meth:`begin`, and one step of the network a word.
+    def stream(self, prompt: str, sampling: SamplingConfig, max_words: int) -> Iterator[str]:
+        """Go on from a text, word by word: :meth:`start_generation`, and one step of the network a word.
 
         Returns:
             Words as the vocabulary spells them, ``<eos>`` among them; with ``stop_eos`` the first ``<eos>`` ends the
             stream and is not given.
         """
-        return self._words(self.begin(prompt, sampling, max_words))
+        return self._words(self.start_generation(prompt, sampling, max_words))
 
-    def generate(self, prompt: str, sampling: SamplingSpec, max_words: int) -> Generation:
+    def generate(self, prompt: str, sampling: SamplingConfig, max_words: int) -> GenerationResult:
         """Go on from a text and write the result as text.
 
         Args:
@@ -146,19 +146,19 @@ class Engine:
             max_words: Most words to give, ``<eos>`` counted as one.
 
         Raises:
-            ConfigError: As :meth:`begin`.
+            ConfigError: As :meth:`start_generation`.
         """
         sampling = with_seed(sampling)
-        text = self.begin(prompt, sampling, max_words)
+        text = self.start_generation(prompt, sampling, max_words)
         words = tuple(self._words(text))
-        return Generation(prompt + continuation(prompt, words), words, text.unknown_words, sampling.seed)
+        return GenerationResult(prompt + detokenize_continuation(prompt, words), words, text.unknown_words, sampling.seed)
 
-    def sampling(self, preset: str | None = None, **changes: Any) -> SamplingSpec:
+    def resolve_sampling(self, preset: str | None = None, **changes: Any) -> SamplingConfig:
         """A preset, with changes.
 
         Args:
             preset: Its name; ``None`` is the default preset.
-            changes: Fields of ``SamplingSpec``; ``None`` leaves the preset's value.
+            changes: Fields of ``SamplingConfig``; ``None`` leaves the preset's value.
 
         Raises:
             ConfigError: If there is no such preset, or the result has a problem.
@@ -174,16 +174,16 @@ class Engine:
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Words of ``text`` that the model never saw and reads as ``<unk>``: each once, as typed."""
-        return unknown_words(typed_words(text, self.vocabulary), self.vocabulary)
+        return unknown_words(tokenize_input(text, self.vocabulary), self.vocabulary)
 
-    def _words(self, text: Continuation) -> Iterator[str]:
+    def _words(self, text: ActiveSequence) -> Iterator[str]:
         while (word := text.next_word()) is not None:
             yield word
-            if not text.ended:
-                read_together(self.backend, [text])
+            if not text.finished:
+                step_batch(self.backend, [text])
 
-    def _banned_ids(self, sampling: SamplingSpec) -> list[int]:
-        banned = set(known_ids(sampling.ban_tokens, self.vocabulary, "ban_tokens"))
+    def _banned_ids(self, sampling: SamplingConfig) -> list[int]:
+        banned = set(require_ids(sampling.ban_tokens, self.vocabulary, "ban_tokens"))
         if sampling.ban_unk:
             banned.add(self.vocabulary.unk_id)
         if len(banned) == len(self.vocabulary):

@@ -7,7 +7,7 @@ import safetensors
 
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.inference.backend import Backend
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
 WEIGHTS, ONNX, INT8 = "model.safetensors", "model.onnx", "model.int8.onnx"
 BACKEND_FILES = {"int8": INT8, "onnx": ONNX, "torch": WEIGHTS}
@@ -15,7 +15,7 @@ BACKEND_FILES = {"int8": INT8, "onnx": ONNX, "torch": WEIGHTS}
 BACKENDS = ("auto", *BACKEND_FILES)
 
 
-def load_backend(folder: Path, files: Collection[str], spec: ModelSpec, vocab_size: int, choice: str) -> Backend:
+def load_backend(folder: Path, files: Collection[str], spec: ModelConfig, vocab_size: int, choice: str) -> Backend:
     """Load a network.
 
     Args:

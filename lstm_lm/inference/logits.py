@@ -16,7 +16,7 @@ Ids: TypeAlias = Sequence[int] | NDArray[np.integer]
 _FEW = 256  # words that are sorted without a thought
 
 
-def probabilities(logits: Logits) -> NDArray[np.float64]:
+def softmax(logits: Logits) -> NDArray[np.float64]:
     """The softmax over the last axis, in float64.
 
     Args:
@@ -132,10 +132,10 @@ def keep_top_p(logits: Logits, p: float) -> Logits:
         return logits.copy()
     if logits.ndim > 1 and logits.shape[-1] > _FEW:
         return np.stack([keep_top_p(row, p) for row in logits])
-    chances = probabilities(logits)
-    likely = _reaching(chances, p) if logits.ndim == 1 else np.arange(logits.shape[-1])
-    order = likely[np.argsort(-chances[..., likely], axis=-1, kind="stable")]
-    ranked = np.take_along_axis(chances, order, -1)
+    probs = softmax(logits)
+    likely = _reaching(probs, p) if logits.ndim == 1 else np.arange(logits.shape[-1])
+    order = likely[np.argsort(-probs[..., likely], axis=-1, kind="stable")]
+    ranked = np.take_along_axis(probs, order, -1)
     keep = np.cumsum(ranked, axis=-1) - ranked < p
     # the first is kept whatever rounding did to its own sum
     keep[..., 0] = True
@@ -144,21 +144,21 @@ def keep_top_p(logits: Logits, p: float) -> Logits:
     return kept
 
 
-def _reaching(chances: NDArray[np.float64], p: float) -> NDArray[np.intp]:
+def _reaching(probs: NDArray[np.float64], p: float) -> NDArray[np.intp]:
     """Indices, rising, of the most probable words that reach ``p`` together.
 
     A nucleus is small, and sorting the whole vocabulary would take most of the time of a word.
     """
     count = _FEW
-    while count < len(chances):
-        likely = largest(chances, count)
-        if chances[likely].sum() > p:
+    while count < len(probs):
+        likely = top_k_candidates(probs, count)
+        if probs[likely].sum() > p:
             return likely
         count *= 4
-    return np.arange(len(chances))
+    return np.arange(len(probs))
 
 
-def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
+def top_k_candidates(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
     """Indices, rising, of the ``k`` largest, and of a few more: whoever is left out is smaller than each of them.
 
     Args:
@@ -168,8 +168,8 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
     return np.flatnonzero(values >= _reached_by(values, k))
 
 
-def largest_of_each(table: Logits, k: int) -> tuple[NDArray[np.intp], Logits]:
-    """:func:`largest` of every row, side by side.
+def top_k_candidates_batch(table: Logits, k: int) -> tuple[NDArray[np.intp], Logits]:
+    """:func:`top_k_candidates` of every row, side by side.
 
     Args:
         table: (B, V).
@@ -181,11 +181,11 @@ def largest_of_each(table: Logits, k: int) -> tuple[NDArray[np.intp], Logits]:
     # numpy looks through a flat array several times as fast
     rows, found = np.divmod(np.flatnonzero(table >= _reached_by(table, k)), table.shape[-1])
     counts = np.bincount(rows, minlength=len(table))
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    positions = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     indices = np.zeros((len(table), counts.max()), dtype=np.intp)
     values = np.full(indices.shape, -np.inf, dtype=table.dtype)
-    indices[rows, places] = found
-    values[rows, places] = table[rows, found]
+    indices[rows, positions] = found
+    values[rows, positions] = table[rows, found]
     return indices, values
 
 

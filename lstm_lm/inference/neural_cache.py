@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.inference.spec import CacheSpec
+from lstm_lm.inference.config import CacheConfig
 from lstm_lm.text.vocabulary import Vocabulary
 
 
-def cached_words(features: NDArray[np.float32], words: Sequence[str], spec: CacheSpec) -> dict[str, float]:
+def cache_distribution(features: NDArray[np.float32], words: Sequence[str], spec: CacheConfig) -> dict[str, float]:
     """The cache's own distribution over the words of a text.
 
     Args:
@@ -41,13 +41,13 @@ def cached_words(features: NDArray[np.float32], words: Sequence[str], spec: Cach
     return found
 
 
-def mixed(
-    chances: NDArray[np.float64], cached: Mapping[str, float], weight: float, vocabulary: Vocabulary
+def interpolate(
+    probs: NDArray[np.float64], cached: Mapping[str, float], weight: float, vocabulary: Vocabulary
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
     """The mixture of model and cache.
 
     Args:
-        chances: The model's probabilities (V,). Not modified.
+        probs: The model's probabilities (V,). Not modified.
         cached: The cache's, by word.
         weight: The cache's share, in [0, 1].
         vocabulary: The model's words.
@@ -55,10 +55,10 @@ def mixed(
     Returns:
         Probabilities of the vocabulary's words (V,), and of the words outside it; together they sum to 1.
     """
-    inside, outside = (1.0 - weight) * chances, dict[str, float]()
-    for word, chance in cached.items():
+    inside, outside = (1.0 - weight) * probs, dict[str, float]()
+    for word, prob in cached.items():
         if word in vocabulary:
-            inside[vocabulary.id(word)] += weight * chance
+            inside[vocabulary.id(word)] += weight * prob
         else:
-            outside[word] = weight * chance
+            outside[word] = weight * prob
     return inside, outside

@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from lstm_lm.inference.backend import State
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
 _MAX_THREADS = 4  # one word reads each weight once: memory is the limit, and few cores reach it
 
@@ -29,7 +29,7 @@ class OnnxBackend:
         ValueError: If the file is not the graph of such a network.
     """
 
-    def __init__(self, path: Path, spec: ModelSpec, vocab_size: int, threads: int = 0) -> None:
+    def __init__(self, path: Path, spec: ModelConfig, vocab_size: int, threads: int = 0) -> None:
         self.name = path.name
         self._dims = tuple(spec.hidden_dims)
         self._vocab_size = vocab_size

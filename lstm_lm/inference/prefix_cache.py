@@ -14,14 +14,14 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.inference.backend import Backend, State, join, split
+from lstm_lm.inference.backend import Backend, State, stack_states, unstack_state
 
 _STRIDE = 32  # words between two states that are kept of a text that came at once, for edits in its middle
 _LOGITS = 32  # texts whose answer is kept too: 133 kB each at 33,278 words, where a state has 10 kB
 
 
 @dataclass(frozen=True)
-class Reading:
+class ModelOutput:
     """What the network makes of a text.
 
     Attributes:
@@ -64,21 +64,21 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._prefixes)
 
-    def read(self, backend: Backend, ids: Sequence[int], features: bool = False) -> Reading:
+    def read(self, backend: Backend, ids: Sequence[int], features: bool = False) -> ModelOutput:
         """Read a whole text, as much of it as is not known: :meth:`open` and all that follows."""
-        text = self.open(ids, features)
-        text.catch_up(backend)
-        read_last_words(backend, [text])
+        text = self.lookup(ids, features)
+        text.prefill(backend)
+        decode_last_tokens(backend, [text])
         return text.reading
 
-    def open(self, ids: Sequence[int], features: bool = False) -> "Text":
+    def lookup(self, ids: Sequence[int], features: bool = False) -> "PrefillTask":
         """A text to be read, from the longest of its prefixes that is known.
 
         Args:
             ids: The text from its beginning, at least one word.
             features: Give the features of every word too.
         """
-        return Text(self, ids, features)
+        return PrefillTask(self, ids, features)
 
     def _known(
         self, keys: Sequence[bytes], features: bool
@@ -147,8 +147,8 @@ class PrefixCache:
         return prefix.features
 
 
-class Text:
-    """A text on its way through the network: :meth:`catch_up`, then :func:`read_last_words`, then ``reading``.
+class PrefillTask:
+    """A text on its way through the network: :meth:`prefill`, then :func:`decode_last_tokens`, then ``reading``.
 
     The last word is read by itself: that step can be shared with other texts, and it is the word that changes next.
 
@@ -172,17 +172,17 @@ class Text:
         return self._logits is not None
 
     @cached_property
-    def reading(self) -> Reading:
+    def reading(self) -> ModelOutput:
         """What the network makes of the text."""
         assert self._logits is not None, "the last word has to be read first"
-        return Reading(self._logits, self._state, np.concatenate(self._parts) if self._wants_features else None)
+        return ModelOutput(self._logits, self._state, np.concatenate(self._parts) if self._wants_features else None)
 
     @property
-    def num_left(self) -> int:
-        """Words that :meth:`catch_up` will read."""
+    def num_prefill_tokens(self) -> int:
+        """Words that :meth:`prefill` will read."""
         return 0 if self.is_read else self._last - self._start
 
-    def catch_up(self, backend: Backend, max_words: int | None = None) -> None:
+    def prefill(self, backend: Backend, max_words: int | None = None) -> None:
         """Read all but the last word.
 
         Args:
@@ -215,7 +215,7 @@ class Text:
         self._parts.append(features)
 
 
-def read_last_words(backend: Backend, texts: Sequence[Text]) -> None:
+def decode_last_tokens(backend: Backend, texts: Sequence[PrefillTask]) -> None:
     """Read the last word of every text, all in one step; a text that was known as a whole needs nothing.
 
     Args:
@@ -225,10 +225,10 @@ def read_last_words(backend: Backend, texts: Sequence[Text]) -> None:
     unread = [text for text in texts if not text.is_read]
     if not unread:
         return
-    assert not any(text.num_left for text in unread), "a text has to catch up first"
+    assert not any(text.num_prefill_tokens for text in unread), "a text has to catch up first"
     ids = np.concatenate([text._ids[:, -1:] for text in unread])
-    logits, state = backend.step(ids, join([text._state for text in unread]))
-    for text, row, own_state in zip(unread, logits, split(state, len(unread)), strict=True):
+    logits, state = backend.step(ids, stack_states([text._state for text in unread]))
+    for text, row, own_state in zip(unread, logits, unstack_state(state, len(unread)), strict=True):
         text._take(row, own_state)
 
 

@@ -14,16 +14,16 @@ from lstm_lm.inference.logits import (
     ban,
     keep_top_k,
     keep_top_p,
-    largest_of_each,
+    top_k_candidates_batch,
     penalize_repeats,
-    probabilities,
+    softmax,
 )
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.config import SamplingConfig
 
 
-def choose_each(
+def sample_batch(
     logits: Sequence[Logits],
-    sampling: SamplingSpec,
+    sampling: SamplingConfig,
     rngs: Sequence[np.random.Generator],
     banned_ids: Ids,
     recent_ids: Sequence[Ids],
@@ -51,13 +51,13 @@ def choose_each(
         return [int(index) for index in table.argmax(axis=-1)]
     ids = None
     if sampling.top_k > 0:
-        ids, table = largest_of_each(table, sampling.top_k)
+        ids, table = top_k_candidates_batch(table, sampling.top_k)
         table = keep_top_k(table, sampling.top_k)
-    places = draw(keep_top_p(apply_temperature(table, sampling.temperature), sampling.top_p), rngs)
-    return [int(place if ids is None else ids[row, place]) for row, place in enumerate(places)]
+    positions = sample_categorical(keep_top_p(apply_temperature(table, sampling.temperature), sampling.top_p), rngs)
+    return [int(position if ids is None else ids[row, position]) for row, position in enumerate(positions)]
 
 
-def draw(logits: Logits, rngs: Sequence[np.random.Generator]) -> NDArray[np.intp]:
+def sample_categorical(logits: Logits, rngs: Sequence[np.random.Generator]) -> NDArray[np.intp]:
     """Draw an index for each row by its probability, with one number from the row's ``rng``.
 
     Args:
@@ -67,16 +67,16 @@ def draw(logits: Logits, rngs: Sequence[np.random.Generator]) -> NDArray[np.intp
     Returns:
         (B,).
     """
-    chances = probabilities(logits)
-    cumulative = np.cumsum(chances, axis=-1)
+    probs = softmax(logits)
+    cumulative = np.cumsum(probs, axis=-1)
     reached = np.array([[rng.random()] for rng in rngs]) * cumulative[:, -1:]
-    places = np.count_nonzero(cumulative <= reached, axis=-1)
+    positions = np.count_nonzero(cumulative <= reached, axis=-1)
     # rounding can carry the product up to the last sum; the word there is the last one with any chance
-    last = chances.shape[-1] - 1 - np.argmax(chances[:, ::-1] > 0.0, axis=-1)
-    return np.asarray(np.minimum(places, last))
+    last = probs.shape[-1] - 1 - np.argmax(probs[:, ::-1] > 0.0, axis=-1)
+    return np.asarray(np.minimum(positions, last))
 
 
-def with_seed(sampling: SamplingSpec) -> SamplingSpec:
+def with_seed(sampling: SamplingConfig) -> SamplingConfig:
     """The same sampling with a seed: its own, or one drawn now, so that a draw can be reported and repeated.
 
     ``greedy`` draws nothing and stays as it is.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lstm_lm.inference.backend import State
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.state import LSTMState
 
 
@@ -57,7 +57,7 @@ class TorchBackend:
         return features, logits.float().cpu().numpy(), _to_arrays(after)
 
 
-def build_network(spec: ModelSpec, vocab_size: int, weights: Mapping[str, Tensor]) -> LSTMLanguageModel:
+def build_network(spec: ModelConfig, vocab_size: int, weights: Mapping[str, Tensor]) -> LSTMLanguageModel:
     """A network in eval mode that holds ``weights``, which must be exactly its own: names, shapes, finite numbers.
 
     Args:
@@ -90,7 +90,7 @@ def build_network(spec: ModelSpec, vocab_size: int, weights: Mapping[str, Tensor
     return model.eval()
 
 
-def load_network(spec: ModelSpec, vocab_size: int, path: Path) -> LSTMLanguageModel:
+def load_network(spec: ModelConfig, vocab_size: int, path: Path) -> LSTMLanguageModel:
     """A network in eval mode from a safetensors file.
 
     Raises:

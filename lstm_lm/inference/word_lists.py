@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.text.vocabulary import Vocabulary
 
 # @,@ is one of WikiText's words and holds a comma itself
@@ -34,7 +34,7 @@ def parse_lists(texts: Iterable[str]) -> list[str]:
     return [word for text in texts for word in parse_words(text)]
 
 
-def known_ids(words: Iterable[str], vocabulary: Vocabulary, name: str) -> list[int]:
+def require_ids(words: Iterable[str], vocabulary: Vocabulary, name: str) -> list[int]:
     """Ids of words that must be in the vocabulary.
 
     Args:
@@ -49,7 +49,7 @@ def known_ids(words: Iterable[str], vocabulary: Vocabulary, name: str) -> list[i
     unknown = [word for word in dict.fromkeys(words) if word not in vocabulary]
     if unknown:
         # a search through the vocabulary takes time, and a list from a request may be long
-        near = {word: _closest(word, vocabulary) for word in unknown[:_MOST_PROPOSALS]}
+        near = {word: _close_matches(word, vocabulary) for word in unknown[:_MOST_PROPOSALS]}
         raise ConfigError(
             [
                 f"{name}: not in the vocabulary (got {word!r}); "
@@ -60,17 +60,17 @@ def known_ids(words: Iterable[str], vocabulary: Vocabulary, name: str) -> list[i
     return [vocabulary.id(word) for word in words]
 
 
-def check_banned(presets: Mapping[str, SamplingSpec], vocabulary: Vocabulary) -> None:
+def validate_banned_words(presets: Mapping[str, SamplingConfig], vocabulary: Vocabulary) -> None:
     """Look for words that ``presets``, by name, ban and that are not in the vocabulary.
 
     Raises:
         ConfigError: If there are some.
     """
     for name, preset in presets.items():
-        known_ids(preset.ban_tokens, vocabulary, f"presets.{name}.ban_tokens")
+        require_ids(preset.ban_tokens, vocabulary, f"presets.{name}.ban_tokens")
 
 
-def _closest(word: str, vocabulary: Vocabulary) -> list[str]:
+def _close_matches(word: str, vocabulary: Vocabulary) -> list[str]:
     folded = word.casefold()
     # what begins alike is nearly always what was meant, and a fraction of the words to compare with
     candidates = {

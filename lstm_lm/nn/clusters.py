@@ -34,7 +34,7 @@ class TailClusters(nn.Module):
         """Number of words of the head and of each cluster."""
         return [end - start for start, end in zip((0, *self.bounds), self.bounds, strict=False)]
 
-    def start_from_unigrams(self, probabilities: Tensor) -> None:
+    def init_bias_from_unigrams(self, probabilities: Tensor) -> None:
         """Set the bias of each cluster to its log probability.
 
         Args:

@@ -31,14 +31,14 @@ class LockedDropout(nn.Module):
         """
         if not self.training or self.probability == 0.0:
             return features
-        return features * keep_factors((features.shape[0], 1, features.shape[2]), self.probability, features)
+        return features * dropout_mask((features.shape[0], 1, features.shape[2]), self.probability, features)
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
         return f"probability={self.probability}"
 
 
-def keep_factors(shape: Sequence[int], probability: float, like: Tensor) -> Tensor:
+def dropout_mask(shape: Sequence[int], probability: float, like: Tensor) -> Tensor:
     """Draw what dropout multiplies by.
 
     Four factors are cut out of each random integer: for the weights of a layer that takes a third of the time of

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lstm_lm.nn.products import add_product, softmax_rows, write_logits, write_product
+from lstm_lm.nn.matmul import add_product, softmax_rows, write_logits, write_product
 
 
 class ExactSoftmax(torch.autograd.Function):
@@ -28,31 +28,31 @@ class ExactSoftmax(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         """Mean negative log likelihood; the gradients are kept for ``backward``."""
-        features_, weight_, bias_ = (tensor.detach().to(dtype) for tensor in (features, weight, bias))
+        features_lp, weight_lp, bias_lp = (tensor.detach().to(dtype) for tensor in (features, weight, bias))
         grad_features = torch.empty_like(features, dtype=torch.float32)
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         if len(bounds) == 1:
-            parts = (weight_, bias_, grad_weight, grad_bias)
-            total = _cross_entropy(features_, target_ids, chunk, *parts, grad_features)
+            parts = (weight_lp, bias_lp, grad_weight, grad_bias)
+            total = _cross_entropy(features_lp, target_ids, chunk, *parts, grad_features)
             grad_clusters = torch.zeros_like(cluster_weight), torch.zeros_like(cluster_bias)
         else:
             head = bounds[0]
-            head_weight = torch.cat([weight_[:head], cluster_weight.detach().to(dtype)])
-            head_bias = torch.cat([bias_[:head], cluster_bias.detach().to(dtype)])
+            head_weight = torch.cat([weight_lp[:head], cluster_weight.detach().to(dtype)])
+            head_bias = torch.cat([bias_lp[:head], cluster_bias.detach().to(dtype)])
             grad_head = torch.zeros_like(head_weight, dtype=weight.dtype)
             grad_head_bias = torch.zeros_like(head_bias, dtype=bias.dtype)
             cluster = torch.bucketize(target_ids, torch.tensor(bounds, device=target_ids.device), right=True)
             head_ids = torch.where(cluster == 0, target_ids, head - 1 + cluster)
             parts = (head_weight, head_bias, grad_head, grad_head_bias)
-            total = _cross_entropy(features_, head_ids, chunk, *parts, grad_features)
+            total = _cross_entropy(features_lp, head_ids, chunk, *parts, grad_features)
             grad_weight[:head], grad_bias[:head] = grad_head[:head], grad_head_bias[:head]
             grad_clusters = grad_head[head:], grad_head_bias[head:]
             for index, (start, end) in enumerate(pairwise(bounds), start=1):
                 tokens = (cluster == index).nonzero().squeeze(1)
-                parts = (weight_[start:end], bias_[start:end], grad_weight[start:end], grad_bias[start:end])
+                parts = (weight_lp[start:end], bias_lp[start:end], grad_weight[start:end], grad_bias[start:end])
                 grad_part = torch.empty(len(tokens), features.shape[1], device=features.device)
                 part_ids = target_ids[tokens] - start
-                total += _cross_entropy(features_[tokens], part_ids, chunk, *parts, grad_part)
+                total += _cross_entropy(features_lp[tokens], part_ids, chunk, *parts, grad_part)
                 grad_features.index_add_(0, tokens, grad_part)
         ctx.save_for_backward(grad_features, grad_weight, grad_bias, *grad_clusters)
         ctx.num_tokens = target_ids.numel()  # type: ignore[attr-defined]
@@ -100,7 +100,7 @@ def _cross_entropy(
         total += nll.sum(dtype=torch.float64)
         softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
         grad_bias += softmax.sum(dim=0)
-        softmax_ = softmax.to(features.dtype)
-        write_product(grad_features[part], softmax_, weight)
-        add_product(grad_weight, softmax_, features[part])
+        softmax_lp = softmax.to(features.dtype)
+        write_product(grad_features[part], softmax_lp, weight)
+        add_product(grad_weight, softmax_lp, features[part])
     return total

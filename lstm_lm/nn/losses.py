@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lstm_lm.nn.clusters import TailClusters
 from lstm_lm.nn.exact_softmax import ExactSoftmax
 from lstm_lm.nn.sampled_softmax import SampledSoftmax, inclusion_probabilities
-from lstm_lm.nn.spec import LossSpec
+from lstm_lm.nn.config import LossConfig
 
 
 class SoftmaxLoss(nn.Module):
@@ -27,7 +27,7 @@ class SoftmaxLoss(nn.Module):
             of the targets alone.
     """
 
-    def __init__(self, spec: LossSpec, counts: Sequence[int], sparse_gradient: bool = False) -> None:
+    def __init__(self, spec: LossConfig, counts: Sequence[int], sparse_gradient: bool = False) -> None:
         super().__init__()
         self.spec = spec
         self.sparse_gradient = sparse_gradient

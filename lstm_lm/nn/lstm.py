@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lstm_lm.nn.dropout import keep_factors
+from lstm_lm.nn.dropout import dropout_mask
 
 
 class WeightDropLSTM(nn.LSTM):
@@ -24,7 +24,7 @@ class WeightDropLSTM(nn.LSTM):
         super().__init__(input_dim, hidden_dim, batch_first=True)
         self.weight_dropout = weight_dropout
 
-    def run(self, features: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, features: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read a window.
 
         Args:
@@ -38,7 +38,7 @@ class WeightDropLSTM(nn.LSTM):
         recurrent = self.weight_hh_l0
         assert isinstance(recurrent, Tensor)
         if self.training and self.weight_dropout > 0.0:
-            recurrent = recurrent * keep_factors(recurrent.shape, self.weight_dropout, recurrent)
+            recurrent = recurrent * dropout_mask(recurrent.shape, self.weight_dropout, recurrent)
         weights: list[Any] = [self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0]
         return torch.lstm(
             features,

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lstm_lm.nn.clusters import SPREAD, TailClusters
-from lstm_lm.nn.dropout import LockedDropout, keep_factors
+from lstm_lm.nn.dropout import LockedDropout, dropout_mask
 from lstm_lm.nn.lstm import WeightDropLSTM
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.state import LSTMState
 
 # vectors that know something are better large: after 0.41 epochs of WikiText-2 valid perplexity was 245, 218, 200 and
@@ -26,7 +26,7 @@ class LSTMLanguageModel(nn.Module):
         ValueError: If ``spec`` has a problem.
     """
 
-    def __init__(self, spec: ModelSpec, vocab_size: int) -> None:
+    def __init__(self, spec: ModelConfig, vocab_size: int) -> None:
         super().__init__()
         if problems := spec.problems():
             raise ValueError("; ".join(problems))
@@ -66,7 +66,7 @@ class LSTMLanguageModel(nn.Module):
         zeros = tuple(weight.new_zeros(1, batch_size, dim) for dim in self.spec.hidden_dims)
         return LSTMState(zeros, zeros)
 
-    def set_dropouts(self, spec: ModelSpec) -> None:
+    def set_dropouts(self, spec: ModelConfig) -> None:
         """Take over the dropouts of ``spec``, in the midst of training too.
 
         Raises:
@@ -82,7 +82,7 @@ class LSTMLanguageModel(nn.Module):
             assert isinstance(layer, WeightDropLSTM)
             layer.weight_dropout = spec.weight_dropout
 
-    def start_from_unigrams(self, counts: Tensor) -> None:
+    def init_bias_from_unigrams(self, counts: Tensor) -> None:
         """Set the output bias to the log frequency of every word, so that learning begins at the unigram model.
 
         Args:
@@ -93,9 +93,9 @@ class LSTMLanguageModel(nn.Module):
         with torch.no_grad():
             self.output_bias.copy_(probabilities.log())
         if self.clusters is not None:
-            self.clusters.start_from_unigrams(probabilities)
+            self.clusters.init_bias_from_unigrams(probabilities)
 
-    def start_from_vectors(self, vectors: Tensor) -> None:
+    def init_embedding(self, vectors: Tensor) -> None:
         """Set the embedding to word vectors with a spread of 0.25; the output layer too when tied.
 
         Args:
@@ -126,7 +126,7 @@ class LSTMLanguageModel(nn.Module):
         features = F.embedding(input_ids, self.embedding.weight, sparse=sparse)
         if self.training and self.spec.embedding_dropout > 0.0:
             # a factor a word instead of a masked copy of the whole embedding, which would cost V x E a window
-            kept = keep_factors((self.vocab_size,), self.spec.embedding_dropout, features)
+            kept = dropout_mask((self.vocab_size,), self.spec.embedding_dropout, features)
             features = features * F.embedding(input_ids, kept.unsqueeze(1))
         features = self.input_dropout(features)
         hidden, cell = [], []
@@ -134,7 +134,7 @@ class LSTMLanguageModel(nn.Module):
             assert isinstance(layer, WeightDropLSTM)
             if depth > 0:
                 features = self.hidden_dropout(features)
-            features, last_hidden, last_cell = layer.run(features, state.hidden[depth], state.cell[depth])
+            features, last_hidden, last_cell = layer(features, state.hidden[depth], state.cell[depth])
             hidden.append(last_hidden)
             cell.append(last_cell)
         return features, LSTMState(tuple(hidden), tuple(cell))

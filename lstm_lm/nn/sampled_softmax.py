@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lstm_lm.nn.products import add_product, softmax_rows, write_logits, write_product
+from lstm_lm.nn.matmul import add_product, softmax_rows, write_logits, write_product
 
 
 def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
@@ -45,7 +45,7 @@ class SampledSoftmax(torch.autograd.Function):
     ) -> Tensor:
         """Mean negative log likelihood; the gradients are kept for ``backward``."""
         num_tokens, num_candidates = target_ids.numel(), candidates.numel()
-        features_ = features.detach().to(dtype)
+        features_lp = features.detach().to(dtype)
         candidate_weight = weight.detach().index_select(0, candidates).to(dtype)
         candidate_bias = (bias.detach()[candidates] - correction).to(dtype)
         place = torch.full((weight.shape[0],), num_candidates, device=weight.device)
@@ -64,7 +64,7 @@ class SampledSoftmax(torch.autograd.Function):
             part = slice(start, min(start + chunk, num_tokens))
             target = target_ids[part]
             logits = logits_buffer[: len(target)]
-            write_logits(logits[:, :-1], features_[part], candidate_weight, candidate_bias)
+            write_logits(logits[:, :-1], features_lp[part], candidate_weight, candidate_bias)
             target_weight = weight.detach().index_select(0, target)
             target_logits = (features.detach()[part].float() * target_weight).sum(dim=1) + bias.detach()[target]
             logits.scatter_(1, place[part], -torch.inf)
@@ -74,10 +74,10 @@ class SampledSoftmax(torch.autograd.Function):
             target_grad[part] = softmax[:, -1] - 1.0
             over_candidates = softmax[:, :-1]
             grad_candidate_bias += over_candidates.sum(dim=0)
-            over_candidates_ = over_candidates.to(dtype)
-            write_product(grad_features[part], over_candidates_, candidate_weight)
+            over_candidates_lp = over_candidates.to(dtype)
+            write_product(grad_features[part], over_candidates_lp, candidate_weight)
             grad_features[part].addcmul_(target_grad[part].unsqueeze(1), target_weight)
-            add_product(grad_candidates, over_candidates_, features_[part])
+            add_product(grad_candidates, over_candidates_lp, features_lp[part])
         ctx.save_for_backward(
             grad_features, grad_candidates, grad_candidate_bias, target_grad, features, candidates, target_ids
         )

@@ -19,17 +19,17 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
         BundleError: If ``settings`` names a bundle that is missing or damaged.
         ConfigError: If the bundle has no file for the backend of ``settings``.
     """
-    from lstm_lm.bundle import load_engine, read_bundle
+    from lstm_lm.bundle import build_engine, read_bundle
     from lstm_lm.errors import LstmLmError
     from lstm_lm.serving.app import build_app
-    from lstm_lm.serving.memory import limit_memory
+    from lstm_lm.serving.memory import configure_malloc
     from lstm_lm.serving.settings import read_settings
 
-    limit_memory()  # before the first thread, which verifies the bundle
+    configure_malloc()  # before the first thread, which verifies the bundle
     try:
         chosen = settings or read_settings()
         bundle = read_bundle(chosen.bundle)
-        return build_app(load_engine(bundle, chosen.backend, chosen.prefix_cache_size), chosen, bundle.about)
+        return build_app(build_engine(bundle, chosen.backend, chosen.prefix_cache_size), chosen, bundle.about)
     except LstmLmError as error:
         if settings is not None:
             raise

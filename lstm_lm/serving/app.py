@@ -3,23 +3,23 @@
 from fastapi import FastAPI
 
 from lstm_lm import __version__
-from lstm_lm.inference.about import ModelAbout
+from lstm_lm.inference.info import ModelInfo
 from lstm_lm.inference.engine import Engine
-from lstm_lm.serving.access import CrossOriginMiddleware, KeyMiddleware
+from lstm_lm.serving.auth import CrossOriginMiddleware, APIKeyMiddleware
 from lstm_lm.serving.docs import install_docs
 from lstm_lm.serving.draining import ClosingMiddleware, Drain
-from lstm_lm.serving.failures import install_handlers
-from lstm_lm.serving.generation import Generations
+from lstm_lm.serving.exception_handlers import install_handlers
+from lstm_lm.serving.generation import ContinuousBatcher
 from lstm_lm.serving.info import info_route
 from lstm_lm.serving.metrics import Metrics, MetricsMiddleware, metrics_route
 from lstm_lm.serving.page_routes import page_routes
-from lstm_lm.serving.pool import InferencePool, Places
-from lstm_lm.serving.predictions import Predictions
-from lstm_lm.serving.routes import model_routes, probes
+from lstm_lm.serving.pool import InferenceThreadPool, ConcurrencyLimiter
+from lstm_lm.serving.predictions import PredictionBatcher
+from lstm_lm.serving.routes import model_routes, health_routes
 from lstm_lm.serving.settings import Settings
 
 
-def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = None) -> FastAPI:
+def build_app(engine: Engine, settings: Settings, about: ModelInfo | None = None) -> FastAPI:
     """The service over ``engine``, which has answered once: nothing is served that does not work.
 
     Args:
@@ -29,17 +29,17 @@ def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = Non
     """
     engine.predict("", 1)
     metrics = Metrics()
-    pool = InferencePool(settings.workers)
+    pool = InferenceThreadPool(settings.prefill_threads)
     # each its own: however many texts are being continued, whoever types is answered
-    places = settings.workers + settings.max_waiting
-    asking, continuing = Places(places), Places(places)
-    predictions = Predictions(engine, pool, settings.max_batch, metrics.batch_size.observe)
-    generations = Generations(engine.backend, settings.max_batch, metrics.batch_size.observe)
+    places = settings.prefill_threads + settings.max_queue_size
+    predict_limiter, generate_limiter = ConcurrencyLimiter(places), ConcurrencyLimiter(places)
+    predictions = PredictionBatcher(engine, pool, settings.max_batch, metrics.batch_size.observe)
+    generations = ContinuousBatcher(engine.backend, settings.max_batch, metrics.batch_size.observe)
     drain = Drain(settings.drain_seconds)
     metrics.watch_gauge(
         "model_requests",
         "Requests that the model works on or that wait for it",
-        lambda: asking.taken + continuing.taken,
+        lambda: predict_limiter.in_use + generate_limiter.in_use,
     )
     metrics.watch_gauge("generations", "Texts that are being continued", lambda: len(generations))
     cache = engine.prefix_cache
@@ -57,14 +57,14 @@ def build_app(engine: Engine, settings: Settings, about: ModelAbout | None = Non
     app.state.max_body_bytes = settings.max_body_bytes
     install_handlers(app)
     install_docs(app)
-    app.include_router(probes(engine, settings, drain))
-    app.include_router(model_routes(engine, settings, pool, predictions, asking, generations, continuing))
+    app.include_router(health_routes(engine, settings, drain))
+    app.include_router(model_routes(engine, settings, pool, predictions, predict_limiter, generations, generate_limiter))
     app.include_router(info_route(engine, settings, about))
     app.include_router(metrics_route(metrics))
     app.include_router(page_routes())
     # the last one added sees a request first: refused ones are counted too, and a site's preflight brings no key
     if settings.api_key is not None:
-        app.add_middleware(KeyMiddleware, key=settings.api_key.get_secret_value())
+        app.add_middleware(APIKeyMiddleware, key=settings.api_key.get_secret_value())
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.add_middleware(ClosingMiddleware, drain=drain)
     if settings.cors_origins:

@@ -24,7 +24,7 @@ class Drain:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.begun = False
+        self.started = False
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
@@ -37,10 +37,10 @@ class Drain:
         loop = asyncio.get_running_loop()
 
         def pause(number: int, frame: FrameType | None) -> None:
-            if self.begun:
+            if self.started:
                 server_handler(number, frame)
                 return
-            self.begun = True
+            self.started = True
             loop.call_soon_threadsafe(loop.call_later, self._seconds, server_handler, number, None)
 
         signal.signal(signal.SIGTERM, pause)
@@ -66,7 +66,7 @@ class ClosingMiddleware:
         """Pass the request on."""
 
         async def closing_send(message: Message) -> None:
-            if self._drain.begun and message["type"] == "http.response.start":
+            if self._drain.started and message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, Request
 
 from lstm_lm.inference.backend import Backend
-from lstm_lm.inference.continuing import Continuation, next_words, read_together
-from lstm_lm.serving.rounds import Rounds
+from lstm_lm.inference.sequences import ActiveSequence, sample_next, step_batch
+from lstm_lm.serving.batching import DynamicBatcher
 
 CLIENT_CLOSED_REQUEST = 499
 
 Result = TypeVar("Result")
 
 
-class Words:
+class WordStream:
     """The words of a text on their way to its client: iterating gives all that are there, at least one, each time.
 
     Ends with the text, or raises what came in place of a word.
@@ -32,7 +32,7 @@ class Words:
         """Add a word, or an exception, which is the last to come."""
         self._coming.put_nowait(word)
 
-    def __aiter__(self) -> "Words":
+    def __aiter__(self) -> "WordStream":
         return self
 
     async def __anext__(self) -> list[str]:
@@ -50,21 +50,21 @@ class Words:
 
 
 @dataclass(frozen=True)
-class _Member:
-    text: Continuation
-    words: Words = field(default_factory=Words)
+class _GenerationItem:
+    text: ActiveSequence
+    words: WordStream = field(default_factory=WordStream)
 
-    def goes_on(self, news: str | Exception | None) -> bool:
-        return self.words.wanted and isinstance(news, str) and not self.text.ended
+    def should_continue(self, result: str | Exception | None) -> bool:
+        return self.words.wanted and isinstance(result, str) and not self.text.finished
 
-    def hand_over(self, news: str | Exception | None, goes_on: bool) -> None:
-        if news is not None:
-            self.words.put(news)
-        if not goes_on:
+    def deliver(self, result: str | Exception | None, should_continue: bool) -> None:
+        if result is not None:
+            self.words.put(result)
+        if not should_continue:
             self.words.put(StopAsyncIteration())
 
 
-class Generations:
+class ContinuousBatcher:
     """Texts that go on together: a round reads a word of each, and each chooses its next.
 
     One whose words nobody takes any more is dropped after the next round.
@@ -72,36 +72,36 @@ class Generations:
     Args:
         backend: Runs the network.
         max_batch: Most texts in a round.
-        observe: Told the number of texts of each round.
+        on_batch: Told the number of texts of each round.
     """
 
-    def __init__(self, backend: Backend, max_batch: int, observe: Callable[[int], None]) -> None:
+    def __init__(self, backend: Backend, max_batch: int, on_batch: Callable[[int], None]) -> None:
         self._backend = backend
-        self._rounds = Rounds[_Member](self._read_and_choose, max_batch, observe)
+        self._rounds = DynamicBatcher[_GenerationItem](self._read_and_choose, max_batch, on_batch)
 
     def __len__(self) -> int:
         """Texts that go on at present."""
         return len(self._rounds)
 
     @contextmanager
-    def words_of(self, text: Continuation) -> Iterator[Words]:
+    def stream(self, text: ActiveSequence) -> Iterator[WordStream]:
         """The words of ``text`` as they come, to its end or to an exception; leaving the context ends it at once."""
-        member = _Member(text)
+        member = _GenerationItem(text)
         self._rounds.add(member)
         try:
             yield member.words
         finally:
             member.words.wanted = False
 
-    def _read_and_choose(self, members: Sequence[_Member]) -> list[str | None]:
+    def _read_and_choose(self, members: Sequence[_GenerationItem]) -> list[str | None]:
         texts = [member.text for member in members]
-        if unread := [text for text in texts if text.unread]:
-            read_together(self._backend, unread)
+        if needs_step := [text for text in texts if text.needs_step]:
+            step_batch(self._backend, needs_step)
         # without top-k this looks at the whole vocabulary, 2 ms a text and more: it is not for the event loop
-        return next_words(texts)
+        return sample_next(texts)
 
 
-async def unless_hung_up(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of ``work``, which is cancelled as soon as the client hangs up.
 
     Raises:

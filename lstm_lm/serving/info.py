@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from lstm_lm import __version__
-from lstm_lm.inference.about import ModelAbout
+from lstm_lm.inference.info import ModelInfo
 from lstm_lm.inference.engine import Engine
 from lstm_lm.serving.settings import Settings
 
@@ -39,7 +39,7 @@ class ModelCard(BaseModel):
     limits: Limits
 
 
-def info_route(engine: Engine, settings: Settings, about: ModelAbout | None) -> APIRouter:
+def info_route(engine: Engine, settings: Settings, about: ModelInfo | None) -> APIRouter:
     """``/info`` about ``engine``, as far as it is known."""
     router = APIRouter()
     limits = Limits(max_text_chars=settings.max_text_chars, max_k=settings.max_k, max_words=settings.max_words)

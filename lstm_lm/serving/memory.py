@@ -10,7 +10,7 @@ _OF_ITS_OWN = 2 * 2**20
 _KEPT = 4 * 2**20
 
 
-def limit_memory() -> None:
+def configure_malloc() -> None:
     """Let free memory go back to the system, where the C library is glibc.
 
     Threads share two arenas: by default each keeps one of its own with whatever it once needed. Arrays above 2 MiB, as

@@ -10,11 +10,11 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 
-class PlacesTakenError(Exception):
+class OverloadedError(Exception):
     """As many requests wait as may wait. Becomes a 503 with Retry-After."""
 
 
-class Places:
+class ConcurrencyLimiter:
     """A bounded number of requests at one time, all of them on the event loop's thread.
 
     Args:
@@ -23,25 +23,25 @@ class Places:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.taken = 0
+        self.in_use = 0
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Hold a place for a request.
 
         Raises:
-            PlacesTakenError: If all places are taken.
+            OverloadedError: If all places are taken.
         """
-        if self.taken >= self._limit:
-            raise PlacesTakenError
-        self.taken += 1
+        if self.in_use >= self._limit:
+            raise OverloadedError
+        self.in_use += 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self.in_use -= 1
 
 
-class InferencePool:
+class InferenceThreadPool:
     """A bounded number of threads, first come first served.
 
     Args:

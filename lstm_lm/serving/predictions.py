@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.question import Prediction, Question, Wanted, read_together
-from lstm_lm.serving.pool import InferencePool
-from lstm_lm.serving.rounds import Rounds
+from lstm_lm.inference.prediction import Prediction, PendingPrediction, PredictionRequest, step_batch
+from lstm_lm.serving.pool import InferenceThreadPool
+from lstm_lm.serving.batching import DynamicBatcher
 
 # a batch does at most this much for one question, because all others in it wait
 _QUICK_WORDS = 4
@@ -20,23 +20,23 @@ Outcome = Prediction | Exception | None
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    question: Question
+class _PredictionItem:
+    question: PendingPrediction
     outcome: asyncio.Future[Prediction | None]
 
-    def goes_on(self, _news: Outcome) -> bool:
+    def should_continue(self, _result: Outcome) -> bool:
         return False
 
-    def hand_over(self, news: Outcome, _goes_on: bool) -> None:
+    def deliver(self, result: Outcome, _goes_on: bool) -> None:
         if self.outcome.cancelled():
             return
-        if isinstance(news, Exception):
-            self.outcome.set_exception(news)
+        if isinstance(result, Exception):
+            self.outcome.set_exception(result)
         else:
-            self.outcome.set_result(news)
+            self.outcome.set_result(result)
 
 
-class Predictions:
+class PredictionBatcher:
     """Answers questions in rounds, each from one step of the network.
 
     Long work runs in the pool: reading a text with more than a few new words, some words at a time, and ranking the
@@ -46,21 +46,21 @@ class Predictions:
         engine: Gives the answers.
         pool: Its threads read what is long.
         max_batch: Most questions in a round.
-        observe: Told the number of questions of each round.
+        on_batch: Told the number of questions of each round.
     """
 
-    def __init__(self, engine: Engine, pool: InferencePool, max_batch: int, observe: Callable[[int], None]) -> None:
+    def __init__(self, engine: Engine, pool: InferenceThreadPool, max_batch: int, on_batch: Callable[[int], None]) -> None:
         self._engine = engine
         self._pool = pool
-        self._rounds = Rounds[_Asked](self._answer, max_batch, observe)
+        self._rounds = DynamicBatcher[_PredictionItem](self._answer, max_batch, on_batch)
 
-    async def predict(self, wanted: Wanted) -> Prediction:
+    async def predict(self, wanted: PredictionRequest) -> Prediction:
         """The answer of ``Engine.predict``.
 
         Raises:
             ConfigError: As there.
         """
-        question = self._engine.ask(wanted)
+        question = self._engine.prepare(wanted)
         if len(wanted.text) > _QUICK_CHARS:
             await self._catch_up(question)
         while (answer := await self._in_a_round(question)) is None:
@@ -69,30 +69,30 @@ class Predictions:
             await self._catch_up(question)
         return answer
 
-    async def _catch_up(self, question: Question) -> None:
+    async def _catch_up(self, question: PendingPrediction) -> None:
         # the pool is first come, first served: a short text waits for one slice of each long one
-        while await self._pool.run(question.catch_up, self._engine.backend, _PREFILL_WORDS) > 0:
+        while await self._pool.run(question.prefill, self._engine.backend, _PREFILL_WORDS) > 0:
             pass
 
-    async def _in_a_round(self, question: Question) -> Prediction | None:
+    async def _in_a_round(self, question: PendingPrediction) -> Prediction | None:
         """The answer, or ``None`` if the text must be read first or the answer takes long."""
         outcome = asyncio.get_running_loop().create_future()
-        self._rounds.add(_Asked(question, outcome))
+        self._rounds.add(_PredictionItem(question, outcome))
         result: Prediction | None = await outcome
         return result
 
-    def _answer(self, batch: Sequence[_Asked]) -> list[Outcome]:
+    def _answer(self, batch: Sequence[_PredictionItem]) -> list[Outcome]:
         backend = self._engine.backend
-        outcomes: dict[_Asked, Outcome] = dict.fromkeys(batch)
+        outcomes: dict[_PredictionItem, Outcome] = dict.fromkeys(batch)
         ready = []
         for asked in batch:
             try:
-                if asked.question.num_left() <= _QUICK_WORDS:
-                    asked.question.catch_up(backend)
+                if asked.question.num_prefill_tokens() <= _QUICK_WORDS:
+                    asked.question.prefill(backend)
                     ready.append(asked)
             except Exception as error:  # a text that cannot be read is nobody else's trouble
                 outcomes[asked] = error
-        read_together(backend, [asked.question for asked in ready])
+        step_batch(backend, [asked.question for asked in ready])
         for asked in ready:
             if asked.question.ranking_size() <= _QUICK_RANKING:
                 outcomes[asked] = asked.question.answer()

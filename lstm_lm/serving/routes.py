@@ -7,17 +7,17 @@ from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import Field
 
-from lstm_lm.inference.continuing import Continuation
+from lstm_lm.inference.sequences import ActiveSequence
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.sampling import with_seed
-from lstm_lm.serving.continued_text import ContinuedText, EventStream, whole
+from lstm_lm.serving.responses import GenerationOutput, EventStream, collect
 from lstm_lm.serving.draining import Drain
-from lstm_lm.serving.generation import Generations, unless_hung_up
-from lstm_lm.serving.pool import InferencePool, Places
-from lstm_lm.serving.predictions import Predictions
+from lstm_lm.serving.generation import ContinuousBatcher, cancel_on_disconnect
+from lstm_lm.serving.pool import InferenceThreadPool, ConcurrencyLimiter
+from lstm_lm.serving.predictions import PredictionBatcher
 from lstm_lm.serving.schemas import (
-    Failure,
+    ErrorResponse,
     GeneratedText,
     PredictionOptions,
     SamplingOptions,
@@ -25,18 +25,18 @@ from lstm_lm.serving.schemas import (
     StopList,
     SuggestedWord,
     Suggestions,
-    Text,
+    TextField,
     known_preset,
 )
 from lstm_lm.serving.settings import Settings
 from lstm_lm.serving.strict_json import StrictJSONRoute
 
-FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"model": Failure, "description": "The body is not JSON"},
-    413: {"model": Failure, "description": "The body is too long"},
-    415: {"model": Failure, "description": "The content type is not JSON"},
-    422: {"model": Failure, "description": "A field is missing, unknown or wrong"},
-    503: {"model": Failure, "description": "Too many requests are waiting"},
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "The body is not JSON"},
+    413: {"model": ErrorResponse, "description": "The body is too long"},
+    415: {"model": ErrorResponse, "description": "The content type is not JSON"},
+    422: {"model": ErrorResponse, "description": "A field is missing, unknown or wrong"},
+    503: {"model": ErrorResponse, "description": "Too many requests are waiting"},
 }
 STREAMED: dict[str, Any] = {
     "description": 'The text; with `stream` events whose data is `{"piece": …}`, then one event `done` with the whole, '
@@ -45,7 +45,7 @@ STREAMED: dict[str, Any] = {
 }
 
 
-def probes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
+def health_routes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
     """``/health`` and ``/ready``, for whatever keeps the service running."""
     router = APIRouter()
     # a thread of its own: a long queue makes nobody unready
@@ -60,10 +60,10 @@ def probes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
         """The process lives."""
         return Status()
 
-    @router.get("/ready", responses={503: {"model": Failure, "description": "The model does not answer"}})
+    @router.get("/ready", responses={503: {"model": ErrorResponse, "description": "The model does not answer"}})
     async def ready() -> Status:
         """A real inference succeeded just now, and the service is not about to end."""
-        if drain.begun:
+        if drain.started:
             raise HTTPException(503, "not ready: the service is about to end")
         try:
             with move_on_after(settings.ready_seconds):
@@ -79,27 +79,27 @@ def probes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
 def model_routes(
     engine: Engine,
     settings: Settings,
-    pool: InferencePool,
-    predictions: Predictions,
-    asking: Places,
-    generations: Generations,
-    continuing: Places,
+    pool: InferenceThreadPool,
+    predictions: PredictionBatcher,
+    predict_limiter: ConcurrencyLimiter,
+    generations: ContinuousBatcher,
+    generate_limiter: ConcurrencyLimiter,
 ) -> APIRouter:
     """``/predict`` and ``/generate``, with the limits of ``settings`` in their models and places for each."""
 
-    async def hold_a_place() -> AsyncIterator[None]:
+    async def acquire_slot() -> AsyncIterator[None]:
         # to the end of the answer, streamed ones too
-        with continuing.hold():
+        with generate_limiter.slot():
             yield
 
-    router = APIRouter(route_class=StrictJSONRoute, responses=FAILURES)
+    router = APIRouter(route_class=StrictJSONRoute, responses=ERROR_RESPONSES)
 
     class PredictRequest(PredictionOptions):
-        text: Annotated[Text, Field(max_length=settings.max_text_chars, description="what was typed so far")]
+        text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="what was typed so far")]
         k: int = Field(min(10, settings.max_k), ge=1, le=settings.max_k, description="how many suggestions")
 
     class GenerateRequest(SamplingOptions):
-        text: Annotated[Text, Field(max_length=settings.max_text_chars, description="what to go on from")]
+        text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="what to go on from")]
         generate: int = Field(min(50, settings.max_words), ge=1, le=settings.max_words, description="how many words")
         preset: Annotated[str, known_preset(engine.presets)] = Field(
             engine.default_preset,
@@ -112,7 +112,7 @@ def model_routes(
     @router.post("/predict")
     async def predict(body: PredictRequest) -> Suggestions:
         """The most probable next words."""
-        with asking.hold():
+        with predict_limiter.slot():
             prediction = await predictions.predict(body.wanted(body.text, body.k))
         return Suggestions(
             suggestions=[
@@ -125,19 +125,19 @@ def model_routes(
         "/generate",
         response_model=GeneratedText,
         responses={200: STREAMED},
-        dependencies=[Depends(hold_a_place)],
+        dependencies=[Depends(acquire_slot)],
     )
     async def generate(request: Request, body: GenerateRequest) -> GeneratedText | Response:
         """The text, continued: as a whole, or with `stream` as it grows."""
-        sampling = with_seed(engine.sampling(body.preset, **body.changes()))
+        sampling = with_seed(engine.resolve_sampling(body.preset, **body.changes()))
 
-        def begin() -> tuple[Continuation, ContinuedText]:
-            text = engine.begin(body.text, sampling, body.generate)
-            return text, ContinuedText(body.text, text.unknown_words, sampling.seed, body.stop)
+        def begin() -> tuple[ActiveSequence, GenerationOutput]:
+            text = engine.start_generation(body.text, sampling, body.generate)
+            return text, GenerationOutput(body.text, text.unknown_words, sampling.seed, body.stop)
 
         text, continued = await pool.run(begin)
         if body.stream:
             return EventStream(generations, text, continued)
-        return await unless_hung_up(request, whole(generations, text, continued))
+        return await cancel_on_disconnect(request, collect(generations, text, continued))
 
     return router

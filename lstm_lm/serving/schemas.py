@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from lstm_lm.inference.question import Wanted
-from lstm_lm.inference.spec import CacheSpec, SamplingSpec
+from lstm_lm.inference.prediction import PredictionRequest
+from lstm_lm.inference.config import CacheConfig, SamplingConfig
 from lstm_lm.inference.word_lists import parse_words
 
 MOST_WORDS = 1000  # in a list
@@ -32,9 +32,9 @@ def _as_options(value: Any) -> Any:
     return ({} if value else None) if isinstance(value, bool) else value
 
 
-Text = Annotated[str, AfterValidator(_without_nul), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
-Word = Annotated[Text, Field(max_length=100)]
-StopString = Annotated[Text, Field(min_length=1, max_length=100)]
+TextField = Annotated[str, AfterValidator(_without_nul), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
+Word = Annotated[TextField, Field(max_length=100)]
+StopString = Annotated[TextField, Field(min_length=1, max_length=100)]
 StopList = Annotated[list[StopString], Field(max_length=16)]
 _Words = Annotated[list[Word], Field(max_length=MOST_WORDS, fail_fast=True)]
 WordList = Annotated[_Words, BeforeValidator(_as_list, json_schema_input_type=_Words | str)]
@@ -49,9 +49,9 @@ class RequestBody(BaseModel):
 class CacheOptions(RequestBody):
     """How the words of the text at hand count again: the neural cache (Grave et al. 2017)."""
 
-    weight: float = Field(CacheSpec.weight, ge=0, le=1, description="share of the cache in the mixture")
-    theta: float = Field(CacheSpec.theta, ge=0, le=100, description="how much more a place like the present one counts")
-    window: int = Field(CacheSpec.window, ge=0, le=1_000_000, description="how many words back it looks; 0 is all")
+    weight: float = Field(CacheConfig.weight, ge=0, le=1, description="share of the cache in the mixture")
+    theta: float = Field(CacheConfig.theta, ge=0, le=100, description="how much more a place like the present one counts")
+    window: int = Field(CacheConfig.window, ge=0, le=1_000_000, description="how many words back it looks; 0 is all")
 
 
 class PredictionOptions(RequestBody):
@@ -67,10 +67,10 @@ class PredictionOptions(RequestBody):
         CacheOptions | None, BeforeValidator(_as_options, json_schema_input_type=CacheOptions | bool | None)
     ] = Field(None, description="learn from the words of this very text; true takes the usual strength")
 
-    def wanted(self, text: str, k: int) -> Wanted:
+    def wanted(self, text: str, k: int) -> PredictionRequest:
         """What the engine is asked: ``k`` suggestions after ``text``, with these options."""
-        cache = CacheSpec(**self.cache.model_dump()) if self.cache else None
-        return Wanted(text, k, self.prefix, self.words_only, self.allow, self.deny, cache)
+        cache = CacheConfig(**self.cache.model_dump()) if self.cache else None
+        return PredictionRequest(text, k, self.prefix, self.words_only, self.allow, self.deny, cache)
 
 
 class SamplingOptions(RequestBody):
@@ -90,7 +90,7 @@ class SamplingOptions(RequestBody):
     stop_eos: bool | None = Field(None, description="end at the first end of a line")
 
     def changes(self) -> dict[str, Any]:
-        """The options that the request gave, as fields of ``SamplingSpec``."""
+        """The options that the request gave, as fields of ``SamplingConfig``."""
         given = self.model_dump(include=set(SamplingOptions.model_fields), exclude_none=True)
         if "topk" in given:
             given["top_k"] = given.pop("topk")
@@ -120,7 +120,7 @@ class GeneratedText(BaseModel):
     seed: int | None = Field(description="gives the same words again; null where none was given and none is drawn")
 
 
-class Piece(BaseModel):
+class TextDelta(BaseModel):
     """A piece of a continuation: what to append to the text."""
 
     piece: str
@@ -132,14 +132,14 @@ class Status(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class Failure(BaseModel):
+class ErrorResponse(BaseModel):
     """What is wrong with a request."""
 
     detail: str
     problems: list[str] | None = Field(None, description="each problem by itself, as `field: what is wrong`")
 
 
-def known_preset(presets: Mapping[str, SamplingSpec]) -> AfterValidator:
+def known_preset(presets: Mapping[str, SamplingConfig]) -> AfterValidator:
     """A validator that takes the names of ``presets`` alone."""
 
     def check(name: str) -> str:

@@ -51,10 +51,10 @@ class Settings(BaseSettings):
         backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first that the bundle has.
         prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew by a word costs one
             step of the model; 0 keeps none. Each takes about 12 kB with the medium model.
-        workers: Threads that read longer texts, beside the one for predictions and the one for continuations; the
+        prefill_threads: Threads that read longer texts, beside the one for predictions and the one for continuations; the
             event loop itself never runs the model.
         max_batch: Most texts in one step of the model.
-        max_waiting: Predictions beyond ``workers`` that may wait, and as many texts that may be continued or wait for
+        max_queue_size: Predictions beyond ``prefill_threads`` that may wait, and as many texts that may be continued or wait for
             it; one more is answered 503 with Retry-After.
         max_body_bytes: Longest request body; a longer one is answered 413 before it is read to its end.
         max_text_chars: Longest ``text`` of a request.
@@ -74,9 +74,9 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     backend: Annotated[str, AfterValidator(_known_backend)] = "auto"
     prefix_cache_size: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
-    workers: Annotated[int, Field(ge=1, le=256)] = 2
+    prefill_threads: Annotated[int, Field(ge=1, le=256)] = 2
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
-    max_waiting: Annotated[int, Field(ge=0)] = 512
+    max_queue_size: Annotated[int, Field(ge=0)] = 512
     max_body_bytes: Annotated[int, Field(ge=1024)] = 262_144
     max_text_chars: Annotated[int, Field(ge=1)] = 10_000
     max_k: Annotated[int, Field(ge=1)] = 100

@@ -13,7 +13,7 @@ def starts_sentence(words: Sequence[str]) -> bool:
     ``?``, quotes and brackets aside. The dot of "Mr." is part of a word and ends nothing.
 
     Args:
-        words: As ``typed_words`` cuts them.
+        words: As ``tokenize_input`` cuts them.
     """
     return next((_ends_sentence(word) for word in reversed(words) if word not in _AROUND_SENTENCES), True)
 
@@ -37,7 +37,7 @@ def capitalized(word: str) -> str:
     return first.title() + rest if first.islower() and rest == rest.lower() else word
 
 
-def carried_case(prefix: str, word: str, known: Container[str]) -> str:
+def apply_prefix_case(prefix: str, word: str, known: Container[str]) -> str:
     """``word`` as it goes on from ``prefix``, with which it begins, case aside.
 
     Capitals that were typed stay: "Th" is "The", "TH" is "THE". Small letters give way to a word's own capitals where

@@ -20,26 +20,26 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises:
         OSError: If the folder cannot be written; nothing is left behind.
     """
-    with replacing(path) as file:
+    with atomic_writer(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, data: Any) -> None:
     """Write plain data as JSON, atomically; infinity and NaN, which JSON does not know, become null."""
-    write_atomically(path, json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, json.dumps(nan_to_none(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def finite(data: Any) -> Any:
+def nan_to_none(data: Any) -> Any:
     """The same plain data with ``None`` for infinity and NaN (a perplexity can overflow)."""
     if isinstance(data, dict):
-        return {name: finite(item) for name, item in data.items()}
+        return {name: nan_to_none(item) for name, item in data.items()}
     if isinstance(data, list):
-        return [finite(item) for item in data]
+        return [nan_to_none(item) for item in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of ``path`` when the block ends well, and leaves nothing behind when it does not.
 
     It lies in the folder of ``path`` until then: a rename within a file system is one step, a move between two is a

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-AVERAGINGS = ("none", "ema", "tail", "nt_asgd")
+AVERAGINGS = ("none", "ema", "polyak", "nt_asgd")
 
 
 @dataclass
-class AveragingSpec:
+class AveragingConfig:
     """Which average of the weights is validated, saved and exported; learning goes on from the last step's.
 
     Attributes:
-        name: ``none``; ``ema``: a moving average; ``tail``: the plain average of the end of the run; ``nt_asgd``: the
+        name: ``none``; ``ema``: a moving average; ``polyak``: the plain average of the end of the run; ``nt_asgd``: the
             plain average from the validation on that brings nothing new (Merity et al. 2017 §3). Goes with any
             optimizer.
         horizon: How far back a moving average reaches, as a share of the steps so far (ema).
@@ -42,7 +42,7 @@ class AveragingSpec:
         return found
 
 
-def newest_weight(num_averaged: int, spec: AveragingSpec) -> float:
+def newest_weight(num_averaged: int, spec: AveragingConfig) -> float:
     """The share of the newest weights in the average that they become part of.
 
     ``1 / n`` for the n-th gives the plain average. ``1 / (horizon * n)`` gives a moving one whose reach grows with the

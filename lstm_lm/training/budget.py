@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
 _PARTS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _BUDGET = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in _PARTS))
@@ -35,8 +35,8 @@ def planned_epochs(
     tokens_per_second: float,
     epoch_tokens: int,
     validation_seconds: float,
-    valid_every: float,
-    valid_share: float,
+    val_check_interval: float,
+    max_val_fraction: float,
 ) -> float:
     """How many epochs fit into the time that is left, validations on the way included.
 
@@ -45,11 +45,11 @@ def planned_epochs(
         tokens_per_second: Speed of the training steps.
         epoch_tokens: Tokens of an epoch.
         validation_seconds: Time that one validation takes.
-        valid_every: Epochs between two validations.
-        valid_share: Largest share of the time that they may take.
+        val_check_interval: Epochs between two validations.
+        max_val_fraction: Largest share of the time that they may take.
     """
-    period = valid_every * epoch_tokens / tokens_per_second
-    share = min(validation_seconds / (period + validation_seconds), valid_share)
+    period = val_check_interval * epoch_tokens / tokens_per_second
+    share = min(validation_seconds / (period + validation_seconds), max_val_fraction)
     return (1.0 - share) * learning_seconds * tokens_per_second / epoch_tokens
 
 
@@ -66,7 +66,7 @@ def dropout_factor(epochs: float, meant_for: float) -> float:
     return float(min((epochs / meant_for) ** _DROPOUT_POWER, _LARGEST_FACTOR))
 
 
-def scale_dropouts(spec: ModelSpec, factor: float) -> ModelSpec:
+def scale_dropouts(spec: ModelConfig, factor: float) -> ModelConfig:
     """The same network with every dropout multiplied by ``factor``, none of them above 0.75."""
     scaled = {name: min(getattr(spec, name) * factor, _LARGEST_DROPOUT) for name in DROPOUTS}
     return replace(spec, **scaled)

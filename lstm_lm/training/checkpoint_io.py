@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError
 from lstm_lm.export.checkpoint import TUNED, open_checkpoint
-from lstm_lm.text.files import replacing
+from lstm_lm.text.files import atomic_writer
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,5 +61,5 @@ def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    with replacing(path) as file:
+    with atomic_writer(path) as file:
         torch.save(checkpoint, file)

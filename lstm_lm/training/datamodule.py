@@ -5,7 +5,7 @@ from typing import Any
 import lightning as L
 
 from lstm_lm.data.encoding import EncodedCorpus, Progress, load_corpus
-from lstm_lm.data.spec import BatchingSpec, DataSpec
+from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.data.streams import EvalWindows, TrainWindows
 
 
@@ -21,7 +21,7 @@ class LanguageModelDataModule(L.LightningDataModule):
         progress: Told how far the corpus is encoded.
     """
 
-    def __init__(self, data: DataSpec, batching: BatchingSpec, seed: int, progress: Progress | None = None) -> None:
+    def __init__(self, data: DataConfig, batching: BatchingConfig, seed: int, progress: Progress | None = None) -> None:
         super().__init__()
         self._data = data
         self._batching = batching

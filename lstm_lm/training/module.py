@@ -15,12 +15,12 @@ from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import Score, ScoreMetric
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import LossSpec
+from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.state import LSTMState
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.schedules import build_schedule
-from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
+from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 
 
 class LanguageModelModule(L.LightningModule):
@@ -43,9 +43,9 @@ class LanguageModelModule(L.LightningModule):
         self,
         model: LSTMLanguageModel,
         *,
-        loss: LossSpec,
-        optimizer: OptimizerSpec,
-        schedule: ScheduleSpec,
+        loss: LossConfig,
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
         vocabulary: Vocabulary,
         bptt_length: int,
         seed: int,
@@ -55,9 +55,9 @@ class LanguageModelModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss_spec = loss
-        self.optimizer_spec = optimizer
-        self.schedule_spec = schedule
+        self.loss_config = loss
+        self.optimizer_config = optimizer
+        self.schedule_config = schedule
         self.bptt_length = bptt_length
         self.seed = seed
         self.fraction = fraction
@@ -77,8 +77,8 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.optimizer_spec, self.model)
-        schedule = build_schedule(self.schedule_spec, optimizer, lambda: self.fraction(self.global_step))
+        optimizer = build_optimizer(self.optimizer_config, self.model)
+        schedule = build_schedule(self.schedule_config, optimizer, lambda: self.fraction(self.global_step))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     @override
@@ -103,7 +103,7 @@ class LanguageModelModule(L.LightningModule):
         if not bool(nll.isfinite()):
             raise TrainingError(
                 f"the loss became {nll.item()} at step {self.global_step}; lower optimizer.lr "
-                f"(got {self.optimizer_spec.lr}) or trainer.gradient_clip"
+                f"(got {self.optimizer_config.lr}) or trainer.gradient_clip_val"
             )
         objective = nll + self._activation_penalty(features, dropped)
         # the gradient is a mean over the window's tokens: a short window must not move the weights as far as a long
@@ -114,11 +114,11 @@ class LanguageModelModule(L.LightningModule):
     def _activation_penalty(self, features: Tensor, dropped: Tensor) -> Tensor:
         """AR and TAR (Merity et al. 2017 §4.6): small activations, and small changes of them."""
         penalty = features.new_zeros(())
-        if self.loss_spec.activation_reg > 0.0:
-            penalty = penalty + self.loss_spec.activation_reg * dropped.square().mean()
-        if self.loss_spec.temporal_activation_reg > 0.0 and features.shape[1] > 1:
+        if self.loss_config.activation_reg > 0.0:
+            penalty = penalty + self.loss_config.activation_reg * dropped.square().mean()
+        if self.loss_config.temporal_activation_reg > 0.0 and features.shape[1] > 1:
             change = features[:, 1:] - features[:, :-1]
-            penalty = penalty + self.loss_spec.temporal_activation_reg * change.square().mean()
+            penalty = penalty + self.loss_config.temporal_activation_reg * change.square().mean()
         return penalty
 
     @override

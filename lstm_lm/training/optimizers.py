@@ -4,12 +4,12 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.training.row_adamw import RowAdamW
-from lstm_lm.training.spec import OptimizerSpec
+from lstm_lm.training.config import OptimizerConfig
 
 _ADAMS: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW, "row_adamw": RowAdamW}
 
 
-def build_optimizer(spec: OptimizerSpec, model: LSTMLanguageModel) -> Optimizer:
+def build_optimizer(spec: OptimizerConfig, model: LSTMLanguageModel) -> Optimizer:
     """The optimizer of a spec, for the parameters of ``model``.
 
     ``asgd`` is SGD; the average that it is named for (Polyak & Juditsky 1992) is a matter of ``averaging``, which goes

@@ -8,7 +8,7 @@ import lightning as L
 
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
-from lstm_lm.training.callbacks.curves import Curves
+from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 
@@ -36,7 +36,7 @@ class _Repeated:
         return repeat(self.window, self.times)
 
 
-def check_overfit(curves: Curves) -> None:
+def check_overfit(curves: TrainingMetrics) -> None:
     """Refuse a run that did not learn its window.
 
     Raises:

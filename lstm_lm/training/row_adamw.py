@@ -56,7 +56,7 @@ class RowAdamW(AdamW):
             state["square"] = torch.zeros_like(parameter)
             state["owed"] = torch.ones((), device=parameter.device)
         step = state["step"].add_(1)
-        owed = state["owed"].mul_(1.0 - lr * group["weight_decay"])
+        pending_decay = state["owed"].mul_(1.0 - lr * group["weight_decay"])
 
         since = step - state["last_step"][rows]
         square = state["square"].index_select(0, rows).mul_((beta2**since).unsqueeze(1))
@@ -65,7 +65,7 @@ class RowAdamW(AdamW):
         state["last_step"][rows] = step
         root = square.div_(1.0 - beta2**step).sqrt_().add_(group["eps"])
         # what is stored times what is owed is the weight
-        parameter.index_add_(0, rows, values.div(root).mul_(-lr / owed))
+        parameter.index_add_(0, rows, values.div(root).mul_(-lr / pending_decay))
         if step % DECAY_EVERY == 0:
-            parameter.mul_(owed)
-            owed.fill_(1.0)
+            parameter.mul_(pending_decay)
+            pending_decay.fill_(1.0)

@@ -13,18 +13,18 @@ from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
 from lstm_lm.export.checkpoint import open_checkpoint
-from lstm_lm.inference.word_lists import check_banned
+from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
-from lstm_lm.training.callbacks.checkpoints import Checkpoints
-from lstm_lm.training.callbacks.clock import RunClock
-from lstm_lm.training.callbacks.curves import Curves
-from lstm_lm.training.callbacks.planning import Planner
+from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
+from lstm_lm.training.callbacks.time_budget import TimeBudget
+from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
+from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_window
 from lstm_lm.training.precision import choose_precision
-from lstm_lm.training.record import check_resumable, checkpoint_record
+from lstm_lm.training.checkpoint_metadata import check_resumable, checkpoint_record
 from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -53,22 +53,22 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     data = LanguageModelDataModule(config.data, config.batching, config.seed)
     data.setup("fit")
     vocabulary = data.corpus.vocabulary
-    check_banned(config.presets, vocabulary)
+    validate_banned_words(config.presets, vocabulary)
     model = LSTMLanguageModel(config.model, len(vocabulary))
-    clock = RunClock(config.trainer.budget_seconds, config.trainer.valid_share)
+    clock = TimeBudget(config.trainer.budget_seconds, config.trainer.max_val_fraction)
     clock.start()
-    curves = Curves(clock, config.logger.every_steps, len(data.corpus.splits["train"]))
-    planner = Planner(config.trainer, config.model, clock, curves)
-    checkpoints = Checkpoints(run_dir / "checkpoints")
+    curves = TrainingMetrics(clock, config.logger.log_every_n_steps, len(data.corpus.splits["train"]))
+    planner = EpochPlanner(config.trainer, config.model, clock, curves)
+    checkpoints = BestAndLastCheckpoint(run_dir / "checkpoints")
     resumed = None if config.resume is None else open_checkpoint(Path(config.resume))["lstm_lm"]
     precision = config.trainer.precision
     if precision == "auto":  # decided by timing, so a run that goes on keeps what it began with
         precision = resumed.get("precision", "fp32") if resumed else choose_precision(config.trainer.accelerator)
     trainer = build_trainer(config, run_dir, precision, vocabulary, clock, curves, planner, checkpoints)
-    model.start_from_unigrams(torch.tensor(vocabulary.counts))
-    if config.embedding_start == "cooccurrence" and config.resume is None:
+    model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
+    if config.embedding_init == "cooccurrence" and config.resume is None:
         ids = data.corpus.splits["train"]
-        model.start_from_vectors(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
+        model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
     # torch averages the gradients of several processes only where they are dense
     sparse_gradient = (
         config.optimizer.name == "row_adamw" and trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
@@ -141,7 +141,7 @@ def _finish(trainer: L.Trainer, config: TrainConfig, metrics: dict[str, Any], ru
     write_json(run_dir / "metrics.json", metrics)
 
 
-def _used(budget: float, clock: RunClock, curves: Curves, planner: Planner) -> dict[str, Any]:
+def _used(budget: float, clock: TimeBudget, curves: TrainingMetrics, planner: EpochPlanner) -> dict[str, Any]:
     """What was made of the budget."""
     used, validating = clock.elapsed(), clock.validation_seconds
     if used > budget:
@@ -164,8 +164,8 @@ def _used(budget: float, clock: RunClock, curves: Curves, planner: Planner) -> d
     }
 
 
-def _stopped_by(trainer: L.Trainer, clock: RunClock, limit: int) -> str:
-    if clock.ran_out:
+def _stopped_by(trainer: L.Trainer, clock: TimeBudget, limit: int) -> str:
+    if clock.exhausted:
         return "budget"
     if trainer.max_steps > 0 and trainer.global_step >= trainer.max_steps:
         return "max_steps"

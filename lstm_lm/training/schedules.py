@@ -7,14 +7,14 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from lstm_lm.training.spec import ScheduleSpec
+from lstm_lm.training.config import ScheduleConfig
 
 _FLOOR = 0.01  # of the peak: where a warm-up begins, since a step of nothing would be lost
 _CYCLE_START = 0.1  # of the peak: where a cycle begins and ends (Smith & Topin 2018 use a tenth to a twentieth)
 _ANNIHILATION = 0.1  # share of the run after the cycle
 
 
-def learning_rate_factor(fraction: float, spec: ScheduleSpec) -> float:
+def learning_rate_factor(fraction: float, spec: ScheduleConfig) -> float:
     """The learning rate as a share of its peak: a linear warm-up, then what the schedule's name says.
 
     Args:
@@ -50,7 +50,7 @@ def _between(start: float, end: float, share: float) -> float:
     return start + (end - start) * share
 
 
-def build_schedule(spec: ScheduleSpec, optimizer: Optimizer, fraction: Callable[[], float]) -> dict[str, Any]:
+def build_schedule(spec: ScheduleConfig, optimizer: Optimizer, fraction: Callable[[], float]) -> dict[str, Any]:
     """The schedule of a spec, as Lightning's ``lr_scheduler`` dictionary.
 
     Args:

@@ -13,11 +13,11 @@ from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import TrainingError
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.callbacks.averaging import AveragedWeights
-from lstm_lm.training.callbacks.checkpoints import Checkpoints, Interruption
-from lstm_lm.training.callbacks.clock import RunClock
-from lstm_lm.training.callbacks.curves import Curves, ProgressBar
-from lstm_lm.training.callbacks.planning import Planner
-from lstm_lm.training.callbacks.tensorboard import Projector, TextSamples
+from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
+from lstm_lm.training.callbacks.time_budget import TimeBudget
+from lstm_lm.training.callbacks.training_metrics import TrainingMetrics, ProgressBar
+from lstm_lm.training.callbacks.planning import EpochPlanner
+from lstm_lm.training.callbacks.tensorboard import EmbeddingProjector, TextSamples
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 
 
@@ -26,10 +26,10 @@ def build_trainer(
     run_dir: Path,
     precision: str,
     vocabulary: Vocabulary,
-    clock: RunClock,
-    curves: Curves,
-    planner: Planner,
-    checkpoints: Checkpoints,
+    clock: TimeBudget,
+    curves: TrainingMetrics,
+    planner: EpochPlanner,
+    checkpoints: BestAndLastCheckpoint,
 ) -> L.Trainer:
     """Lightning's trainer with our callbacks, in the order in which they must be asked.
 
@@ -57,13 +57,13 @@ def build_trainer(
     if config.averaging.name != "none":
         callbacks.append(AveragedWeights(config.averaging))
     if config.callbacks.projector_words:  # after the average has become the network
-        callbacks.append(Projector(vocabulary, config.callbacks.projector_words))
+        callbacks.append(EmbeddingProjector(vocabulary, config.callbacks.projector_words))
     if config.callbacks.early_stopping_patience:
         # at the end of a validation, so that the checkpoint written there knows how long there was no better loss
         patience = config.callbacks.early_stopping_patience
         callbacks.append(EarlyStopping("valid/loss", patience=patience, check_on_train_epoch_end=False))
     if not spec.overfit_one_batch:
-        callbacks += [checkpoints, Interruption(checkpoints)]
+        callbacks += [checkpoints, GracefulInterrupt(checkpoints)]
     logger = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
     try:
         trainer = L.Trainer(
@@ -73,10 +73,10 @@ def build_trainer(
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             max_epochs=spec.epoch_limit,
             max_steps=spec.max_steps,
-            gradient_clip_val=spec.gradient_clip or None,
-            val_check_interval=spec.valid_every,
-            limit_train_batches=spec.limit_train_windows or 1.0,
-            limit_val_batches=0 if spec.overfit_one_batch else (spec.limit_valid_windows or 1.0),
+            gradient_clip_val=spec.gradient_clip_val or None,
+            val_check_interval=spec.val_check_interval,
+            limit_train_batches=spec.limit_train_batches or 1.0,
+            limit_val_batches=0 if spec.overfit_one_batch else (spec.limit_val_batches or 1.0),
             num_sanity_val_steps=0,
             log_every_n_steps=1,  # Curves decides
             logger=logger if config.logger.tensorboard else False,

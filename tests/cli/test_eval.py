@@ -12,7 +12,7 @@ from lstm_lm.cli.main import main
 from lstm_lm.config.validation import check
 from lstm_lm.errors import CheckpointError, ConfigError
 from lstm_lm.evaluation import tuning
-from lstm_lm.evaluation.spec import DEFAULTS
+from lstm_lm.evaluation.config import DEFAULTS
 from lstm_lm.training.checkpoint_io import save_tuned
 
 SMALL = ["model=tiny", "callbacks=quiet", "batching.bptt_length=10", "optimizer.lr=1e-2"]

@@ -148,8 +148,8 @@ class TestEnvironment:
         return started
 
     def test_it_is_set_once(self, started_again: list[dict[str, str]]) -> None:
-        environment.prepare_environment()
-        environment.prepare_environment()
+        environment.configure_process()
+        environment.configure_process()
         (env,) = started_again
         assert env.items() >= (environment.OPENMP | environment.GLIBC).items()
         assert environment.GUARD in env
@@ -159,7 +159,7 @@ class TestEnvironment:
     ) -> None:
         monkeypatch.setenv("OMP_WAIT_POLICY", "active")
         monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
-        environment.prepare_environment()
+        environment.configure_process()
         assert started_again[0]["OMP_WAIT_POLICY"] == "active"
         assert "GOMP_SPINCOUNT" not in started_again[0]
         assert started_again[0]["MALLOC_TOP_PAD_"] == "1"
@@ -168,6 +168,6 @@ class TestEnvironment:
         self, started_again: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(environment.platform, "libc_ver", lambda: ("", ""))
-        environment.prepare_environment()
+        environment.configure_process()
         assert not started_again
         assert environment.os.environ.items() >= environment.OPENMP.items()

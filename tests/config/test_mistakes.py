@@ -46,9 +46,9 @@ MISSPELT = {
 }
 WRONG = {
     "trainer.budget=${trainer.epochs}": "trainer.budget: cannot be resolved",
-    "trainer.valid_share=2": "trainer.valid_share: must be in [0, 1] (got 2.0)",
+    "trainer.max_val_fraction=2": "trainer.max_val_fraction: must be in [0, 1] (got 2.0)",
     "trainer.max_epochs=0": "trainer.max_epochs: must be at least 1 (got 0); null is no limit with a budget",
-    "optimizer.name=asgd": "averaging: asgd is SGD whose weights are averaged; set averaging=tail",
+    "optimizer.name=asgd": "averaging: asgd is SGD whose weights are averaged; set averaging=polyak",
     "model": "model: is no setting; write KEY=VALUE",
     "=3": "=3: has no key",
     "~optimizer.lr": "~optimizer.lr: a setting cannot be removed",
@@ -92,14 +92,14 @@ def test_nothing_else_is_told() -> None:
 
 
 def test_a_loss_and_a_network_that_do_not_go_together() -> None:
-    assert only("train", "loss.name=split_softmax").startswith(
-        "model.output_cutoffs: loss.name=split_softmax needs them (got []); choose loss=split_softmax"
+    assert only("train", "loss.name=adaptive_softmax").startswith(
+        "model.cutoffs: loss.name=adaptive_softmax needs them (got []); choose loss=adaptive_softmax"
     )
     for loss in ("full_softmax", "sampled_softmax"):
-        told = only("train", f"loss={loss}", "model.output_cutoffs=[0.1]")
-        assert f"trained with split_softmax alone (got {loss!r}); choose loss=split_softmax" in told
-    assert "model.output_cutoffs: needs rising shares" in only(
-        "train", "loss=split_softmax", "model.output_cutoffs=[2]"
+        told = only("train", f"loss={loss}", "model.cutoffs=[0.1]")
+        assert f"trained with adaptive_softmax alone (got {loss!r}); choose loss=adaptive_softmax" in told
+    assert "model.cutoffs: needs rising shares" in only(
+        "train", "loss=adaptive_softmax", "model.cutoffs=[2]"
     )
 
 

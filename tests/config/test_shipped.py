@@ -9,7 +9,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from lstm_lm.cli.command_help import group_options
-from lstm_lm.config.compose import CONFIG_PACKAGE, config_folders, config_loader, typed
+from lstm_lm.config.compose import CONFIG_PACKAGE, config_folders, config_loader, to_dataclass
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.config.validation import check
 
@@ -38,7 +38,7 @@ def _rounds() -> list[list[str]]:
 
 def _by_hydra(command: str, lines: list[str]) -> object:
     with config_loader():
-        return typed(compose(command, lines))
+        return to_dataclass(compose(command, lines))
 
 
 @pytest.mark.parametrize("lines", _rounds(), ids=lambda lines: lines[0])

@@ -13,7 +13,7 @@ import pytest
 from lstm_lm.data import encoding
 from lstm_lm.data.cache import cache_root
 from lstm_lm.data.encoding import encode_split, load_corpus
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
@@ -30,20 +30,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def spec(folder: Path, tmp_path: Path) -> DataSpec:
-    return DataSpec(name="text_files", dir=str(folder), cache_dir=str(tmp_path / "cache"))
+def spec(folder: Path, tmp_path: Path) -> DataConfig:
+    return DataConfig(source="text_files", dir=str(folder), cache_dir=str(tmp_path / "cache"))
 
 
 def words(vocabulary: Vocabulary, ids: np.ndarray) -> list[str]:
     return [vocabulary.word(int(i)) for i in ids]
 
 
-def entries(spec: DataSpec) -> list[str]:
+def entries(spec: DataConfig) -> list[str]:
     return sorted(path.name for path in cache_root(spec).iterdir())
 
 
 def test_wikitext2_has_the_published_counts(wikitext2_dir: Path) -> None:
-    corpus = load_corpus(DataSpec(name="text_files", dir=str(wikitext2_dir)))
+    corpus = load_corpus(DataConfig(source="text_files", dir=str(wikitext2_dir)))
     assert len(corpus.vocabulary) == 33_278
     sizes = {split: len(ids) for split, ids in corpus.splits.items()}
     assert sizes == {"train": 2_088_628, "valid": 217_646, "test": 245_569}
@@ -54,7 +54,7 @@ def test_wikitext2_has_the_published_counts(wikitext2_dir: Path) -> None:
     assert counts.tolist() == list(corpus.vocabulary.counts)
 
 
-def test_splits_are_words_and_one_eos_a_line(spec: DataSpec) -> None:
+def test_splits_are_words_and_one_eos_a_line(spec: DataConfig) -> None:
     corpus = load_corpus(spec)
     assert " ".join(words(corpus.vocabulary, corpus.splits["train"])) == "a b b c c c <eos> <eos> d c b a <eos>"
     assert words(corpus.vocabulary, corpus.splits["valid"]) == ["a", UNK, "c", EOS]
@@ -65,14 +65,14 @@ def test_splits_are_words_and_one_eos_a_line(spec: DataSpec) -> None:
 
 
 @pytest.mark.parametrize("text", ["a b", "a b\n", "a \tb  \r\n", "\ufeffa b\n"])
-def test_line_ends_and_byte_order_marks_make_no_difference(spec: DataSpec, folder: Path, text: str) -> None:
+def test_line_ends_and_byte_order_marks_make_no_difference(spec: DataConfig, folder: Path, text: str) -> None:
     (folder / "valid.txt").write_bytes(text.encode())
     corpus = load_corpus(spec)
     assert words(corpus.vocabulary, corpus.splits["valid"]) == ["a", "b", EOS]
 
 
 @pytest.mark.parametrize("tokenizer", ["whitespace", "moses"])
-def test_long_lines_and_many_blocks_lose_nothing(spec: DataSpec, folder: Path, tokenizer: str) -> None:
+def test_long_lines_and_many_blocks_lose_nothing(spec: DataConfig, folder: Path, tokenizer: str) -> None:
     """A text of one line, as some corpora come, is read in blocks too."""
     spec.tokenizer = tokenizer
     one_line = " ".join(f"w{i % 97}" for i in range(600_000 if tokenizer == "whitespace" else 300_000))
@@ -84,7 +84,7 @@ def test_long_lines_and_many_blocks_lose_nothing(spec: DataSpec, folder: Path, t
     assert words(corpus.vocabulary, corpus.splits["valid"]) == expected
 
 
-def test_moses_and_the_vocabularys_limits_are_followed(spec: DataSpec, folder: Path) -> None:
+def test_moses_and_the_vocabularys_limits_are_followed(spec: DataConfig, folder: Path) -> None:
     (folder / "train.txt").write_text("Don't stop, don't stop at 1,000 well-known things.\n" * 3 + "rare one\n")
     spec.tokenizer, spec.min_count = "moses", 2
     corpus = load_corpus(spec)
@@ -95,7 +95,7 @@ def test_moses_and_the_vocabularys_limits_are_followed(spec: DataSpec, folder: P
     assert len(load_corpus(spec).vocabulary) == 5
 
 
-def test_an_encoded_corpus_is_not_encoded_again(spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoded_corpus_is_not_encoded_again(spec: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int, int]] = []
     first = load_corpus(spec, lambda *call: calls.append(call))
     assert {split for split, _, _ in calls} == {"train", "valid", "test"}
@@ -107,7 +107,7 @@ def test_an_encoded_corpus_is_not_encoded_again(spec: DataSpec, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("change", ["content", "tokenizer", "min_count", "max_size"])
-def test_every_change_encodes_anew(spec: DataSpec, folder: Path, change: str) -> None:
+def test_every_change_encodes_anew(spec: DataConfig, folder: Path, change: str) -> None:
     load_corpus(spec)
     if change == "content":
         stat = (folder / "valid.txt").stat()
@@ -119,7 +119,7 @@ def test_every_change_encodes_anew(spec: DataSpec, folder: Path, change: str) ->
     assert len(entries(spec)) == 2
 
 
-def test_a_split_in_another_vocabulary(spec: DataSpec) -> None:
+def test_a_split_in_another_vocabulary(spec: DataConfig) -> None:
     vocabulary = Vocabulary.from_counts({"x": 3, "c": 2})
     ids = encode_split(spec, "valid", vocabulary)
     assert words(vocabulary, ids) == [UNK, "x", "c", EOS]
@@ -130,12 +130,12 @@ def test_a_split_in_another_vocabulary(spec: DataSpec) -> None:
         encode_split(spec, "dev", vocabulary)
 
 
-def test_a_killed_encoding_leaves_nothing_that_counts(spec: DataSpec) -> None:
+def test_a_killed_encoding_leaves_nothing_that_counts(spec: DataConfig) -> None:
     script = (
         "import os, sys\n"
         "from lstm_lm.data.encoding import load_corpus\n"
-        "from lstm_lm.data.spec import DataSpec\n"
-        "load_corpus(DataSpec(name='text_files', dir=sys.argv[1], cache_dir=sys.argv[2]),\n"
+        "from lstm_lm.data.config import DataSpec\n"
+        "load_corpus(DataSpec(source='text_files', dir=sys.argv[1], cache_dir=sys.argv[2]),\n"
         "            lambda split, *_: os._exit(9) if split == 'test' else None)\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(spec.dir), str(spec.cache_dir)], check=False)
@@ -149,7 +149,7 @@ def test_a_killed_encoding_leaves_nothing_that_counts(spec: DataSpec) -> None:
     assert not [name for name in entries(spec) if name.startswith(".partial-")]
 
 
-def test_two_processes_may_encode_at_once(spec: DataSpec) -> None:
+def test_two_processes_may_encode_at_once(spec: DataConfig) -> None:
     def encode_in_the_middle(split: str, *_: int) -> None:
         if split == "test":
             load_corpus(spec)
@@ -158,7 +158,7 @@ def test_two_processes_may_encode_at_once(spec: DataSpec) -> None:
     assert len(entries(spec)) == 1
 
 
-def test_a_full_disk_is_named(spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named(spec: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -168,7 +168,7 @@ def test_a_full_disk_is_named(spec: DataSpec, monkeypatch: pytest.MonkeyPatch) -
     assert entries(spec) == []
 
 
-def test_a_cache_that_cannot_be_is_named(spec: DataSpec, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_is_named(spec: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     spec.cache_dir = str(tmp_path / "file" / "cache")
     with pytest.raises(DataError, match=r"cannot be written .*data\.cache_dir"):
@@ -186,20 +186,20 @@ def test_a_cache_that_cannot_be_is_named(spec: DataSpec, tmp_path: Path) -> None
         ("a b\n".encode("utf-16"), r"valid\.txt: is not UTF-8 text"),
     ],
 )
-def test_a_bad_file_is_named_with_its_remedy(spec: DataSpec, folder: Path, content: bytes | None, message: str) -> None:
+def test_a_bad_file_is_named_with_its_remedy(spec: DataConfig, folder: Path, content: bytes | None, message: str) -> None:
     (folder / "valid.txt").unlink() if content is None else (folder / "valid.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
         load_corpus(spec)
 
 
-def test_a_missing_folder_is_named(spec: DataSpec) -> None:
+def test_a_missing_folder_is_named(spec: DataConfig) -> None:
     spec.dir = "/nowhere/at/all"
     with pytest.raises(DataError, match=r"data\.dir=/nowhere/at/all: there is no such folder; give one that holds"):
         load_corpus(spec)
 
 
 @pytest.mark.parametrize(("text", "min_count"), [("a a a\n", 1), ("a b c\n", 2)])
-def test_a_vocabulary_of_no_or_one_word_is_refused(spec: DataSpec, folder: Path, text: str, min_count: int) -> None:
+def test_a_vocabulary_of_no_or_one_word_is_refused(spec: DataConfig, folder: Path, text: str, min_count: int) -> None:
     (folder / "train.txt").write_text(text)
     spec.min_count = min_count
     with pytest.raises(DataError, match=r"train\.txt: gives a vocabulary of [01] words?;.*lower data\.min_count"):
@@ -208,7 +208,7 @@ def test_a_vocabulary_of_no_or_one_word_is_refused(spec: DataSpec, folder: Path,
 
 def test_a_wrong_spec_is_refused_whole() -> None:
     with pytest.raises(ConfigError) as error:
-        load_corpus(DataSpec(name="text_files", tokenizer="bpe", min_count=0))
+        load_corpus(DataConfig(source="text_files", tokenizer="bpe", min_count=0))
     assert [problem.split(":")[0] for problem in error.value.problems] == [
         "data.dir",
         "data.tokenizer",

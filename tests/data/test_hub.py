@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lstm_lm.data.encoding import load_corpus
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import CorpusUnreachableError, DataError
 from lstm_lm.text.vocabulary import EOS
 
@@ -24,14 +24,14 @@ def own_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
 
 
-def write_hub_folder(folder: Path, texts: dict[str, str], column: str = "text") -> DataSpec:
+def write_hub_folder(folder: Path, texts: dict[str, str], column: str = "text") -> DataConfig:
     """Lay splits out as Salesforce/wikitext does: a row a line with its line break, blank lines as empty strings."""
     config = folder / "wikitext-2-v1"
     config.mkdir(parents=True)
     for split, text in texts.items():
         rows = [line if line.strip() else "" for line in text.splitlines(keepends=True)]
         pq.write_table(pa.table({column: rows}), config / f"{split}-00000-of-00001.parquet")
-    return DataSpec(
+    return DataConfig(
         name="wikitext2", hub_path=str(folder), hub_config="wikitext-2-v1", cache_dir=str(folder.parent / "cache")
     )
 
@@ -40,7 +40,7 @@ def test_a_folder_in_the_hubs_layout_equals_the_published_files(wikitext2_dir: P
     names = {"train": "train", "valid": "validation", "test": "test"}
     texts = {theirs: (wikitext2_dir / f"{ours}.txt").read_bytes().decode() for ours, theirs in names.items()}
     corpus = load_corpus(write_hub_folder(tmp_path / "hub", texts))
-    published = load_corpus(DataSpec(name="text_files", dir=str(wikitext2_dir)))
+    published = load_corpus(DataConfig(source="text_files", dir=str(wikitext2_dir)))
     assert len(corpus.vocabulary) == 33_278
     assert corpus.vocabulary == published.vocabulary
     for split, ids in published.splits.items():
@@ -65,7 +65,7 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["/nowhere/wikitext", "./wikitext", "~/wikitext-that-is-not-there"])
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(place: str, tmp_path: Path) -> None:
-    spec = DataSpec("wikitext2", hub_path=place, hub_config="wikitext-2-v1", cache_dir=str(tmp_path))
+    spec = DataConfig("wikitext2", hub_path=place, hub_config="wikitext-2-v1", cache_dir=str(tmp_path))
     with pytest.raises(DataError, match=rf"data\.hub_path={place}: there is no such folder") as error:
         load_corpus(spec)
     assert not isinstance(error.value, CorpusUnreachableError)
@@ -92,8 +92,8 @@ def behind(error: OSError) -> Exception:
     return raised
 
 
-def hub_spec(tmp_path: Path) -> DataSpec:
-    return DataSpec(
+def hub_spec(tmp_path: Path) -> DataConfig:
+    return DataConfig(
         name="wikitext2",
         hub_path="Salesforce/wikitext",
         hub_config="wikitext-2-v1",

@@ -9,7 +9,7 @@ import pytest
 
 from lstm_lm.data import python_docs
 from lstm_lm.data.encoding import load_corpus
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.config import DataConfig
 
 SPLITS = ("train", "valid", "test")
 DIGEST = (
@@ -50,7 +50,7 @@ def test_a_paragraph_is_a_line_of_prose_without_code() -> None:
 
 
 def test_it_is_large_enough_to_train_on() -> None:
-    corpus = load_corpus(DataSpec(name="python_docs", tokenizer="moses", min_count=3))
+    corpus = load_corpus(DataConfig(source="python_docs", tokenizer="moses", min_count=3))
     assert len(corpus.splits["train"]) > 150_000
     assert min(len(corpus.splits["valid"]), len(corpus.splits["test"])) > 10_000
     assert 2_000 < len(corpus.vocabulary) < 20_000

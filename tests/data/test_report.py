@@ -7,7 +7,7 @@ import torch
 
 from lstm_lm.data.encoding import load_corpus
 from lstm_lm.data.report import check_shift, data_report
-from lstm_lm.data.spec import BatchingSpec, DataSpec
+from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import DataError
 
@@ -16,8 +16,8 @@ def test_a_report_counts_and_decodes(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("the cat 's hat @-@ stand , it sat .\n\n" * 20)
     (tmp_path / "valid.txt").write_text("the dog sat .\n")
     (tmp_path / "test.txt").write_text("the cat\n" * 3)
-    corpus = load_corpus(DataSpec(name="text_files", dir=str(tmp_path)))
-    report = data_report(corpus, BatchingSpec(batch_size=2, eval_batch_size=3, bptt_length=8, jitter=True, rotate=True))
+    corpus = load_corpus(DataConfig(source="text_files", dir=str(tmp_path)))
+    report = data_report(corpus, BatchingConfig(batch_size=2, eval_batch_size=3, bptt_length=8, jitter=True, random_offset=True))
     assert (report.corpus, report.tokenizer, report.vocabulary_size) == ("text_files", "whitespace", 12)
     splits = {split.name: split for split in report.splits}
     assert (splits["train"].tokens, splits["train"].lines, splits["train"].unk_rate) == (240, 40, 0)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.data.spec import BatchingSpec
+from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window, jittered_lengths
 from lstm_lm.errors import DataError
 
@@ -24,7 +24,7 @@ def drawn(rows: torch.Tensor) -> list[str]:
 
 
 def train_windows(n: int = 1000, seed: int = 3, **batching: int | bool) -> TrainWindows:
-    spec = BatchingSpec(**({"batch_size": 4, "bptt_length": 20, "jitter": True, "rotate": True} | batching))
+    spec = BatchingConfig(**({"batch_size": 4, "bptt_length": 20, "jitter": True, "rotate": True} | batching))
     ids = np.arange(n, dtype=np.int32)
     ids[-1] = EOS
     return TrainWindows(ids, spec, seed, eos_id=EOS)
@@ -36,7 +36,7 @@ def content(windows: list[Window]) -> list[tuple[list[list[int]], list[list[int]
 
 def test_training_grid_as_drawn() -> None:
     windows = list(
-        TrainWindows(ids_of("abcdefghijklmn."), BatchingSpec(batch_size=3, bptt_length=2), seed=1, eos_id=EOS)
+        TrainWindows(ids_of("abcdefghijklmn."), BatchingConfig(batch_size=3, bptt_length=2), seed=1, eos_id=EOS)
     )
     assert [(drawn(w.input_ids), drawn(w.target_ids)) for w in windows] == [
         ([".a", "ef", "jk"], ["ab", "fg", "kl"]),
@@ -83,8 +83,8 @@ def test_batch_1_and_10_evaluate_the_same_tokens_of_wikitext_sized_splits() -> N
 
 @pytest.mark.parametrize("jitter", [True, False])
 @pytest.mark.parametrize("rotate", [True, False])
-def test_targets_are_inputs_shifted_by_one_and_windows_join(jitter: bool, rotate: bool) -> None:
-    windows = list(train_windows(jitter=jitter, rotate=rotate))
+def test_targets_are_inputs_shifted_by_one_and_windows_join(jitter: bool, random_offset: bool) -> None:
+    windows = list(train_windows(jitter=jitter, random_offset=random_offset))
     inputs = torch.cat([w.input_ids for w in windows], dim=1)
     targets = torch.cat([w.target_ids for w in windows], dim=1)
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
@@ -102,7 +102,7 @@ def test_one_seed_gives_one_order_and_epochs_differ() -> None:
 
 
 def test_without_jitter_and_rotation_epochs_are_alike() -> None:
-    windows = train_windows(jitter=False, rotate=False)
+    windows = train_windows(jitter=False, random_offset=False)
     assert content(list(windows)) == content(list(windows))
 
 
@@ -167,9 +167,9 @@ def test_a_place_that_does_not_exist_is_refused() -> None:
 
 
 def test_processes_share_the_columns() -> None:
-    spec = BatchingSpec(batch_size=2, bptt_length=10)
+    spec = BatchingConfig(batch_size=2, bptt_length=10)
     ids = np.arange(400, dtype=np.int32)
-    whole = list(TrainWindows(ids, BatchingSpec(batch_size=4, bptt_length=10), 1, EOS))
+    whole = list(TrainWindows(ids, BatchingConfig(batch_size=4, bptt_length=10), 1, EOS))
     parts = [list(TrainWindows(ids, spec, 1, EOS, rank=rank, world_size=2)) for rank in range(2)]
     for together, one, other in zip(whole, *parts, strict=True):
         assert torch.equal(together.target_ids, torch.cat([one.target_ids, other.target_ids]))
@@ -179,7 +179,7 @@ def test_a_window_longer_than_the_stream_is_refused_with_the_remedy() -> None:
     with pytest.raises(
         DataError, match=r"100 words cut into 20 streams are 5 words each.*bptt_length=35.*lower batching"
     ):
-        TrainWindows(np.zeros(100, dtype=np.int32), BatchingSpec(), 1, EOS)
+        TrainWindows(np.zeros(100, dtype=np.int32), BatchingConfig(), 1, EOS)
 
 
 def test_an_empty_split_is_refused() -> None:
@@ -198,7 +198,7 @@ def test_a_window_moves_as_a_whole() -> None:
 def test_changing_a_window_does_not_change_the_split() -> None:
     ids = np.arange(100, dtype=np.int32)
     ids.setflags(write=False)
-    for window in TrainWindows(ids, BatchingSpec(batch_size=2, bptt_length=5, rotate=True), 1, EOS):
+    for window in TrainWindows(ids, BatchingConfig(batch_size=2, bptt_length=5, random_offset=True), 1, EOS):
         window.input_ids.add_(1)
         window.target_ids.zero_()
     assert ids.tolist() == list(range(100))

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from lstm_lm.evaluation.cache import NeuralCache, evaluate_cache
 from lstm_lm.evaluation.cache_search import search_cache, target_masses
-from lstm_lm.evaluation.reading import reading, stream_features
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.forward import eval_mode, stream_features
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
 
 SETTINGS = {"cache_window": 20, "cache_theta": 0.7, "cache_weight": 0.3}
@@ -24,9 +24,9 @@ def read(ids: np.ndarray, settings: dict[str, float], block: int = 16) -> tuple[
     model = network()
     cache = NeuralCache.of(settings, model)
     mixtures, nlls = [], []
-    with reading(model):
+    with eval_mode(model):
         for features, targets in stream_features(model, ids, block, VOCABULARY.eos_id):
-            mixture, nll = cache.mixed(F.log_softmax(model.logits(features), dim=1), features, targets)
+            mixture, nll = cache.interpolate(F.log_softmax(model.logits(features), dim=1), features, targets)
             mixtures.append(mixture)
             nlls.append(nll)
     return torch.cat(mixtures), torch.cat(nlls)
@@ -35,21 +35,21 @@ def read(ids: np.ndarray, settings: dict[str, float], block: int = 16) -> tuple[
 def by_hand(ids: np.ndarray, settings: dict[str, float]) -> torch.Tensor:
     """Mixtures (N, V) by the formula, word by word, in float64."""
     model = network()
-    with reading(model):
+    with eval_mode(model):
         ((features, _),) = [*stream_features(model, ids, len(ids), VOCABULARY.eos_id)]
-        chances = model.logits(features).double().softmax(dim=1)
+        probs = model.logits(features).double().softmax(dim=1)
     features, rows = features.double(), []
     for place in range(len(ids)):
         window = int(settings["cache_window"]) or len(ids)
         past = range(max(0, place - window), place)
         if not past:
-            rows.append(chances[place])
+            rows.append(probs[place])
             continue
         scores = torch.tensor([settings["cache_theta"] * float(features[place] @ features[i]) for i in past])
         cached = torch.zeros(len(VOCABULARY), dtype=torch.float64)
         for i, share in zip(past, scores.double().softmax(dim=0).tolist(), strict=True):
             cached[ids[i]] += share
-        rows.append((1 - settings["cache_weight"]) * chances[place] + settings["cache_weight"] * cached)
+        rows.append((1 - settings["cache_weight"]) * probs[place] + settings["cache_weight"] * cached)
     return torch.stack(rows)
 
 
@@ -67,8 +67,8 @@ def test_mixture_by_hand_whatever_the_blocks(window: int, block: int) -> None:
 def test_two_words_by_hand() -> None:
     cache = NeuralCache(window=10, theta=2.0, weight=0.25, hidden_dim=1)
     features, words = torch.tensor([[1.0], [0.5], [1.0]]), torch.tensor([2, 0, 2])
-    chances = torch.tensor([[0.5, 0.2, 0.3]]).repeat(3, 1)
-    mixture, nll = cache.mixed(chances.log(), features, words)
+    probs = torch.tensor([[0.5, 0.2, 0.3]]).repeat(3, 1)
+    mixture, nll = cache.interpolate(probs.log(), features, words)
     assert mixture[0].tolist() == pytest.approx([0.5, 0.2, 0.3])
     assert mixture[1].tolist() == pytest.approx([0.375, 0.15, 0.225 + 0.25])
     # before the third word: word 2 was at a feature of 1.0, word 0 at 0.5; scores 2 and 1
@@ -90,9 +90,9 @@ def test_a_later_word_changes_no_earlier_probability(place: int, word: int, bloc
 
 
 def test_weight_0_is_static() -> None:
-    static = evaluate_static(network(), stream(300), VOCABULARY, EvaluationSpec())
+    static = evaluate_static(network(), stream(300), VOCABULARY, EvaluationConfig())
     score = evaluate_cache(
-        network(), stream(300), VOCABULARY, EvaluationSpec(name="cache"), {**SETTINGS, "cache_weight": 0.0}
+        network(), stream(300), VOCABULARY, EvaluationConfig(name="cache"), {**SETTINGS, "cache_weight": 0.0}
     )
     assert score.loss == pytest.approx(static.loss, abs=1e-6)
     assert (score.tokens, score.top1, score.top3, score.words) == (300, static.top1, static.top3, static.words)
@@ -100,7 +100,7 @@ def test_weight_0_is_static() -> None:
 
 def test_the_score_is_that_of_the_mixture() -> None:
     ids = stream(300)
-    score = evaluate_cache(network().train(), ids, VOCABULARY, EvaluationSpec(name="cache"), SETTINGS)
+    score = evaluate_cache(network().train(), ids, VOCABULARY, EvaluationConfig(name="cache"), SETTINGS)
     mixtures = by_hand(ids, SETTINGS)
     targets = torch.from_numpy(ids).long()
     assert score.loss == pytest.approx(-float(mixtures[torch.arange(300), targets].log().mean()), abs=1e-5)
@@ -110,7 +110,7 @@ def test_the_score_is_that_of_the_mixture() -> None:
 def test_a_model_is_left_as_it_came_in() -> None:
     model = network().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate_cache(model, stream(100), VOCABULARY, EvaluationSpec(name="cache"), SETTINGS)
+    evaluate_cache(model, stream(100), VOCABULARY, EvaluationConfig(name="cache"), SETTINGS)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -118,13 +118,13 @@ def test_a_model_is_left_as_it_came_in() -> None:
 def test_a_chance_too_small_for_a_float_is_still_finite() -> None:
     cache = NeuralCache(window=10, theta=1.0, weight=0.5, hidden_dim=1)
     logits = torch.tensor([[0.0, 500.0], [0.0, 500.0]])
-    _, nll = cache.mixed(F.log_softmax(logits, dim=1), torch.ones(2, 1), torch.tensor([0, 0]))
+    _, nll = cache.interpolate(F.log_softmax(logits, dim=1), torch.ones(2, 1), torch.tensor([0, 0]))
     assert nll.tolist() == pytest.approx([500.0, math.log(2.0)])
 
 
 def features_of(ids: np.ndarray) -> torch.Tensor:
     model = network()
-    with reading(model):
+    with eval_mode(model):
         return torch.cat([features for features, _ in stream_features(model, ids, 32, VOCABULARY.eos_id)])
 
 
@@ -148,11 +148,11 @@ def test_the_search_finds_the_best_of_its_settings_and_keeps_given_ones() -> Non
     # words repeat after 40 places: a cache pays that looks back at least so far
     ids = np.tile(stream(40), 30)
     features, words = features_of(ids), torch.from_numpy(ids).long()
-    static = evaluate_static(network(), ids, VOCABULARY, EvaluationSpec())
+    static = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig())
     nll = torch.full((len(ids),), static.loss)
     seen: list[str] = []
     found = search_cache(features, words, nll, {}, lambda stage, *_: seen.append(stage))
-    spec = EvaluationSpec(name="cache")
+    spec = EvaluationConfig(name="cache")
     best = evaluate_cache(network(), ids, VOCABULARY, spec, found).loss
     assert best < static.loss
     for name, factor in (("cache_theta", 0.25), ("cache_window", 0.2), ("cache_weight", 0.2)):

@@ -12,24 +12,24 @@ from torch.nn import functional as F
 
 from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.cache import evaluate_cache
-from lstm_lm.evaluation.dynamic import EPSILON, DynamicNetwork, UsualGradients, evaluate_dynamic, usual_gradients
-from lstm_lm.evaluation.learning import LearningNetwork
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.dynamic import EPSILON, DynamicEvaluator, GradientRMS, evaluate_dynamic, gradient_rms
+from lstm_lm.evaluation.manual_lstm import ManualGradLSTM
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
-SPEC = EvaluationSpec(name="dynamic", window_length=9, gradient_windows=20)
+SPEC = EvaluationConfig(name="dynamic", window_length=9, gradient_windows=20)
 SETTINGS = {"lr": 0.3, "decay": 0.02}
 CACHE = {"cache_window": 20, "cache_theta": 0.7, "cache_weight": 0.3}
 
 
 @pytest.fixture(scope="module")
-def usual() -> UsualGradients:
-    return usual_gradients(network(), stream(200, seed=7), VOCABULARY.eos_id, SPEC)
+def usual() -> GradientRMS:
+    return gradient_rms(network(), stream(200, seed=7), VOCABULARY.eos_id, SPEC)
 
 
-def losses(ids: np.ndarray, usual: UsualGradients, settings: dict[str, float] | None = None) -> np.ndarray:
-    dynamic = DynamicNetwork(network(), usual, SPEC.window_length)
+def losses(ids: np.ndarray, usual: GradientRMS, settings: dict[str, float] | None = None) -> np.ndarray:
+    dynamic = DynamicEvaluator(network(), usual, SPEC.window_length)
     return np.concatenate(
         [segment.nll.numpy() for segment in dynamic.read(ids, VOCABULARY.eos_id, **(settings or SETTINGS))]
     )
@@ -38,17 +38,17 @@ def losses(ids: np.ndarray, usual: UsualGradients, settings: dict[str, float] | 
 @pytest.mark.parametrize(
     "spec",
     [
-        ModelSpec(6, [9, 7, 6]),
-        ModelSpec(5, [4], tie_weights=False),
-        ModelSpec(6, [6]),
-        ModelSpec(6, [9, 6], output_cutoffs=[0.2, 0.5]),
-        ModelSpec(5, [4], tie_weights=False, output_cutoffs=[0.4]),
+        ModelConfig(6, [9, 7, 6]),
+        ModelConfig(5, [4], tie_weights=False),
+        ModelConfig(6, [6]),
+        ModelConfig(6, [9, 6], cutoffs=[0.2, 0.5]),
+        ModelConfig(5, [4], tie_weights=False, cutoffs=[0.4]),
     ],
     ids=str,
 )
-def test_loss_and_gradient_are_those_of_autograd(spec: ModelSpec) -> None:
+def test_loss_and_gradient_are_those_of_autograd(spec: ModelConfig) -> None:
     model = network(spec).train()
-    learning = LearningNetwork(model, window_length=11)
+    learning = ManualGradLSTM(model, window_length=11)
     state, rng = model.initial_state(1), np.random.default_rng(0)
     for length in (11, 11, 4):  # the state goes on, and the last segment of a split is shorter
         inputs, targets = (torch.from_numpy(rng.integers(8, size=length)) for _ in range(2))
@@ -65,7 +65,7 @@ def test_loss_and_gradient_are_those_of_autograd(spec: ModelSpec) -> None:
             assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
 
-def test_the_step_is_the_papers(usual: UsualGradients) -> None:
+def test_the_step_is_the_papers(usual: GradientRMS) -> None:
     """Two segments by autograd, with the update written as in the paper."""
     model, ids, lr, decay = network().eval(), stream(18), 0.05, 0.9
     moving = copy.deepcopy(model)
@@ -92,7 +92,7 @@ def test_the_step_is_the_papers(usual: UsualGradients) -> None:
 
 def test_usual_gradients_are_roots_of_mean_squares() -> None:
     model, ids = network().eval(), stream(27)
-    spec = EvaluationSpec(name="dynamic", window_length=9, gradient_windows=3)
+    spec = EvaluationConfig(name="dynamic", window_length=9, gradient_windows=3)
     squares = [torch.zeros_like(parameter) for parameter in model.parameters()]
     state, inputs = model.initial_state(1), np.concatenate([[VOCABULARY.eos_id], ids[:-1]])
     for begin in (0, 9, 18):
@@ -102,7 +102,7 @@ def test_usual_gradients_are_roots_of_mean_squares() -> None:
         F.cross_entropy(model.logits(features[0]), torch.from_numpy(ids[part]).long()).backward()
         for square, parameter in zip(squares, model.parameters(), strict=True):
             square += parameter.grad**2 / 3
-    found = usual_gradients(model, ids, VOCABULARY.eos_id, spec)
+    found = gradient_rms(model, ids, VOCABULARY.eos_id, spec)
     for square, size in zip(squares, found.root_mean_squares, strict=True):
         assert torch.allclose(square.sqrt(), size, atol=1e-6)
 
@@ -110,14 +110,14 @@ def test_usual_gradients_are_roots_of_mean_squares() -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 39), st.integers(0, 7))
 def test_a_later_word_changes_no_earlier_probability(place: int, word: int) -> None:
-    usual = UsualGradients([torch.ones_like(parameter) for parameter in network().parameters()], 1.0)
+    usual = GradientRMS([torch.ones_like(parameter) for parameter in network().parameters()], 1.0)
     ids = stream(40)
     changed = ids.copy()
     changed[place] = word
     assert (losses(changed, usual)[:place] == losses(ids, usual)[:place]).all()
 
 
-def test_a_word_changes_what_comes_after_its_segment(usual: UsualGradients) -> None:
+def test_a_word_changes_what_comes_after_its_segment(usual: GradientRMS) -> None:
     ids = stream(40)
     changed = ids.copy()
     changed[0] = (ids[0] + 1) % 8
@@ -125,13 +125,13 @@ def test_a_word_changes_what_comes_after_its_segment(usual: UsualGradients) -> N
 
 
 @pytest.mark.parametrize("cache", [{}, CACHE])
-def test_standing_still_it_is_the_static_model(usual: UsualGradients, cache: dict[str, float]) -> None:
+def test_standing_still_it_is_the_static_model(usual: GradientRMS, cache: dict[str, float]) -> None:
     ids = stream(300)
     score = evaluate_dynamic(network(), ids, VOCABULARY, SPEC, {"lr": 0.0, "decay": 0.0, **cache}, usual)
     if cache:
-        expected = evaluate_cache(network(), ids, VOCABULARY, EvaluationSpec(name="cache"), cache)
+        expected = evaluate_cache(network(), ids, VOCABULARY, EvaluationConfig(name="cache"), cache)
     else:
-        expected = evaluate_static(network(), ids, VOCABULARY, EvaluationSpec())
+        expected = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig())
     assert score.loss == pytest.approx(expected.loss, abs=1e-5)
     assert (score.tokens, score.top1, score.top5, score.words) == (
         300,
@@ -141,9 +141,9 @@ def test_standing_still_it_is_the_static_model(usual: UsualGradients, cache: dic
     )
 
 
-def test_it_learns_what_repeats(usual: UsualGradients) -> None:
+def test_it_learns_what_repeats(usual: GradientRMS) -> None:
     ids = np.tile(stream(12), 40)
-    static = evaluate_static(network(), ids, VOCABULARY, EvaluationSpec())
+    static = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig())
     dynamic = evaluate_dynamic(network(), ids, VOCABULARY, SPEC, SETTINGS, usual)
     assert dynamic.loss < 0.8 * static.loss
     assert dynamic.interval is None, "too few words for two blocks"
@@ -151,8 +151,8 @@ def test_it_learns_what_repeats(usual: UsualGradients) -> None:
 
 def test_a_strong_decay_holds_the_weights_where_they_were() -> None:
     model = network()
-    usual = UsualGradients([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
-    dynamic = DynamicNetwork(model, usual, 9)
+    usual = GradientRMS([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
+    dynamic = DynamicEvaluator(model, usual, 9)
     for _ in dynamic.read(stream(40), VOCABULARY.eos_id, lr=0.0, decay=1.0):
         for weight in dynamic._network.weights:
             weight += 0.5
@@ -160,10 +160,10 @@ def test_a_strong_decay_holds_the_weights_where_they_were() -> None:
         assert torch.equal(weight, trained)
 
 
-def test_a_model_is_left_as_it_came_in_and_each_reading_begins_anew(usual: UsualGradients) -> None:
+def test_a_model_is_left_as_it_came_in_and_each_reading_begins_anew(usual: GradientRMS) -> None:
     model = network().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    dynamic = DynamicNetwork(model, usual, 9)
+    dynamic = DynamicEvaluator(model, usual, 9)
     first, second = (
         np.concatenate([segment.nll.numpy() for segment in dynamic.read(stream(60), VOCABULARY.eos_id, 0.05, 0.02)])
         for _ in range(2)
@@ -174,16 +174,16 @@ def test_a_model_is_left_as_it_came_in_and_each_reading_begins_anew(usual: Usual
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_progress_is_told_and_an_empty_split_refused(usual: UsualGradients) -> None:
+def test_progress_is_told_and_an_empty_split_refused(usual: GradientRMS) -> None:
     seen: list[tuple[int, int]] = []
     evaluate_dynamic(network(), stream(20), VOCABULARY, SPEC, SETTINGS, usual, lambda *done: seen.append(done))
     assert seen == [(9, 20), (18, 20), (20, 20)]
     with pytest.raises(DataError, match="empty"):
         evaluate_dynamic(network(), stream(0), VOCABULARY, SPEC, SETTINGS, usual)
     with pytest.raises(DataError, match="train is empty"):
-        usual_gradients(network(), stream(0), VOCABULARY.eos_id, SPEC)
+        gradient_rms(network(), stream(0), VOCABULARY.eos_id, SPEC)
 
 
-def test_weights_that_diverge_are_told_with_the_remedy(usual: UsualGradients) -> None:
+def test_weights_that_diverge_are_told_with_the_remedy(usual: GradientRMS) -> None:
     with pytest.raises(EvaluationError, match=r"diverged after .* of 300 tokens; lower evaluation.lr \(got 1e\+38\)"):
         evaluate_dynamic(network(), stream(300), VOCABULARY, SPEC, {"lr": 1e38, "decay": 0.0}, usual)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from small_models import small_engine, small_network, small_vocabulary
 
 from lstm_lm.errors import DataError
-from lstm_lm.evaluation.keyboard import Bar, KeyboardScore, Typing, evaluate_keyboard, keyboard_score
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.keyboard import SuggestionBar, KeyboardScore, TypedWord, evaluate_keyboard, keyboard_score
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.text.completion import is_word
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -21,7 +21,7 @@ SPECIAL = (VOCABULARY.unk_id, VOCABULARY.eos_id)
 
 def keyboard(ids: list[int], **spec: int) -> KeyboardScore:
     return evaluate_keyboard(
-        NETWORK, np.array(ids, dtype=np.int32), VOCABULARY, EvaluationSpec(name="keyboard", **spec)
+        NETWORK, np.array(ids, dtype=np.int32), VOCABULARY, EvaluationConfig(name="keyboard", **spec)
     )
 
 
@@ -42,7 +42,7 @@ def typed_by_hand(ids: list[int]) -> KeyboardScore:
             for letters in range(len(word))
         ]
         letters = next((letters for letters, bar in enumerate(shown) if word in bar), None)
-        typings.append(Typing(len(word), shown[0].index(word) if word in shown[0] else None, letters))
+        typings.append(TypedWord(len(word), shown[0].index(word) if word in shown[0] else None, letters))
     return keyboard_score(typings, len(ids))
 
 
@@ -56,12 +56,12 @@ def test_keystrokes_by_hand() -> None:
     words = ["the", "then", "them", "theatre", ".", "<unk>", "<eos>"]
     vocabulary = Vocabulary(words, range(len(words), 0, -1))
     logits = np.array([4.0, 3.0, 2.0, 1.0, 9.0, 9.0, 9.0], dtype=np.float32)
-    bar = Bar(vocabulary)
+    bar = SuggestionBar(vocabulary)
     assert [bar.typing(word, False, logits) for word in range(4)] == [
-        Typing(3, 0, 0),
-        Typing(4, 1, 0),
-        Typing(4, 2, 0),
-        Typing(7, 3, 4),
+        TypedWord(3, 0, 0),
+        TypedWord(4, 1, 0),
+        TypedWord(4, 2, 0),
+        TypedWord(7, 3, 4),
     ]
     score = keyboard_score([bar.typing(word, False, logits) for word in range(4)], 7)
     # 4 + 5 + 5 + 8 keystrokes, against 1 + 1 + 1 + ("thea" and one to take it)
@@ -70,7 +70,7 @@ def test_keystrokes_by_hand() -> None:
     assert (score.tokens, score.words.tokens, score.words.top1, score.words.top3) == (7, 4, 0.25, 0.75)
     assert score.taken == 1.0
     # the corpus' small letter where a sentence begins is not what the bar shows
-    assert bar.typing(0, True, logits) == Typing(3, None, None)
+    assert bar.typing(0, True, logits) == TypedWord(3, None, None)
     assert bar.typing(0, True, logits).keystrokes == 4
 
 
@@ -96,7 +96,7 @@ def test_it_leaves_mode_and_weights_alone_and_tells_its_progress() -> None:
     model, seen = small_network().train(), []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ids = np.array(stream(100), dtype=np.int32)
-    spec = EvaluationSpec(name="keyboard", window_length=40)
+    spec = EvaluationConfig(name="keyboard", window_length=40)
     evaluate_keyboard(model, ids, VOCABULARY, spec, lambda *done: seen.append(done))
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

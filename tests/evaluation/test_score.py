@@ -9,13 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from lstm_lm.data.encoding import load_corpus
-from lstm_lm.data.spec import DataSpec
+from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import DataError
 from lstm_lm.evaluation.score import ScoreMetric, target_rank, word_mask
-from lstm_lm.evaluation.spec import EvaluationSpec
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["the", "<eos>", ",", "<unk>", "river", "@-@", "1990", "é"], [8, 7, 6, 5, 4, 3, 2, 1])
@@ -23,7 +23,7 @@ VOCABULARY = Vocabulary(["the", "<eos>", ",", "<unk>", "river", "@-@", "1990", "
 
 def network(vocabulary: Vocabulary = VOCABULARY) -> LSTMLanguageModel:
     torch.manual_seed(0)
-    model = LSTMLanguageModel(ModelSpec(6, [9, 6]), len(vocabulary))
+    model = LSTMLanguageModel(ModelConfig(6, [9, 6]), len(vocabulary))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.uniform_(-0.8, 0.8)
@@ -70,7 +70,7 @@ def test_a_tie_counts_against_the_target() -> None:
 
 def test_score_does_not_depend_on_the_window_length() -> None:
     scores = [
-        evaluate_static(network(), stream(403), VOCABULARY, EvaluationSpec(window_length=length))
+        evaluate_static(network(), stream(403), VOCABULARY, EvaluationConfig(window_length=length))
         for length in (7, 35, 70)
     ]
     assert {score.tokens for score in scores} == {403}
@@ -81,7 +81,7 @@ def test_score_does_not_depend_on_the_window_length() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 403, 500])
 def test_every_token_counts_whatever_the_batch_size(batch_size: int) -> None:
-    score = evaluate_static(network(), stream(403), VOCABULARY, EvaluationSpec(batch_size=batch_size))
+    score = evaluate_static(network(), stream(403), VOCABULARY, EvaluationConfig(batch_size=batch_size))
     assert score.tokens == 403
     assert score.unk_rate == pytest.approx(float((stream(403) == VOCABULARY.unk_id).mean()))
 
@@ -94,14 +94,14 @@ def test_batch_of_one_equals_word_by_word_probabilities() -> None:
             logits, state = model(torch.tensor([[previous]]), state)
             nll -= float(logits[0, 0].double().log_softmax(dim=0)[word])
             previous = word
-    score = evaluate_static(model, ids, VOCABULARY, EvaluationSpec(window_length=8))
+    score = evaluate_static(model, ids, VOCABULARY, EvaluationConfig(window_length=8))
     assert score.loss == pytest.approx(nll / 30, abs=1e-6)
 
 
 def test_evaluation_leaves_mode_and_weights_alone_and_tells_its_progress() -> None:
     model, seen = network().train(), []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate_static(model, stream(100), VOCABULARY, EvaluationSpec(window_length=40), lambda *done: seen.append(done))
+    evaluate_static(model, stream(100), VOCABULARY, EvaluationConfig(window_length=40), lambda *done: seen.append(done))
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert seen == [(40, 100), (80, 100), (100, 100)]
@@ -109,7 +109,7 @@ def test_evaluation_leaves_mode_and_weights_alone_and_tells_its_progress() -> No
 
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(DataError, match="empty"):
-        evaluate_static(network(), stream(0), VOCABULARY, EvaluationSpec())
+        evaluate_static(network(), stream(0), VOCABULARY, EvaluationConfig())
 
 
 def test_a_loss_beyond_floats_is_infinite_perplexity() -> None:
@@ -120,12 +120,12 @@ def test_a_loss_beyond_floats_is_infinite_perplexity() -> None:
 
 @pytest.mark.slow
 def test_test_split_of_wikitext2_has_its_published_number_of_tokens(wikitext2_dir: Path) -> None:
-    corpus = load_corpus(DataSpec(name="text_files", dir=str(wikitext2_dir)))
+    corpus = load_corpus(DataConfig(source="text_files", dir=str(wikitext2_dir)))
     torch.manual_seed(0)
-    model = LSTMLanguageModel(ModelSpec(8, [8]), len(corpus.vocabulary))
-    model.start_from_unigrams(torch.tensor(corpus.vocabulary.counts))
+    model = LSTMLanguageModel(ModelConfig(8, [8]), len(corpus.vocabulary))
+    model.init_bias_from_unigrams(torch.tensor(corpus.vocabulary.counts))
     tokens = {
-        evaluate_static(model, corpus.splits["test"], corpus.vocabulary, EvaluationSpec(batch_size=batch_size)).tokens
+        evaluate_static(model, corpus.splits["test"], corpus.vocabulary, EvaluationConfig(batch_size=batch_size)).tokens
         for batch_size in (1, 10)
     }
     assert tokens == {245_569}

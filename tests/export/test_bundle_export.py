@@ -9,14 +9,14 @@ import pytest
 import torch
 from small_models import checkpoint_content, small_network, write_small_checkpoint
 
-from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export import bundle_export
 from lstm_lm.export.bundle_export import export_bundle
 from lstm_lm.export.onnx_graph import Weights
-from lstm_lm.export.spec import ExportSpec
-from lstm_lm.inference.spec import SamplingSpec
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.export.config import BundleExportConfig
+from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.nn.config import ModelConfig
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def checkpoint(tmp_path: Path) -> Path:
     ("tie_weights", "cutoffs"), [(True, []), (False, []), (True, [0.1, 0.3]), (True, [0.5]), (False, [0.2, 0.4, 0.6])]
 )
 def test_every_network_of_a_bundle_is_the_checkpoints(tie_weights: bool, cutoffs: list[float], tmp_path: Path) -> None:
-    network = small_network(ModelSpec(16, [24, 16], tie_weights, output_cutoffs=cutoffs))
+    network = small_network(ModelConfig(16, [24, 16], tie_weights, cutoffs=cutoffs))
     report = export_bundle(write_small_checkpoint(tmp_path / "best.ckpt", network), tmp_path / "out")
     assert list(report.parity) == ["model.safetensors", "model.onnx", "model.int8.onnx"]
     weights, exact, rounded = report.parity.values()
@@ -50,11 +50,11 @@ def test_every_network_of_a_bundle_is_the_checkpoints(tie_weights: bool, cutoffs
 def test_what_is_not_wanted_is_not_written(
     checkpoint: Path, tmp_path: Path, onnx: bool, int8: bool, backend: str
 ) -> None:
-    report = export_bundle(checkpoint, tmp_path / "out", ExportSpec(onnx=onnx, int8=int8))
+    report = export_bundle(checkpoint, tmp_path / "out", BundleExportConfig(onnx=onnx, int8=int8))
     assert ("model.onnx" in report.bundle.files) == onnx
     assert ("model.int8.onnx" in report.bundle.files) == int8
     assert (report.perplexity is not None) == (onnx or int8)
-    assert type(load_engine(report.bundle).backend).__name__ == backend
+    assert type(build_engine(report.bundle).backend).__name__ == backend
 
 
 def test_real_text_is_compared_where_the_corpus_is_at_hand(tmp_path: Path) -> None:
@@ -78,11 +78,11 @@ def test_other_numbers_leave_no_bundle_and_an_old_one_in_place(
     ):
         export_bundle(checkpoint, out)
     assert not out.exists()
-    export_bundle(checkpoint, out, ExportSpec(parity_tolerance=1.0, onnx_tolerance=1.0))
+    export_bundle(checkpoint, out, BundleExportConfig(parity_tolerance=1.0, onnx_tolerance=1.0))
     before = read_bundle(out)
     monkeypatch.setattr(bundle_export, "largest_difference", lambda *_: float("nan"))
     with pytest.raises(BundleError, match="not written"):
-        export_bundle(checkpoint, out, ExportSpec(overwrite=True))
+        export_bundle(checkpoint, out, BundleExportConfig(overwrite=True))
     assert read_bundle(out) == before
 
 
@@ -102,7 +102,7 @@ def test_a_graph_that_differs_is_refused(
 ) -> None:
     build = getattr(bundle_export, graph)
 
-    def changed(spec: ModelSpec, weights: Weights) -> bytes:
+    def changed(spec: ModelConfig, weights: Weights) -> bytes:
         other = weights[file].copy()
         other[3:20] += 0.5
         content: bytes = build(spec, {**weights, file: other})
@@ -118,24 +118,24 @@ def test_other_greedy_words_are_refused(checkpoint: Path, tmp_path: Path, monkey
     texts = iter([np.zeros((100, 3)), np.arange(300).reshape(100, 3)])
     monkeypatch.setattr(bundle_export, "greedy_texts", lambda *_: next(texts))
     with pytest.raises(BundleError, match=r"100 of 100 greedy texts of model\.onnx are not the checkpoint's"):
-        export_bundle(checkpoint, tmp_path / "out", ExportSpec(int8=False))
+        export_bundle(checkpoint, tmp_path / "out", BundleExportConfig(int8=False))
 
 
 def test_a_changed_weight_is_seen(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def changed(bundle, backend):  # type: ignore[no-untyped-def]
-        engine = load_engine(bundle, backend)
+        engine = build_engine(bundle, backend)
         if backend == "torch":
             with torch.no_grad():
                 engine.backend._model.layers[1].weight_hh_l0[3, 3] += 0.01
         return engine
 
-    monkeypatch.setattr(bundle_export, "load_engine", changed)
+    monkeypatch.setattr(bundle_export, "build_engine", changed)
     with pytest.raises(BundleError, match=r"logits of model\.safetensors differ"):
         export_bundle(checkpoint, tmp_path / "out")
 
 
 def test_a_sampling_of_its_own_becomes_the_default(checkpoint: Path, tmp_path: Path) -> None:
-    sampling = SamplingSpec(strategy="greedy", ban_tokens=["the"])
+    sampling = SamplingConfig(strategy="greedy", ban_tokens=["the"])
     bundle = export_bundle(checkpoint, tmp_path / "out", sampling=sampling).bundle
     assert bundle.presets[bundle.default_preset] == sampling
     assert {"greedy", "balanced", "creative"} < set(bundle.presets)
@@ -144,7 +144,7 @@ def test_a_sampling_of_its_own_becomes_the_default(checkpoint: Path, tmp_path: P
 def test_wrong_settings_are_told_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         export_bundle(
-            tmp_path / "nowhere", tmp_path / "out", ExportSpec(parity_tolerance=0.0), SamplingSpec(temperature=0.0)
+            tmp_path / "nowhere", tmp_path / "out", BundleExportConfig(parity_tolerance=0.0), SamplingConfig(temperature=0.0)
         )
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "export.parity_tolerance",

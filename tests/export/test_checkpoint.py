@@ -11,12 +11,12 @@ from small_models import PRESETS, checkpoint_content, small_network, small_vocab
 
 from lstm_lm.errors import BundleError, CheckpointError
 from lstm_lm.export.checkpoint import load_trained, read_checkpoint
-from lstm_lm.export.opening import open_engine, open_model
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.export.loading import load_engine, load_model
+from lstm_lm.nn.config import ModelConfig
 
 
 def test_a_checkpoint_gives_back_the_model_and_all_that_belongs_to_it(tmp_path: Path) -> None:
-    network = small_network(ModelSpec(embedding_dim=8, hidden_dims=[8], output_dropout=0.5))
+    network = small_network(ModelConfig(embedding_dim=8, hidden_dims=[8], output_dropout=0.5))
     torch.save(checkpoint_content(network) | {"optimizer_states": [{}], "epoch": 3}, tmp_path / "best.ckpt")
     trained = read_checkpoint(tmp_path / "best.ckpt")
     assert not trained.model.training
@@ -37,8 +37,8 @@ def test_a_bundle_is_loaded_as_its_checkpoint_is_but_for_places(tmp_path: Path) 
         original.presets,
         original.metrics,
     )
-    assert (trained.data.name, trained.data.dir) == ("text_files", None)
-    answers = [open_model(path, "torch")[0].predict("I want", 5) for path in (folder, tmp_path / "mine.ckpt")]
+    assert (trained.data.source, trained.data.dir) == ("text_files", None)
+    answers = [load_model(path, "torch")[0].predict("I want", 5) for path in (folder, tmp_path / "mine.ckpt")]
     assert answers[0] == answers[1]
 
 
@@ -115,13 +115,13 @@ def test_code_in_a_checkpoint_is_never_run(how: str, tmp_path: Path, monkeypatch
 
 
 def test_a_wrong_place_says_what_to_give(tmp_path: Path) -> None:
-    for open_any in (load_trained, open_engine, read_checkpoint):
+    for open_any in (load_trained, load_engine, read_checkpoint):
         with pytest.raises(CheckpointError, match=r"no such file or folder.*RUN/checkpoints/best\.ckpt"):
             open_any(tmp_path / "nowhere")
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / "best.ckpt").touch()
-    for open_any in (load_trained, open_engine, read_checkpoint):
+    for open_any in (load_trained, load_engine, read_checkpoint):
         with pytest.raises((CheckpointError, BundleError), match=r"give its checkpoint .*run/checkpoints/best\.ckpt"):
             open_any(run)
     with pytest.raises(CheckpointError, match="is a folder"):

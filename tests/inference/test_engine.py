@@ -13,16 +13,16 @@ from small_models import WORDS, small_engine, small_network, small_vocabulary
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import State
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.pieces import text_pieces
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.detokenize import text_pieces
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.torch_backend import TorchBackend
-from lstm_lm.text.typed import continuation
+from lstm_lm.text.input_text import detokenize_continuation
 
 NETWORK = small_network()
 ENGINE = small_engine(NETWORK)
 VOCABULARY = small_vocabulary()
-GREEDY = SamplingSpec(strategy="greedy", ban_unk=False)
-SAMPLE = SamplingSpec(seed=5)
+GREEDY = SamplingConfig(strategy="greedy", ban_unk=False)
+SAMPLE = SamplingConfig(seed=5)
 
 
 def chances_after(words: list[str]) -> np.ndarray:
@@ -38,10 +38,10 @@ class Fixed:
 
     vocab_size = len(WORDS)
 
-    def __init__(self, **chances: float) -> None:
+    def __init__(self, **probs: float) -> None:
         self.logits = np.full((1, len(WORDS)), -30.0, dtype=np.float32)
-        for word, chance in chances.items():
-            self.logits[0, VOCABULARY.id(word)] = np.log(chance)
+        for word, prob in probs.items():
+            self.logits[0, VOCABULARY.id(word)] = np.log(prob)
 
     def initial_state(self, batch_size: int) -> State:
         return (np.zeros((batch_size, 1), np.float32), np.zeros((batch_size, 1), np.float32))
@@ -53,22 +53,22 @@ class Fixed:
         return np.zeros((input_ids.shape[1], 1), np.float32), self.logits[0], state
 
 
-def fixed_engine(**chances: float) -> Engine:
-    return Engine(Fixed(**chances), VOCABULARY, {"greedy": GREEDY}, "greedy")
+def fixed_engine(**probs: float) -> Engine:
+    return Engine(Fixed(**probs), VOCABULARY, {"greedy": GREEDY}, "greedy")
 
 
 @pytest.mark.parametrize(
     ("text", "words"), [("I", ["I"]), ("I want", ["I", "want"]), ("the\ncat", ["the", "<eos>", "cat"])]
 )
 def test_a_prediction_is_the_softmax_after_eos_and_the_text_without_unk_and_eos(text: str, words: list[str]) -> None:
-    chances = chances_after(words)
-    left = 1.0 - chances[VOCABULARY.unk_id] - chances[VOCABULARY.eos_id]
+    probs = chances_after(words)
+    left = 1.0 - probs[VOCABULARY.unk_id] - probs[VOCABULARY.eos_id]
     suggestions = ENGINE.predict(text, 5).suggestions
     assert len(suggestions) == 5
     assert [s.probability for s in suggestions] == sorted((s.probability for s in suggestions), reverse=True)
     for suggestion in suggestions:
         spelt = [suggestion.word, f"@{suggestion.word}@"]
-        expected = sum(chances[VOCABULARY.id(word)] for word in spelt if word in VOCABULARY)
+        expected = sum(probs[VOCABULARY.id(word)] for word in spelt if word in VOCABULARY)
         assert suggestion.probability == pytest.approx(expected / left, abs=1e-6)
 
 
@@ -119,16 +119,16 @@ def test_a_seed_repeats_a_text_and_another_does_not() -> None:
 
 
 def test_a_seed_that_nobody_gave_is_told() -> None:
-    first = ENGINE.generate("the", SamplingSpec(), 20)
+    first = ENGINE.generate("the", SamplingConfig(), 20)
     assert first.seed is not None
-    assert ENGINE.generate("the", SamplingSpec(seed=first.seed), 20) == first
+    assert ENGINE.generate("the", SamplingConfig(seed=first.seed), 20) == first
     assert ENGINE.generate("the", GREEDY, 2).seed is None
 
 
 @given(st.integers(1, 12), st.integers(0, 100))
 @settings(deadline=None)
 def test_max_words_counts_and_a_longer_text_begins_as_a_shorter_one(count: int, seed: int) -> None:
-    sampling = SamplingSpec(seed=seed)
+    sampling = SamplingConfig(seed=seed)
     words = list(ENGINE.stream("the", sampling, count))
     assert len(words) == count
     assert list(ENGINE.stream("the", sampling, count + 3))[:count] == words
@@ -136,11 +136,11 @@ def test_max_words_counts_and_a_longer_text_begins_as_a_shorter_one(count: int, 
 
 def test_banned_words_never_come() -> None:
     kept = ["cat", "<eos>"]
-    sampling = SamplingSpec(seed=1, ban_tokens=[word for word in WORDS if word not in kept])
+    sampling = SamplingConfig(seed=1, ban_tokens=[word for word in WORDS if word not in kept])
     assert set(ENGINE.stream("the", sampling, 30)) == set(kept)
-    unk_only = SamplingSpec(seed=1, ban_unk=False, ban_tokens=[word for word in WORDS if word != "<unk>"])
+    unk_only = SamplingConfig(seed=1, ban_unk=False, ban_tokens=[word for word in WORDS if word != "<unk>"])
     assert set(ENGINE.stream("the", unk_only, 3)) == {"<unk>"}
-    assert "<unk>" not in set(ENGINE.stream("the", SamplingSpec(seed=1, temperature=50.0), 400))
+    assert "<unk>" not in set(ENGINE.stream("the", SamplingConfig(seed=1, temperature=50.0), 400))
 
 
 def test_stop_eos_ends_the_text_and_is_not_part_of_it() -> None:
@@ -162,7 +162,7 @@ def test_the_prompt_stays_as_typed_and_words_come_out_as_text() -> None:
     prompt = "  The well-known\tdon't  1,000 "
     generation = ENGINE.generate(prompt, SAMPLE, 12)
     assert generation.text.startswith(prompt)
-    assert generation.text == prompt + continuation(prompt, generation.words)
+    assert generation.text == prompt + detokenize_continuation(prompt, generation.words)
 
 
 @given(
@@ -172,11 +172,11 @@ def test_the_prompt_stays_as_typed_and_words_come_out_as_text() -> None:
 def test_pieces_of_text_add_up_to_the_text(words: list[str], prompt: str) -> None:
     pieces = list(text_pieces(prompt, words))
     assert len(pieces) == len(words)
-    assert "".join(pieces) == continuation(prompt, words)
+    assert "".join(pieces) == detokenize_continuation(prompt, words)
 
 
 def test_several_threads_get_what_one_gets() -> None:
-    jobs = [(prompt, SamplingSpec(seed=seed)) for seed in range(4) for prompt in ("the cat", "I want", "")]
+    jobs = [(prompt, SamplingConfig(seed=seed)) for seed in range(4) for prompt in ("the cat", "I want", "")]
     alone = [ENGINE.generate(prompt, sampling, 15) for prompt, sampling in jobs]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda job: ENGINE.generate(*job, 15), jobs * 3))
@@ -185,20 +185,20 @@ def test_several_threads_get_what_one_gets() -> None:
 
 def test_every_mistake_is_told_at_once_and_before_the_first_word() -> None:
     with pytest.raises(ConfigError) as caught:
-        ENGINE.stream("the", SamplingSpec(temperature=0.0, top_k=-1, top_p=float("nan"), strategy="beam"), 0)
+        ENGINE.stream("the", SamplingConfig(temperature=0.0, top_k=-1, top_p=float("nan"), strategy="beam"), 0)
     fields = [problem.partition(":")[0] for problem in caught.value.problems]
     assert fields == ["strategy", "temperature", "top_k", "top_p", "generate"]
     with pytest.raises(ConfigError, match=r"ban_tokens: not in the vocabulary \(got 'teh'\); did you mean 'the'"):
-        ENGINE.stream("the", SamplingSpec(ban_tokens=["teh"]), 3)
+        ENGINE.stream("the", SamplingConfig(ban_tokens=["teh"]), 3)
     with pytest.raises(ConfigError, match="every word of the vocabulary is banned"):
-        ENGINE.stream("the", SamplingSpec(ban_tokens=list(WORDS)), 3)
+        ENGINE.stream("the", SamplingConfig(ban_tokens=list(WORDS)), 3)
     with pytest.raises(ConfigError, match=r"k: must be at least 1 \(got 0\)"):
         ENGINE.predict("the", 0)
 
 
 def test_a_preset_that_bans_a_word_outside_of_the_vocabulary_is_refused_at_once() -> None:
     with pytest.raises(ConfigError, match=r"presets\.strict\.ban_tokens: not in the vocabulary \(got 'teh'\)"):
-        Engine(Fixed(), VOCABULARY, {"strict": SamplingSpec(ban_tokens=["teh"])}, "strict")
+        Engine(Fixed(), VOCABULARY, {"strict": SamplingConfig(ban_tokens=["teh"])}, "strict")
 
 
 def test_a_preset_with_changes() -> None:

@@ -13,7 +13,7 @@ from lstm_lm.inference.logits import (
     keep_top_k,
     keep_top_p,
     penalize_repeats,
-    probabilities,
+    softmax,
 )
 
 # few different values, so that ties are common
@@ -49,14 +49,14 @@ def test_top_k_never_brings_back_what_was_taken_out() -> None:
 @given(either, st.floats(0.001, 1.0))
 def test_top_p_is_the_smallest_set_that_reaches_p(logits: Array, p: float) -> None:
     kept = np.isfinite(keep_top_p(logits, p))
-    chances = probabilities(logits)
-    reached = np.where(kept, chances, 0.0).sum(axis=-1)
+    probs = softmax(logits)
+    reached = np.where(kept, probs, 0.0).sum(axis=-1)
     assert (kept.sum(axis=-1) >= 1).all()
     assert (reached >= p - 1e-9).all()
-    smallest = np.where(kept, chances, np.inf).min(axis=-1)
+    smallest = np.where(kept, probs, np.inf).min(axis=-1)
     # without its least probable word it falls short, unless that is its only one
     assert ((reached - smallest < p + 1e-9) | (kept.sum(axis=-1) == 1)).all()
-    assert (smallest >= np.where(kept, 0.0, chances).max(axis=-1)).all()
+    assert (smallest >= np.where(kept, 0.0, probs).max(axis=-1)).all()
 
 
 def test_top_p_by_hand() -> None:
@@ -77,14 +77,14 @@ def test_temperature_keeps_the_order_and_never_overflows(logits: Array, temperat
 def test_temperature_by_hand() -> None:
     logits = np.array([1.0, 3.0, 2.0])
     expected = np.exp(logits / 2) / np.exp(logits / 2).sum()
-    assert probabilities(apply_temperature(logits, 2.0)) == pytest.approx(expected)
+    assert softmax(apply_temperature(logits, 2.0)) == pytest.approx(expected)
 
 
 @given(rows, st.floats(1.0, 10.0), st.data())
 def test_a_penalised_word_becomes_less_likely_and_no_other_does(
     logits: Array, penalty: float, data: st.DataObject
 ) -> None:
-    ids = data.draw(st.lists(st.integers(0, len(logits) - 1), max_size=5))
+    ids = data.sample_categorical(st.lists(st.integers(0, len(logits) - 1), max_size=5))
     penalized = penalize_repeats(logits[None], [ids], penalty)[0]
     others = np.setdiff1d(np.arange(len(logits)), ids)
     assert (penalized[others] == logits[others]).all()
@@ -109,7 +109,7 @@ def test_the_penalty_by_hand() -> None:
 @given(either, st.data())
 def test_banned_words_are_out_and_the_rest_is_unchanged(logits: Array, data: st.DataObject) -> None:
     size = logits.shape[-1]
-    ids = data.draw(st.lists(st.integers(0, size - 1), max_size=size))
+    ids = data.sample_categorical(st.lists(st.integers(0, size - 1), max_size=size))
     if len(set(ids)) == size:
         with pytest.raises(ValueError, match="every word is banned"):
             ban(logits, ids)
@@ -140,7 +140,7 @@ def test_filters_leave_their_argument_alone(logits: Array) -> None:
 @pytest.mark.parametrize("row", [[-np.inf, -np.inf], [np.nan, 0.0], [np.inf, 0.0]])
 def test_nothing_to_choose_from_is_an_error_and_not_nan(row: list[float]) -> None:
     with pytest.raises(ValueError, match="no word is left"):
-        probabilities(np.array(row))
+        softmax(np.array(row))
 
 
 @pytest.mark.parametrize("k", [0, -1])

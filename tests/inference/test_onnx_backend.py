@@ -14,34 +14,34 @@ from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference import onnx_backend
 from lstm_lm.inference.onnx_backend import OnnxBackend
 from lstm_lm.inference.torch_backend import TorchBackend
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
 V = len(WORDS)
 SPECS = {
-    "tied": ModelSpec(embedding_dim=16, hidden_dims=[24, 16]),
-    "untied, one layer": ModelSpec(embedding_dim=10, hidden_dims=[13], tie_weights=False),
-    "three layers": ModelSpec(embedding_dim=12, hidden_dims=[20, 9, 12]),
+    "tied": ModelConfig(embedding_dim=16, hidden_dims=[24, 16]),
+    "untied, one layer": ModelConfig(embedding_dim=10, hidden_dims=[13], tie_weights=False),
+    "three layers": ModelConfig(embedding_dim=12, hidden_dims=[20, 9, 12]),
 }
 
 
-def written(folder: Path, spec: ModelSpec, name: str) -> OnnxBackend:
+def written(folder: Path, spec: ModelConfig, name: str) -> OnnxBackend:
     weights = {key: tensor.numpy() for key, tensor in small_network(spec).state_dict().items()}
     (folder / name).write_bytes((int8_graph if "int8" in name else float_graph)(spec, weights))
     return OnnxBackend(folder / name, spec, V, threads=1)
 
 
 @pytest.fixture(scope="module", params=list(SPECS))
-def spec(request: pytest.FixtureRequest) -> ModelSpec:
+def spec(request: pytest.FixtureRequest) -> ModelConfig:
     return SPECS[request.param]
 
 
 @pytest.fixture(scope="module")
-def float_backend(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
+def float_backend(spec: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
     return written(tmp_path_factory.mktemp("graph"), spec, "model.onnx")
 
 
 @pytest.fixture(scope="module")
-def int8_backend(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
+def int8_backend(spec: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
     return written(tmp_path_factory.mktemp("graph"), spec, "model.int8.onnx")
 
 
@@ -56,7 +56,7 @@ texts = st.integers(1, 4).flatmap(
 
 @given(texts)
 @settings(deadline=None, max_examples=30)
-def test_float32_is_torch(spec: ModelSpec, float_backend: OnnxBackend, rows: list[list[int]]) -> None:
+def test_float32_is_torch(spec: ModelConfig, float_backend: OnnxBackend, rows: list[list[int]]) -> None:
     torch_backend, ids = TorchBackend(small_network(spec)), np.array(rows)
     logits, state = float_backend.step(ids, float_backend.initial_state(len(rows)))
     expected, expected_state = torch_backend.step(ids, torch_backend.initial_state(len(rows)))
@@ -74,7 +74,7 @@ def test_float32_is_torch(spec: ModelSpec, float_backend: OnnxBackend, rows: lis
 @given(texts)
 @settings(deadline=None, max_examples=30)
 def test_int8_is_near_and_the_same_to_the_bit_in_any_company(
-    spec: ModelSpec, int8_backend: OnnxBackend, rows: list[list[int]]
+    spec: ModelConfig, int8_backend: OnnxBackend, rows: list[list[int]]
 ) -> None:
     torch_backend, ids = TorchBackend(small_network(spec)), np.array(rows)
     together, state = int8_backend.step(ids, int8_backend.initial_state(len(rows)))
@@ -112,7 +112,7 @@ def test_a_step_leaves_its_state_alone(int8_backend: OnnxBackend, float_backend:
 
 
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
-    spec = ModelSpec(embedding_dim=64, hidden_dims=[64])
+    spec = ModelConfig(embedding_dim=64, hidden_dims=[64])
     sizes = {}
     for name in ("model.onnx", "model.int8.onnx"):
         written(tmp_path, spec, name)
@@ -129,9 +129,9 @@ def test_a_graph_of_another_network_is_refused(tmp_path: Path, name: str) -> Non
     for other, vocab_size in (
         (spec, V + 1),
         (spec, V - 1),
-        (ModelSpec(embedding_dim=16, hidden_dims=[25, 16]), V),
-        (ModelSpec(embedding_dim=16, hidden_dims=[16]), V),
-        (ModelSpec(embedding_dim=16, hidden_dims=[24, 20, 16]), V),
+        (ModelConfig(embedding_dim=16, hidden_dims=[25, 16]), V),
+        (ModelConfig(embedding_dim=16, hidden_dims=[16]), V),
+        (ModelConfig(embedding_dim=16, hidden_dims=[24, 20, 16]), V),
     ):
         with pytest.raises(ValueError, match="not that of the network"):
             OnnxBackend(tmp_path / name, other, vocab_size, threads=1)
@@ -144,7 +144,7 @@ def test_running_a_graph_needs_no_torch(tmp_path: Path) -> None:
     written(tmp_path, SPECS["tied"], "model.int8.onnx")
     code = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        "from lstm_lm.inference.onnx_backend import OnnxBackend; from lstm_lm.nn.spec import ModelSpec\n"
+        "from lstm_lm.inference.onnx_backend import OnnxBackend; from lstm_lm.nn.config import ModelSpec\n"
         f"backend = OnnxBackend(Path({str(tmp_path / 'model.int8.onnx')!r}), "
         f"ModelSpec(embedding_dim=16, hidden_dims=[24, 16]), {V})\n"
         "backend.step(np.array([[1]]), backend.initial_state(1))\n"

@@ -15,8 +15,8 @@ from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.backend import Backend, State
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.onnx_backend import OnnxBackend
-from lstm_lm.inference.prefix_cache import PrefixCache, read_last_words
-from lstm_lm.inference.spec import CacheSpec
+from lstm_lm.inference.prefix_cache import PrefixCache, decode_last_tokens
+from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.torch_backend import TorchBackend
 
 NETWORK = small_network()
@@ -93,7 +93,7 @@ def test_an_answer_does_not_depend_on_what_is_cached(
 def test_an_engine_says_the_same_with_and_without(texts: list[list[str]]) -> None:
     plain, cached = (Engine(TORCH, small_vocabulary(), PRESETS, "greedy", size) for size in (0, 8))
     for index, text in enumerate(texts):
-        spec = CacheSpec() if index % 2 else None
+        spec = CacheConfig() if index % 2 else None
         ours = cached.predict(" ".join(text), 5, cache=spec)
         expected = plain.predict(" ".join(text), 5, cache=spec)
         assert [one.word for one in ours.suggestions] == [one.word for one in expected.suggestions]
@@ -189,12 +189,12 @@ def test_the_words_of_a_text_are_not_kept() -> None:
 @settings(deadline=None, max_examples=40)
 def test_a_text_that_is_read_in_slices_gives_the_same(ids: list[int], max_words: int, size: int) -> None:
     cache, backend = PrefixCache(size), Counting()
-    text = cache.open(ids, features=True)
-    text.catch_up(backend, max_words)
-    while text.num_left:
+    text = cache.lookup(ids, features=True)
+    text.prefill(backend, max_words)
+    while text.num_prefill_tokens:
         assert 0 < sum(backend.taken()) < max_words + 32
-        text.catch_up(backend, max_words)
-    read_last_words(backend, [text])
+        text.prefill(backend, max_words)
+    decode_last_tokens(backend, [text])
     expected = PrefixCache(0).read(TORCH, ids, features=True)
     np.testing.assert_allclose(text.reading.logits, expected.logits, atol=1e-4)
     assert text.reading.features is not None

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from small_models import WORDS, small_network
 
 from lstm_lm.inference.torch_backend import TorchBackend, build_network, load_network
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 
-NETWORK = small_network(ModelSpec(embedding_dim=12, hidden_dims=[20, 8], tie_weights=False, weight_dropout=0.5))
+NETWORK = small_network(ModelConfig(embedding_dim=12, hidden_dims=[20, 8], tie_weights=False, weight_dropout=0.5))
 BACKEND = TorchBackend(NETWORK)
 ids = st.lists(st.integers(0, len(WORDS) - 1), min_size=1, max_size=30)
 
@@ -86,7 +86,7 @@ def test_several_threads_get_what_one_gets() -> None:
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_a_network_is_built_from_exactly_its_own_weights(tie_weights: bool) -> None:
-    spec = ModelSpec(embedding_dim=16, hidden_dims=[24, 16], tie_weights=tie_weights)
+    spec = ModelConfig(embedding_dim=16, hidden_dims=[24, 16], tie_weights=tie_weights)
     weights = {name: tensor.clone() for name, tensor in small_network(spec).state_dict().items()}
     network = build_network(spec, len(WORDS), weights)
     assert not network.training
@@ -109,7 +109,7 @@ def test_a_network_is_built_from_exactly_its_own_weights(tie_weights: bool) -> N
 def test_impossible_sizes_are_refused_before_anything_is_allocated() -> None:
     for width in (10**9, 10**18):
         with pytest.raises(ValueError, match=r"embedding\.weight has shape|no network can have these sizes"):
-            build_network(ModelSpec(embedding_dim=width, hidden_dims=[width]), len(WORDS), NETWORK.state_dict())
+            build_network(ModelConfig(embedding_dim=width, hidden_dims=[width]), len(WORDS), NETWORK.state_dict())
 
 
 def test_a_network_in_training_mode_is_refused() -> None:

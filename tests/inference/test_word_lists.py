@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from small_models import small_vocabulary
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.inference.word_lists import known_ids, parse_words
+from lstm_lm.inference.word_lists import require_ids, parse_words
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_every_string_is_a_list(text: str) -> None:
 
 def test_known_words_have_ids() -> None:
     vocabulary = small_vocabulary()
-    assert known_ids(["the", "<unk>"], vocabulary, "ban_tokens") == [0, vocabulary.unk_id]
+    assert require_ids(["the", "<unk>"], vocabulary, "ban_tokens") == [0, vocabulary.unk_id]
 
 
 def test_unknown_words_are_named_with_the_closest() -> None:
     with pytest.raises(ConfigError) as caught:
-        known_ids(["teh", "the", "london", "zzzz"], small_vocabulary(), "ban_tokens")
+        require_ids(["teh", "the", "london", "zzzz"], small_vocabulary(), "ban_tokens")
     problems = caught.value.problems
     assert len(problems) == 3
     assert "(got 'teh')" in problems[0]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lstm_lm.nn.clusters import TailClusters
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.sampled_softmax import inclusion_probabilities
-from lstm_lm.nn.spec import LossSpec
+from lstm_lm.nn.config import LossConfig
 
 TOKENS, WIDTH, VOCAB = 23, 6, 40
 COUNTS = [2000 // (rank + 1) for rank in range(VOCAB)]
@@ -31,7 +31,7 @@ def gradients(loss: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
 
 def test_two_words_by_hand() -> None:
     # logits 0 and log 3: probabilities 1/4 and 3/4
-    loss = SoftmaxLoss(LossSpec(), [2, 1])
+    loss = SoftmaxLoss(LossConfig(), [2, 1])
     features, weight = torch.ones(2, 1), torch.tensor([[0.0], [math.log(3.0)]])
     nll = loss(features, weight, torch.zeros(2), torch.tensor([0, 1]))
     assert float(nll) == pytest.approx((math.log(4.0) + math.log(4.0 / 3.0)) / 2)
@@ -41,7 +41,7 @@ def test_two_words_by_hand() -> None:
 def test_full_softmax_equals_cross_entropy_with_its_gradient(chunk: int, parts: tuple[Tensor, ...]) -> None:
     features, weight, bias, target_ids = parts
     leaves = [tensor.clone().requires_grad_() for tensor in (features, weight, bias)]
-    ours = SoftmaxLoss(LossSpec(chunk_tokens=chunk), COUNTS)(*leaves, target_ids)
+    ours = SoftmaxLoss(LossConfig(chunk_tokens=chunk), COUNTS)(*leaves, target_ids)
     plain = F.cross_entropy(F.linear(leaves[0], leaves[1], leaves[2]), target_ids)
     torch.testing.assert_close(ours, plain)
     for got, wanted in zip(gradients(3.0 * ours, *leaves), gradients(3.0 * plain, *leaves), strict=True):
@@ -51,7 +51,7 @@ def test_full_softmax_equals_cross_entropy_with_its_gradient(chunk: int, parts: 
 @pytest.mark.parametrize("chunk", [5, 512])
 def test_sampled_softmax_has_the_gradient_of_its_own_plain_form(chunk: int, parts: tuple[Tensor, ...]) -> None:
     features, weight, bias, target_ids = parts
-    loss = SoftmaxLoss(LossSpec("sampled_softmax", chunk, num_frequent=8, num_sampled=12), COUNTS)
+    loss = SoftmaxLoss(LossConfig("sampled_softmax", chunk, num_frequent=8, num_sampled=12), COUNTS)
     leaves = [tensor.clone().requires_grad_() for tensor in (features, weight, bias)]
     torch.manual_seed(3)
     ours = loss(*leaves, target_ids)
@@ -73,7 +73,7 @@ def test_a_sparse_gradient_is_the_dense_one_and_holds_only_what_was_met(parts: t
     features, weight, bias, target_ids = parts
     found = []
     for sparse in (False, True):
-        loss = SoftmaxLoss(LossSpec("sampled_softmax", num_frequent=4, num_sampled=3), COUNTS, sparse_gradient=sparse)
+        loss = SoftmaxLoss(LossConfig("sampled_softmax", num_frequent=4, num_sampled=3), COUNTS, sparse_gradient=sparse)
         leaves = [tensor.clone().requires_grad_() for tensor in (features[:5], weight, bias)]
         torch.manual_seed(3)
         found.append(gradients(loss(*leaves, target_ids[:5]), *leaves))
@@ -86,7 +86,7 @@ def test_a_sparse_gradient_is_the_dense_one_and_holds_only_what_was_met(parts: t
 
 def test_sampled_normaliser_is_right_in_expectation(parts: tuple[Tensor, ...]) -> None:
     features, weight, bias, target_ids = parts
-    loss = SoftmaxLoss(LossSpec("sampled_softmax", num_frequent=8, num_sampled=12), COUNTS)
+    loss = SoftmaxLoss(LossConfig("sampled_softmax", num_frequent=8, num_sampled=12), COUNTS)
     target_logits = (features * weight[target_ids]).sum(dim=1) + bias[target_ids]
     exact = F.linear(features, weight, bias).exp().sum(dim=1)
     torch.manual_seed(0)
@@ -114,7 +114,7 @@ def test_split_softmax_has_the_likelihood_and_gradient_of_its_formula(
 ) -> None:
     leaves, clusters = split_parts(parts, bounds)
     features, weight, bias = leaves
-    ours = SoftmaxLoss(LossSpec("split_softmax", chunk), COUNTS)(*leaves, parts[3], clusters)
+    ours = SoftmaxLoss(LossConfig("adaptive_softmax", chunk), COUNTS)(*leaves, parts[3], clusters)
 
     # p(word) = p(cluster) p(word | cluster), written down word by word
     head = torch.cat(
@@ -148,14 +148,14 @@ def test_split_softmax_is_a_distribution_and_training_and_scoring_agree_on_it(pa
     torch.testing.assert_close(probabilities[:, :5], head[:, :5])
     torch.testing.assert_close(probabilities[:, 5:12].sum(dim=1), head[:, 5])
     torch.testing.assert_close(probabilities[:, 12:].sum(dim=1), head[:, 6])
-    trained = SoftmaxLoss(LossSpec("split_softmax"), COUNTS)(*leaves, parts[3], clusters)
+    trained = SoftmaxLoss(LossConfig("adaptive_softmax"), COUNTS)(*leaves, parts[3], clusters)
     torch.testing.assert_close(trained, F.cross_entropy(logits, parts[3]))
 
 
 def test_split_softmax_without_a_target_in_a_cluster(parts: tuple[Tensor, ...]) -> None:
     leaves, clusters = split_parts(parts, [38, 39, 40])
     target_ids = parts[3].clamp(max=3)
-    ours = SoftmaxLoss(LossSpec("split_softmax"), COUNTS)(*leaves, target_ids, clusters)
+    ours = SoftmaxLoss(LossConfig("adaptive_softmax"), COUNTS)(*leaves, target_ids, clusters)
     torch.testing.assert_close(ours, F.cross_entropy(clusters(leaves[0], F.linear(*leaves)), target_ids))
     assert not gradients(ours, leaves[1])[0][38:].any()
 
@@ -170,7 +170,7 @@ def test_inclusion_probabilities_add_up_and_fall_with_the_count() -> None:
 
 
 def test_a_small_vocabulary_is_summed_exactly(parts: tuple[Tensor, ...]) -> None:
-    loss = SoftmaxLoss(LossSpec("sampled_softmax", num_frequent=20, num_sampled=20), COUNTS)
+    loss = SoftmaxLoss(LossConfig("sampled_softmax", num_frequent=20, num_sampled=20), COUNTS)
     features, weight, bias, target_ids = parts
     torch.testing.assert_close(loss(*parts), F.cross_entropy(F.linear(features, weight, bias), target_ids))
 
@@ -178,16 +178,16 @@ def test_a_small_vocabulary_is_summed_exactly(parts: tuple[Tensor, ...]) -> None
 def test_loss_stays_finite_where_the_targets_probability_underflows() -> None:
     weight = torch.tensor([[400.0], [-400.0], [0.0]])
     for name in ("full_softmax", "sampled_softmax"):
-        loss = SoftmaxLoss(LossSpec(name, num_frequent=1, num_sampled=1), [3, 2, 1])
+        loss = SoftmaxLoss(LossConfig(name, num_frequent=1, num_sampled=1), [3, 2, 1])
         nll = loss(torch.ones(1, 1), weight, torch.zeros(3), torch.tensor([1]))
         assert float(nll) == pytest.approx(800.0)
 
 
-@pytest.mark.parametrize("name", ["full_softmax", "sampled_softmax", "split_softmax"])
+@pytest.mark.parametrize("name", ["full_softmax", "sampled_softmax", "adaptive_softmax"])
 def test_bfloat16_stays_near_float32(name: str, parts: tuple[Tensor, ...]) -> None:
-    loss = SoftmaxLoss(LossSpec(name, num_frequent=8, num_sampled=12), COUNTS)
+    loss = SoftmaxLoss(LossConfig(name, num_frequent=8, num_sampled=12), COUNTS)
     leaves, own = split_parts(parts, [8, 20, 40])
-    clusters = own if name == "split_softmax" else None
+    clusters = own if name == "adaptive_softmax" else None
     torch.manual_seed(0)
     exact = loss(*leaves, parts[3], clusters)
     torch.manual_seed(0)

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lstm_lm.nn.dropout import keep_factors
+from lstm_lm.nn.dropout import dropout_mask
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.state import LSTMState
 
 VOCAB = 30
-UNEVEN = ModelSpec(embedding_dim=8, hidden_dims=[12, 8])
-AWD = ModelSpec(8, [12, 8], True, 0.2, 0.3, 0.2, 0.3, 0.5)
+UNEVEN = ModelConfig(embedding_dim=8, hidden_dims=[12, 8])
+AWD = ModelConfig(8, [12, 8], True, 0.2, 0.3, 0.2, 0.3, 0.5)
 
 
-def network(spec: ModelSpec = UNEVEN) -> LSTMLanguageModel:
+def network(spec: ModelConfig = UNEVEN) -> LSTMLanguageModel:
     torch.manual_seed(0)
     return LSTMLanguageModel(spec, VOCAB)
 
@@ -101,7 +101,7 @@ def test_tied_weights_are_one_tensor_before_and_after_saving(tmp_path: object) -
 
 
 def test_untied_weights_are_their_own() -> None:
-    model = network(ModelSpec(8, [12], tie_weights=False))
+    model = network(ModelConfig(8, [12], tie_weights=False))
     assert model.output_weight.shape == (VOCAB, 12)
     logits, _ = model(words(1, 2), model.initial_state(1))
     assert logits.shape == (1, 2, VOCAB)
@@ -109,7 +109,7 @@ def test_untied_weights_are_their_own() -> None:
 
 def test_tying_needs_equal_widths() -> None:
     with pytest.raises(ValueError, match=r"tie_weights: needs embedding_dim == last of hidden_dims \(got 400, 1150\)"):
-        LSTMLanguageModel(ModelSpec(400, [1150]), VOCAB)
+        LSTMLanguageModel(ModelConfig(400, [1150]), VOCAB)
 
 
 def test_dropout_acts_in_training_alone() -> None:
@@ -124,7 +124,7 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 def test_locked_dropout_drops_the_same_features_at_every_step_and_keeps_the_mean() -> None:
-    dropout = network(ModelSpec(8, [8], output_dropout=0.5)).output_dropout
+    dropout = network(ModelConfig(8, [8], output_dropout=0.5)).output_dropout
     dropped = dropout(torch.ones(400, 3, 8))
     assert torch.equal(dropped[:, 0], dropped[:, 2])
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
@@ -132,7 +132,7 @@ def test_locked_dropout_drops_the_same_features_at_every_step_and_keeps_the_mean
 
 
 def test_embedding_dropout_drops_every_occurrence_of_a_word() -> None:
-    model = network(ModelSpec(8, [8], embedding_dropout=0.5))
+    model = network(ModelConfig(8, [8], embedding_dropout=0.5))
     seen: list[Tensor] = []
     model.input_dropout.register_forward_hook(lambda _m, args, _o: seen.append(args[0]))
     ids = torch.arange(VOCAB).repeat(2, 1)
@@ -143,7 +143,7 @@ def test_embedding_dropout_drops_every_occurrence_of_a_word() -> None:
 
 
 def test_weight_dropout_spares_the_stored_weights_and_lets_the_gradient_through() -> None:
-    model = network(ModelSpec(8, [8], weight_dropout=0.5))
+    model = network(ModelConfig(8, [8], weight_dropout=0.5))
     stored = model.layers[0].weight_hh_l0.clone()
     logits, _ = model(words(2, 6), model.initial_state(2))
     logits.sum().backward()
@@ -163,7 +163,7 @@ def test_the_tied_embedding_gets_one_dense_gradient_from_both_its_uses() -> None
     assert not got.is_sparse
     # the same with the two uses apart
     looked_up = model.embedding.weight.detach()[ids].requires_grad_()
-    untied = network(ModelSpec(8, [12, 8], tie_weights=False))
+    untied = network(ModelConfig(8, [12, 8], tie_weights=False))
     untied.load_state_dict(model.state_dict() | {"untied_output_weight": model.embedding.weight.detach()})
     untied.input_dropout.register_forward_pre_hook(lambda _m, _args: (looked_up,))
     untied.logits(untied.features(ids, untied.initial_state(2))[0]).square().sum().backward()
@@ -177,41 +177,41 @@ def test_the_tied_embedding_gets_one_dense_gradient_from_both_its_uses() -> None
 def test_keep_factors_have_the_share_and_the_mean_that_were_asked_for() -> None:
     torch.manual_seed(0)
     for probability in (0.3, 0.999999, 1e-9):
-        factors = keep_factors((1000, 101), probability, torch.empty(0))
+        factors = dropout_mask((1000, 101), probability, torch.empty(0))
         assert factors.unique().numel() <= 2
         assert float((factors == 0).float().mean()) == pytest.approx(probability, abs=0.006)
-    assert float(keep_factors((1000, 101), 0.3, torch.empty(0)).mean()) == pytest.approx(1.0, abs=0.01)
+    assert float(dropout_mask((1000, 101), 0.3, torch.empty(0)).mean()) == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize("cutoffs", [[], [0.2], [0.1, 0.5]])
 def test_starting_from_unigrams_predicts_the_frequencies(cutoffs: list[float]) -> None:
-    model = network(replace(UNEVEN, output_cutoffs=cutoffs))
+    model = network(replace(UNEVEN, cutoffs=cutoffs))
     assert sum(p.numel() for p in model.parameters()) == model.spec.num_parameters(VOCAB)
     counts = torch.arange(VOCAB, 0, -1)
-    model.start_from_unigrams(counts)
+    model.init_bias_from_unigrams(counts)
     probabilities = model.logits(torch.zeros(8)).softmax(dim=0)
     torch.testing.assert_close(probabilities, counts / counts.sum())
 
 
 def test_an_embedding_of_vectors_keeps_their_directions_and_has_one_spread() -> None:
     model, vectors = network(), torch.randn(VOCAB, 8, generator=torch.Generator().manual_seed(2))
-    model.start_from_vectors(vectors / vectors.square().mean().sqrt())
+    model.init_embedding(vectors / vectors.square().mean().sqrt())
     assert model.output_weight is model.embedding.weight
     assert model.embedding.weight.square().mean().sqrt().item() == pytest.approx(0.25)
     torch.testing.assert_close(F.cosine_similarity(model.embedding.weight, vectors, dim=1), torch.ones(VOCAB))
 
 
 def test_cutoffs_are_shares_of_any_vocabulary() -> None:
-    spec = ModelSpec(output_cutoffs=[0.06, 0.3])
+    spec = ModelConfig(cutoffs=[0.06, 0.3])
     assert spec.cluster_bounds(33_278) == [1997, 9983, 33_278]
     assert spec.cluster_bounds(10_000) == [600, 3000, 10_000]
     assert spec.cluster_bounds(5) == [2, 5], "a head without words is left out"
     assert spec.cluster_bounds(1) == [1], "and so is all that remains of a single word"
-    assert ModelSpec().cluster_bounds(5) == [5]
+    assert ModelConfig().cluster_bounds(5) == [5]
 
 
 @pytest.mark.parametrize("cutoffs", [[0.3, 0.06], [0.3, 0.3], [0.0, 0.3], [1.0], [2000.0, 10000.0], [float("nan")]])
 def test_cutoffs_that_cut_nothing_are_refused(cutoffs: list[float]) -> None:
-    (problem,) = ModelSpec(output_cutoffs=cutoffs).problems()
-    assert problem.startswith("output_cutoffs: needs rising shares of the vocabulary between 0 and 1 (got [")
+    (problem,) = ModelConfig(cutoffs=cutoffs).problems()
+    assert problem.startswith("cutoffs: needs rising shares of the vocabulary between 0 and 1 (got [")
     assert "try [0.06,0.3]" in problem

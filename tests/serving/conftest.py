@@ -9,9 +9,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from service_client import Client
 
 from lstm_lm.bundle import write_bundle
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.serving import create_app
 from lstm_lm.serving.settings import Settings
 from lstm_lm.text.vocabulary import Vocabulary
@@ -27,7 +27,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a random network over a few dozen words."""
     counts = {word: 1000 - index for index, word in enumerate(["the", "<eos>", *WORDS.split()[1:]])}
     vocabulary = Vocabulary.from_counts({**counts, "seldom": 1}, min_count=2)
-    spec = ModelSpec(embedding_dim=12, hidden_dims=[16, 12])
+    spec = ModelConfig(embedding_dim=12, hidden_dims=[16, 12])
     torch.manual_seed(0)
     network = LSTMLanguageModel(spec, len(vocabulary))
     path = tmp_path_factory.mktemp("exports") / "tiny"
@@ -39,7 +39,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokenizer="moses",
         data={"name": "text_files"},
         metrics={},
-        presets={"greedy": SamplingSpec(strategy="greedy"), "balanced": SamplingSpec(top_k=40, temperature=0.8)},
+        presets={"greedy": SamplingConfig(strategy="greedy"), "balanced": SamplingConfig(top_k=40, temperature=0.8)},
         default_preset="balanced",
         card="# tiny\n",
     )

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from service_client import Client
 
-from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.inference.engine import Engine
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Engine:
-    return load_engine(read_bundle(tiny_bundle))
+    return build_engine(read_bundle(tiny_bundle))
 
 
 def test_probes(client: Client) -> None:

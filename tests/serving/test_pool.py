@@ -18,11 +18,11 @@ from service_process import JSON_LINE, head
 
 from lstm_lm.inference.backend import State
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.serving import http_protocol
 from lstm_lm.serving.app import build_app
 from lstm_lm.serving.http_protocol import BoundedHttpTools
-from lstm_lm.serving.pool import Places, PlacesTakenError
+from lstm_lm.serving.pool import ConcurrencyLimiter, OverloadedError
 from lstm_lm.serving.settings import Settings
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -59,7 +59,7 @@ class SlowBackend:
 
 
 def service(backend: SlowBackend, **settings: float) -> FastAPI:
-    engine = Engine(backend, VOCABULARY, {"plain": SamplingSpec()}, "plain", prefix_cache_size=1024)
+    engine = Engine(backend, VOCABULARY, {"plain": SamplingConfig()}, "plain", prefix_cache_size=1024)
     return build_app(engine, Settings(bundle=Path("unused"), **settings))  # type: ignore[arg-type]
 
 
@@ -85,7 +85,7 @@ def generate(url: str, words: int) -> httpx.Response:
 
 def test_health_answers_at_once_and_predictions_get_their_turn_while_all_generate_together() -> None:
     backend = SlowBackend(0.02)
-    with running(service(backend, workers=1)) as url, ThreadPoolExecutor() as clients:
+    with running(service(backend, prefill_threads=1)) as url, ThreadPoolExecutor() as clients:
         long = [clients.submit(generate, url, 100) for _ in range(3)]
         time.sleep(0.3)
         # over one connection: httpx alone may take a second for a new client where the machine is busy
@@ -105,7 +105,7 @@ def test_health_answers_at_once_and_predictions_get_their_turn_while_all_generat
 
 def test_a_client_that_hangs_up_ends_its_generation() -> None:
     backend = SlowBackend(0.02)
-    with running(service(backend, workers=1)) as url:
+    with running(service(backend, prefill_threads=1)) as url:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{url}/generate", json={"text": "the", "generate": 400}, timeout=0.3)
         time.sleep(0.5)
@@ -161,7 +161,7 @@ def test_a_model_that_fails_ends_every_stream_with_an_error_in_words() -> None:
 
 
 def test_more_requests_than_may_wait_are_asked_to_come_back() -> None:
-    with running(service(SlowBackend(0.02), workers=1, max_waiting=1)) as url, ThreadPoolExecutor(8) as clients:
+    with running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url, ThreadPoolExecutor(8) as clients:
         answers = [future.result() for future in [clients.submit(generate, url, 30) for _ in range(8)]]
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses[0] == 200
@@ -191,7 +191,7 @@ def test_not_ready_when_the_model_fails_or_hangs() -> None:
 
 
 def test_continuations_leave_places_for_predictions() -> None:
-    with running(service(SlowBackend(0.02), workers=1, max_waiting=1)) as url, ThreadPoolExecutor() as clients:
+    with running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url, ThreadPoolExecutor() as clients:
         long = [clients.submit(generate, url, 100) for _ in range(2)]
         time.sleep(0.5)
         assert generate(url, 1).status_code == 503
@@ -200,12 +200,12 @@ def test_continuations_leave_places_for_predictions() -> None:
 
 
 def test_places_are_given_back() -> None:
-    places = Places(2)
-    with places.hold(), places.hold(), pytest.raises(PlacesTakenError), places.hold():
+    places = ConcurrencyLimiter(2)
+    with places.slot(), places.slot(), pytest.raises(OverloadedError), places.slot():
         pass
-    with places.hold():
-        assert places.taken == 1
-    assert places.taken == 0
+    with places.slot():
+        assert places.in_use == 1
+    assert places.in_use == 0
 
 
 def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

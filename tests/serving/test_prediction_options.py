@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from service_client import Client
 
-from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.spec import CacheSpec
+from lstm_lm.inference.config import CacheConfig
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Engine:
-    return load_engine(read_bundle(tiny_bundle))
+    return build_engine(read_bundle(tiny_bundle))
 
 
 TEXT = "People in London want zyzzyva , and London wants"
@@ -28,12 +28,12 @@ TEXT = "People in London want zyzzyva , and London wants"
         ({"allow": "the,of,London", "deny": "of"}, {"allow": ["the", "of", "London"], "deny": ["of"]}),
         ({"deny": ["the", "London"]}, {"deny": ["the", "London"]}),
         ({"allow": [], "deny": []}, {"allow": []}),
-        ({"cache": True}, {"cache": CacheSpec()}),
-        ({"cache": {}}, {"cache": CacheSpec()}),
-        ({"cache": {"weight": 0.5, "theta": 1, "window": 3}}, {"cache": CacheSpec(0.5, 1.0, 3)}),
+        ({"cache": True}, {"cache": CacheConfig()}),
+        ({"cache": {}}, {"cache": CacheConfig()}),
+        ({"cache": {"weight": 0.5, "theta": 1, "window": 3}}, {"cache": CacheConfig(0.5, 1.0, 3)}),
         ({"cache": False}, {}),
         ({"cache": None, "allow": None}, {}),
-        ({"prefix": "zy", "cache": {"weight": 0.5}}, {"prefix": "zy", "cache": CacheSpec(0.5)}),
+        ({"prefix": "zy", "cache": {"weight": 0.5}}, {"prefix": "zy", "cache": CacheConfig(0.5)}),
     ],
 )
 def test_the_answer_is_what_the_engine_predicts(

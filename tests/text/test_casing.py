@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.casing import capitalized, carried_case, sentence_starts, starts_sentence
+from lstm_lm.text.casing import capitalized, apply_prefix_case, sentence_starts, starts_sentence
 
 
 @given(st.lists(st.sampled_from(["the", ".", "!", "?", "?!", '"', ")", "Mr.", ",", "<eos>", "..."]), max_size=12))
 def test_both_ways_to_find_the_start_of_a_sentence_agree(words: list[str]) -> None:
-    assert list(sentence_starts(words)) == [starts_sentence(words[:place]) for place in range(len(words))]
+    assert list(sentence_starts(words)) == [starts_sentence(words[:position]) for position in range(len(words))]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,6 @@ def test_a_sentence_begins_with_a_capital(word: str, begins: str) -> None:
 
 @given(st.text(max_size=6), st.integers(0, 6), st.sets(st.text(max_size=6)))
 def test_carrying_the_case_changes_nothing_but_the_case(word: str, letters: int, known: set[str]) -> None:
-    carried = carried_case(word[:letters], word, known)
+    carried = apply_prefix_case(word[:letters], word, known)
     assert carried in (word, word.upper())
-    assert carried_case("", word, known) == word
+    assert apply_prefix_case("", word, known) == word

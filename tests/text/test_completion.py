@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.completion import WordIndex, begins_with, is_word, reading, written
+from lstm_lm.text.completion import WordIndex, has_prefix, is_word, normalized, surface_form
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
 LINE = "the The THE then Theatre theatre straße Strasse STRASSE @-@ - @,@ , US us Us Éa éa İs it's 's 1 10"
@@ -21,38 +21,38 @@ prefixes = st.one_of(
 
 @given(prefixes, st.booleans())
 def test_exactly_the_words_that_begin_so_are_found_each_in_one_text(prefix: str, capital: bool) -> None:
-    offers = INDEX.offers(prefix, capital)
-    found = [VOCABULARY.word(i) for i in offers.ids]
-    assert sorted(found) == sorted(word for word in WORDS if begins_with(written(word), prefix))
-    assert len(set(offers.texts)) == len(offers.texts) == len(offers.are_words) == len(offers.places)
-    assert sorted(set(offers.groups.tolist())) == list(range(len(offers.texts)))
-    for word, group in zip(found, offers.groups.tolist(), strict=True):
-        assert offers.texts[group].casefold() == reading(word)
-        assert offers.are_words[group] == is_word(word.strip("@"))
+    candidates = INDEX.candidates(prefix, capital)
+    found = [VOCABULARY.word(i) for i in candidates.ids]
+    assert sorted(found) == sorted(word for word in WORDS if has_prefix(surface_form(word), prefix))
+    assert len(set(candidates.texts)) == len(candidates.texts) == len(candidates.are_words) == len(candidates.positions)
+    assert sorted(set(candidates.groups.tolist())) == list(range(len(candidates.texts)))
+    for word, group in zip(found, candidates.groups.tolist(), strict=True):
+        assert candidates.texts[group].casefold() == normalized(word)
+        assert candidates.are_words[group] == is_word(word.strip("@"))
 
 
 @given(prefixes, st.booleans(), st.lists(st.floats(0.0, 1.0), min_size=len(WORDS) + 2, max_size=len(WORDS) + 2))
-def test_words_that_are_one_text_add_up(prefix: str, capital: bool, chances: list[float]) -> None:
-    for offers in (INDEX.offers(prefix, capital), INDEX.offers(prefix, capital).only_words()):
-        given = np.array(chances)[offers.ids]
-        summed = offers.chances(given)
-        assert summed.shape == (len(offers.texts),)
+def test_words_that_are_one_text_add_up(prefix: str, capital: bool, probs: list[float]) -> None:
+    for candidates in (INDEX.candidates(prefix, capital), INDEX.candidates(prefix, capital).only_words()):
+        given = np.array(probs)[candidates.ids]
+        summed = candidates.probs(given)
+        assert summed.shape == (len(candidates.texts),)
         assert summed.sum() == pytest.approx(given.sum())
-        for group in range(len(offers.texts)):
-            assert summed[group] == pytest.approx(given[offers.groups == group].sum())
+        for group in range(len(candidates.texts)):
+            assert summed[group] == pytest.approx(given[candidates.groups == group].sum())
 
 
 @given(prefixes, st.booleans())
 def test_only_words_leaves_the_words_as_they_are(prefix: str, capital: bool) -> None:
-    offers = INDEX.offers(prefix, capital)
-    words = offers.only_words()
-    assert list(words.texts) == [text for text in offers.texts if is_word(text)]
+    candidates = INDEX.candidates(prefix, capital)
+    words = candidates.only_words()
+    assert list(words.texts) == [text for text in candidates.texts if is_word(text)]
     assert {words.texts[g] for g in words.groups.tolist()} == set(words.texts)
     assert words.are_words.all()
 
 
 @given(st.lists(st.sampled_from([*WORDS, "Nowhere", "tHe"]), max_size=5, unique=True))
 def test_a_list_finds_every_word_that_reads_so(words: list[str]) -> None:
-    readings = {reading(word) for word in words}
-    found = {VOCABULARY.word(i) for i in INDEX.ids_like(words)}
-    assert found == {word for word in WORDS if reading(word) in readings}
+    readings = {normalized(word) for word in words}
+    found = {VOCABULARY.word(i) for i in INDEX.ids_ignoring_case(words)}
+    assert found == {word for word in WORDS if normalized(word) in readings}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_lm.text.tokenizer import Tokenizer, _moses
-from lstm_lm.text.typed import words_to_text
+from lstm_lm.text.input_text import detokenize
 
 MOSES = Tokenizer("moses")
 
@@ -49,7 +49,7 @@ def test_wikitext_written_as_text_is_cut_as_it_was(wikitext2_dir: Path) -> None:
     words = sum(map(len, lines))
     wrong = 0
     for line in lines:
-        again = MOSES.words(words_to_text(line))
+        again = MOSES.words(detokenize(line))
         wrong += len(set(enumerate(line)) ^ set(enumerate(again))) > 0
     assert wrong / len(lines) < 0.15, f"{wrong} of {len(lines)} lines ({words} words) differ"
 

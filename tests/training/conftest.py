@@ -9,9 +9,9 @@ from real_commands import write_corpus
 from small_runs import Make
 
 from lstm_lm.config.schema import TrainConfig
-from lstm_lm.data.spec import BatchingSpec, DataSpec
-from lstm_lm.nn.spec import LossSpec, ModelSpec
-from lstm_lm.training.spec import CallbacksSpec, LoggerSpec, OptimizerSpec, TrainerSpec
+from lstm_lm.data.config import BatchingConfig, DataConfig
+from lstm_lm.nn.config import LossConfig, ModelConfig
+from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, TrainerConfig
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def config(corpus: Path) -> Make:
     def make(**parts: Any) -> TrainConfig:
         return replace(
             TrainConfig(
-                data=DataSpec(name="text_files", dir=str(corpus)),
-                batching=BatchingSpec(8, 4, 30, jitter=True, rotate=True),
-                model=ModelSpec(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1),
-                loss=LossSpec(activation_reg=1.0, temporal_activation_reg=1.0),
-                optimizer=OptimizerSpec("adamw", lr=1e-2),
-                trainer=TrainerSpec(precision="fp32", max_epochs=2),
-                callbacks=CallbacksSpec(sample_words=0, projector_words=0, progress_bar=False),
-                logger=LoggerSpec(tensorboard=False),
+                data=DataConfig(source="text_files", dir=str(corpus)),
+                batching=BatchingConfig(8, 4, 30, jitter=True, random_offset=True),
+                model=ModelConfig(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1),
+                loss=LossConfig(activation_reg=1.0, temporal_activation_reg=1.0),
+                optimizer=OptimizerConfig("adamw", lr=1e-2),
+                trainer=TrainerConfig(precision="fp32", max_epochs=2),
+                callbacks=CallbacksConfig(sample_words=0, projector_words=0, progress_bar=False),
+                logger=LoggerConfig(tensorboard=False),
             ),
             **parts,
         )

@@ -9,16 +9,16 @@ from small_runs import Make, assert_same_weights, interrupt_at, weights
 
 from lstm_lm.errors import TrainingInterruptedError
 from lstm_lm.export.checkpoint import read_checkpoint
-from lstm_lm.training.averaging import AveragingSpec, brings_nothing_new, newest_weight
+from lstm_lm.training.averaging import AveragingConfig, brings_nothing_new, newest_weight
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
-from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec, TrainerSpec
+from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 
 NAME = "model.embedding.weight"
-SGD = OptimizerSpec("sgd", lr=1.0)
+SGD = OptimizerConfig("sgd", lr=1.0)
 
 
-def averaged(values: list[float], spec: AveragingSpec) -> float:
+def averaged(values: list[float], spec: AveragingConfig) -> float:
     average = 0.0
     for count, value in enumerate(values):
         average += newest_weight(count, spec) * (value - average)
@@ -26,13 +26,13 @@ def averaged(values: list[float], spec: AveragingSpec) -> float:
 
 
 def test_a_plain_average_counts_every_step_alike() -> None:
-    for name in ("tail", "nt_asgd"):
-        assert averaged([1.0, 2.0, 6.0], AveragingSpec(name)) == pytest.approx(3.0)
+    for name in ("polyak", "nt_asgd"):
+        assert averaged([1.0, 2.0, 6.0], AveragingConfig(name)) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("steps", [1000, 4000])
 def test_a_moving_average_reaches_back_a_share_of_the_steps(steps: int) -> None:
-    spec = AveragingSpec("ema", horizon=0.1)
+    spec = AveragingConfig("ema", horizon=0.1)
     steps_back = steps - averaged([float(step) for step in range(1, steps + 1)], spec)
     assert steps_back / steps == pytest.approx(0.1 / 1.1, rel=0.02)
     # the untrained weights count for nothing
@@ -53,7 +53,7 @@ def test_nt_asgd_begins_when_the_loss_is_behind_one_of_long_ago() -> None:
     [("name", "swa"), ("horizon", 0.0), ("from_fraction", 1.0), ("patience", -1), ("every_steps", 0)],
 )
 def test_a_wrong_setting_is_told(field: str, value: Any) -> None:
-    (problem,) = AveragingSpec(**{field: value}).problems()
+    (problem,) = AveragingConfig(**{field: value}).problems()
     assert problem.startswith(f"{field}: ")
 
 
@@ -67,15 +67,15 @@ def test_the_average_of_the_tail_is_scored_saved_and_read_and_learning_knows_not
         seen[self.global_step] = self.model.embedding.weight.detach().clone()
 
     monkeypatch.setattr(LanguageModelModule, "on_train_batch_end", keep)
-    spec = AveragingSpec("tail", from_fraction=0.5, every_steps=3)
-    metrics = train(config(optimizer=SGD, averaging=spec), tmp_path / "tail")
-    saved = torch.load(tmp_path / "tail" / "checkpoints" / "last.ckpt", weights_only=True)
+    spec = AveragingConfig("polyak", from_fraction=0.5, every_steps=3)
+    metrics = train(config(optimizer=SGD, averaging=spec), tmp_path / "polyak")
+    saved = torch.load(tmp_path / "polyak" / "checkpoints" / "last.ckpt", weights_only=True)
     torch.testing.assert_close(saved["current_model_state"][NAME], weights(tmp_path / "plain")[NAME], rtol=0, atol=0)
     tail = [step for step in seen if step >= 0.5 * metrics["steps"] and step % 3 == 0]
     expected = torch.stack([seen[step] for step in tail]).mean(dim=0)
     torch.testing.assert_close(saved["state_dict"][NAME], expected)
     # the score of the last validation is that of the averaged weights, which are what a reader gets
-    again = read_checkpoint(tmp_path / "tail" / "checkpoints" / "last.ckpt")
+    again = read_checkpoint(tmp_path / "polyak" / "checkpoints" / "last.ckpt")
     torch.testing.assert_close(again.model.embedding.weight.detach(), expected)
     assert again.metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
 
@@ -86,8 +86,8 @@ def test_nt_asgd_is_triggered_by_validations_and_remembers_them_when_resumed(
 ) -> None:
     parts = {
         "optimizer": SGD,
-        "averaging": AveragingSpec("nt_asgd", patience=0, every_steps=1),
-        "trainer": TrainerSpec(precision="fp32", max_epochs=2, valid_every=0.25),
+        "averaging": AveragingConfig("nt_asgd", patience=0, every_steps=1),
+        "trainer": TrainerConfig(precision="fp32", max_epochs=2, val_check_interval=0.25),
     }
     with monkeypatch.context() as patch:
         patch.setattr("lstm_lm.training.callbacks.averaging.brings_nothing_new", lambda losses, _: len(losses) == 3)
@@ -107,9 +107,9 @@ def test_a_moving_average_is_resumed_exactly(
     optimizer: str, config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = {
-        "optimizer": OptimizerSpec(optimizer, lr=1e-2),
-        "averaging": AveragingSpec("ema", horizon=0.2),
-        "schedule": ScheduleSpec("linear", warmup_fraction=0.1),
+        "optimizer": OptimizerConfig(optimizer, lr=1e-2),
+        "averaging": AveragingConfig("ema", horizon=0.2),
+        "schedule": ScheduleConfig("linear", warmup_fraction=0.1),
     }
     whole = train(config(**parts), tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -122,9 +122,9 @@ def test_a_moving_average_is_resumed_exactly(
 
 
 def test_a_run_made_longer_begins_its_tail_anew(config: Make, tmp_path: Path) -> None:
-    parts = {"optimizer": SGD, "averaging": AveragingSpec("tail", from_fraction=0.5, every_steps=1)}
+    parts = {"optimizer": SGD, "averaging": AveragingConfig("polyak", from_fraction=0.5, every_steps=1)}
     short = train(config(**parts), tmp_path / "short")
-    longer = TrainerSpec(precision="fp32", max_epochs=6)
+    longer = TrainerConfig(precision="fp32", max_epochs=6)
     resume = str(tmp_path / "short" / "checkpoints" / "last.ckpt")
     train(config(**parts, trainer=longer, resume=resume), tmp_path / "longer")
     saved = torch.load(tmp_path / "longer" / "checkpoints" / "last.ckpt", weights_only=True)

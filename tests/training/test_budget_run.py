@@ -11,9 +11,9 @@ from small_runs import Make, interrupt_at, weights
 from lstm_lm.errors import TrainingError, TrainingInterruptedError
 from lstm_lm.training.budget import dropout_factor
 from lstm_lm.training.run import train
-from lstm_lm.training.spec import ScheduleSpec, TrainerSpec
+from lstm_lm.training.config import ScheduleConfig, TrainerConfig
 
-LINEAR = ScheduleSpec("linear", warmup_fraction=0.1, final_fraction=0.0)
+LINEAR = ScheduleConfig("linear", warmup_fraction=0.1, final_fraction=0.0)
 
 
 def last_rate(run_dir: Path) -> float:
@@ -22,7 +22,7 @@ def last_rate(run_dir: Path) -> float:
 
 
 def test_a_run_ends_with_its_budget_and_says_what_it_did(config: Make, tmp_path: Path) -> None:
-    spec = TrainerSpec(precision="fp32", budget="6s", valid_share=0.3, dropout_epochs=5.0)
+    spec = TrainerConfig(precision="fp32", budget="6s", max_val_fraction=0.3, dropout_reference_epochs=5.0)
     metrics = train(config(trainer=spec, schedule=LINEAR), tmp_path)
     budget = json.loads((tmp_path / "metrics.json").read_text())["budget"]
     assert budget == metrics["budget"]
@@ -43,7 +43,7 @@ def test_a_run_ends_with_its_budget_and_says_what_it_did(config: Make, tmp_path:
 
 
 def test_a_budget_shorter_than_an_epoch_ends_with_its_only_validation(config: Make, tmp_path: Path) -> None:
-    spec = TrainerSpec(precision="fp32", budget="0.7s", valid_share=0.0)
+    spec = TrainerConfig(precision="fp32", budget="0.7s", max_val_fraction=0.0)
     metrics = train(config(trainer=spec, schedule=LINEAR), tmp_path)
     assert metrics["stopped_by"] == "budget"
     assert len(metrics["history"]) == 1
@@ -51,14 +51,14 @@ def test_a_budget_shorter_than_an_epoch_ends_with_its_only_validation(config: Ma
 
 
 def test_epochs_end_a_run_with_a_budget_where_they_are_asked_for(config: Make, tmp_path: Path) -> None:
-    spec = TrainerSpec(precision="fp32", budget="1h", max_epochs=2, valid_share=0.0, dropout_epochs=8.0)
+    spec = TrainerConfig(precision="fp32", budget="1h", max_epochs=2, max_val_fraction=0.0, dropout_reference_epochs=8.0)
     metrics = train(config(trainer=spec), tmp_path)
     assert metrics["stopped_by"] == "max_epochs"
     assert len(metrics["history"]) == 1  # validations in between were left out, the last one was not
 
 
 def test_dropouts_fit_the_epochs_without_a_budget_too(config: Make, tmp_path: Path) -> None:
-    metrics = train(config(trainer=TrainerSpec(precision="fp32", max_epochs=2, dropout_epochs=8.0)), tmp_path)
+    metrics = train(config(trainer=TrainerConfig(precision="fp32", max_epochs=2, dropout_reference_epochs=8.0)), tmp_path)
     assert metrics["dropouts"]["factor"] == pytest.approx(math.sqrt(2 / 8), abs=1e-4)
     assert "budget" not in metrics
 
@@ -66,7 +66,7 @@ def test_dropouts_fit_the_epochs_without_a_budget_too(config: Make, tmp_path: Pa
 def test_time_and_plan_go_on_after_a_resume_and_a_larger_budget_makes_another_plan(
     config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = TrainerSpec(precision="fp32", budget="1h", dropout_epochs=5.0)
+    spec = TrainerConfig(precision="fp32", budget="1h", dropout_reference_epochs=5.0)
     with monkeypatch.context() as patch:
         patch.setattr("lstm_lm.training.callbacks.planning._MEASURED_SECONDS", 0.1)
         interrupt_at(60, patch)
@@ -74,13 +74,13 @@ def test_time_and_plan_go_on_after_a_resume_and_a_larger_budget_makes_another_pl
             train(config(trainer=spec), tmp_path / "first")
     resume = str(interrupted.value.checkpoint)
     saved = torch.load(resume, weights_only=True)["callbacks"]
-    clock, plan = saved["RunClock"], saved["Planner"]
+    clock, plan = saved["TimeBudget"], saved["EpochPlanner"]
     assert clock["elapsed_seconds"] > 0
     assert plan["planned"]
 
     def go_on(name: str, **changes: object) -> dict[str, float]:
-        settings = {"precision": "fp32", "budget": "1h", "dropout_epochs": 5.0, "max_steps": 100} | changes
-        metrics = train(config(trainer=TrainerSpec(**settings), resume=resume), tmp_path / name)  # type: ignore[arg-type]
+        settings = {"precision": "fp32", "budget": "1h", "dropout_reference_epochs": 5.0, "max_steps": 100} | changes
+        metrics = train(config(trainer=TrainerConfig(**settings), resume=resume), tmp_path / name)  # type: ignore[arg-type]
         assert metrics["budget"]["used_seconds"] > clock["elapsed_seconds"]
         assert metrics["steps"] == 100
         return metrics["dropouts"] | metrics["budget"]
@@ -95,12 +95,12 @@ def test_time_and_plan_go_on_after_a_resume_and_a_larger_budget_makes_another_pl
 
 
 def test_a_run_whose_budget_is_used_up_goes_on_with_a_larger_one(config: Make, tmp_path: Path) -> None:
-    spec = TrainerSpec(precision="fp32", budget="3s")
+    spec = TrainerConfig(precision="fp32", budget="3s")
     first = train(config(trainer=spec, schedule=LINEAR), tmp_path / "first")
     resume = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
     with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.budget"):
         train(config(trainer=spec, schedule=LINEAR, resume=resume), tmp_path / "none")
-    longer = TrainerSpec(precision="fp32", budget="6s")
+    longer = TrainerConfig(precision="fp32", budget="6s")
     second = train(config(trainer=longer, schedule=LINEAR, resume=resume), tmp_path / "second")
     assert second["stopped_by"] == "budget"
     assert second["steps"] > first["steps"]

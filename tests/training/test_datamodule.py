@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from lstm_lm.data.spec import BatchingSpec, DataSpec
+from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.data.streams import Window
 from lstm_lm.training.datamodule import LanguageModelDataModule
 
@@ -26,8 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def datamodule(folder: Path) -> LanguageModelDataModule:
-    batching = BatchingSpec(batch_size=4, eval_batch_size=2, bptt_length=12, jitter=True, rotate=True)
-    return LanguageModelDataModule(DataSpec(name="text_files", dir=str(folder)), batching, seed=5)
+    batching = BatchingConfig(batch_size=4, eval_batch_size=2, bptt_length=12, jitter=True, random_offset=True)
+    return LanguageModelDataModule(DataConfig(source="text_files", dir=str(folder)), batching, seed=5)
 
 
 class Recorder(L.LightningModule):

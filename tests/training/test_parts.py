@@ -9,20 +9,20 @@ from small_models import small_network, small_vocabulary, write_small_checkpoint
 
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError
-from lstm_lm.nn.spec import LossSpec, ModelSpec
+from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO, save_tuned
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.precision import choose_precision, product_seconds
-from lstm_lm.training.spec import OptimizerSpec, ScheduleSpec
+from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 
 
-def module(loss: LossSpec, optimizer: str = "adam") -> LanguageModelModule:
+def module(loss: LossConfig, optimizer: str = "adam") -> LanguageModelModule:
     return LanguageModelModule(
-        small_network(ModelSpec(16, [16])),
+        small_network(ModelConfig(16, [16])),
         loss=loss,
-        optimizer=OptimizerSpec(optimizer),
-        schedule=ScheduleSpec(),
+        optimizer=OptimizerConfig(optimizer),
+        schedule=ScheduleConfig(),
         vocabulary=small_vocabulary(),
         bptt_length=6,
         seed=1,
@@ -43,7 +43,7 @@ def window(length: int = 6) -> Window:
 )
 def test_optimizers_take_their_settings(name: str, kind: str) -> None:
     network = small_network()
-    optimizer = build_optimizer(OptimizerSpec(name, lr=0.5, weight_decay=0.1), network)
+    optimizer = build_optimizer(OptimizerConfig(name, lr=0.5, weight_decay=0.1), network)
     assert type(optimizer).__name__ == kind
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
     decays = {parameter: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
@@ -52,8 +52,8 @@ def test_optimizers_take_their_settings(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_row_adamw_gives_rare_words_no_momentum_and_a_longer_memory(tie_weights: bool) -> None:
-    network = small_network(ModelSpec(16, [16], tie_weights=tie_weights))
-    optimizer = build_optimizer(OptimizerSpec("row_adamw", betas=[0.9, 0.99], row_beta2=0.999), network)
+    network = small_network(ModelConfig(16, [16], tie_weights=tie_weights))
+    optimizer = build_optimizer(OptimizerConfig("row_adamw", betas=[0.9, 0.99], row_beta2=0.999), network)
     betas = {parameter: group["betas"] for group in optimizer.param_groups for parameter in group["params"]}
     assert betas[network.embedding.weight] == betas[network.output_weight] == (0.0, 0.999)
     assert betas[network.output_bias] == (0.9, 0.999)
@@ -65,10 +65,10 @@ def test_a_sparse_gradient_is_measured_and_clipped_like_a_dense_one(limit: float
     found = []
     for name in ("adamw", "row_adamw"):
         torch.manual_seed(0)
-        one = module(LossSpec("sampled_softmax", num_frequent=4, num_sampled=8), name)
+        one = module(LossConfig("sampled_softmax", num_frequent=4, num_sampled=8), name)
         torch.manual_seed(1)
         one.training_step(window(), 0)["loss"].backward()
-        one.configure_gradient_clipping(build_optimizer(one.optimizer_spec, one.model), limit)
+        one.configure_gradient_clipping(build_optimizer(one.optimizer_config, one.model), limit)
         gradient = one.model.embedding.weight.grad
         assert gradient is not None
         assert gradient.is_sparse == (name == "row_adamw")
@@ -80,21 +80,21 @@ def test_a_sparse_gradient_is_measured_and_clipped_like_a_dense_one(limit: float
 
 def test_activation_penalties_by_hand() -> None:
     features = torch.tensor([[[1.0, 2.0], [3.0, 2.0]]])
-    both = module(LossSpec(activation_reg=2.0, temporal_activation_reg=3.0))
+    both = module(LossConfig(activation_reg=2.0, temporal_activation_reg=3.0))
     # mean square 4.5; one step changes by (2, 0): mean square 2
     assert float(both._activation_penalty(features, features)) == pytest.approx(2.0 * 4.5 + 3.0 * 2.0)
-    assert float(module(LossSpec())._activation_penalty(features, features)) == 0.0
+    assert float(module(LossConfig())._activation_penalty(features, features)) == 0.0
 
 
 def test_a_short_window_weighs_less() -> None:
-    full, half = (float(module(LossSpec()).training_step(window(length), 0)["nll"]) for length in (6, 3))
-    one, two = (module(LossSpec()).training_step(window(length), 0) for length in (6, 3))
+    full, half = (float(module(LossConfig()).training_step(window(length), 0)["nll"]) for length in (6, 3))
+    one, two = (module(LossConfig()).training_step(window(length), 0) for length in (6, 3))
     assert one["loss"].item() == pytest.approx(full)
     assert two["loss"].item() == pytest.approx(half / 2)
 
 
 def test_state_is_carried_to_the_next_window_and_cut_off_there() -> None:
-    carried = module(LossSpec())
+    carried = module(LossConfig())
     first = carried.training_step(window(), 0)
     later = Window(window().input_ids, window().target_ids, None, starts_stream=False)
     second = carried.training_step(later, 1)

@@ -61,9 +61,9 @@ def test_the_decay_is_paid_every_sixteen_steps() -> None:
     optimizer = build(RowAdamW, pair)
     for number in range(3 * DECAY_EVERY + 1):
         take_step(optimizer, pair, number, sparse=True)
-        owed = float(optimizer.state[pair[0]]["owed"])
-        assert (owed == 1.0) == ((number + 1) % DECAY_EVERY == 0)
-        assert owed > (1.0 - 0.02 * 0.3) ** DECAY_EVERY
+        pending_decay = float(optimizer.state[pair[0]]["owed"])
+        assert (pending_decay == 1.0) == ((number + 1) % DECAY_EVERY == 0)
+        assert pending_decay > (1.0 - 0.02 * 0.3) ** DECAY_EVERY
 
 
 def test_a_dense_gradient_is_adamws() -> None:

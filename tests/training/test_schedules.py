@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from lstm_lm.training.schedules import build_schedule, learning_rate_factor
-from lstm_lm.training.spec import ScheduleSpec
+from lstm_lm.training.config import ScheduleConfig
 
 FRACTIONS = [i / 100 for i in range(101)]
 
 
 def factors(name: str, warmup: float = 0.2, final: float = 0.05) -> list[float]:
-    spec = ScheduleSpec(name, warmup_fraction=warmup, final_fraction=final)
+    spec = ScheduleConfig(name, warmup_fraction=warmup, final_fraction=final)
     assert not spec.problems()
     return [learning_rate_factor(fraction, spec) for fraction in FRACTIONS]
 
@@ -39,16 +39,16 @@ def test_shapes_by_hand() -> None:
 
 def test_a_cycle_needs_room_for_both_slopes() -> None:
     for warmup in (0.0, 0.9):
-        (problem,) = ScheduleSpec("one_cycle", warmup_fraction=warmup).problems()
+        (problem,) = ScheduleConfig("one_cycle", warmup_fraction=warmup).problems()
         assert problem.startswith("warmup_fraction: one_cycle needs it above 0 and below 0.9")
-    (problem,) = ScheduleSpec("linear", warmup_fraction=1.0).problems()
+    (problem,) = ScheduleConfig("linear", warmup_fraction=1.0).problems()
     assert problem.startswith("warmup_fraction: must be in [0, 1)")
 
 
 def test_the_share_done_drives_the_optimizers_rate() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     done = iter((0.0, 0.25, 0.5, 0.75, 1.0))
-    spec = ScheduleSpec("linear", warmup_fraction=0.5, final_fraction=0.0)
+    spec = ScheduleConfig("linear", warmup_fraction=0.5, final_fraction=0.0)
     scheduler = build_schedule(spec, optimizer, lambda: next(done))["scheduler"]
     rates = []
     for _ in range(4):

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from typing_extensions import override
 
-from lstm_lm.training.averaging import AveragingSpec, brings_nothing_new, newest_weight
+from lstm_lm.training.averaging import AveragingConfig, brings_nothing_new, newest_weight
 from lstm_lm.training.module import LanguageModelModule
 
 
@@ -21,7 +21,7 @@ class AveragedWeights(WeightAveraging):
         spec: An averaging other than ``none``.
     """
 
-    def __init__(self, spec: AveragingSpec) -> None:
+    def __init__(self, spec: AveragingConfig) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
         self.spec = spec
         self._fraction = 0.0
@@ -37,7 +37,7 @@ class AveragedWeights(WeightAveraging):
 
     @property
     def _begun(self) -> bool:
-        if self.spec.name == "tail":
+        if self.spec.name == "polyak":
             return self._fraction >= self.spec.from_fraction
         return self.spec.name == "ema" or self._triggered
 

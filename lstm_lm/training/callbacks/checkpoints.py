@@ -18,7 +18,7 @@ from lstm_lm.training.module import LanguageModelModule
 log = logging.getLogger(__name__)
 
 
-class Checkpoints(L.Callback):
+class BestAndLastCheckpoint(L.Callback):
     """Keeps ``best.ckpt``, of the lowest valid loss, and ``last.ckpt``, from which a run goes on.
 
     The last one is written after each validation, every few minutes, and when the run is interrupted. Must be the
@@ -89,7 +89,7 @@ class Checkpoints(L.Callback):
         self.best_score = state_dict["best_score"] if self.best.is_file() else None
 
 
-class Interruption(L.Callback):
+class GracefulInterrupt(L.Callback):
     """Ctrl-C and SIGTERM end a run after the step or validation at hand, where a checkpoint is exact.
 
     A second signal ends it at once.
@@ -98,7 +98,7 @@ class Interruption(L.Callback):
         checkpoints: Saves the run before it ends.
     """
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
+    def __init__(self, checkpoints: BestAndLastCheckpoint) -> None:
         self.checkpoints = checkpoints
         self._received: int | None = None
         self._previous: dict[int, Any] = {}

@@ -6,12 +6,12 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
-from lstm_lm.nn.spec import ModelSpec
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.training.budget import DROPOUTS, dropout_factor, planned_epochs, scale_dropouts
-from lstm_lm.training.callbacks.clock import RunClock
-from lstm_lm.training.callbacks.curves import Curves
+from lstm_lm.training.callbacks.time_budget import TimeBudget
+from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.module import LanguageModelModule
-from lstm_lm.training.spec import TrainerSpec
+from lstm_lm.training.config import TrainerConfig
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ _MEASURED_SHARE = 0.01  # of the budget
 _MEASURED_SECONDS = 60.0  # at most
 
 
-class Planner(L.Callback):
-    """Plans the number of epochs of a run, and fits its dropouts to it if ``dropout_epochs`` is given.
+class EpochPlanner(L.Callback):
+    """Plans the number of epochs of a run, and fits its dropouts to it if ``dropout_reference_epochs`` is given.
 
     With a budget the number follows from the throughput of the first steps: ten of them and a hundredth of the
     budget, at most a minute; until then the dropouts are as they are in the config. The plan is kept across a
@@ -40,7 +40,7 @@ class Planner(L.Callback):
         factor: What the dropouts of the config are multiplied by; ``None`` as long as they are as they are.
     """
 
-    def __init__(self, spec: TrainerSpec, model: ModelSpec, clock: RunClock, curves: Curves) -> None:
+    def __init__(self, spec: TrainerConfig, model: ModelConfig, clock: TimeBudget, curves: TrainingMetrics) -> None:
         self.spec = spec
         self.model = model
         self.clock = clock
@@ -89,9 +89,9 @@ class Planner(L.Callback):
             max(self.clock.learning_seconds - self.clock.elapsed(), 0.0),
             self.tokens_per_second,
             self.curves.epoch_tokens,
-            self.clock.pause,
-            self.spec.valid_every,
-            self.clock.valid_share,
+            self.clock.validation_time,
+            self.spec.val_check_interval,
+            self.clock.max_val_fraction,
         )
         epochs = min(epochs, _most_epochs(trainer))
         rate = f"{self.tokens_per_second:,.0f}"
@@ -100,13 +100,13 @@ class Planner(L.Callback):
 
     def _plan(self, epochs: float, module: LanguageModelModule) -> None:
         self._planned, self.epochs = True, epochs
-        if self.spec.dropout_epochs is None:
+        if self.spec.dropout_reference_epochs is None:
             return
-        self.factor = dropout_factor(epochs, self.spec.dropout_epochs)
+        self.factor = dropout_factor(epochs, self.spec.dropout_reference_epochs)
         module.model.set_dropouts(scale_dropouts(self.model, self.factor))
         log.info(
             "dropouts are meant for %g epochs, so they are multiplied by %.2f: %s",
-            self.spec.dropout_epochs,
+            self.spec.dropout_reference_epochs,
             self.factor,
             ", ".join(f"{name} {value:.2f}" for name, value in (self.dropouts or {}).items() if name != "factor"),
         )

@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.spec import SamplingSpec
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.module import LanguageModelModule
@@ -26,7 +26,7 @@ class TextSamples(L.Callback):
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, presets: Mapping[str, SamplingSpec], prompt: str, num_words: int, seed: int
+        self, vocabulary: Vocabulary, presets: Mapping[str, SamplingConfig], prompt: str, num_words: int, seed: int
     ) -> None:
         self.vocabulary = vocabulary
         self.presets = {name: dataclasses.replace(preset, seed=seed) for name, preset in presets.items()}
@@ -46,7 +46,7 @@ class TextSamples(L.Callback):
             trainer.logger.experiment.add_text(f"sample/{name}", text, trainer.global_step)
 
 
-class Projector(L.Callback):
+class EmbeddingProjector(L.Callback):
     """Writes the embedding of the most frequent words for TensorBoard's projector when training ends.
 
     Args:

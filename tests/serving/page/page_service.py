@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from lstm_lm.bundle import load_engine, read_bundle
+from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.serving.app import build_app
 from lstm_lm.serving.settings import Settings
 
@@ -35,7 +35,7 @@ class Unhurried:
 def listening(bundle: Path, **settings: Any) -> Iterator[str]:
     """The address of a service in this process."""
     read = read_bundle(bundle)
-    engine = load_engine(read)
+    engine = build_engine(read)
     engine.backend = Unhurried(engine.backend)
     app = build_app(engine, Settings(bundle=bundle, **settings), read.about)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))

@@ -1,0 +1,50 @@
+"""An engine from whatever ``--model`` names."""
+
+from pathlib import Path
+
+from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.errors import CheckpointMissingError, ConfigError
+from lstm_lm.inference.info import ModelInfo
+from lstm_lm.inference.engine import Engine
+
+
+def load_engine(path: Path) -> Engine:
+    """The engine of a bundle (a folder) or of a checkpoint (a file).
+
+    Raises:
+        BundleError: If the bundle is damaged.
+        CheckpointError: If there is nothing at ``path``, or the checkpoint cannot be read.
+    """
+    return load_model(path)[0]
+
+
+def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) -> tuple[Engine, ModelInfo]:
+    """The engine of a bundle (a folder) or of a checkpoint (a file), and what is known of its model.
+
+    Args:
+        path: The bundle or the checkpoint.
+        backend: What runs a bundle's network, as in ``build_engine``; a checkpoint is always run by torch.
+        prefix_cache_size: Most beginnings of texts whose state is kept.
+
+    Raises:
+        ConfigError: If the bundle has no file for ``backend``.
+        BundleError: If the bundle is damaged.
+        CheckpointError: If there is nothing at ``path``, or the checkpoint cannot be read.
+    """
+    if path.is_dir():
+        bundle = read_bundle(path)
+        return build_engine(bundle, backend, prefix_cache_size), bundle.about
+    if not path.exists():
+        raise CheckpointMissingError(path)  # before torch is asked for, which a bundle need not
+    if backend not in ("auto", "torch"):
+        raise ConfigError([f"backend: {path} is a checkpoint, which only torch runs (got {backend!r}); export it"])
+    # needs torch, which a bundle need not
+    from lstm_lm.export.checkpoint import read_checkpoint
+    from lstm_lm.inference.torch_backend import TorchBackend
+
+    trained = read_checkpoint(path)
+    network = TorchBackend(trained.model)
+    engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size)
+    # the name of the corpus alone: the rest may hold places on this machine
+    data = {"name": trained.data.source}
+    return engine, ModelInfo(path.name, trained.spec, trained.tokenizer, data, trained.metrics)

@@ -1,0 +1,107 @@
+"""The model card: what someone reads who finds a bundle."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from lstm_lm.export.checkpoint import TrainedModel
+from lstm_lm.inference.config import SamplingConfig
+
+
+def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingConfig], default_preset: str) -> str:
+    """Markdown about a model: what it is, its scores, how to use it.
+
+    Args:
+        name: Of the bundle's folder.
+        trained: The model.
+        presets: Sampling presets by name.
+        default_preset: One of their names.
+    """
+    shell_name = shlex.quote(name)
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            "A word-level LSTM language model: it suggests the next word of a text and goes on with a text.",
+            "",
+            *_table(("", ""), _facts(trained)),
+            "",
+            "## Scores",
+            "",
+            *_scores(trained.metrics),
+            "",
+            "## Use",
+            "",
+            "From the folder that holds this one:",
+            "",
+            "```sh",
+            f'lstm-lm predict --model {shell_name} --text "I want to" --k 5',
+            f'lstm-lm generate --model {shell_name} --text "The people that" --generate 40 --preset {default_preset}',
+            f"lstm-lm serve --model {shell_name}",
+            "```",
+            "",
+            "```python",
+            "from pathlib import Path",
+            "",
+            "from lstm_lm.bundle import load_engine, read_bundle",
+            "",
+            f"engine = load_engine(read_bundle(Path({json.dumps(name)})))",
+            'for suggestion in engine.predict("I want to", k=5).suggestions:',
+            "    print(suggestion.word, suggestion.probability)",
+            'print(engine.generate("The people that", engine.resolve_sampling(seed=1), max_words=40).text)',
+            "```",
+            "",
+            "## Presets",
+            "",
+            f"`{default_preset}` is used where none is named.",
+            "",
+            *_presets(presets),
+            "",
+            "## Limits",
+            "",
+            "It knows the words of its vocabulary alone and repeats what its corpus says, true or not. Its scores hold",
+            "for text like its corpus.",
+            "",
+        ]
+    )
+
+
+def _facts(trained: TrainedModel) -> Iterator[tuple[str, str]]:
+    spec = trained.spec
+    yield "parameters", f"{sum(parameter.numel() for parameter in trained.model.parameters()):,}"
+    yield "vocabulary", f"{len(trained.vocabulary):,} words"
+    yield "embedding", str(spec.embedding_dim)
+    yield "LSTM layers", " + ".join(map(str, spec.hidden_dims))
+    yield "output layer", "tied to the embedding" if spec.tie_weights else "of its own"
+    yield "corpus", trained.data.source
+    yield "tokenizer", trained.tokenizer
+
+
+def _scores(metrics: Mapping[str, Any]) -> list[str]:
+    rows = [(split, score) for split, score in metrics.items() if isinstance(score, dict)]
+    if not rows:
+        return ["It was not scored before it was exported."]
+    names = [name for name in ("loss", "perplexity", "top1", "top3", "top5") if any(name in score for _, score in rows)]
+    cells = [(split, *(_number(score.get(name)) for name in names)) for split, score in rows]
+    return [*_table(("split", *names), cells), "", "Loss is in nats a token, over the exact softmax, `<eos>` included."]
+
+
+def _presets(presets: Mapping[str, SamplingConfig]) -> list[str]:
+    plain = asdict(SamplingConfig())
+    cells = []
+    for name, preset in presets.items():
+        changed = {field: value for field, value in asdict(preset).items() if value != plain[field]}
+        changed = {"strategy": preset.strategy} | changed
+        cells.append((f"`{name}`", ", ".join(f"{field} {value}" for field, value in changed.items())))
+    return _table(("name", "settings"), cells)
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else "-"
+
+
+def _table(header: tuple[str, ...], rows: Any) -> list[str]:
+    lines = [header, ("---",) * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

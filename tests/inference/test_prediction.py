@@ -1,0 +1,212 @@
+"""What is suggested: by prefix, in the case that was typed, from what the filters and lists leave in."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import WORDS, small_engine, small_vocabulary
+
+from lstm_lm.errors import ConfigError
+from lstm_lm.inference.prediction import Prediction
+from lstm_lm.inference.config import CacheConfig
+from lstm_lm.text.completion import is_word, reading
+
+ENGINE = small_engine()
+VOCABULARY = small_vocabulary()
+SPECIAL = {"<unk>", "<eos>"}
+
+texts = st.lists(st.sampled_from([*WORDS, "Zork", "zyzzyva", "\n"]), max_size=8).map(" ".join)
+prefixes = st.sampled_from(["", "t", "T", "TH", "th", "lon", "c", "'", "-", "z", "Zo", "1", "q"])
+word_lists = st.lists(st.sampled_from([*WORDS, "THE", "zork", "ZYZZYVA", "nowhere", "-"]), max_size=12)
+weights = st.sampled_from([0.0, 1.0]) | st.floats(0.01, 0.99)
+caches = st.none() | st.builds(CacheConfig, weight=weights, theta=st.floats(0.0, 2.0), window=st.integers(0, 9))
+
+
+def probs(prediction: Prediction) -> dict[str, float]:
+    shown = {s.word: s.probability for s in prediction.suggestions}
+    assert len(shown) == len(prediction.suggestions), "a text was suggested twice"
+    return shown
+
+
+def close(found: dict[str, float], expected: dict[str, float]) -> bool:
+    return found.keys() == expected.keys() and all(found[w] == pytest.approx(expected[w], rel=1e-6) for w in found)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("ca", ["cat", "cats"]),
+        ("CA", ["CAT", "CATS"]),
+        ("lon", ["London"]),
+        ("Lon", ["London"]),
+        ("th", ["the", "that", "they", "theatre"]),
+        ("Th", ["The", "That", "They", "Theatre"]),
+        ("mcd", ["McDonald"]),
+        ("Mcd", ["McDonald"]),
+        ("I", ["I", "In", "It"]),
+        ("-", ["-"]),
+        ("<", []),
+        ("zz", []),
+    ],
+)
+def test_a_prefix_keeps_the_words_that_begin_so_and_the_typed_case(prefix: str, expected: list[str]) -> None:
+    suggestions = ENGINE.predict("I want", 20, prefix).suggestions
+    assert sorted(s.word for s in suggestions) == sorted(expected)
+    assert [s.probability for s in suggestions] == sorted((s.probability for s in suggestions), reverse=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "cats.", "cats. ", 'he said "cats."', "cats!", "cats?!", "cats\n", '"', "("]
+)
+def test_a_sentence_begins_with_a_capital(text: str) -> None:
+    shown = probs(ENGINE.predict(text, 99))
+    assert {"The", "That", "Cats", "McDonald", "I", "'s", "1", "-"} <= shown.keys()
+    assert not {"the", "that", "cats"} & shown.keys()
+    assert probs(ENGINE.predict(text, 9, "th")).keys() == {"The", "That", "They", "Theatre"}
+
+
+@pytest.mark.parametrize("text", ["the", "the,", "Mr. the", '"the', "1.5"])
+def test_elsewhere_a_word_stays_as_it_is(text: str) -> None:
+    assert {"the", "The", "cats"} <= probs(ENGINE.predict(text, 99)).keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix", "shown"),
+    [
+        ("the", "well-kn", ["well-known"]),
+        ("the", "(ca", ["(cat", "(cats"]),
+        ("the", "cat'", ["cat's", "cat't"]),
+        ("the.", '"mcd', ['"McDonald']),
+        ("", '"ca', ['"Cat', '"Cats']),
+        ("the", "I wan", ["I want"]),
+        ("the", "zork-ri", ["zork-river"]),
+    ],
+)
+def test_signs_before_the_half_typed_word_or_inside_it_stay(text: str, prefix: str, shown: list[str]) -> None:
+    prediction = ENGINE.predict(text, 9, prefix)
+    assert sorted(probs(prediction)) == sorted(shown)
+    assert sum(probs(prediction).values()) == pytest.approx(1.0)
+    assert prediction.unknown_words == ()
+
+
+@given(texts, prefixes, st.booleans(), st.none() | word_lists, word_lists, caches)
+@settings(deadline=None)
+def test_what_is_left_in_keeps_its_ratios_and_sums_to_1(
+    text: str, prefix: str, words_only: bool, allow: list[str] | None, deny: list[str], cache: CacheConfig | None
+) -> None:
+    everything = probs(ENGINE.predict(text, 10**6, prefix, cache=cache))
+    allowed = None if allow is None else {reading(word) for word in allow}
+    denied = {reading(word) for word in deny}
+    left = {
+        word: prob
+        for word, prob in everything.items()
+        if (is_word(word) or not words_only)
+        and (allowed is None or reading(word) in allowed)
+        and reading(word) not in denied
+    }
+    found = probs(ENGINE.predict(text, 10**6, prefix, words_only=words_only, allow=allow, deny=deny, cache=cache))
+    total = sum(left.values())
+    assert close(found, {word: prob / total for word, prob in left.items()})
+    if everything:
+        assert sum(everything.values()) == pytest.approx(1.0)
+    if found:
+        assert sum(found.values()) == pytest.approx(1.0)
+
+
+@given(texts, prefixes, caches)
+@settings(deadline=None)
+def test_a_prefix_takes_from_all_words_those_that_begin_so(text: str, prefix: str, cache: CacheConfig | None) -> None:
+    everything, found = (probs(ENGINE.predict(text, 10**6, p, cache=cache)) for p in ("", prefix))
+    folded = [
+        (word.casefold(), prob) for word, prob in everything.items() if reading(word).startswith(prefix.lower())
+    ]
+    total = sum(prob for _, prob in folded)
+    by_reading = {word: sum(c for w, c in folded if w == word) / total for word, _ in folded}
+    assert {word.casefold() for word in found} == by_reading.keys()
+    for reads in by_reading:
+        shown = sum(prob for word, prob in found.items() if word.casefold() == reads)
+        assert shown == pytest.approx(by_reading[reads], rel=1e-6)
+
+
+@given(texts, prefixes, st.integers(1, 60), caches)
+@settings(deadline=None)
+def test_fewer_suggestions_are_the_first_of_more(text: str, prefix: str, k: int, cache: CacheConfig | None) -> None:
+    everything = ENGINE.predict(text, 10**6, prefix, cache=cache).suggestions
+    assert ENGINE.predict(text, k, prefix, cache=cache).suggestions == everything[:k]
+
+
+def test_both_cases_of_a_word_are_one_completion() -> None:
+    everything = probs(ENGINE.predict("I", 99))
+    share = sum(prob for word, prob in everything.items() if word.casefold().startswith("the"))
+    expected = (everything["the"] + everything["The"]) / share
+    for prefix in ("the", "The", "THE"):
+        shown = probs(ENGINE.predict("I", 9, prefix))
+        assert shown[prefix] == pytest.approx(expected, rel=1e-6)
+
+
+def test_lists_know_no_case_and_deny_wins() -> None:
+    assert probs(ENGINE.predict("I", 9, allow=["THE", "Cat", "nowhere"])).keys() == {"the", "The", "cat"}
+    assert probs(ENGINE.predict("I", 9, allow=["the", "cat"], deny=["The"])).keys() == {"cat"}
+    assert probs(ENGINE.predict("I", 99, deny=["-"])).keys() & {"-", "@-@"} == set()
+    assert ENGINE.predict("I", 9, allow=[]).suggestions == ()
+    assert ENGINE.predict("I", 9, allow=["cat"], deny=["cat"]).suggestions == ()
+
+
+def test_words_only_leaves_out_punctuation_and_symbols() -> None:
+    shown = probs(ENGINE.predict("I", 99, words_only=True)).keys()
+    assert not shown & set(',."-()')
+    assert {"the", "1", "000", "'s", "don't"} <= shown
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ENGINE.predict("I", 0, cache=CacheConfig(weight=1.5, theta=float("nan"), window=-1))
+    fields = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert fields == ["cache.weight", "cache.theta", "cache.window", "k"]
+
+
+def test_a_name_of_the_text_is_offered_again_as_it_was_written() -> None:
+    text = "McDonald saw Zyzzyva. They saw"
+    assert "Zyzzyva" not in probs(ENGINE.predict(text, 99))
+    assert "Zyzzyva" in probs(ENGINE.predict(text, 99, cache=CacheConfig()))
+    for prefix, shown in {"Zy": "Zyzzyva", "zy": "Zyzzyva", "ZY": "ZYZZYVA"}.items():
+        assert probs(ENGINE.predict(text, 3, prefix, cache=CacheConfig())) == {shown: 1.0}
+    assert probs(ENGINE.predict(text, 9, "z", cache=CacheConfig(), deny=["ZYZZYVA"])) == {}
+    assert probs(ENGINE.predict("the ☃ of", 99, cache=CacheConfig(), words_only=True)).keys() & {"☃"} == set()
+    assert probs(ENGINE.predict("the zork.", 9, "z", cache=CacheConfig())) == {"Zork": 1.0}
+
+
+@given(texts, texts)
+@settings(deadline=None)
+def test_nothing_of_a_text_is_left_for_the_next(first: str, second: str) -> None:
+    alone = small_engine().predict(second, 99, cache=CacheConfig())
+    ENGINE.predict(first, 99, cache=CacheConfig())
+    assert ENGINE.predict(second, 99, cache=CacheConfig()) == alone
+
+
+def test_the_weight_goes_from_the_model_alone_to_the_words_of_the_text_alone() -> None:
+    text = "the Zork of"
+    assert close(probs(ENGINE.predict(text, 99, cache=CacheConfig(weight=0.0))), probs(ENGINE.predict(text, 99)))
+    assert probs(ENGINE.predict(text, 99, cache=CacheConfig(weight=1.0))).keys() == {"the", "Zork", "of"}
+    assert ENGINE.predict(text, 99, "c", cache=CacheConfig(weight=1.0)).suggestions == ()
+
+
+def test_the_mixture_is_that_of_the_paper() -> None:
+    words, spec = ["the", "Zork", "saw", "the"], CacheConfig(weight=0.3, theta=0.5)
+    ids = np.array([[VOCABULARY.eos_id, *VOCABULARY.encode(words)]])
+    features, logits, _ = ENGINE.backend.read(ids, ENGINE.backend.initial_state(1))
+    model = np.exp(logits.astype(np.float64))
+    model *= 0.7 / model.sum()
+    weights = np.exp([0.5 * float(features[i] @ features[-1]) for i in range(4)])
+    weights *= 0.3 / weights.sum()
+    expected = {
+        "the": model[VOCABULARY.id("the")] + weights[0] + weights[3],
+        "Zork": weights[1],
+        "saw": model[VOCABULARY.id("saw")] + weights[2],
+        "cat": model[VOCABULARY.id("cat")],
+    }
+    left = 1.0 - model[VOCABULARY.unk_id] - model[VOCABULARY.eos_id]
+    shown = probs(ENGINE.predict(" ".join(words), 99, cache=spec))
+    assert {word: shown[word] for word in expected} == pytest.approx(
+        {w: c / left for w, c in expected.items()}, rel=1e-5
+    )

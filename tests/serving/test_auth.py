@@ -1,0 +1,159 @@
+"""The key, and pages of other sites."""
+
+import hmac
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal
+from service_client import Client
+
+from lstm_lm.errors import ConfigError
+from lstm_lm.serving import auth, create_app
+from lstm_lm.serving.settings import Settings, read_settings
+
+KEY = "correct-horse-battery"
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_bundle: Path, portal: BlockingPortal) -> Client:
+    settings = Settings(bundle=tiny_bundle, api_key=KEY, cors_origins="https://a.example,https://b.example")  # type: ignore[arg-type]
+    return Client(create_app(settings), portal)
+
+
+PATHS = ("/", "/page/main.js", "/info", "/metrics", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/favicon.ico",
+         "/predict", "/nothing", "/health/", "//health", "/sign-in")  # fmt: skip
+
+
+def test_every_route_but_the_probes_needs_the_key(guarded: Client) -> None:
+    for path in ("/health", "/ready"):
+        assert guarded.get(path).status_code == 200
+    for path in PATHS:
+        for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE"):
+            response = guarded.request(method, path)
+            assert response.status_code == 401, (method, path)
+            assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("host", ["x/health?", "x/health#", "x/ready?", "/health?", "x/health;", "[", "x:y", "", "é"])
+def test_the_host_header_opens_nothing(guarded: Client, host: str) -> None:
+    for path in ("/info", "/metrics", "/", "/nothing/"):
+        assert guarded.request("GET", path, headers={"host": host.encode()}).status_code == 401
+    assert guarded.request("POST", "/sign-in", content="key=wrong", headers={"host": host.encode()}).status_code == 401
+    assert guarded.request("GET", "/health", headers={"host": host.encode()}).status_code == 200
+    right = guarded.request("POST", "/sign-in", content=f"key={KEY}", headers={"host": host.encode()})
+    assert (right.status_code, right.headers["location"]) == (303, "/")
+
+
+def test_open_paths_are_open_below_a_root_path_too(tiny_bundle: Path, portal: BlockingPortal) -> None:
+    app = create_app(Settings(bundle=tiny_bundle, api_key=KEY))  # type: ignore[arg-type]
+    client = Client(app, portal, root_path="/model")
+    for path, status in {"/model/health": 200, "/model/info": 401, "/model/health/x": 401, "/modelhealth": 401}.items():
+        assert client.get(path).status_code == status, path
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}],
+)
+def test_the_key_in_a_header_opens_everything(guarded: Client, headers: dict[str, str]) -> None:
+    for path in ("/", "/page/main.js", "/info", "/metrics", "/docs", "/openapi.json"):
+        assert guarded.request("GET", path, headers=headers).status_code == 200
+    assert guarded.request("POST", "/predict", json={"text": "the"}, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer"}, {"authorization": f"Bearer {KEY}x"}, {"authorization": f"Bearer {KEY[:-1]}"},
+        {"authorization": KEY}, {"authorization": f"Basic {KEY}"}, {"x-api-key": ""}, {"x-api-key": KEY.upper()},
+        {"x-api-key": "clé".encode()}, {"x-api-key": b"\xff" * 50}, {"cookie": f"lstm_lm_session={KEY}"},
+        {"cookie": "lstm_lm_session="}, {"authorization": "Bearer " + "a" * 10_000},
+    ],
+)  # fmt: skip
+def test_anything_else_does_not(guarded: Client, headers: dict[str, Any]) -> None:
+    response = guarded.request("POST", "/predict", json={"text": "the"}, headers=headers)
+    assert response.status_code == 401
+    assert "Authorization: Bearer KEY" in response.json()["detail"]
+    assert KEY not in response.text
+
+
+def test_keys_are_compared_in_constant_time(guarded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    compare = hmac.compare_digest
+
+    def noting(left: bytes, right: bytes) -> bool:
+        compared.append(len(left))
+        return compare(left, right)
+
+    monkeypatch.setattr(access.hmac, "compare_digest", noting)
+    for key in (KEY, "", "short", "x" * 5000):
+        guarded.request("GET", "/info", headers={"x-api-key": key})
+    # all three places are looked at each time, and what is compared always has the same length
+    assert compared == [32] * 12
+
+
+def test_a_browser_gets_a_form_that_loads_nothing_and_a_cookie_for_the_key(guarded: Client) -> None:
+    page = guarded.request("GET", "/", headers=BROWSER)
+    assert page.status_code == 401
+    assert 'name="key"' in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert "<script" not in page.text
+    for wrong in ("", "key=", "key=wrong", f"key={KEY}x", "a" * 4000, "key=%ff%00", "%"):
+        response = guarded.post("/sign-in", wrong, {"content-type": "application/x-www-form-urlencoded"})
+        assert response.status_code == 401
+        assert "not the key" in response.text
+        assert "set-cookie" not in response.headers
+    assert guarded.post("/sign-in", "key=" + "a" * 5000, {}).status_code == 413
+    right = guarded.post("/sign-in", f"key={KEY}", {})
+    assert (right.status_code, right.headers["location"]) == (303, "/")
+    cookie = right.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert KEY not in cookie
+    session = {"cookie": cookie.partition(";")[0]}
+    assert guarded.request("GET", "/info", headers=session).status_code == 200
+
+
+def test_only_listed_sites_may_call(guarded: Client, client: Client) -> None:
+    asks = {"origin": "https://b.example", "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization,content-type"}  # fmt: skip
+    allowed = guarded.request("OPTIONS", "/predict", headers=asks)
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://b.example"
+    # a key, but no visitor's cookie
+    assert "access-control-allow-credentials" not in allowed.headers
+    answered = guarded.request("GET", "/health", headers={"origin": "https://a.example"})
+    assert answered.headers["access-control-allow-origin"] == "https://a.example"
+    refused = guarded.request("OPTIONS", "/predict", headers=asks | {"origin": "https://c.example"})
+    assert "access-control-allow-origin" not in refused.headers
+    unset = client.request("GET", "/health", headers={"origin": "https://a.example"})
+    assert not [name for name in unset.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"api_key": "short"}, "LSTM_LM_API_KEY: must be 8 to 256 printable ASCII"),
+        ({"api_key": "with a space"}, "LSTM_LM_API_KEY: must be"),
+        ({"api_key": "schlüssel-wort"}, "LSTM_LM_API_KEY: must be"),
+        ({"api_key": ""}, "LSTM_LM_API_KEY: must be"),
+        ({"cors_origins": "example.org"}, "LSTM_LM_CORS_ORIGINS: must be sites such as"),
+        ({"cors_origins": "https://a.example/"}, "LSTM_LM_CORS_ORIGINS: must be sites"),
+        ({"cors_origins": "https://*.example"}, "LSTM_LM_CORS_ORIGINS: must be sites"),
+    ],
+)
+def test_wrong_settings_are_named_and_not_repeated(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_settings(bundle="any", **settings)
+    assert words in str(caught.value)
+    assert "horse" not in str(caught.value)
+
+
+def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSTM_LM_CORS_ORIGINS", " https://a.example, http://localhost:3000 ")
+    monkeypatch.setenv("LSTM_LM_API_KEY", KEY)
+    settings = read_settings(bundle="any")
+    assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
+    assert KEY not in repr(settings)

@@ -1,0 +1,155 @@
+"""A run that was stopped, anywhere and however, goes on as if it had not been; what cannot go on is refused."""
+
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from small_runs import Make, assert_same_weights, interrupt_at, interrupt_validation, last_rate
+
+from lstm_lm.data.config import BatchingConfig
+from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
+from lstm_lm.nn.config import LossConfig, ModelConfig
+from lstm_lm.training.averaging import AveragingConfig
+from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
+from lstm_lm.training.run import train
+from lstm_lm.training.config import CallbacksConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+
+
+@pytest.mark.parametrize("step", [5, 38, 39, 60])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"schedule": ScheduleConfig("cosine", warmup_fraction=0.1)},
+        {
+            "optimizer": OptimizerConfig("asgd", lr=1.0),
+            "averaging": AveragingConfig("polyak", from_fraction=0.5),
+            "schedule": ScheduleConfig("plateau"),
+            "loss": LossConfig("sampled_softmax", num_frequent=4, num_sampled=8),
+        },
+        {
+            "optimizer": OptimizerConfig("row_adamw", lr=1e-2, weight_decay=0.1),
+            "averaging": AveragingConfig("ema"),
+            "loss": LossConfig("sampled_softmax", num_frequent=4, num_sampled=8),
+        },
+    ],
+    ids=["adamw", "asgd", "row_adamw"],
+)
+def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(
+    step: int, parts: dict[str, Any], config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(config(**parts), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_at(step, patch)
+        with pytest.raises(TrainingInterruptedError) as interrupted:
+            train(config(**parts), tmp_path / "broken")
+    assert interrupted.value.signal_number == signal.SIGINT
+    resumed = train(config(**parts, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+    assert resumed["steps"] == whole["steps"]
+    assert resumed["history"][-1]["loss"] == whole["history"][-1]["loss"]
+    assert len(resumed["history"]) == len(whole["history"])
+    assert resumed["valid"] == whole["valid"]
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed", "best")
+
+
+@pytest.mark.parametrize("averaging", ["none", "ema"])
+def test_a_run_interrupted_in_a_validation_goes_on_too(
+    averaging: str, config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"optimizer": OptimizerConfig("sgd", lr=1.0), "averaging": AveragingConfig(averaging)}
+    whole = train(config(**settings), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_validation(0, signal.SIGTERM, patch)
+        with pytest.raises(TrainingInterruptedError) as interrupted:
+            train(config(**settings), tmp_path / "broken")
+    assert interrupted.value.signal_number == signal.SIGTERM
+    resumed = train(config(**settings, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+    assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
+
+
+def test_plateau_and_early_stopping_remember_a_validation_that_a_run_was_stopped_in(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is learnt, so each validation counts: one that a resumed run forgets makes it end later or faster."""
+    callbacks = CallbacksConfig(early_stopping_patience=3, sample_words=0, projector_words=0, progress_bar=False)
+    settings = {
+        "optimizer": OptimizerConfig("sgd", lr=1e-12),
+        "schedule": ScheduleConfig("plateau", factor=0.5, patience=1),
+        "trainer": TrainerConfig(precision="fp32", max_epochs=20),
+        "callbacks": callbacks,
+    }
+    whole = train(config(**settings), tmp_path / "whole")
+    assert whole["stopped_by"] == "early_stopping"
+    with monkeypatch.context() as patch:
+        interrupt_validation(1, signal.SIGINT, patch)
+        with pytest.raises(TrainingInterruptedError) as interrupted:
+            train(config(**settings), tmp_path / "broken")
+    resumed = train(config(**settings, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    assert resumed["steps"] == whole["steps"]
+    rates = [last_rate(tmp_path / name) for name in ("whole", "resumed")]
+    assert rates[0] == rates[1] < 1e-12
+
+
+def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None:
+    train(config(), tmp_path / "short")
+    longer = TrainerConfig(precision="fp32", max_epochs=3)
+    whole = train(config(trainer=longer), tmp_path / "whole")
+    resume = str(tmp_path / "short" / "checkpoints" / "last.ckpt")
+    resumed = train(config(trainer=longer, resume=resume), tmp_path / "resumed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+    assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
+
+
+def test_resuming_a_run_that_is_over_says_so(config: Make, tmp_path: Path) -> None:
+    train(config(), tmp_path / "run")
+    resume = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.budget"):
+        train(config(resume=resume), tmp_path / "again")
+
+
+def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make, tmp_path: Path) -> None:
+    short = TrainerConfig(precision="fp32", max_steps=2)
+    train(config(trainer=short), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    with pytest.raises(CheckpointError, match="was trained with another model"):
+        train(config(model=ModelConfig(8, [8]), resume=str(last)), tmp_path / "other")
+    for part, value in {
+        "loss": LossConfig("sampled_softmax", num_frequent=4, num_sampled=8),
+        "optimizer": OptimizerConfig("sgd", lr=1e-2),
+        "schedule": ScheduleConfig("linear"),
+        "averaging": AveragingConfig("ema"),
+        "batching": BatchingConfig(4, 4, 30, jitter=True, random_offset=True),
+        "seed": 2,
+    }.items():
+        with pytest.raises(CheckpointError, match=f"was trained with another {part} .*overrides of the first run"):
+            train(config(**{part: value}, resume=str(last)), tmp_path / "other")
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        train(config(resume=str(tmp_path / "nowhere.ckpt")), tmp_path / "other")
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="the checkpoint is damaged"):
+        train(config(resume=str(last)), tmp_path / "other")
+
+
+def test_a_signal_to_one_of_several_processes_stops_them_all(tmp_path: Path) -> None:
+    saved: list[Path] = []
+    told = SimpleNamespace(reduce_boolean_decision=lambda *_, **__: True)  # another process was told to stop
+    trainer: Any = SimpleNamespace(strategy=told, global_step=3, save_checkpoint=saved.append)
+    checkpoints = BestAndLastCheckpoint(tmp_path)
+    with pytest.raises(TrainingInterruptedError) as interrupted:
+        GracefulInterrupt(checkpoints).on_train_batch_end(trainer)
+    assert interrupted.value.signal_number == signal.SIGTERM
+    assert saved == [checkpoints.last]
+
+
+def test_a_resumed_run_that_finds_no_better_keeps_the_best_of_the_first(config: Make, tmp_path: Path) -> None:
+    first = train(config(), tmp_path / "first")
+    longer = TrainerConfig(precision="fp32", max_epochs=3)
+    resume = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
+    ruined = LossConfig(activation_reg=1e6)
+    second = train(config(trainer=longer, loss=ruined, resume=resume), tmp_path / "second")
+    assert second["history"][-1]["loss"] > first["valid"]["loss"]
+    assert second["valid"] == first["valid"]
+    assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
