@@ -20,16 +20,16 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from lstm_lm.errors import BundleError, DataError
-from lstm_lm.inference.info import ModelInfo
-from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS, load_backend
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.info import ModelInfo
+from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS, load_backend
 from lstm_lm.nn.config import ModelConfig
-from lstm_lm.serialization import dataclass_from_plain, field_of, mapping
+from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgrade_format_1
 from lstm_lm.text.files import sync_folder, write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, VOCABULARY, CARD = "manifest.json", "vocabulary.json", "README.md"
 
 
@@ -81,21 +81,22 @@ def read_bundle(path: Path) -> Bundle:
             )
         if version < 1:
             raise ValueError(f"format: must be from 1 to {FORMAT_VERSION} (got {version})")
-        model = dataclass_from_plain(ModelConfig, field_of(manifest, "model", dict), "model")
+        record = upgrade_format_1(manifest) if version == 1 else manifest
+        model = dataclass_from_plain(ModelConfig, field_of(record, "model", dict), "model")
         presets = {
             name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}")
-            for name, preset in field_of(manifest, "presets", dict).items()
+            for name, preset in field_of(record, "presets", dict).items()
         }
         problems = [f"model.{problem}" for problem in model.problems()]
         problems += [f"presets.{name}.{text}" for name, preset in presets.items() for text in preset.problems()]
         if problems:
             raise ValueError("; ".join(problems))
-        default_preset = field_of(manifest, "default_preset", str)
+        default_preset = field_of(record, "default_preset", str)
         if default_preset not in presets:
             raise ValueError(f"default_preset: not one of the presets {', '.join(presets)} (got {default_preset!r})")
-        vocab_size = field_of(manifest, "vocabulary_size", int)
-        tokenizer = field_of(manifest, "tokenizer", str)
-        data, metrics = field_of(manifest, "data", dict), field_of(manifest, "metrics", dict)
+        vocab_size = field_of(record, "vocabulary_size", int)
+        tokenizer = field_of(record, "tokenizer", str)
+        data, metrics = field_of(record, "data", dict), field_of(record, "metrics", dict)
         files = _verified_files(path, manifest)
         vocabulary = Vocabulary.load(path / VOCABULARY)
         if len(vocabulary) != vocab_size:

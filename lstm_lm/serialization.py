@@ -8,6 +8,18 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+# fields of format 1 (lstm_lm 0.1) that have another name since format 2, by the part of the record that holds them
+_RENAMED_FIELDS = {"model": {"output_cutoffs": "cutoffs"}, "data": {"name": "source"}}
+
+
+def upgrade_format_1(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename the fields of a format 1 record (a bundle's manifest, a checkpoint's metadata) to those of format 2."""
+    upgraded = dict(record)
+    for part, names in _RENAMED_FIELDS.items():
+        if isinstance(part_fields := record.get(part), Mapping):
+            upgraded[part] = {names.get(name, name): value for name, value in part_fields.items()}
+    return upgraded
+
 
 def dataclass_from_plain(cls: type[T], data: object, where: str) -> T:
     """Build a dataclass from a mapping, with every field's type checked and nothing converted but int to float.

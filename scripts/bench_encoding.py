@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lstm_lm.data.encoding import load_corpus
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import load_corpus
 
 LIMIT_MIB = 1024
 

@@ -32,20 +32,20 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
 
     from lstm_lm.bundle import write_bundle
     from lstm_lm.export.onnx_graph import float_graph, int8_graph
-    from lstm_lm.inference.loading import INT8, ONNX
     from lstm_lm.inference.config import SamplingConfig
-    from lstm_lm.nn.model import LSTMLanguageModel
+    from lstm_lm.inference.loading import INT8, ONNX
     from lstm_lm.nn.config import ModelConfig
+    from lstm_lm.nn.model import LSTMLanguageModel
     from lstm_lm.text.vocabulary import Vocabulary
 
-    spec = ModelConfig(**sizes)
+    config = ModelConfig(**sizes)
     torch.manual_seed(0)
-    weights = {name: tensor.numpy() for name, tensor in LSTMLanguageModel(spec, num_words).state_dict().items()}
+    weights = {name: tensor.numpy() for name, tensor in LSTMLanguageModel(config, num_words).state_dict().items()}
     words = ("the", "<unk>", ",", "<eos>", ".", "of", "to", "people", "want", "I", "that")
     words += tuple(f"word{index}" for index in range(num_words - len(words)))
     write_bundle(
         path,
-        model=spec,
+        model=config,
         weights=weights,
         vocabulary=Vocabulary(words, range(num_words + 1, 1, -1)),
         tokenizer="moses",
@@ -56,7 +56,7 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
         },
         default_preset="balanced",
         card="# Random weights, for measuring\n",
-        graphs={ONNX: float_graph(spec, weights), INT8: int8_graph(spec, weights)},
+        graphs={ONNX: float_graph(config, weights), INT8: int8_graph(config, weights)},
     )
     return path
 

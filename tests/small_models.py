@@ -9,11 +9,11 @@ import torch
 from lstm_lm.bundle import Bundle, write_bundle
 from lstm_lm.data.config import DataConfig
 from lstm_lm.export.bundle_export import export_bundle
-from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
 _LINE = """
@@ -34,10 +34,10 @@ def small_vocabulary() -> Vocabulary:
     return Vocabulary(WORDS, [1000 // (rank + 1) for rank in range(len(WORDS))])
 
 
-def small_network(spec: ModelConfig | None = None, seed: int = 0) -> LSTMLanguageModel:
+def small_network(config: ModelConfig | None = None, seed: int = 0) -> LSTMLanguageModel:
     """A network in eval mode with weights large enough that its answers differ from word to word."""
     torch.manual_seed(seed)
-    network = LSTMLanguageModel(spec or ModelConfig(embedding_dim=16, hidden_dims=[24, 16]), len(WORDS))
+    network = LSTMLanguageModel(config or ModelConfig(embedding_dim=16, hidden_dims=[24, 16]), len(WORDS))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.uniform_(-1.0, 1.0)
@@ -54,8 +54,8 @@ def checkpoint_content(network: LSTMLanguageModel) -> dict[str, Any]:
     return {
         "state_dict": {f"model.{name}": tensor for name, tensor in network.state_dict().items()},
         "lstm_lm": {
-            "format": 1,
-            "model": asdict(network.spec),
+            "format": 2,
+            "model": asdict(network.config),
             "vocabulary": small_vocabulary().to_dict(),
             "tokenizer": "whitespace",
             # its corpus is not at hand, as is usual where a model is only served
@@ -84,11 +84,11 @@ def write_plain_bundle(path: Path, **changes: Any) -> Bundle:
     """A bundle with weights alone, no graph; ``changes`` are arguments of ``write_bundle``."""
     network = small_network()
     parts: dict[str, Any] = {
-        "model": network.spec,
+        "model": network.config,
         "weights": {name: tensor.numpy() for name, tensor in network.state_dict().items()},
         "vocabulary": small_vocabulary(),
         "tokenizer": "whitespace",
-        "data": {"name": "text_files"},
+        "data": {"source": "text_files"},
         "metrics": {},
         "presets": PRESETS,
         "default_preset": "balanced",

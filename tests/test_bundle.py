@@ -42,6 +42,18 @@ def change_manifest(folder: Path, change: Callable[[dict[str, Any]], Any], sign:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+def test_a_bundle_of_format_1_is_read_under_its_old_field_names(copy: Path) -> None:
+    def age(manifest: dict[str, Any]) -> None:
+        manifest["format"] = 1
+        manifest["model"]["output_cutoffs"] = manifest["model"].pop("cutoffs")
+        manifest["data"]["name"] = manifest["data"].pop("source")
+
+    now = read_bundle(copy)
+    change_manifest(copy, age)
+    old = read_bundle(copy)
+    assert (old.model, old.data) == (now.model, now.data)
+
+
 @given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_anywhere_is_refused(copy: Path, name: str, place: float, bit: int) -> None:
@@ -75,8 +87,8 @@ def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("format", 2, r"format 2 is newer than 1.*update lstm-lm"),
-        ("format", 0, r"format: must be from 1 to 1 \(got 0\)"),
+        ("format", 3, r"format 3 is newer than 2.*update lstm-lm"),
+        ("format", 0, r"format: must be from 1 to 2 \(got 0\)"),
         ("format", "1", r"format: must be int \(got '1'\)"),
         ("format", True, "format: must be int"),
         ("model", [], "model: must be a mapping"),
@@ -193,7 +205,7 @@ def test_a_graph_that_the_manifest_does_not_list_is_not_read(whole: Path, tmp_pa
 def test_a_graph_of_another_network_is_refused(tmp_path: Path) -> None:
     network = small_network(ModelConfig(embedding_dim=16, hidden_dims=[16]))
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    for content in (b"not a graph", float_graph(network.spec, weights)):
+    for content in (b"not a graph", float_graph(network.config, weights)):
         other = write_plain_bundle(tmp_path / "other", graphs={"model.onnx": content}, overwrite=True)
         with pytest.raises(BundleError, match=r"other/model\.onnx: .*export the checkpoint again"):
             build_engine(other)

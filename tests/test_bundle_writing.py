@@ -29,24 +29,27 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 def test_the_manifest_says_what_is_in_it(tmp_path: Path) -> None:
     manifest = json.loads((write_small_bundle(tmp_path / "b") / "manifest.json").read_text())
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["vocabulary_size"] == len(small_vocabulary())
-    assert ModelConfig(**manifest["model"]) == small_network().spec
+    assert ModelConfig(**manifest["model"]) == small_network().config
     assert {"manifest.json", *manifest["files"]} == {*PLAIN_FILES, "model.onnx", "model.int8.onnx"}
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_tied_weights_are_stored_once_and_stay_tied(tie_weights: bool, tmp_path: Path) -> None:
-    spec = ModelConfig(embedding_dim=16, hidden_dims=[16], tie_weights=tie_weights)
-    network = small_network(spec)
+    config = ModelConfig(embedding_dim=16, hidden_dims=[16], tie_weights=tie_weights)
+    network = small_network(config)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    read = write_plain_bundle(tmp_path / "b", model=spec, weights=weights)
+    read = write_plain_bundle(tmp_path / "b", model=config, weights=weights)
     size = read.files["model.safetensors"]
     parameters = sum(parameter.numel() for parameter in network.parameters())
     assert 4 * parameters < size < 4 * parameters + 2000
     words = (small_vocabulary(), PRESETS, "balanced")
-    ours = Engine(TorchBackend(network), *words).predict("I want", 5)
-    assert build_engine(read).predict("I want", 5) == ours
+    ours = Engine(TorchBackend(network), *words).predict("I want", 5).suggestions
+    found = build_engine(read).predict("I want", 5).suggestions
+    assert [suggestion.word for suggestion in found] == [suggestion.word for suggestion in ours]
+    # on some processors the last bits depend on where the weights are in memory
+    assert [suggestion.probability for suggestion in found] == pytest.approx([s.probability for s in ours], rel=1e-5)
 
 
 def test_only_a_bundle_is_replaced_and_only_on_request(tmp_path: Path) -> None:

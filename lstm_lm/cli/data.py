@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from lstm_lm.cli.command_help import command_help, wants_help
 
 if TYPE_CHECKING:
+    from lstm_lm.data.config import DataConfig
     from lstm_lm.data.encoding import EncodedCorpus
     from lstm_lm.data.report import DataReport
-    from lstm_lm.data.config import DataConfig
 
 
 def main(argv: list[str]) -> None:
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     _print_report(data_report(_load(config.data), config.batching, config.seed))
 
 
-def _load(spec: DataConfig) -> EncodedCorpus:
+def _load(data_config: DataConfig) -> EncodedCorpus:
     """Load a corpus, under a progress bar where it has to be encoded first."""
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -54,7 +54,7 @@ def _load(spec: DataConfig) -> EncodedCorpus:
                 tasks[split] = bar.add_task(f"encoding {split}")
             bar.update(tasks[split], completed=done, total=total)
 
-        return load_corpus(spec, show)
+        return load_corpus(data_config, show)
 
 
 def _print_report(report: DataReport) -> None:

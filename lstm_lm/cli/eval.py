@@ -58,24 +58,24 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     from lstm_lm.export.checkpoint import load_trained
     from lstm_lm.text.files import write_json
 
-    path, spec = Path(config.checkpoint), config.evaluation
+    path, evaluation = Path(config.checkpoint), config.evaluation
     if config.tune and path.is_dir():
         raise ConfigError(
             [f"tune: a bundle is sealed and cannot keep settings (got {path}); tune the checkpoint it came from"]
         )
     modified = path.stat().st_mtime_ns if path.is_file() else 0
     trained = load_trained(path)
-    evaluation = _Evaluation(config, trained, _corpus(config, trained))
+    scorer = _Evaluation(config, trained, _corpus(config, trained))
     with _progress() as report:
-        tuned = trained.tuned.get(spec.name, {})
+        tuned = trained.tuned.get(evaluation.name, {})
         if config.tune:
             from lstm_lm.training.checkpoint_io import save_tuned
 
-            tuned = evaluation.tune(report)
-            save_tuned(path, spec.name, tuned, modified)
-        settings, sources = resolve_settings(spec, tuned)
-        score = evaluation.score(settings, report)
-    metrics = {"split": config.split, "evaluation": spec.name, **score.to_dict()}
+            tuned = scorer.tune(report)
+            save_tuned(path, evaluation.name, tuned, modified)
+        settings, sources = resolve_settings(evaluation, tuned)
+        score = scorer.score(settings, report)
+    metrics = {"split": config.split, "evaluation": evaluation.name, **score.to_dict()}
     if settings:
         metrics |= {"settings": settings, "settings_from": sources}
     # shown before it is written: a full disk must not cost the figures of an hour
@@ -103,7 +103,7 @@ class _Evaluation:
 
     def __init__(self, config: EvalConfig, trained: TrainedModel, data: DataConfig) -> None:
         self._config = config
-        self._spec = config.evaluation
+        self._evaluation = config.evaluation
         self._trained = trained
         self._data = data
         self._usual: GradientRMS | None = None
@@ -113,8 +113,8 @@ class _Evaluation:
         from lstm_lm.evaluation.tuning import tune
 
         eos_id = self._trained.vocabulary.eos_id
-        usual = self._gradient_rms(report) if "lr" in self._spec.tunable else None
-        return tune(self._trained.model, self._ids("valid"), eos_id, self._spec, usual, report)
+        usual = self._gradient_rms(report) if "lr" in self._evaluation.tunable else None
+        return tune(self._trained.model, self._ids("valid"), eos_id, self._evaluation, usual, report)
 
     def score(self, settings: dict[str, float], report: Report) -> Score | KeyboardScore:
         """Score the split."""
@@ -124,19 +124,19 @@ class _Evaluation:
         from lstm_lm.evaluation.static import evaluate_static
 
         split = self._config.split
-        model, vocabulary, spec = self._trained.model, self._trained.vocabulary, self._spec
+        model, vocabulary, evaluation = self._trained.model, self._trained.vocabulary, self._evaluation
         ids = self._ids(split)
 
         def progress(done: int, total: int) -> None:
-            report(f"{spec.name} evaluation of {split}", done, total)
+            report(f"{evaluation.name} evaluation of {split}", done, total)
 
-        if spec.name == "static":
-            return evaluate_static(model, ids, vocabulary, spec, progress)
-        if spec.name == "keyboard":
-            return evaluate_keyboard(model, ids, vocabulary, spec, progress)
-        if spec.name == "cache":
-            return evaluate_cache(model, ids, vocabulary, spec, settings, progress)
-        return evaluate_dynamic(model, ids, vocabulary, spec, settings, self._gradient_rms(report), progress)
+        if evaluation.name == "static":
+            return evaluate_static(model, ids, vocabulary, evaluation, progress)
+        if evaluation.name == "keyboard":
+            return evaluate_keyboard(model, ids, vocabulary, evaluation, progress)
+        if evaluation.name == "cache":
+            return evaluate_cache(model, ids, vocabulary, evaluation, settings, progress)
+        return evaluate_dynamic(model, ids, vocabulary, evaluation, settings, self._gradient_rms(report), progress)
 
     def _ids(self, split: str) -> NDArray[np.int32]:
         from lstm_lm.data.encoding import encode_split
@@ -151,7 +151,7 @@ class _Evaluation:
                 self._trained.model,
                 self._ids("train"),
                 self._trained.vocabulary.eos_id,
-                self._spec,
+                self._evaluation,
                 lambda done, total: report("gradients of train", done, total),
             )
         return self._usual

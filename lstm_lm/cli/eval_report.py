@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lstm_lm.cli.console import relative_path, number, percent, print_key_values
+from lstm_lm.cli.console import number, percent, print_key_values, relative_path
 from lstm_lm.config.schema import EvalConfig
 from lstm_lm.evaluation.keyboard import KeyboardScore
 from lstm_lm.evaluation.score import Score

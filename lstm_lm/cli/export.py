@@ -40,7 +40,7 @@ def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  a bundle 
 
 
 def _print_report(report: ExportReport) -> None:
-    from lstm_lm.cli.console import relative_path, print_commands, print_key_values, print_rows
+    from lstm_lm.cli.console import print_commands, print_key_values, print_rows, relative_path
 
     bundle = report.bundle
     folder = relative_path(bundle.path)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.cli.console import relative_path, number, percent, print_commands, print_rows
+from lstm_lm.cli.console import number, percent, print_commands, print_rows, relative_path
 from lstm_lm.config.overrides import as_override
 from lstm_lm.text.files import write_atomically
 

@@ -49,7 +49,7 @@ def _print_line(metrics: dict[str, Any], run_dir: Path) -> None:
 
 
 def _print_end(metrics: dict[str, Any], run_dir: Path) -> None:
-    from lstm_lm.cli.console import duration, relative_path, number, percent, print_key_values
+    from lstm_lm.cli.console import duration, number, percent, print_key_values, relative_path
 
     pairs = []
     if "overfit" in metrics:
@@ -76,7 +76,7 @@ def _print_end(metrics: dict[str, Any], run_dir: Path) -> None:
 def _print_continuations(run_dir: Path) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from lstm_lm.cli.console import relative_path, print_commands
+    from lstm_lm.cli.console import print_commands, relative_path
     from lstm_lm.config.overrides import as_override
 
     checkpoints = run_dir / "checkpoints"

@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.paths import UnknownPathError, closest_path, describe, type_at, may_be_none, without_none
+from lstm_lm.config.paths import UnknownPathError, closest_path, describe, may_be_none, type_at, without_none
 from lstm_lm.config.schema import SCHEMAS, Config, EvalConfig, ExportConfig, TrainConfig
 
 CONFIG_PACKAGE = "lstm_lm.configs"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 
+from lstm_lm.config.renames import OPTIONS
+
 
 class Groups:
     """The groups that a command line can choose from.
@@ -44,7 +46,8 @@ class Groups:
             return f"{key}: cannot be null; write ~{bare} to leave it out, or choose from {', '.join(options)}"
         for name in value if isinstance(value, list) else [value]:
             if str(name) not in options:
-                near = get_close_matches(str(name), options, n=1, cutoff=0.5)
+                renamed = OPTIONS.get((override.key_or_group, str(name)))
+                near = [renamed] if renamed else get_close_matches(str(name), options, n=1, cutoff=0.5)
                 remedy = f"did you mean {near[0]}? " if near else ""
                 return f"{key}: no such option (got {name}); {remedy}options are {', '.join(options)}"
         return None

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from lstm_lm.config.renames import SETTINGS
+
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _PLURALS = {int: "whole numbers", float: "numbers", bool: "true or false", str: "texts"}
 
@@ -93,6 +95,8 @@ def closest_path(schema: Any, path: Sequence[str], error: UnknownPathError, grou
         error: Where it goes wrong.
         groups: Names that are right at the top besides the schema's own.
     """
+    if renamed := SETTINGS.get(".".join(path)):
+        return renamed
     beside = (*error.choices, *groups) if not error.known else error.choices
     for match in get_close_matches(error.name, beside, n=3, cutoff=0.6):
         rest = path[len(error.known) + 1 :]
@@ -106,9 +110,6 @@ def closest_path(schema: Any, path: Sequence[str], error: UnknownPathError, grou
         ends.setdefault(known.rpartition(".")[2], known)
     if last in ends:
         return ends[last]
-    near = get_close_matches(".".join(path), everything, n=1, cutoff=0.6)
-    if near:
-        return near[0]
     near = get_close_matches(last, ends, n=1, cutoff=0.7)
     return ends[near[0]] if near else None
 

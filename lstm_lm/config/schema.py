@@ -131,28 +131,32 @@ SCHEMAS: dict[str, type[Config]] = {"train": TrainConfig, "eval": EvalConfig, "e
 
 
 def _problems_below(config: Config) -> list[str]:
-    """The problems of every spec in ``config``, each with its full path."""
+    """The problems of every part of ``config``, each with its full path."""
     found = []
     for node in fields(config):
         value = getattr(config, node.name)
-        specs = {f"{node.name}.{name}": spec for name, spec in value.items()} if isinstance(value, dict) else {}
+        nodes = (
+            {f"{node.name}.{name}": node_config for name, node_config in value.items()}
+            if isinstance(value, dict)
+            else {}
+        )
         if hasattr(value, "problems"):
-            specs = {node.name: value}
-        for path, spec in specs.items():
-            problems = spec.problems()
+            nodes = {node.name: value}
+        for path, node_config in nodes.items():
+            problems = node_config.problems()
             problems += [
                 text
-                for text in _not_finite(spec)
+                for text in _not_finite(node_config)
                 if not any(p.startswith(text.partition(":")[0] + ":") for p in problems)
             ]
             found += [f"{path}.{problem}" for problem in problems]
     return found
 
 
-def _not_finite(spec: Any) -> list[str]:
+def _not_finite(node_config: Any) -> list[str]:
     """Numbers that are ``nan`` or infinite: they pass a comparison that asks for the wrong side."""
     return [
-        f"{node.name}: must be a finite number (got {getattr(spec, node.name)})"
-        for node in fields(spec)
-        if isinstance(getattr(spec, node.name), float) and not math.isfinite(getattr(spec, node.name))
+        f"{node.name}: must be a finite number (got {getattr(node_config, node.name)})"
+        for node in fields(node_config)
+        if isinstance(getattr(node_config, node.name), float) and not math.isfinite(getattr(node_config, node.name))
     ]

@@ -16,10 +16,10 @@ _PARTIAL = ".partial-"
 _ABANDONED_SECONDS = 24 * 3600
 
 
-def cache_root(spec: DataConfig) -> Path:
+def cache_root(config: DataConfig) -> Path:
     """Where encoded corpora are kept."""
-    if spec.cache_dir:
-        return Path(spec.cache_dir).expanduser()
+    if config.cache_dir:
+        return Path(config.cache_dir).expanduser()
     return Path(os.environ.get("LSTM_LM_CACHE") or "~/.cache/lstm_lm").expanduser()
 
 

@@ -143,11 +143,11 @@ def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
         yield text if text.endswith("\n") else text + "\n"
 
 
-def open_split(spec: DataConfig, split: str) -> TextSource:
+def open_split(config: DataConfig, split: str) -> TextSource:
     """The text of one split of a corpus.
 
     Args:
-        spec: A corpus without problems.
+        config: A corpus without problems.
         split: ``train``, ``valid`` or ``test``.
 
     Raises:
@@ -155,13 +155,13 @@ def open_split(spec: DataConfig, split: str) -> TextSource:
         CorpusUnreachableError: If it is on the hub and the hub cannot be reached.
     """
     assert split in SPLITS, split
-    if spec.source in HUB_CORPORA:
-        return _hub_split(spec, split)
-    if spec.source == "text_files":
-        folder = Path(spec.dir or "").expanduser()
+    if config.source in HUB_CORPORA:
+        return _hub_split(config, split)
+    if config.source == "text_files":
+        folder = Path(config.dir or "").expanduser()
         if not folder.is_dir():
             raise DataError(
-                f"data.dir={spec.dir}: there is no such folder; give one that holds train.txt, valid.txt and test.txt"
+                f"data.dir={config.dir}: there is no such folder; give one that holds train.txt, valid.txt and test.txt"
             )
         return TextFile(folder / f"{split}.txt")
     return LineSource(
@@ -172,21 +172,21 @@ def open_split(spec: DataConfig, split: str) -> TextSource:
     )
 
 
-def _hub_split(spec: DataConfig, split: str) -> TextSource:
-    assert spec.hub_path, "DataSpec.problems() reports this"
-    assert spec.hub_config, "and this"
+def _hub_split(config: DataConfig, split: str) -> TextSource:
+    assert config.hub_path, "DataConfig.problems() reports this"
+    assert config.hub_config, "and this"
     hub_split = _HUB_SPLITS[split]
-    where = f"{spec.hub_path} ({spec.hub_config}, {hub_split})"
-    folder = Path(spec.hub_path).expanduser()
-    if spec.hub_path.startswith(("/", ".", "~")) and not folder.is_dir():
+    where = f"{config.hub_path} ({config.hub_config}, {hub_split})"
+    folder = Path(config.hub_path).expanduser()
+    if config.hub_path.startswith(("/", ".", "~")) and not folder.is_dir():
         raise DataError(
-            f"data.hub_path={spec.hub_path}: there is no such folder; give one in the hub's layout, or a dataset's "
+            f"data.hub_path={config.hub_path}: there is no such folder; give one in the hub's layout, or a dataset's "
             "name on the hub, as in Salesforce/wikitext"
         )
     dataset = (
-        hub.local_rows(folder / spec.hub_config, hub_split)
+        hub.local_rows(folder / config.hub_config, hub_split)
         if folder.is_dir()
-        else hub.hub_rows(spec.hub_path, spec.hub_config, hub_split)
+        else hub.hub_rows(config.hub_path, config.hub_config, hub_split)
     )
     if "text" not in dataset.column_names:
         raise DataError(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.data.cache import build_once, cache_root
-from lstm_lm.data.corpora import SPLITS, TextSource, open_split
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.corpora import SPLITS, TextSource, open_split
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text import tokenizer as tokenizer_module
 from lstm_lm.text.tokenizer import Tokenizer
@@ -35,50 +35,52 @@ class EncodedCorpus:
         splits: ``train``, ``valid`` and ``test``: every word plus one ``<eos>`` a line, blank lines included; shape
             (n,), int32, memory-mapped and read-only.
         tokenizer: How text was cut into words.
-        spec: Where it came from.
+        config: Where it came from.
     """
 
     vocabulary: Vocabulary
     splits: dict[str, Ids]
     tokenizer: str
-    spec: DataConfig
+    config: DataConfig
 
 
-def load_corpus(spec: DataConfig, progress: Progress | None = None) -> EncodedCorpus:
+def load_corpus(config: DataConfig, progress: Progress | None = None) -> EncodedCorpus:
     """Read a corpus from the cache, or encode it there first.
 
     The entry's key is made of the text, the tokenizer and the vocabulary's settings, so a changed file is encoded
     anew. Encoding streams: its memory does not grow with the text, only with the number of different words.
 
     Args:
-        spec: Which corpus, and how.
+        config: Which corpus, and how.
         progress: Told how far encoding is; not called where the cache has it.
 
     Raises:
         ConfigError: If the spec has problems.
         DataError: If the text is missing, empty, unreadable or has no vocabulary, or the cache cannot be written.
     """
-    _check(spec)
-    texts = {split: open_split(spec, split) for split in SPLITS}
-    key = _key({split: text.digest() for split, text in texts.items()}, spec.tokenizer, spec.min_count, spec.max_size)
-    folder = cache_root(spec) / f"{spec.source}-{key}"
+    _check(config)
+    texts = {split: open_split(config, split) for split in SPLITS}
+    key = _key(
+        {split: text.digest() for split, text in texts.items()}, config.tokenizer, config.min_count, config.max_size
+    )
+    folder = cache_root(config) / f"{config.source}-{key}"
 
     def write(partial: Path) -> None:
-        vocabulary = _encode_train(texts["train"], spec, partial / "train.int32", progress)
+        vocabulary = _encode_train(texts["train"], config, partial / "train.int32", progress)
         vocabulary.save(partial / "vocabulary.json")
         for split in SPLITS[1:]:
-            _encode_known(texts[split], split, spec, vocabulary, partial / f"{split}.int32", progress)
+            _encode_known(texts[split], split, config, vocabulary, partial / f"{split}.int32", progress)
 
     build_once(folder, write)
     return EncodedCorpus(
         vocabulary=Vocabulary.load(folder / "vocabulary.json"),
         splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
-        tokenizer=spec.tokenizer,
-        spec=spec,
+        tokenizer=config.tokenizer,
+        config=config,
     )
 
 
-def encode_split(spec: DataConfig, split: str, vocabulary: Vocabulary, progress: Progress | None = None) -> Ids:
+def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary, progress: Progress | None = None) -> Ids:
     """One split in a given vocabulary, as a checkpoint brings it; cached like :func:`load_corpus`.
 
     Returns:
@@ -88,21 +90,21 @@ def encode_split(spec: DataConfig, split: str, vocabulary: Vocabulary, progress:
         ConfigError: If the spec has problems.
         DataError: If the text is missing, empty or unreadable, or the cache cannot be written.
     """
-    _check(spec)
+    _check(config)
     if split not in SPLITS:
         raise DataError(f"split: unknown (got {split!r}); use one of {', '.join(SPLITS)}")
-    text = open_split(spec, split)
-    key = _key({split: text.digest()}, spec.tokenizer, vocabulary.fingerprint)
-    folder = cache_root(spec) / f"{spec.source}-{split}-{key}"
+    text = open_split(config, split)
+    key = _key({split: text.digest()}, config.tokenizer, vocabulary.fingerprint)
+    folder = cache_root(config) / f"{config.source}-{split}-{key}"
     build_once(
         folder,
-        lambda partial: _encode_known(text, split, spec, vocabulary, partial / f"{split}.int32", progress),
+        lambda partial: _encode_known(text, split, config, vocabulary, partial / f"{split}.int32", progress),
     )
     return _map(folder / f"{split}.int32")
 
 
-def _check(spec: DataConfig) -> None:
-    if problems := spec.problems():
+def _check(config: DataConfig) -> None:
+    if problems := config.problems():
         raise ConfigError([f"data.{problem}" for problem in problems])
 
 
@@ -137,26 +139,26 @@ class _Known(dict[str, int]):
         return self._unk_id
 
 
-def _encode_train(text: TextSource, spec: DataConfig, path: Path, progress: Progress | None) -> Vocabulary:
+def _encode_train(text: TextSource, config: DataConfig, path: Path, progress: Progress | None) -> Vocabulary:
     """Encode while the vocabulary is still unknown: words are numbered as they come, and renumbered in the end."""
     numbering = _Numbering()
     counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
     provisional = path.with_suffix(".provisional")
     with provisional.open("wb") as file:
-        for ids in _encoded(text, "train", spec, numbering, progress):
+        for ids in _encoded(text, "train", config, numbering, progress):
             file.write(ids.data)
             # a new array as long as the vocabulary is small beside a block of words
             more = np.bincount(ids, minlength=len(numbering))
             more[: len(counts)] += counts
             counts = more
     vocabulary = Vocabulary.from_counts(
-        dict(zip(numbering, counts.tolist(), strict=True)), min_count=spec.min_count, max_size=spec.max_size
+        dict(zip(numbering, counts.tolist(), strict=True)), min_count=config.min_count, max_size=config.max_size
     )
     num_known = len(vocabulary) - 2
     if num_known < 2:
         raise DataError(
             f"{text.where}: gives a vocabulary of {num_known} word{'' if num_known == 1 else 's'}; a language model "
-            f"needs at least 2, so give it more text or lower data.min_count (got {spec.min_count})"
+            f"needs at least 2, so give it more text or lower data.min_count (got {config.min_count})"
         )
     final = np.array(vocabulary.encode(numbering), dtype=_DTYPE)
     with provisional.open("rb") as source, path.open("wb") as file:
@@ -167,22 +169,22 @@ def _encode_train(text: TextSource, spec: DataConfig, path: Path, progress: Prog
 
 
 def _encode_known(
-    text: TextSource, split: str, spec: DataConfig, vocabulary: Vocabulary, path: Path, progress: Progress | None
+    text: TextSource, split: str, config: DataConfig, vocabulary: Vocabulary, path: Path, progress: Progress | None
 ) -> None:
     with path.open("wb") as file:
-        for ids in _encoded(text, split, spec, _Known(vocabulary), progress):
+        for ids in _encoded(text, split, config, _Known(vocabulary), progress):
             file.write(ids.data)
 
 
 def _encoded(
-    text: TextSource, split: str, spec: DataConfig, numbers: dict[str, int], progress: Progress | None
+    text: TextSource, split: str, config: DataConfig, numbers: dict[str, int], progress: Progress | None
 ) -> Iterator[Ids]:
     """The ids of a text, block by block.
 
     Raises:
         DataError: If there is not one word in it.
     """
-    tokenizer = Tokenizer(spec.tokenizer)
+    tokenizer = Tokenizer(config.tokenizer)
     done = 0
     any_word = False
     for block in text.blocks():

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstm_lm.data.encoding import EncodedCorpus, Ids
 from lstm_lm.data.config import BatchingConfig
+from lstm_lm.data.encoding import EncodedCorpus, Ids
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import DataError
 from lstm_lm.text.input_text import detokenize
@@ -102,7 +102,7 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
         )
     sample = [vocabulary.word(int(index)) for index in corpus.splits["train"][:_SAMPLE_WORDS]]
     return DataReport(
-        corpus=corpus.spec.source,
+        corpus=corpus.config.source,
         tokenizer=corpus.tokenizer,
         vocabulary_size=len(vocabulary),
         splits=tuple(

@@ -97,10 +97,10 @@ def even_lengths(stream_length: int, window_length: int) -> list[int]:
 class TrainWindows:
     """Endless epochs of training windows, one epoch an iteration, that can be stopped and resumed anywhere.
 
-    An epoch is a permutation of the same predictions and the same window lengths, drawn from (seed, epoch): with
-    ``random_offset`` the corpus begins at another word, with ``jitter`` the lengths come in another order. Its number of
-    windows is thus the same in every epoch, which Lightning relies on. A rest of fewer than B words that does not
-    fill a column is left out of an epoch; rotation makes it another rest each time.
+    An epoch is a permutation of the same predictions and the same window lengths, drawn from (seed, epoch):
+    ``random_offset`` starts the corpus at another word, ``jitter`` reorders the lengths. Every epoch therefore has the
+    same number of windows, which Lightning relies on. Fewer than B words at the end do not fill a column and are left
+    out of the epoch; the random offset makes it other words each time.
 
     An iteration that follows a complete one is the next epoch; after a broken-off one it begins the same epoch again.
 

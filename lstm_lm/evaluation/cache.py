@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.forward import eval_mode, stream_features
-from lstm_lm.evaluation.score import CHUNK, Score, ScoreMetric, target_rank
 from lstm_lm.evaluation.config import EvaluationConfig
+from lstm_lm.evaluation.forward import eval_mode, stream_features
+from lstm_lm.evaluation.intervals import bootstrap
+from lstm_lm.evaluation.score import CHUNK, Score, ScoreMetric, target_rank
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -50,7 +50,7 @@ class NeuralCache:
     def of(cls, settings: Mapping[str, float], model: LSTMLanguageModel) -> "NeuralCache":
         """An empty cache for the features of ``model``, with the settings of an evaluation."""
         window, theta, weight = (settings[f"cache_{name}"] for name in ("window", "theta", "weight"))
-        return cls(int(window), theta, weight, model.spec.hidden_dims[-1])
+        return cls(int(window), theta, weight, model.config.hidden_dims[-1])
 
     def interpolate(self, log_probabilities: Tensor, features: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the cache into the model's distributions over a block of words, then take the block in.
@@ -107,7 +107,7 @@ def evaluate_cache(
     model: LSTMLanguageModel,
     ids: NDArray[np.int32],
     vocabulary: Vocabulary,
-    spec: EvaluationConfig,
+    config: EvaluationConfig,
     settings: Mapping[str, float],
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
@@ -117,7 +117,7 @@ def evaluate_cache(
         model: The network; left in the mode it came in.
         ids: The split's stream of word ids (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
-        spec: Window length.
+        config: Window length.
         settings: ``cache_window``, ``cache_theta`` and ``cache_weight``.
         progress: Called after each window with the tokens done and the tokens in all.
 
@@ -127,7 +127,7 @@ def evaluate_cache(
     cache = NeuralCache.of(settings, model)
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
     with eval_mode(model):
-        for features, target_ids in stream_features(model, ids, spec.window_length, vocabulary.eos_id):
+        for features, target_ids in stream_features(model, ids, config.window_length, vocabulary.eos_id):
             for part, targets in zip(torch.split(features, CHUNK), torch.split(target_ids, CHUNK), strict=True):
                 mixture, nll = cache.interpolate(F.log_softmax(model.logits(part), dim=1), part, targets)
                 metric.update(nll, target_rank(mixture, targets), targets)

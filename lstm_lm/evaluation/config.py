@@ -83,19 +83,19 @@ class EvaluationConfig:
         return {name: getattr(self, name) for name in DEFAULTS if getattr(self, name) is not None}
 
 
-def resolve_settings(spec: EvaluationConfig, tuned: Mapping[str, float]) -> tuple[dict[str, float], dict[str, str]]:
+def resolve_settings(config: EvaluationConfig, tuned: Mapping[str, float]) -> tuple[dict[str, float], dict[str, str]]:
     """The settings that an evaluation runs with: given ones first, then tuned ones, then defaults.
 
     Args:
-        spec: What is given.
+        config: What is given.
         tuned: What tuning saved with the checkpoint for this evaluation.
 
     Returns:
         The settings by name, and where each comes from: ``given``, ``tuned`` or ``default``. Both are empty for an
         evaluation that has none.
     """
-    given = spec.settings()
-    sources = {name: "given" if name in given else "tuned" if name in tuned else "default" for name in spec.tunable}
+    given = config.settings()
+    sources = {name: "given" if name in given else "tuned" if name in tuned else "default" for name in config.tunable}
     values = {"given": given, "tuned": tuned, "default": DEFAULTS}
     return {name: values[source][name] for name, source in sources.items()}, sources
 

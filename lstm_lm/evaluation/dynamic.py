@@ -21,10 +21,10 @@ from torch import Tensor
 from lstm_lm.data.streams import EvalWindows, inputs_and_targets
 from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.cache import NeuralCache
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.manual_lstm import ManualGradLSTM, ScoredSegment
 from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
-from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -48,7 +48,7 @@ class GradientRMS:
 
 
 def gradient_rms(
-    model: LSTMLanguageModel, train_ids: Ids, eos_id: int, spec: EvaluationConfig, progress: Progress | None = None
+    model: LSTMLanguageModel, train_ids: Ids, eos_id: int, config: EvaluationConfig, progress: Progress | None = None
 ) -> GradientRMS:
     """Measure the gradients on segments that lie evenly over train, each as long as those to be scored.
 
@@ -56,18 +56,18 @@ def gradient_rms(
         model: The network; only read.
         train_ids: The stream of train (N,).
         eos_id: Id of ``<eos>``.
-        spec: Number of segments and their length.
+        config: Number of segments and their length.
         progress: Called after each segment with the segments done and those in all.
 
     Raises:
         DataError: If train is empty.
     """
-    length = min(spec.window_length, len(train_ids))
+    length = min(config.window_length, len(train_ids))
     if not length:
         raise DataError("train is empty; dynamic evaluation takes the usual size of the gradients from it")
     network = ManualGradLSTM(model, length)
     squares = [torch.zeros_like(weight) for weight in network.weights]
-    starts = np.linspace(0, len(train_ids) - length, spec.gradient_windows).astype(np.int64)
+    starts = np.linspace(0, len(train_ids) - length, config.gradient_windows).astype(np.int64)
     for done, start in enumerate(starts, start=1):
         # the state goes on from an earlier place: it is soon forgotten, as at the beginning of an article
         network.backward(network.forward(*inputs_and_targets(train_ids, np.arange(start, start + length), eos_id)))
@@ -141,7 +141,7 @@ def evaluate_dynamic(
     model: LSTMLanguageModel,
     ids: Ids,
     vocabulary: Vocabulary,
-    spec: EvaluationConfig,
+    config: EvaluationConfig,
     settings: Mapping[str, float],
     usual: GradientRMS,
     progress: Progress | None = None,
@@ -152,7 +152,7 @@ def evaluate_dynamic(
         model: The trained network; left as it came in, weights and mode.
         ids: The split's stream of word ids (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
-        spec: Words of a segment.
+        config: Words of a segment.
         settings: ``lr`` and ``decay``; with ``cache_window``, ``cache_theta`` and ``cache_weight`` the cache is mixed
             in.
         usual: From :func:`gradient_rms`.
@@ -163,7 +163,7 @@ def evaluate_dynamic(
         EvaluationError: If the weights diverge.
     """
     cache = NeuralCache.of(settings, model) if settings.get("cache_weight") else None
-    network = DynamicEvaluator(model, usual, spec.window_length)
+    network = DynamicEvaluator(model, usual, config.window_length)
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
     for segment in network.read(ids, vocabulary.eos_id, settings["lr"], settings["decay"]):
         nll, rank = segment.nll, segment.rank

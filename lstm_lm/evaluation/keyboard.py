@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.data.streams import EvalWindows
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.forward import eval_mode, window_features
 from lstm_lm.evaluation.score import word_mask
-from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.casing import sentence_starts
 from lstm_lm.text.completion import Candidates, WordIndex, surface_form
@@ -181,7 +181,7 @@ def evaluate_keyboard(
     model: LSTMLanguageModel,
     ids: NDArray[np.int32],
     vocabulary: Vocabulary,
-    spec: EvaluationConfig,
+    config: EvaluationConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> KeyboardScore:
     """Type a split with three suggestions: one pass of the network, and a rank a keystroke.
@@ -190,16 +190,16 @@ def evaluate_keyboard(
         model: The network; left in the mode it came in.
         ids: The split's stream of word ids (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
-        spec: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
+        config: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
         progress: Called after each window with the tokens done and the tokens in all.
 
     Raises:
         DataError: If the split is empty.
     """
-    windows = EvalWindows(ids, spec.batch_size, spec.window_length, vocabulary.eos_id)
+    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id)
     starts = np.fromiter(sentence_starts(map(vocabulary.word, ids.tolist())), dtype=np.int32, count=len(ids))
     # the same windows over the flags: a window's targets say of each word whether it begins a sentence
-    flags = EvalWindows(starts, spec.batch_size, spec.window_length, 0)
+    flags = EvalWindows(starts, config.batch_size, config.window_length, 0)
     bar, real = SuggestionBar(vocabulary), word_mask(vocabulary)
     typings: list[TypedWord] = []
     done = 0

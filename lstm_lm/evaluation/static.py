@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from lstm_lm.data.streams import EvalWindows
-from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.forward import eval_mode, window_features
-from lstm_lm.evaluation.score import Score, ScoreMetric
 from lstm_lm.evaluation.config import EvaluationConfig
+from lstm_lm.evaluation.forward import eval_mode, window_features
+from lstm_lm.evaluation.intervals import bootstrap
+from lstm_lm.evaluation.score import Score, ScoreMetric
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -19,7 +19,7 @@ def evaluate_static(
     model: LSTMLanguageModel,
     ids: NDArray[np.int32],
     vocabulary: Vocabulary,
-    spec: EvaluationConfig,
+    config: EvaluationConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
     """Score every token of a split, the first from ``<eos>``, with the exact softmax in float32.
@@ -28,7 +28,7 @@ def evaluate_static(
         model: The network; left in the mode it came in.
         ids: The split's stream of word ids (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
-        spec: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
+        config: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
         progress: Called after each window with the tokens done and the tokens in all.
 
     Returns:
@@ -37,7 +37,7 @@ def evaluate_static(
     Raises:
         DataError: If the split is empty.
     """
-    windows = EvalWindows(ids, spec.batch_size, spec.window_length, vocabulary.eos_id)
+    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id)
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
     with eval_mode(model):
         for window, features in window_features(model, windows):

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache_search import search_cache
+from lstm_lm.evaluation.config import DEFAULTS, TUNABLE, EvaluationConfig
 from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
 from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.score import CHUNK
-from lstm_lm.evaluation.config import DEFAULTS, TUNABLE, EvaluationConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 
 Ids = NDArray[np.int32]
@@ -36,7 +36,7 @@ def tune(
     model: LSTMLanguageModel,
     ids: Ids,
     eos_id: int,
-    spec: EvaluationConfig,
+    config: EvaluationConfig,
     usual: GradientRMS | None,
     report: Report,
 ) -> dict[str, float]:
@@ -44,9 +44,9 @@ def tune(
 
     Args:
         model: The network; left as it came in.
-        ids: The stream of valid (N,), of which ``spec.tune_tokens`` are read.
+        ids: The stream of valid (N,), of which ``config.tune_tokens`` are read.
         eos_id: Id of ``<eos>``.
-        spec: The evaluation; settings that it gives are not changed.
+        config: The evaluation; settings that it gives are not changed.
         usual: From ``gradient_rms``, for the dynamic evaluations.
         report: Told how far tuning is.
 
@@ -57,29 +57,29 @@ def tune(
         DataError: If valid is empty.
         EvaluationError: If the weights diverge with the learning rate that is given.
     """
-    ids = ids[: spec.tune_tokens or len(ids)]
-    given, found = spec.settings(), dict[str, float]()
+    ids = ids[: config.tune_tokens or len(ids)]
+    given, found = config.settings(), dict[str, float]()
     if usual is None:
-        nll, features = _read(model, ids, eos_id, spec, report)
+        nll, features = _read(model, ids, eos_id, config, report)
     else:
-        network = DynamicEvaluator(model, usual, spec.window_length)
+        network = DynamicEvaluator(model, usual, config.window_length)
         search = _DynamicSearch(network, ids, eos_id, report)
         found |= search.run(given)
         nll, features = search.best.nll, torch.cat(search.best.features)
-    if "cache_weight" in TUNABLE[spec.name]:
+    if "cache_weight" in TUNABLE[config.name]:
         words = torch.from_numpy(ids.astype(np.int64))
         found |= search_cache(features, words, torch.from_numpy(nll), given, report)
     return found
 
 
 def _read(
-    model: LSTMLanguageModel, ids: Ids, eos_id: int, spec: EvaluationConfig, report: Report
+    model: LSTMLanguageModel, ids: Ids, eos_id: int, config: EvaluationConfig, report: Report
 ) -> tuple[NDArray[np.float64], Tensor]:
     """Negative log likelihood (N,) and features (N, H) of the network alone."""
     nlls, features = [], []
     done = 0
     with eval_mode(model):
-        for window, targets in stream_features(model, ids, spec.window_length, eos_id):
+        for window, targets in stream_features(model, ids, config.window_length, eos_id):
             for part, words in zip(torch.split(window, CHUNK), torch.split(targets, CHUNK), strict=True):
                 nlls.append(F.cross_entropy(model.logits(part), words, reduction="none").double().numpy())
             features.append(window)

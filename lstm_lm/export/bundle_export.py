@@ -7,13 +7,13 @@ from typing import Any
 from lstm_lm.bundle import Bundle, build_engine, write_bundle
 from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import BundleError, ConfigError
-from lstm_lm.export.model_card import model_card
 from lstm_lm.export.checkpoint import TrainedModel, read_checkpoint
+from lstm_lm.export.config import BundleExportConfig
+from lstm_lm.export.model_card import model_card
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.export.parity import NUM_TEXTS, greedy_texts, largest_difference, parity_sample, perplexity
-from lstm_lm.export.config import BundleExportConfig
-from lstm_lm.inference.loading import BACKEND_FILES, INT8, ONNX, WEIGHTS
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.loading import BACKEND_FILES, INT8, ONNX, WEIGHTS
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.text.files import nan_to_none
 
@@ -59,23 +59,23 @@ class ExportReport:
 
 
 def export_bundle(
-    checkpoint: Path, out: Path, spec: BundleExportConfig | None = None, sampling: SamplingConfig | None = None
+    checkpoint: Path, out: Path, config: BundleExportConfig | None = None, sampling: SamplingConfig | None = None
 ) -> ExportReport:
     """Write a bundle, read it back, and compare each of its networks with that of the checkpoint.
 
     Args:
         checkpoint: A checkpoint of ``lstm-lm train``.
         out: The bundle's folder.
-        spec: What is written and how it is checked.
+        config: What is written and how it is checked.
         sampling: The preset that the bundle answers with by default; ``None`` is the run's own.
 
     Raises:
-        ConfigError: If ``spec`` or ``sampling`` has a problem.
+        ConfigError: If ``config`` or ``sampling`` has a problem.
         CheckpointError: If the checkpoint cannot be read.
         BundleError: If ``out`` holds something that must stay, or a network differs; nothing is left behind.
     """
-    spec = BundleExportConfig() if spec is None else spec
-    problems = [f"export.{problem}" for problem in spec.problems()]
+    config = BundleExportConfig() if config is None else config
+    problems = [f"export.{problem}" for problem in config.problems()]
     problems += [f"sampling.{problem}" for problem in (sampling.problems() if sampling else [])]
     if problems:
         raise ConfigError(problems)
@@ -85,21 +85,21 @@ def export_bundle(
         presets, default_preset = {**presets, "default": sampling}, "default"
     weights = {name: tensor.contiguous().numpy() for name, tensor in trained.model.state_dict().items()}
     graphs = {}
-    if spec.onnx:
-        graphs[ONNX] = float_graph(trained.spec, weights)
-    if spec.int8:
-        graphs[INT8] = int8_graph(trained.spec, weights)
+    if config.onnx:
+        graphs[ONNX] = float_graph(trained.config, weights)
+    if config.int8:
+        graphs[INT8] = int8_graph(trained.config, weights)
     report = None
 
     def check(bundle: Bundle) -> None:
         nonlocal report
-        report = _compared(trained, bundle, spec)
-        if refusals := _refusals(report, spec):
+        report = _compared(trained, bundle, config)
+        if refusals := _refusals(report, config):
             raise BundleError(f"{out}: not written, as {'; '.join(refusals)}")
 
     bundle = write_bundle(
         out,
-        model=trained.spec,
+        model=trained.config,
         weights=weights,
         vocabulary=trained.vocabulary,
         tokenizer=trained.tokenizer,
@@ -109,16 +109,16 @@ def export_bundle(
         default_preset=default_preset,
         card=model_card(out.resolve().name, trained, presets, default_preset),
         graphs=graphs,
-        overwrite=spec.overwrite,
+        overwrite=config.overwrite,
         check=check,
     )
     assert report is not None
     return replace(report, bundle=bundle)
 
 
-def _compared(trained: TrainedModel, bundle: Bundle, spec: BundleExportConfig) -> ExportReport:
+def _compared(trained: TrainedModel, bundle: Bundle, config: BundleExportConfig) -> ExportReport:
     graphs = [name for name, file in BACKEND_FILES.items() if file in bundle.files and name != "torch"]
-    sample = parity_sample(trained, spec.parity_tokens)
+    sample = parity_sample(trained, config.parity_tokens)
     checkpoint = TorchBackend(trained.model)
     texts = greedy_texts(checkpoint, sample) if graphs else None
     parity = {}
@@ -134,10 +134,13 @@ def _compared(trained: TrainedModel, bundle: Bundle, spec: BundleExportConfig) -
     )
 
 
-def _refusals(report: ExportReport, spec: BundleExportConfig) -> list[str]:
+def _refusals(report: ExportReport, config: BundleExportConfig) -> list[str]:
     """Why the bundle must not be written."""
     found = []
-    tolerances = {WEIGHTS: ("parity_tolerance", spec.parity_tolerance), ONNX: ("onnx_tolerance", spec.onnx_tolerance)}
+    tolerances = {
+        WEIGHTS: ("parity_tolerance", config.parity_tolerance),
+        ONNX: ("onnx_tolerance", config.onnx_tolerance),
+    }
     for file, (name, tolerance) in tolerances.items():
         parity = report.parity.get(file)
         # NaN is not within any tolerance
@@ -153,10 +156,10 @@ def _refusals(report: ExportReport, spec: BundleExportConfig) -> list[str]:
     rounded = report.parity.get(INT8)
     if rounded is not None and rounded.perplexity is not None and report.perplexity is not None:
         rise = rounded.perplexity / report.perplexity - 1.0
-        if not rise <= spec.int8_tolerance:
+        if not rise <= config.int8_tolerance:
             found.append(
-                f"{INT8} raises the perplexity by {rise:.2%}, more than export.int8_tolerance={spec.int8_tolerance:g} "
-                "allows (export.int8=false leaves it out)"
+                f"{INT8} raises the perplexity by {rise:.2%}, above export.int8_tolerance={config.int8_tolerance:g}; "
+                "raise the tolerance, or leave the file out with export.int8=false"
             )
     return found
 

@@ -13,15 +13,15 @@ from lstm_lm.bundle import Bundle, read_bundle
 from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import BundleError, CheckpointError, CheckpointMissingError, DataError
 from lstm_lm.evaluation.config import checked_settings
-from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.torch_backend import build_network, load_network
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.config import ModelConfig
-from lstm_lm.serialization import dataclass_from_plain, field_of, mapping
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgrade_format_1
 from lstm_lm.text.vocabulary import Vocabulary
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 TUNED = "tuned"  # the part of the record that `lstm-lm eval` adds
 
 
@@ -32,7 +32,7 @@ class TrainedModel:
     Attributes:
         path: Where it was read from.
         model: The network, in eval mode.
-        spec: What it is made of.
+        config: What it is made of.
         vocabulary: Its words.
         tokenizer: How its corpus was cut into words.
         data: The corpus that it was trained on.
@@ -44,7 +44,7 @@ class TrainedModel:
 
     path: Path
     model: LSTMLanguageModel
-    spec: ModelConfig
+    config: ModelConfig
     vocabulary: Vocabulary
     tokenizer: str
     data: DataConfig
@@ -117,10 +117,12 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, Any]) -> TrainedModel:
     version = field_of(record, "format", int)
-    if version != CHECKPOINT_FORMAT:
-        raise ValueError(f"format {version} is not {CHECKPOINT_FORMAT}, which this version reads; update lstm-lm")
-    spec = dataclass_from_plain(ModelConfig, record.get("model"), "model")
-    if problems := spec.problems():
+    if not 1 <= version <= CHECKPOINT_FORMAT:
+        raise ValueError(f"format {version} is not one of 1 to {CHECKPOINT_FORMAT}; update lstm-lm")
+    if version == 1:
+        record = upgrade_format_1(record)
+    config = dataclass_from_plain(ModelConfig, record.get("model"), "model")
+    if problems := config.problems():
         raise ValueError("; ".join(f"model.{problem}" for problem in problems))
     vocabulary = Vocabulary.from_dict(field_of(record, "vocabulary", dict))
     presets = {
@@ -137,8 +139,8 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
     }
     return TrainedModel(
         path=path,
-        model=build_network(spec, len(vocabulary), weights),
-        spec=spec,
+        model=build_network(config, len(vocabulary), weights),
+        config=config,
         vocabulary=vocabulary,
         tokenizer=field_of(record, "tokenizer", str),
         data=dataclass_from_plain(DataConfig, record.get("data"), "data"),
@@ -161,7 +163,7 @@ def _from_bundle(bundle: Bundle) -> TrainedModel:
     return TrainedModel(
         path=bundle.path,
         model=model,
-        spec=bundle.model,
+        config=bundle.model,
         vocabulary=bundle.vocabulary,
         tokenizer=bundle.tokenizer,
         data=data,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.errors import CheckpointMissingError, ConfigError
-from lstm_lm.inference.info import ModelInfo
 from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.info import ModelInfo
 
 
 def load_engine(path: Path) -> Engine:
@@ -47,4 +47,4 @@ def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) ->
     engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size)
     # the name of the corpus alone: the rest may hold places on this machine
     data = {"name": trained.data.source}
-    return engine, ModelInfo(path.name, trained.spec, trained.tokenizer, data, trained.metrics)
+    return engine, ModelInfo(path.name, trained.config, trained.tokenizer, data, trained.metrics)

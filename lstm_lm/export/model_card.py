@@ -45,9 +45,9 @@ def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingC
             "```python",
             "from pathlib import Path",
             "",
-            "from lstm_lm.bundle import load_engine, read_bundle",
+            "from lstm_lm.bundle import build_engine, read_bundle",
             "",
-            f"engine = load_engine(read_bundle(Path({json.dumps(name)})))",
+            f"engine = build_engine(read_bundle(Path({json.dumps(name)})))",
             'for suggestion in engine.predict("I want to", k=5).suggestions:',
             "    print(suggestion.word, suggestion.probability)",
             'print(engine.generate("The people that", engine.resolve_sampling(seed=1), max_words=40).text)',
@@ -69,12 +69,12 @@ def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingC
 
 
 def _facts(trained: TrainedModel) -> Iterator[tuple[str, str]]:
-    spec = trained.spec
+    config = trained.config
     yield "parameters", f"{sum(parameter.numel() for parameter in trained.model.parameters()):,}"
     yield "vocabulary", f"{len(trained.vocabulary):,} words"
-    yield "embedding", str(spec.embedding_dim)
-    yield "LSTM layers", " + ".join(map(str, spec.hidden_dims))
-    yield "output layer", "tied to the embedding" if spec.tie_weights else "of its own"
+    yield "embedding", str(config.embedding_dim)
+    yield "LSTM layers", " + ".join(map(str, config.hidden_dims))
+    yield "output layer", "tied to the embedding" if config.tie_weights else "of its own"
     yield "corpus", trained.data.source
     yield "tokenizer", trained.tokenizer
 

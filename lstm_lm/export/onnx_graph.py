@@ -21,15 +21,15 @@ Weights = Mapping[str, NDArray[np.float32]]
 _FLOAT, _INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
-def float_graph(spec: ModelConfig, weights: Weights) -> bytes:
+def float_graph(config: ModelConfig, weights: Weights) -> bytes:
     """``model.onnx``: Gather, one LSTM a layer, Gemm; a tied embedding is stored once.
 
     Args:
-        spec: What the network is made of.
+        config: What the network is made of.
         weights: By name of the network's ``state_dict``, float32.
     """
     graph = GraphBuilder("lstm_lm")
-    input_ids, states = _inputs(graph, spec)
+    input_ids, states = _inputs(graph, config)
     embedding = graph.constant("embedding", weights["embedding.weight"])
     first, second = graph.constant("axis_0", np.array([0])), graph.constant("axis_1", np.array([1]))
     features = graph.run("Gather", embedding, graph.run("Transpose", input_ids, perm=[1, 0]))  # (T, B, E)
@@ -47,26 +47,26 @@ def float_graph(spec: ModelConfig, weights: Weights) -> bytes:
             graph.run("Unsqueeze", hidden, first),
             graph.run("Unsqueeze", cell, first),
             count=3,
-            hidden_size=spec.hidden_dims[depth],
+            hidden_size=config.hidden_dims[depth],
         )
         features = graph.run("Squeeze", every, second)
         after.append((graph.run("Squeeze", last_hidden, first), graph.run("Squeeze", last_cell, first)))
-    output = embedding if spec.tie_weights else graph.constant("output", weights["untied_output_weight"])
+    output = embedding if config.tie_weights else graph.constant("output", weights["untied_output_weight"])
     bias = graph.constant("output_bias", weights["output_bias"])
-    logits = _split(graph, spec, weights, after[-1][0], graph.run("Gemm", after[-1][0], output, bias, transB=1))
-    _outputs(graph, spec, features, logits, after)
+    logits = _split(graph, config, weights, after[-1][0], graph.run("Gemm", after[-1][0], output, bias, transB=1))
+    _outputs(graph, config, features, logits, after)
     return graph.model()
 
 
-def int8_graph(spec: ModelConfig, weights: Weights) -> bytes:
+def int8_graph(config: ModelConfig, weights: Weights) -> bytes:
     """``model.int8.onnx``: the same with every matrix in int8; a tied embedding is stored once.
 
     Args:
-        spec: What the network is made of.
+        config: What the network is made of.
         weights: By name of the network's ``state_dict``, float32.
     """
     graph = GraphBuilder("lstm_lm")
-    input_ids, states = _inputs(graph, spec)
+    input_ids, states = _inputs(graph, config)
     embedding, scales = _quantized(graph, "embedding", weights["embedding.weight"])
     # columns of (E, V) rather than rows of (V, E): the output layer needs it this way, and can share it
     columns = graph.run("Transpose", graph.run("Gather", embedding, input_ids, axis=1), perm=[2, 1, 0])  # (T, B, E)
@@ -81,29 +81,29 @@ def int8_graph(spec: ModelConfig, weights: Weights) -> bytes:
         features, *last = _int8_layer(graph, depth, weights, features, hidden, cell)
         after.append((last[0], last[1]))
     output = (embedding, scales)
-    if not spec.tie_weights:
+    if not config.tie_weights:
         output = _quantized(graph, "output", weights["untied_output_weight"])
     bias = graph.constant("output_bias", weights["output_bias"])
     logits = graph.run("Add", _product(graph, after[-1][0], *output), bias)
-    _outputs(graph, spec, features, _split(graph, spec, weights, after[-1][0], logits), after)
+    _outputs(graph, config, features, _split(graph, config, weights, after[-1][0], logits), after)
     return graph.model()
 
 
-def _inputs(graph: GraphBuilder, spec: ModelConfig) -> tuple[str, list[tuple[str, str]]]:
+def _inputs(graph: GraphBuilder, config: ModelConfig) -> tuple[str, list[tuple[str, str]]]:
     input_ids = graph.input("input_ids", _INT64, ["batch", "time"])
     states = [
         (
             graph.input(f"hidden_{depth}", _FLOAT, ["batch", dim]),
             graph.input(f"cell_{depth}", _FLOAT, ["batch", dim]),
         )
-        for depth, dim in enumerate(spec.hidden_dims)
+        for depth, dim in enumerate(config.hidden_dims)
     ]
     return input_ids, states
 
 
-def _split(graph: GraphBuilder, spec: ModelConfig, weights: Weights, features: str, logits: str) -> str:
+def _split(graph: GraphBuilder, config: ModelConfig, weights: Weights, features: str, logits: str) -> str:
     """The logits of a split softmax, as ``TailClusters`` makes them; the same ones where the network has none."""
-    bounds = spec.cluster_bounds(len(weights["output_bias"]))
+    bounds = config.cluster_bounds(len(weights["output_bias"]))
     if len(bounds) == 1:
         return logits
     last = graph.constant("last_axis", np.array([-1]))
@@ -120,14 +120,16 @@ def _split(graph: GraphBuilder, spec: ModelConfig, weights: Weights, features: s
     return graph.run("Concat", head, *moved, axis=-1)
 
 
-def _outputs(graph: GraphBuilder, spec: ModelConfig, features: str, logits: str, after: list[tuple[str, str]]) -> None:
+def _outputs(
+    graph: GraphBuilder, config: ModelConfig, features: str, logits: str, after: list[tuple[str, str]]
+) -> None:
     graph.output(
-        graph.run("Transpose", features, perm=[1, 0, 2]), "features", _FLOAT, ["batch", "time", spec.hidden_dims[-1]]
+        graph.run("Transpose", features, perm=[1, 0, 2]), "features", _FLOAT, ["batch", "time", config.hidden_dims[-1]]
     )
     graph.output(logits, "logits", _FLOAT, ["batch", "vocabulary"])
     for depth, (hidden, cell) in enumerate(after):
-        graph.output(hidden, f"hidden_{depth}_after", _FLOAT, ["batch", spec.hidden_dims[depth]])
-        graph.output(cell, f"cell_{depth}_after", _FLOAT, ["batch", spec.hidden_dims[depth]])
+        graph.output(hidden, f"hidden_{depth}_after", _FLOAT, ["batch", config.hidden_dims[depth]])
+        graph.output(cell, f"cell_{depth}_after", _FLOAT, ["batch", config.hidden_dims[depth]])
 
 
 def _iofc(weight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lstm_lm.text.input_text import last_line_words, minimal_context, detokenize
+from lstm_lm.text.input_text import detokenize, last_line_words, minimal_context
 from lstm_lm.text.vocabulary import EOS
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
-from lstm_lm.inference.sequences import ActiveSequence, step_batch
-from lstm_lm.inference.prefix_cache import PrefixCache
-from lstm_lm.inference.prediction import Prediction, PendingPrediction, PredictionRequest, predict_batch, unknown_words
-from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.config import CacheConfig, SamplingConfig
-from lstm_lm.inference.word_lists import validate_banned_words, require_ids
+from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest, predict_batch, unknown_words
+from lstm_lm.inference.prefix_cache import PrefixCache
+from lstm_lm.inference.sampling import with_seed
+from lstm_lm.inference.sequences import ActiveSequence, step_batch
+from lstm_lm.inference.word_lists import require_ids, validate_banned_words
 from lstm_lm.text.completion import WordIndex
 from lstm_lm.text.input_text import detokenize_continuation, tokenize_input
 from lstm_lm.text.vocabulary import Vocabulary
@@ -151,7 +151,9 @@ class Engine:
         sampling = with_seed(sampling)
         text = self.start_generation(prompt, sampling, max_words)
         words = tuple(self._words(text))
-        return GenerationResult(prompt + detokenize_continuation(prompt, words), words, text.unknown_words, sampling.seed)
+        return GenerationResult(
+            prompt + detokenize_continuation(prompt, words), words, text.unknown_words, sampling.seed
+        )
 
     def resolve_sampling(self, preset: str | None = None, **changes: Any) -> SamplingConfig:
         """A preset, with changes.

@@ -15,13 +15,13 @@ BACKEND_FILES = {"int8": INT8, "onnx": ONNX, "torch": WEIGHTS}
 BACKENDS = ("auto", *BACKEND_FILES)
 
 
-def load_backend(folder: Path, files: Collection[str], spec: ModelConfig, vocab_size: int, choice: str) -> Backend:
+def load_backend(folder: Path, files: Collection[str], config: ModelConfig, vocab_size: int, choice: str) -> Backend:
     """Load a network.
 
     Args:
         folder: Of the bundle.
         files: Names of its verified files; whatever else lies in the folder is not read.
-        spec: What the network is made of.
+        config: What the network is made of.
         vocab_size: Number of words V.
         choice: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of them that the bundle has a file for.
 
@@ -46,10 +46,10 @@ def load_backend(folder: Path, files: Collection[str], spec: ModelConfig, vocab_
         if chosen == "torch":
             from lstm_lm.inference.torch_backend import TorchBackend, load_network
 
-            return TorchBackend(load_network(spec, vocab_size, path))
+            return TorchBackend(load_network(config, vocab_size, path))
         from lstm_lm.inference.onnx_backend import OnnxBackend
 
-        return OnnxBackend(path, spec, vocab_size)
+        return OnnxBackend(path, config, vocab_size)
     except ModuleNotFoundError as error:
         extra = "train" if chosen == "torch" else "serve"
         raise ConfigError(

@@ -18,21 +18,21 @@ from lstm_lm.inference.config import CacheConfig
 from lstm_lm.text.vocabulary import Vocabulary
 
 
-def cache_distribution(features: NDArray[np.float32], words: Sequence[str], spec: CacheConfig) -> dict[str, float]:
+def cache_distribution(features: NDArray[np.float32], words: Sequence[str], config: CacheConfig) -> dict[str, float]:
     """The cache's own distribution over the words of a text.
 
     Args:
         features: Hidden state before every word of the text, and before the one that is sought: (T + 1, H).
         words: The text's T words, at least one.
-        spec: How they count.
+        config: How they count.
 
     Returns:
         Probability of each of the words; they sum to 1.
     """
     assert len(features) == len(words) + 1 > 1, f"{len(features)} states for {len(words)} words"
-    recent = words[-spec.window :] if spec.window else words
+    recent = words[-config.window :] if config.window else words
     states = features[-len(recent) - 1 :].astype(np.float64)
-    scores = spec.theta * (states[:-1] @ states[-1])
+    scores = config.theta * (states[:-1] @ states[-1])
     weights = np.exp(scores - scores.max())
     weights /= weights.sum()
     found: dict[str, float] = {}

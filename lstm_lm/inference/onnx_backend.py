@@ -18,7 +18,7 @@ class OnnxBackend:
 
     Args:
         path: The graph.
-        spec: What the network is made of.
+        config: What the network is made of.
         vocab_size: Number of words V.
         threads: Threads that share one step; 0 takes as many as there are cores, at most 4.
 
@@ -29,9 +29,9 @@ class OnnxBackend:
         ValueError: If the file is not the graph of such a network.
     """
 
-    def __init__(self, path: Path, spec: ModelConfig, vocab_size: int, threads: int = 0) -> None:
+    def __init__(self, path: Path, config: ModelConfig, vocab_size: int, threads: int = 0) -> None:
         self.name = path.name
-        self._dims = tuple(spec.hidden_dims)
+        self._dims = tuple(config.hidden_dims)
         self._vocab_size = vocab_size
         try:
             self._session = onnxruntime.InferenceSession(
@@ -40,7 +40,7 @@ class OnnxBackend:
         except Exception as error:  # onnxruntime raises a dozen kinds, all made of C++ and Exception
             reason = str(error).partition("\n")[0]
             raise ValueError(f"onnxruntime cannot load the graph ({reason})") from error
-        self._state_names = [f"{kind}_{depth}" for depth in range(spec.num_layers) for kind in ("hidden", "cell")]
+        self._state_names = [f"{kind}_{depth}" for depth in range(config.num_layers) for kind in ("hidden", "cell")]
         self._answers = ["logits", *(f"{name}_after" for name in self._state_names)]
         self._check()
 

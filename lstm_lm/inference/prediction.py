@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
+from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.logits import softmax
 from lstm_lm.inference.neural_cache import cache_distribution, interpolate
-from lstm_lm.inference.prefix_cache import PrefixCache, ModelOutput, PrefillTask, decode_last_tokens
-from lstm_lm.inference.config import CacheConfig
-from lstm_lm.inference.ranking import complete_oov, allowed_mask, top_suggestions, filter_oov
+from lstm_lm.inference.prefix_cache import ModelOutput, PrefillTask, PrefixCache, decode_last_tokens
+from lstm_lm.inference.ranking import allowed_mask, complete_oov, filter_oov, top_suggestions
 from lstm_lm.text.casing import starts_sentence
 from lstm_lm.text.completion import WordIndex, has_prefix
 from lstm_lm.text.input_text import split_partial_word, tokenize_input
@@ -101,7 +101,9 @@ class PendingPrediction:
         ConfigError: If ``wanted`` has a problem.
     """
 
-    def __init__(self, wanted: PredictionRequest, vocabulary: Vocabulary, index: WordIndex, prefix_cache: PrefixCache) -> None:
+    def __init__(
+        self, wanted: PredictionRequest, vocabulary: Vocabulary, index: WordIndex, prefix_cache: PrefixCache
+    ) -> None:
         if problems := wanted.problems():
             raise ConfigError(problems)
         self._wanted = wanted
@@ -114,26 +116,26 @@ class PendingPrediction:
         return self._text.reading.num_prefill_tokens
 
     @property
-    def is_read(self) -> bool:
+    def is_decoded(self) -> bool:
         """Whether only :meth:`answer` is left to do."""
-        return self._text.reading.is_read
+        return self._text.reading.is_decoded
 
     def ranking_size(self) -> int:
         """Words that :meth:`answer` handles one by one: those of the neural cache and of the lists."""
         wanted = self._wanted
         return (len(self._text.words) if wanted.cache else 0) + len(wanted.allow or ()) + len(wanted.deny)
 
-    def prefill(self, backend: Backend, max_words: int | None = None) -> int:
+    def prefill(self, backend: Backend, max_tokens: int | None = None) -> int:
         """Read all but the last word of the text.
 
         Args:
             backend: Runs the network.
-            max_words: Stop after about this many words; ``None`` reads to the end.
+            max_tokens: Stop after about this many words; ``None`` reads to the end.
 
         Returns:
             Words that are left to read.
         """
-        self._text.reading.prefill(backend, max_words)
+        self._text.reading.prefill(backend, max_tokens)
         return self.num_prefill_tokens()
 
     @cached_property
@@ -180,11 +182,11 @@ def predict_batch(backend: Backend, questions: Sequence[PendingPrediction]) -> l
         backend: Runs the network.
         questions: All of them have caught up.
     """
-    step_batch(backend, questions)
+    decode_batch(backend, questions)
     return [question.answer() for question in questions]
 
 
-def step_batch(backend: Backend, questions: Sequence[PendingPrediction]) -> None:
+def decode_batch(backend: Backend, questions: Sequence[PendingPrediction]) -> None:
     """Read the last word of every text, all in one step of the network.
 
     Args:

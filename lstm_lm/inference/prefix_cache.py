@@ -167,7 +167,7 @@ class PrefillTask:
         self._last = len(ids) - 1
 
     @property
-    def is_read(self) -> bool:
+    def is_decoded(self) -> bool:
         """Whether the last word has been read too."""
         return self._logits is not None
 
@@ -180,23 +180,23 @@ class PrefillTask:
     @property
     def num_prefill_tokens(self) -> int:
         """Words that :meth:`prefill` will read."""
-        return 0 if self.is_read else self._last - self._start
+        return 0 if self.is_decoded else self._last - self._start
 
-    def prefill(self, backend: Backend, max_words: int | None = None) -> None:
+    def prefill(self, backend: Backend, max_tokens: int | None = None) -> None:
         """Read all but the last word.
 
         Args:
             backend: Runs the network.
-            max_words: Stop after this many words, rounded up to where a state is kept; ``None`` reads to the end.
+            max_tokens: Stop after this many words, rounded up to where a state is kept; ``None`` reads to the end.
         """
-        if self.is_read:
+        if self.is_decoded:
             return
         if not self._state:
             self._state = backend.initial_state(1)
         # states on the way are for edits in the middle; where nothing is kept it is all one stretch
-        stride = _STRIDE if self._cache.size else max_words or self._last + 1
+        stride = _STRIDE if self._cache.size else max_tokens or self._last + 1
         begin = self._start
-        while self._start < self._last and (max_words is None or self._start - begin < max_words):
+        while self._start < self._last and (max_tokens is None or self._start - begin < max_tokens):
             stop = min(self._start - self._start % stride + stride, self._last)
             every, _, self._state = backend.read(self._ids[:, self._start : stop], self._state)
             self._start = stop
@@ -222,7 +222,7 @@ def decode_last_tokens(backend: Backend, texts: Sequence[PrefillTask]) -> None:
         backend: Runs the network.
         texts: All of them have caught up.
     """
-    unread = [text for text in texts if not text.is_read]
+    unread = [text for text in texts if not text.is_decoded]
     if not unread:
         return
     assert not any(text.num_prefill_tokens for text in unread), "a text has to catch up first"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.inference.logits import top_k_candidates
-from lstm_lm.text.casing import capitalized, apply_prefix_case
+from lstm_lm.text.casing import apply_prefix_case, capitalized
 from lstm_lm.text.completion import Candidates, WordIndex, has_prefix, is_word, normalized
 
 
@@ -25,7 +25,9 @@ def allowed_mask(
     keep = candidates.are_words.copy() if words_only else np.ones(len(candidates.texts), dtype=np.bool_)
     # words that are one text read the same, so a list has all of them or none
     if allow is not None:
-        keep &= np.isin(np.arange(len(keep)), candidates.groups[np.isin(candidates.ids, index.ids_ignoring_case(allow))])
+        keep &= np.isin(
+            np.arange(len(keep)), candidates.groups[np.isin(candidates.ids, index.ids_ignoring_case(allow))]
+        )
     if deny:
         keep[candidates.groups[np.isin(candidates.ids, index.ids_ignoring_case(deny))]] = False
     return keep

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.logits import (
     Ids,
     Logits,
@@ -14,11 +15,10 @@ from lstm_lm.inference.logits import (
     ban,
     keep_top_k,
     keep_top_p,
-    top_k_candidates_batch,
     penalize_repeats,
     softmax,
+    top_k_candidates_batch,
 )
-from lstm_lm.inference.config import SamplingConfig
 
 
 def sample_batch(

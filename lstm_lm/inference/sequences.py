@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.inference.backend import Backend, State, stack_states, unstack_state
-from lstm_lm.inference.sampling import sample_batch
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.sampling import sample_batch
 from lstm_lm.text.vocabulary import Vocabulary
 
 
@@ -87,7 +87,9 @@ class ActiveSequence:
 
 
 def sample_next(texts: Sequence[ActiveSequence]) -> list[str | None]:
-    """The next word of every text, as :meth:`ActiveSequence.next_word` gives it; texts of one preset are quick together.
+    """The next word of every sequence, as :meth:`ActiveSequence.next_word` gives it.
+
+    Sequences with the same sampling options are sampled in one batch.
 
     Args:
         texts: None of them unread.

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lstm_lm.inference.backend import State
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
 
 
@@ -57,11 +57,11 @@ class TorchBackend:
         return features, logits.float().cpu().numpy(), _to_arrays(after)
 
 
-def build_network(spec: ModelConfig, vocab_size: int, weights: Mapping[str, Tensor]) -> LSTMLanguageModel:
+def build_network(config: ModelConfig, vocab_size: int, weights: Mapping[str, Tensor]) -> LSTMLanguageModel:
     """A network in eval mode that holds ``weights``, which must be exactly its own: names, shapes, finite numbers.
 
     Args:
-        spec: Sizes.
+        config: Sizes.
         vocab_size: Number of words V.
         weights: By name of the network's ``state_dict``; the tensors themselves become its parameters.
 
@@ -71,7 +71,7 @@ def build_network(spec: ModelConfig, vocab_size: int, weights: Mapping[str, Tens
     # on the meta device nothing is allocated or drawn before the sizes are known to be those of the weights
     try:
         with torch.device("meta"):
-            model = LSTMLanguageModel(spec, vocab_size)
+            model = LSTMLanguageModel(config, vocab_size)
     except RuntimeError as error:
         raise ValueError(f"no network can have these sizes ({error})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -90,14 +90,14 @@ def build_network(spec: ModelConfig, vocab_size: int, weights: Mapping[str, Tens
     return model.eval()
 
 
-def load_network(spec: ModelConfig, vocab_size: int, path: Path) -> LSTMLanguageModel:
+def load_network(config: ModelConfig, vocab_size: int, path: Path) -> LSTMLanguageModel:
     """A network in eval mode from a safetensors file.
 
     Raises:
-        ValueError: If the weights are not exactly those of ``spec``.
+        ValueError: If the weights are not exactly those of ``config``.
         safetensors.SafetensorError: If the file is not in this format.
     """
-    return build_network(spec, vocab_size, load_file(path))
+    return build_network(config, vocab_size, load_file(path))
 
 
 def _to_state(arrays: State, device: torch.device) -> LSTMState:

@@ -12,30 +12,30 @@ import torch
 from torch import Tensor, nn
 
 from lstm_lm.nn.clusters import TailClusters
+from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.exact_softmax import ExactSoftmax
 from lstm_lm.nn.sampled_softmax import SampledSoftmax, inclusion_probabilities
-from lstm_lm.nn.config import LossConfig
 
 
 class SoftmaxLoss(nn.Module):
     """Mean negative log likelihood of the targets, in nats a token.
 
     Args:
-        spec: Which softmax, and its sizes.
+        config: Which softmax, and its sizes.
         counts: How often train holds each word (V,), falling; used by the sampled softmax alone.
         sparse_gradient: Sampled softmax: give the output weights a sparse gradient, with the rows of the candidates and
             of the targets alone.
     """
 
-    def __init__(self, spec: LossConfig, counts: Sequence[int], sparse_gradient: bool = False) -> None:
+    def __init__(self, config: LossConfig, counts: Sequence[int], sparse_gradient: bool = False) -> None:
         super().__init__()
-        self.spec = spec
+        self.config = config
         self.sparse_gradient = sparse_gradient
         self.inclusion: Tensor | None
         vocab_size = len(counts)
-        if spec.name == "sampled_softmax" and spec.num_frequent + spec.num_sampled < vocab_size:
-            tail = torch.tensor(counts[spec.num_frequent :], dtype=torch.float64).clamp(min=1)
-            self.register_buffer("inclusion", inclusion_probabilities(tail, spec.num_sampled), persistent=False)
+        if config.name == "sampled_softmax" and config.num_frequent + config.num_sampled < vocab_size:
+            tail = torch.tensor(counts[config.num_frequent :], dtype=torch.float64).clamp(min=1)
+            self.register_buffer("inclusion", inclusion_probabilities(tail, config.num_sampled), persistent=False)
         else:  # a vocabulary this small is summed exactly at the same cost
             self.register_buffer("inclusion", None)
 
@@ -62,7 +62,7 @@ class SoftmaxLoss(nn.Module):
         """
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        chunk = self.spec.chunk_tokens
+        chunk = self.config.chunk_tokens
         if clusters is not None:
             assert self.inclusion is None, "a split output layer is not sampled from; the config's check refuses it"
             parts = (clusters.weight, clusters.bias, target_ids, clusters.bounds)
@@ -70,7 +70,7 @@ class SoftmaxLoss(nn.Module):
         if self.inclusion is None:
             none = weight.new_empty(0, weight.shape[1]), bias.new_empty(0)
             return _apply(ExactSoftmax, features, weight, bias, *none, target_ids, (len(bias),), chunk, dtype)
-        frequent = self.spec.num_frequent
+        frequent = self.config.num_frequent
         drawn = torch.rand_like(self.inclusion).lt_(self.inclusion).nonzero().squeeze(1)
         candidates = torch.cat([torch.arange(frequent, device=drawn.device), drawn + frequent])
         correction = torch.cat([self.inclusion.new_zeros(frequent), self.inclusion[drawn].log()])

@@ -24,13 +24,14 @@ class WeightDropLSTM(nn.LSTM):
         super().__init__(input_dim, hidden_dim, batch_first=True)
         self.weight_dropout = weight_dropout
 
-    def forward(self, features: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(  # type: ignore[override]
+        self, features: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Read a window.
 
         Args:
             features: (B, T, input_dim).
-            hidden: (1, B, hidden_dim).
-            cell: (1, B, hidden_dim).
+            state: Hidden and cell state, each (1, B, hidden_dim). Not modified.
 
         Returns:
             The hidden state after every step (B, T, hidden_dim), and the last hidden and cell state.
@@ -40,9 +41,9 @@ class WeightDropLSTM(nn.LSTM):
         if self.training and self.weight_dropout > 0.0:
             recurrent = recurrent * dropout_mask(recurrent.shape, self.weight_dropout, recurrent)
         weights: list[Any] = [self.weight_ih_l0, recurrent, self.bias_ih_l0, self.bias_hh_l0]
-        return torch.lstm(
+        output, hidden, cell = torch.lstm(
             features,
-            [hidden, cell],
+            state,
             weights,
             has_biases=True,
             num_layers=1,
@@ -51,3 +52,4 @@ class WeightDropLSTM(nn.LSTM):
             bidirectional=False,
             batch_first=True,
         )
+        return output, (hidden, cell)

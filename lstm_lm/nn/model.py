@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lstm_lm.nn.clusters import SPREAD, TailClusters
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.dropout import LockedDropout, dropout_mask
 from lstm_lm.nn.lstm import WeightDropLSTM
-from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.state import LSTMState
 
 # vectors that know something are better large: after 0.41 epochs of WikiText-2 valid perplexity was 245, 218, 200 and
@@ -19,37 +19,37 @@ class LSTMLanguageModel(nn.Module):
     """A word-level LSTM language model with the regularisation of AWD-LSTM (Merity et al. 2017).
 
     Args:
-        spec: Sizes and dropouts.
+        config: Sizes and dropouts.
         vocab_size: Number of words V.
 
     Raises:
-        ValueError: If ``spec`` has a problem.
+        ValueError: If ``config`` has a problem.
     """
 
-    def __init__(self, spec: ModelConfig, vocab_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
-        if problems := spec.problems():
+        if problems := config.problems():
             raise ValueError("; ".join(problems))
-        self.spec = spec
+        self.config = config
         self.vocab_size = vocab_size
-        self.embedding = nn.Embedding(vocab_size, spec.embedding_dim)
-        self.input_dropout = LockedDropout(spec.input_dropout)
+        self.embedding = nn.Embedding(vocab_size, config.embedding_dim)
+        self.input_dropout = LockedDropout(config.input_dropout)
         self.layers = nn.ModuleList(
-            WeightDropLSTM(input_dim, hidden_dim, spec.weight_dropout)
+            WeightDropLSTM(input_dim, hidden_dim, config.weight_dropout)
             for input_dim, hidden_dim in zip(
-                [spec.embedding_dim, *spec.hidden_dims[:-1]], spec.hidden_dims, strict=True
+                [config.embedding_dim, *config.hidden_dims[:-1]], config.hidden_dims, strict=True
             )
         )
-        self.hidden_dropout = LockedDropout(spec.hidden_dropout)
-        self.output_dropout = LockedDropout(spec.output_dropout)
+        self.hidden_dropout = LockedDropout(config.hidden_dropout)
+        self.output_dropout = LockedDropout(config.output_dropout)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         self.untied_output_weight: nn.Parameter | None = None
-        if not spec.tie_weights:
-            self.untied_output_weight = nn.Parameter(torch.empty(vocab_size, spec.hidden_dims[-1]))
+        if not config.tie_weights:
+            self.untied_output_weight = nn.Parameter(torch.empty(vocab_size, config.hidden_dims[-1]))
             nn.init.uniform_(self.untied_output_weight, -SPREAD, SPREAD)
         nn.init.uniform_(self.embedding.weight, -SPREAD, SPREAD)
-        bounds = spec.cluster_bounds(vocab_size)
-        self.clusters = TailClusters(bounds, spec.hidden_dims[-1]) if len(bounds) > 1 else None
+        bounds = config.cluster_bounds(vocab_size)
+        self.clusters = TailClusters(bounds, config.hidden_dims[-1]) if len(bounds) > 1 else None
 
     @property
     def output_weight(self) -> Tensor:
@@ -63,24 +63,24 @@ class LSTMLanguageModel(nn.Module):
             batch_size: Number of streams B.
         """
         weight = self.output_bias
-        zeros = tuple(weight.new_zeros(1, batch_size, dim) for dim in self.spec.hidden_dims)
+        zeros = tuple(weight.new_zeros(1, batch_size, dim) for dim in self.config.hidden_dims)
         return LSTMState(zeros, zeros)
 
-    def set_dropouts(self, spec: ModelConfig) -> None:
-        """Take over the dropouts of ``spec``, in the midst of training too.
+    def set_dropouts(self, config: ModelConfig) -> None:
+        """Take over the dropouts of ``config``, in the midst of training too.
 
         Raises:
-            ValueError: If ``spec`` has a problem.
+            ValueError: If ``config`` has a problem.
         """
-        if problems := spec.problems():
+        if problems := config.problems():
             raise ValueError("; ".join(problems))
-        self.spec = spec
-        self.input_dropout.probability = spec.input_dropout
-        self.hidden_dropout.probability = spec.hidden_dropout
-        self.output_dropout.probability = spec.output_dropout
+        self.config = config
+        self.input_dropout.probability = config.input_dropout
+        self.hidden_dropout.probability = config.hidden_dropout
+        self.output_dropout.probability = config.output_dropout
         for layer in self.layers:
             assert isinstance(layer, WeightDropLSTM)
-            layer.weight_dropout = spec.weight_dropout
+            layer.weight_dropout = config.weight_dropout
 
     def init_bias_from_unigrams(self, counts: Tensor) -> None:
         """Set the output bias to the log frequency of every word, so that learning begins at the unigram model.
@@ -122,11 +122,11 @@ class LSTMLanguageModel(nn.Module):
             raise ValueError(f"state is for a batch of {state.batch_size}, input_ids for {input_ids.shape[0]}")
         # tied, the embedding gets a gradient from the output layer too; a sparse one from here is added to that in
         # place, row by row, where a dense one would be two more passes over V x E numbers
-        sparse = self.spec.tie_weights and input_ids.device.type == "cpu"
+        sparse = self.config.tie_weights and input_ids.device.type == "cpu"
         features = F.embedding(input_ids, self.embedding.weight, sparse=sparse)
-        if self.training and self.spec.embedding_dropout > 0.0:
+        if self.training and self.config.embedding_dropout > 0.0:
             # a factor a word instead of a masked copy of the whole embedding, which would cost V x E a window
-            kept = dropout_mask((self.vocab_size,), self.spec.embedding_dropout, features)
+            kept = dropout_mask((self.vocab_size,), self.config.embedding_dropout, features)
             features = features * F.embedding(input_ids, kept.unsqueeze(1))
         features = self.input_dropout(features)
         hidden, cell = [], []
@@ -134,7 +134,7 @@ class LSTMLanguageModel(nn.Module):
             assert isinstance(layer, WeightDropLSTM)
             if depth > 0:
                 features = self.hidden_dropout(features)
-            features, last_hidden, last_cell = layer(features, state.hidden[depth], state.cell[depth])
+            features, (last_hidden, last_cell) = layer(features, (state.hidden[depth], state.cell[depth]))
             hidden.append(last_hidden)
             cell.append(last_cell)
         return features, LSTMState(tuple(hidden), tuple(cell))

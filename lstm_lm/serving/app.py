@@ -3,9 +3,9 @@
 from fastapi import FastAPI
 
 from lstm_lm import __version__
-from lstm_lm.inference.info import ModelInfo
 from lstm_lm.inference.engine import Engine
-from lstm_lm.serving.auth import CrossOriginMiddleware, APIKeyMiddleware
+from lstm_lm.inference.info import ModelInfo
+from lstm_lm.serving.auth import APIKeyMiddleware, CrossOriginMiddleware
 from lstm_lm.serving.docs import install_docs
 from lstm_lm.serving.draining import ClosingMiddleware, Drain
 from lstm_lm.serving.exception_handlers import install_handlers
@@ -13,9 +13,9 @@ from lstm_lm.serving.generation import ContinuousBatcher
 from lstm_lm.serving.info import info_route
 from lstm_lm.serving.metrics import Metrics, MetricsMiddleware, metrics_route
 from lstm_lm.serving.page_routes import page_routes
-from lstm_lm.serving.pool import InferenceThreadPool, ConcurrencyLimiter
+from lstm_lm.serving.pool import ConcurrencyLimiter, InferenceThreadPool
 from lstm_lm.serving.predictions import PredictionBatcher
-from lstm_lm.serving.routes import model_routes, health_routes
+from lstm_lm.serving.routes import health_routes, model_routes
 from lstm_lm.serving.settings import Settings
 
 
@@ -58,7 +58,9 @@ def build_app(engine: Engine, settings: Settings, about: ModelInfo | None = None
     install_handlers(app)
     install_docs(app)
     app.include_router(health_routes(engine, settings, drain))
-    app.include_router(model_routes(engine, settings, pool, predictions, predict_limiter, generations, generate_limiter))
+    app.include_router(
+        model_routes(engine, settings, pool, predictions, predict_limiter, generations, generate_limiter)
+    )
     app.include_router(info_route(engine, settings, about))
     app.include_router(metrics_route(metrics))
     app.include_router(page_routes())

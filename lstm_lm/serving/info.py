@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from lstm_lm import __version__
-from lstm_lm.inference.info import ModelInfo
 from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.info import ModelInfo
 from lstm_lm.serving.settings import Settings
 
 

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.prediction import Prediction, PendingPrediction, PredictionRequest, step_batch
-from lstm_lm.serving.pool import InferenceThreadPool
+from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest, decode_batch
 from lstm_lm.serving.batching import DynamicBatcher
+from lstm_lm.serving.pool import InferenceThreadPool
 
 # a batch does at most this much for one question, because all others in it wait
 _QUICK_WORDS = 4
 _QUICK_CHARS = 1000
 _QUICK_RANKING = 100
 # a thread of the pool reads this many words before the next text has its turn
-_PREFILL_WORDS = 64
+_PREFILL_CHUNK = 64
 
 Outcome = Prediction | Exception | None
 
@@ -49,7 +49,9 @@ class PredictionBatcher:
         on_batch: Told the number of questions of each round.
     """
 
-    def __init__(self, engine: Engine, pool: InferenceThreadPool, max_batch: int, on_batch: Callable[[int], None]) -> None:
+    def __init__(
+        self, engine: Engine, pool: InferenceThreadPool, max_batch: int, on_batch: Callable[[int], None]
+    ) -> None:
         self._engine = engine
         self._pool = pool
         self._rounds = DynamicBatcher[_PredictionItem](self._answer, max_batch, on_batch)
@@ -64,14 +66,14 @@ class PredictionBatcher:
         if len(wanted.text) > _QUICK_CHARS:
             await self._catch_up(question)
         while (answer := await self._in_a_round(question)) is None:
-            if question.is_read:
+            if question.is_decoded:
                 return await self._pool.run(question.answer)
             await self._catch_up(question)
         return answer
 
     async def _catch_up(self, question: PendingPrediction) -> None:
         # the pool is first come, first served: a short text waits for one slice of each long one
-        while await self._pool.run(question.prefill, self._engine.backend, _PREFILL_WORDS) > 0:
+        while await self._pool.run(question.prefill, self._engine.backend, _PREFILL_CHUNK) > 0:
             pass
 
     async def _in_a_round(self, question: PendingPrediction) -> Prediction | None:
@@ -92,7 +94,7 @@ class PredictionBatcher:
                     ready.append(asked)
             except Exception as error:  # a text that cannot be read is nobody else's trouble
                 outcomes[asked] = error
-        step_batch(backend, [asked.question for asked in ready])
+        decode_batch(backend, [asked.question for asked in ready])
         for asked in ready:
             if asked.question.ranking_size() <= _QUICK_RANKING:
                 outcomes[asked] = asked.question.answer()

@@ -6,8 +6,8 @@ from contextlib import aclosing
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from lstm_lm.inference.sequences import ActiveSequence
 from lstm_lm.inference.detokenize import StopStrings, StreamingDetokenizer
+from lstm_lm.inference.sequences import ActiveSequence
 from lstm_lm.serving.generation import ContinuousBatcher, WordStream
 from lstm_lm.serving.schemas import ErrorResponse, GeneratedText, TextDelta
 
@@ -65,7 +65,9 @@ class GenerationOutput:
         """The whole of it, once there are no more pieces."""
         text = "".join(self._shown)
         collect = [word for word, end in zip(self._words, self._ends, strict=True) if end <= len(text)]
-        return GeneratedText(text=self._prompt + text, words=collect, unknown_words=self._unknown_words, seed=self._seed)
+        return GeneratedText(
+            text=self._prompt + text, words=collect, unknown_words=self._unknown_words, seed=self._seed
+        )
 
 
 async def collect(generations: ContinuousBatcher, text: ActiveSequence, continued: GenerationOutput) -> GeneratedText:

@@ -7,15 +7,15 @@ from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import Field
 
-from lstm_lm.inference.sequences import ActiveSequence
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.sampling import with_seed
-from lstm_lm.serving.responses import GenerationOutput, EventStream, collect
+from lstm_lm.inference.sequences import ActiveSequence
 from lstm_lm.serving.draining import Drain
 from lstm_lm.serving.generation import ContinuousBatcher, cancel_on_disconnect
-from lstm_lm.serving.pool import InferenceThreadPool, ConcurrencyLimiter
+from lstm_lm.serving.pool import ConcurrencyLimiter, InferenceThreadPool
 from lstm_lm.serving.predictions import PredictionBatcher
+from lstm_lm.serving.responses import EventStream, GenerationOutput, collect
 from lstm_lm.serving.schemas import (
     ErrorResponse,
     GeneratedText,

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from lstm_lm.inference.prediction import PredictionRequest
 from lstm_lm.inference.config import CacheConfig, SamplingConfig
+from lstm_lm.inference.prediction import PredictionRequest
 from lstm_lm.inference.word_lists import parse_words
 
 MOST_WORDS = 1000  # in a list
@@ -50,7 +50,9 @@ class CacheOptions(RequestBody):
     """How the words of the text at hand count again: the neural cache (Grave et al. 2017)."""
 
     weight: float = Field(CacheConfig.weight, ge=0, le=1, description="share of the cache in the mixture")
-    theta: float = Field(CacheConfig.theta, ge=0, le=100, description="how much more a place like the present one counts")
+    theta: float = Field(
+        CacheConfig.theta, ge=0, le=100, description="how much more a place like the present one counts"
+    )
     window: int = Field(CacheConfig.window, ge=0, le=1_000_000, description="how many words back it looks; 0 is all")
 
 

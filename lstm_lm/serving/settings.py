@@ -51,11 +51,11 @@ class Settings(BaseSettings):
         backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first that the bundle has.
         prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew by a word costs one
             step of the model; 0 keeps none. Each takes about 12 kB with the medium model.
-        prefill_threads: Threads that read longer texts, beside the one for predictions and the one for continuations; the
-            event loop itself never runs the model.
+        prefill_threads: Threads that prefill longer texts, beside the one for predictions and the one for generation;
+            the event loop itself never runs the model.
         max_batch: Most texts in one step of the model.
-        max_queue_size: Predictions beyond ``prefill_threads`` that may wait, and as many texts that may be continued or wait for
-            it; one more is answered 503 with Retry-After.
+        max_queue_size: Largest number of waiting predictions beyond ``prefill_threads``, and the same number of running
+            or waiting generations; one more is answered with 503 and Retry-After.
         max_body_bytes: Longest request body; a longer one is answered 413 before it is read to its end.
         max_text_chars: Longest ``text`` of a request.
         max_k: Most suggestions that one request may ask for.

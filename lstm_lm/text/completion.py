@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.text.casing import capitalized, apply_prefix_case
+from lstm_lm.text.casing import apply_prefix_case, capitalized
 from lstm_lm.text.input_text import SIGNS
 from lstm_lm.text.vocabulary import Vocabulary
 

@@ -42,7 +42,7 @@ class AveragingConfig:
         return found
 
 
-def newest_weight(num_averaged: int, spec: AveragingConfig) -> float:
+def newest_weight(num_averaged: int, config: AveragingConfig) -> float:
     """The share of the newest weights in the average that they become part of.
 
     ``1 / n`` for the n-th gives the plain average. ``1 / (horizon * n)`` gives a moving one whose reach grows with the
@@ -52,12 +52,12 @@ def newest_weight(num_averaged: int, spec: AveragingConfig) -> float:
 
     Args:
         num_averaged: Weights in the average so far.
-        spec: An averaging other than ``none``.
+        config: An averaging other than ``none``.
 
     Returns:
         Share in (0, 1].
     """
-    horizon = spec.horizon if spec.name == "ema" else 1.0
+    horizon = config.horizon if config.name == "ema" else 1.0
     return min(1.0, 1.0 / (horizon * (num_averaged + 1)))
 
 

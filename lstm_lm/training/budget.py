@@ -66,7 +66,7 @@ def dropout_factor(epochs: float, meant_for: float) -> float:
     return float(min((epochs / meant_for) ** _DROPOUT_POWER, _LARGEST_FACTOR))
 
 
-def scale_dropouts(spec: ModelConfig, factor: float) -> ModelConfig:
+def scale_dropouts(config: ModelConfig, factor: float) -> ModelConfig:
     """The same network with every dropout multiplied by ``factor``, none of them above 0.75."""
-    scaled = {name: min(getattr(spec, name) * factor, _LARGEST_DROPOUT) for name in DROPOUTS}
-    return replace(spec, **scaled)
+    scaled = {name: min(getattr(config, name) * factor, _LARGEST_DROPOUT) for name in DROPOUTS}
+    return replace(config, **scaled)

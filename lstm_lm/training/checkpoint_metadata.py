@@ -68,8 +68,12 @@ def check_resumable(path: Path, saved: dict[str, Any], record: dict[str, Any]) -
         CheckpointError: If it is of a run whose steps would have been others: what it restores would silently win over
             the config, or not fit.
     """
+    if saved.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {saved.get('format')}, and only format {CHECKPOINT_FORMAT} can be resumed; eval, "
+            "export and predict still read it; to train again, leave out resume"
+        )
     for part in (
-        "format",
         "model",
         "vocabulary",
         "tokenizer",

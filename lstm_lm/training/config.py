@@ -111,11 +111,11 @@ class TrainerConfig:
         max_steps: Ends the run after so many steps; -1 is no limit.
         gradient_clip_val: Largest norm of the gradient; 0 is off.
         val_check_interval: Validations: a share of an epoch (0.25 is four an epoch) or 1.0.
-        max_val_fraction: With a budget, validations before the last one are left out where they would take more than this
-            share of the time so far; 0 leaves them all out.
-        dropout_reference_epochs: The number of epochs that the model's dropouts are meant for: as soon as the number that this
-            run will have is known, they are all multiplied by ``sqrt(epochs / dropout_reference_epochs)``, at most by 2 and at
-            most to 0.75. ``None`` leaves them as they are.
+        max_val_fraction: With a budget, a validation before the last one is skipped if validations would take more than
+            this fraction of the elapsed time; 0 skips them all.
+        dropout_reference_epochs: The number of epochs that the model's dropouts were chosen for. Once the number of
+            epochs of this run is known, every dropout is multiplied by ``sqrt(epochs / dropout_reference_epochs)``,
+            by 2 at most and up to 0.75 at most. ``None`` keeps them.
         limit_train_batches: Use only so many windows of each epoch, for a quick look; 0 is all.
         limit_val_batches: The same for validations; 0 is all.
         overfit_one_batch: Train on the first window again and again; the run fails unless the loss ends below 5 %
@@ -176,11 +176,16 @@ class TrainerConfig:
         if self.gradient_clip_val < 0.0:
             found.append(f"gradient_clip_val: must not be negative (got {self.gradient_clip_val}); 0 switches it off")
         if not 0.0 < self.val_check_interval <= 1.0:
-            found.append(f"val_check_interval: must be above 0 and at most 1 (got {self.val_check_interval}); 1.0 is once an epoch")
+            found.append(
+                f"val_check_interval: must be above 0 and at most 1 (got {self.val_check_interval}); "
+                "1.0 is once per epoch"
+            )
         if not 0.0 <= self.max_val_fraction <= 1.0:
             found.append(f"max_val_fraction: must be in [0, 1] (got {self.max_val_fraction}); try 0.1")
         if self.dropout_reference_epochs is not None and not self.dropout_reference_epochs > 0.0:
-            found.append(f"dropout_reference_epochs: must be above 0 (got {self.dropout_reference_epochs}); null switches it off")
+            found.append(
+                f"dropout_reference_epochs: must be above 0 (got {self.dropout_reference_epochs}); null switches it off"
+            )
         if self.overfit_one_batch and self.max_steps == -1:
             found.append("overfit_one_batch: needs trainer.max_steps; set trainer.max_steps=300")
         for name in ("limit_train_batches", "limit_val_batches"):
@@ -230,4 +235,8 @@ class LoggerConfig:
 
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        return [f"log_every_n_steps: must be at least 1 (got {self.log_every_n_steps})"] if self.log_every_n_steps < 1 else []
+        return (
+            [f"log_every_n_steps: must be at least 1 (got {self.log_every_n_steps})"]
+            if self.log_every_n_steps < 1
+            else []
+        )

@@ -4,8 +4,8 @@ from typing import Any
 
 import lightning as L
 
-from lstm_lm.data.encoding import EncodedCorpus, Progress, load_corpus
 from lstm_lm.data.config import BatchingConfig, DataConfig
+from lstm_lm.data.encoding import EncodedCorpus, Progress, load_corpus
 from lstm_lm.data.streams import EvalWindows, TrainWindows
 
 

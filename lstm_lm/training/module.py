@@ -13,14 +13,14 @@ from typing_extensions import override
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import Score, ScoreMetric
+from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.state import LSTMState
 from lstm_lm.text.vocabulary import Vocabulary
+from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.schedules import build_schedule
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 
 
 class LanguageModelModule(L.LightningModule):

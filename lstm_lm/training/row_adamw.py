@@ -54,9 +54,9 @@ class RowAdamW(AdamW):
             state["step"] = torch.zeros((), device=parameter.device)
             state["last_step"] = torch.zeros(len(parameter), device=parameter.device)
             state["square"] = torch.zeros_like(parameter)
-            state["owed"] = torch.ones((), device=parameter.device)
+            state["pending_decay"] = torch.ones((), device=parameter.device)
         step = state["step"].add_(1)
-        pending_decay = state["owed"].mul_(1.0 - lr * group["weight_decay"])
+        pending_decay = state["pending_decay"].mul_(1.0 - lr * group["weight_decay"])
 
         since = step - state["last_step"][rows]
         square = state["square"].index_select(0, rows).mul_((beta2**since).unsqueeze(1))

@@ -17,14 +17,14 @@ from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
+from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.callbacks.planning import EpochPlanner
+from lstm_lm.training.checkpoint_metadata import check_resumable, checkpoint_record
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_window
 from lstm_lm.training.precision import choose_precision
-from lstm_lm.training.checkpoint_metadata import check_resumable, checkpoint_record
 from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)

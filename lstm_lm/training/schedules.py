@@ -14,25 +14,25 @@ _CYCLE_START = 0.1  # of the peak: where a cycle begins and ends (Smith & Topin 
 _ANNIHILATION = 0.1  # share of the run after the cycle
 
 
-def learning_rate_factor(fraction: float, spec: ScheduleConfig) -> float:
+def learning_rate_factor(fraction: float, config: ScheduleConfig) -> float:
     """The learning rate as a share of its peak: a linear warm-up, then what the schedule's name says.
 
     Args:
         fraction: Share of the run that is done, in [0, 1].
-        spec: A schedule other than ``plateau``.
+        config: A schedule other than ``plateau``.
 
     Returns:
         Factor in (0, 1], or 0 at the end if ``final_fraction`` is.
     """
-    if spec.name == "one_cycle":
-        return _one_cycle(fraction, spec.warmup_fraction, spec.final_fraction)
-    if fraction < spec.warmup_fraction:
-        return max(fraction / spec.warmup_fraction, _FLOOR)
-    done = (fraction - spec.warmup_fraction) / (1.0 - spec.warmup_fraction)
-    if spec.name == "cosine":  # Loshchilov & Hutter 2017 §3, without restarts
-        return _between(spec.final_fraction, 1.0, 0.5 * (1.0 + math.cos(math.pi * done)))
-    if spec.name == "linear":
-        return _between(1.0, spec.final_fraction, done)
+    if config.name == "one_cycle":
+        return _one_cycle(fraction, config.warmup_fraction, config.final_fraction)
+    if fraction < config.warmup_fraction:
+        return max(fraction / config.warmup_fraction, _FLOOR)
+    done = (fraction - config.warmup_fraction) / (1.0 - config.warmup_fraction)
+    if config.name == "cosine":  # Loshchilov & Hutter 2017 §3, without restarts
+        return _between(config.final_fraction, 1.0, 0.5 * (1.0 + math.cos(math.pi * done)))
+    if config.name == "linear":
+        return _between(1.0, config.final_fraction, done)
     return 1.0
 
 
@@ -50,24 +50,24 @@ def _between(start: float, end: float, share: float) -> float:
     return start + (end - start) * share
 
 
-def build_schedule(spec: ScheduleConfig, optimizer: Optimizer, fraction: Callable[[], float]) -> dict[str, Any]:
+def build_schedule(config: ScheduleConfig, optimizer: Optimizer, fraction: Callable[[], float]) -> dict[str, Any]:
     """The schedule of a spec, as Lightning's ``lr_scheduler`` dictionary.
 
     Args:
-        spec: The schedule.
+        config: The schedule.
         optimizer: Whose learning rate is changed.
         fraction: Share of the run that is done, in [0, 1]; asked once a step.
     """
-    if spec.name != "plateau":
-        scheduler = LambdaLR(optimizer, lambda _: learning_rate_factor(fraction(), spec))
+    if config.name != "plateau":
+        scheduler = LambdaLR(optimizer, lambda _: learning_rate_factor(fraction(), config))
         return {"scheduler": scheduler, "interval": "step"}
     lr = optimizer.param_groups[0]["lr"]
     plateau = ReduceLROnPlateau(
         # final_fraction is the floor; torch's own eps would be another one, whatever the rate began with
         optimizer,
-        factor=spec.factor,
-        patience=spec.patience,
-        min_lr=lr * spec.final_fraction,
+        factor=config.factor,
+        patience=config.patience,
+        min_lr=lr * config.final_fraction,
         eps=0.0,
     )
     return {"scheduler": plateau, "monitor": "valid/loss", "interval": "epoch", "strict": False}

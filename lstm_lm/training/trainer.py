@@ -14,10 +14,10 @@ from lstm_lm.errors import TrainingError
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.callbacks.averaging import AveragedWeights
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
-from lstm_lm.training.callbacks.time_budget import TimeBudget
-from lstm_lm.training.callbacks.training_metrics import TrainingMetrics, ProgressBar
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.tensorboard import EmbeddingProjector, TextSamples
+from lstm_lm.training.callbacks.time_budget import TimeBudget
+from lstm_lm.training.callbacks.training_metrics import ProgressBar, TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 
 
@@ -47,7 +47,7 @@ def build_trainer(
         TrainingError: If this machine has not the devices that ``config`` asks for.
     """
     _quiet_lightning()
-    spec = config.trainer
+    trainer_config = config.trainer
     callbacks: list[Callback] = [clock, curves, planner]
     if config.callbacks.sample_words and config.presets:
         prompt, num_words = config.callbacks.sample_prompt, config.callbacks.sample_words
@@ -62,21 +62,21 @@ def build_trainer(
         # at the end of a validation, so that the checkpoint written there knows how long there was no better loss
         patience = config.callbacks.early_stopping_patience
         callbacks.append(EarlyStopping("valid/loss", patience=patience, check_on_train_epoch_end=False))
-    if not spec.overfit_one_batch:
+    if not trainer_config.overfit_one_batch:
         callbacks += [checkpoints, GracefulInterrupt(checkpoints)]
     logger = TensorBoardLogger(run_dir, name="", version="tensorboard", default_hp_metric=False)
     try:
         trainer = L.Trainer(
-            accelerator=spec.accelerator,
-            devices=spec.devices,
-            strategy=spec.strategy,
+            accelerator=trainer_config.accelerator,
+            devices=trainer_config.devices,
+            strategy=trainer_config.strategy,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
-            max_epochs=spec.epoch_limit,
-            max_steps=spec.max_steps,
-            gradient_clip_val=spec.gradient_clip_val or None,
-            val_check_interval=spec.val_check_interval,
-            limit_train_batches=spec.limit_train_batches or 1.0,
-            limit_val_batches=0 if spec.overfit_one_batch else (spec.limit_val_batches or 1.0),
+            max_epochs=trainer_config.epoch_limit,
+            max_steps=trainer_config.max_steps,
+            gradient_clip_val=trainer_config.gradient_clip_val or None,
+            val_check_interval=trainer_config.val_check_interval,
+            limit_train_batches=trainer_config.limit_train_batches or 1.0,
+            limit_val_batches=0 if trainer_config.overfit_one_batch else (trainer_config.limit_val_batches or 1.0),
             num_sanity_val_steps=0,
             log_every_n_steps=1,  # Curves decides
             logger=logger if config.logger.tensorboard else False,
@@ -90,8 +90,8 @@ def build_trainer(
         )
     except MisconfigurationException as error:
         raise TrainingError(
-            f"trainer.accelerator={spec.accelerator} with trainer.devices={spec.devices} does not go here ({error}); "
-            "set trainer=cpu"
+            f"trainer.accelerator={trainer_config.accelerator} with trainer.devices={trainer_config.devices}: this "
+            f"machine does not have them ({error}); set trainer=cpu"
         ) from error
     if trainer.strategy.root_device.type == "mps":
         raise TrainingError(

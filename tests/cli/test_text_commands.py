@@ -12,8 +12,8 @@ from small_models import write_small_bundle
 
 from lstm_lm.cli.main import main
 from lstm_lm.export.loading import load_engine
-from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.config import CacheConfig, SamplingConfig
+from lstm_lm.inference.engine import Engine
 
 Capture = pytest.CaptureFixture[str]
 Run = Callable[..., tuple[str, str]]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_lm.config.overrides import as_override
+from lstm_lm.config.renames import OPTIONS, SETTINGS
 from lstm_lm.config.validation import check
 from lstm_lm.errors import ConfigError
 
@@ -91,6 +92,20 @@ def test_nothing_else_is_told() -> None:
         assert len(told(tuple(lines)).splitlines()) == len(lines)
 
 
+@pytest.mark.parametrize(("old", "new"), SETTINGS.items())
+def test_a_setting_of_version_0_1_is_answered_with_its_new_name(old: str, new: str) -> None:
+    assert only("train", f"{old}=1") == f"{old}: no such setting; did you mean {new}?"
+
+
+@pytest.mark.parametrize(("choice", "new"), OPTIONS.items())
+def test_an_option_of_version_0_1_is_answered_with_its_new_name(choice: tuple[str, str], new: str) -> None:
+    assert f"did you mean {new}?" in only("train", "=".join(choice))
+
+
+def test_a_suggestion_resembles_the_last_part_of_the_path() -> None:
+    assert "did you mean" not in only("train", "trainer.fast_dev_run=true")
+
+
 def test_a_loss_and_a_network_that_do_not_go_together() -> None:
     assert only("train", "loss.name=adaptive_softmax").startswith(
         "model.cutoffs: loss.name=adaptive_softmax needs them (got []); choose loss=adaptive_softmax"
@@ -98,9 +113,7 @@ def test_a_loss_and_a_network_that_do_not_go_together() -> None:
     for loss in ("full_softmax", "sampled_softmax"):
         told = only("train", f"loss={loss}", "model.cutoffs=[0.1]")
         assert f"trained with adaptive_softmax alone (got {loss!r}); choose loss=adaptive_softmax" in told
-    assert "model.cutoffs: needs rising shares" in only(
-        "train", "loss=adaptive_softmax", "model.cutoffs=[2]"
-    )
+    assert "model.cutoffs: needs rising shares" in only("train", "loss=adaptive_softmax", "model.cutoffs=[2]")
 
 
 def test_every_mistake_is_told_at_once() -> None:

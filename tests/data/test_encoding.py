@@ -12,8 +12,8 @@ import pytest
 
 from lstm_lm.data import encoding
 from lstm_lm.data.cache import cache_root
-from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def spec(folder: Path, tmp_path: Path) -> DataConfig:
+def config(folder: Path, tmp_path: Path) -> DataConfig:
     return DataConfig(source="text_files", dir=str(folder), cache_dir=str(tmp_path / "cache"))
 
 
@@ -38,8 +38,8 @@ def words(vocabulary: Vocabulary, ids: np.ndarray) -> list[str]:
     return [vocabulary.word(int(i)) for i in ids]
 
 
-def entries(spec: DataConfig) -> list[str]:
-    return sorted(path.name for path in cache_root(spec).iterdir())
+def entries(config: DataConfig) -> list[str]:
+    return sorted(path.name for path in cache_root(config).iterdir())
 
 
 def test_wikitext2_has_the_published_counts(wikitext2_dir: Path) -> None:
@@ -54,8 +54,8 @@ def test_wikitext2_has_the_published_counts(wikitext2_dir: Path) -> None:
     assert counts.tolist() == list(corpus.vocabulary.counts)
 
 
-def test_splits_are_words_and_one_eos_a_line(spec: DataConfig) -> None:
-    corpus = load_corpus(spec)
+def test_splits_are_words_and_one_eos_a_line(config: DataConfig) -> None:
+    corpus = load_corpus(config)
     assert " ".join(words(corpus.vocabulary, corpus.splits["train"])) == "a b b c c c <eos> <eos> d c b a <eos>"
     assert words(corpus.vocabulary, corpus.splits["valid"]) == ["a", UNK, "c", EOS]
     assert set(corpus.vocabulary.words) == {"a", "b", "c", "d", EOS, UNK}
@@ -65,114 +65,114 @@ def test_splits_are_words_and_one_eos_a_line(spec: DataConfig) -> None:
 
 
 @pytest.mark.parametrize("text", ["a b", "a b\n", "a \tb  \r\n", "\ufeffa b\n"])
-def test_line_ends_and_byte_order_marks_make_no_difference(spec: DataConfig, folder: Path, text: str) -> None:
+def test_line_ends_and_byte_order_marks_make_no_difference(config: DataConfig, folder: Path, text: str) -> None:
     (folder / "valid.txt").write_bytes(text.encode())
-    corpus = load_corpus(spec)
+    corpus = load_corpus(config)
     assert words(corpus.vocabulary, corpus.splits["valid"]) == ["a", "b", EOS]
 
 
 @pytest.mark.parametrize("tokenizer", ["whitespace", "moses"])
-def test_long_lines_and_many_blocks_lose_nothing(spec: DataConfig, folder: Path, tokenizer: str) -> None:
+def test_long_lines_and_many_blocks_lose_nothing(config: DataConfig, folder: Path, tokenizer: str) -> None:
     """A text of one line, as some corpora come, is read in blocks too."""
-    spec.tokenizer = tokenizer
+    config.tokenizer = tokenizer
     one_line = " ".join(f"w{i % 97}" for i in range(600_000 if tokenizer == "whitespace" else 300_000))
     (folder / "train.txt").write_text(one_line)
     (folder / "valid.txt").write_text(one_line.replace(" w96 ", " w96\n"))
-    corpus = load_corpus(spec)
+    corpus = load_corpus(config)
     assert words(corpus.vocabulary, corpus.splits["train"]) == [*one_line.split(), EOS]
     expected = [part for line in one_line.replace(" w96 ", " w96\n").split("\n") for part in [*line.split(), EOS]]
     assert words(corpus.vocabulary, corpus.splits["valid"]) == expected
 
 
-def test_moses_and_the_vocabularys_limits_are_followed(spec: DataConfig, folder: Path) -> None:
+def test_moses_and_the_vocabularys_limits_are_followed(config: DataConfig, folder: Path) -> None:
     (folder / "train.txt").write_text("Don't stop, don't stop at 1,000 well-known things.\n" * 3 + "rare one\n")
-    spec.tokenizer, spec.min_count = "moses", 2
-    corpus = load_corpus(spec)
+    config.tokenizer, config.min_count = "moses", 2
+    corpus = load_corpus(config)
     assert corpus.tokenizer == "moses"
     assert {"'t", "@-@", "@,@", "don"} < set(corpus.vocabulary.words)
     assert "rare" not in corpus.vocabulary
-    spec.max_size = 5
-    assert len(load_corpus(spec).vocabulary) == 5
+    config.max_size = 5
+    assert len(load_corpus(config).vocabulary) == 5
 
 
-def test_an_encoded_corpus_is_not_encoded_again(spec: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoded_corpus_is_not_encoded_again(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int, int]] = []
-    first = load_corpus(spec, lambda *call: calls.append(call))
+    first = load_corpus(config, lambda *call: calls.append(call))
     assert {split for split, _, _ in calls} == {"train", "valid", "test"}
     assert all(0 < done <= total for _, done, total in calls)
     monkeypatch.setattr(encoding, "_encoded", lambda *_: pytest.fail("encoded again"))
-    again = load_corpus(spec, lambda *_: pytest.fail("progress of nothing"))
+    again = load_corpus(config, lambda *_: pytest.fail("progress of nothing"))
     assert again.vocabulary == first.vocabulary
     assert all(np.array_equal(again.splits[split], ids) for split, ids in first.splits.items())
 
 
 @pytest.mark.parametrize("change", ["content", "tokenizer", "min_count", "max_size"])
-def test_every_change_encodes_anew(spec: DataConfig, folder: Path, change: str) -> None:
-    load_corpus(spec)
+def test_every_change_encodes_anew(config: DataConfig, folder: Path, change: str) -> None:
+    load_corpus(config)
     if change == "content":
         stat = (folder / "valid.txt").stat()
         (folder / "valid.txt").write_text("b x c\n")
         os.utime(folder / "valid.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     else:
-        setattr(spec, change, {"tokenizer": "moses", "min_count": 2, "max_size": 4}[change])
-    load_corpus(spec)
-    assert len(entries(spec)) == 2
+        setattr(config, change, {"tokenizer": "moses", "min_count": 2, "max_size": 4}[change])
+    load_corpus(config)
+    assert len(entries(config)) == 2
 
 
-def test_a_split_in_another_vocabulary(spec: DataConfig) -> None:
+def test_a_split_in_another_vocabulary(config: DataConfig) -> None:
     vocabulary = Vocabulary.from_counts({"x": 3, "c": 2})
-    ids = encode_split(spec, "valid", vocabulary)
+    ids = encode_split(config, "valid", vocabulary)
     assert words(vocabulary, ids) == [UNK, "x", "c", EOS]
-    assert np.array_equal(encode_split(spec, "valid", vocabulary), ids)
-    own = load_corpus(spec)
-    assert np.array_equal(encode_split(spec, "test", own.vocabulary), own.splits["test"])
+    assert np.array_equal(encode_split(config, "valid", vocabulary), ids)
+    own = load_corpus(config)
+    assert np.array_equal(encode_split(config, "test", own.vocabulary), own.splits["test"])
     with pytest.raises(DataError, match=r"split: unknown .got 'dev'.; use one of train, valid, test"):
-        encode_split(spec, "dev", vocabulary)
+        encode_split(config, "dev", vocabulary)
 
 
-def test_a_killed_encoding_leaves_nothing_that_counts(spec: DataConfig) -> None:
+def test_a_killed_encoding_leaves_nothing_that_counts(config: DataConfig) -> None:
     script = (
         "import os, sys\n"
         "from lstm_lm.data.encoding import load_corpus\n"
-        "from lstm_lm.data.config import DataSpec\n"
-        "load_corpus(DataSpec(source='text_files', dir=sys.argv[1], cache_dir=sys.argv[2]),\n"
+        "from lstm_lm.data.config import DataConfig\n"
+        "load_corpus(DataConfig(source='text_files', dir=sys.argv[1], cache_dir=sys.argv[2]),\n"
         "            lambda split, *_: os._exit(9) if split == 'test' else None)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", script, str(spec.dir), str(spec.cache_dir)], check=False)
+    killed = subprocess.run([sys.executable, "-c", script, str(config.dir), str(config.cache_dir)], check=False)
     assert killed.returncode == 9
-    (left,) = entries(spec)
+    (left,) = entries(config)
     assert left.startswith(".partial-")
     old = time.time() - 2 * 24 * 3600
-    for path in [*(cache_root(spec) / left).iterdir(), cache_root(spec) / left]:
+    for path in [*(cache_root(config) / left).iterdir(), cache_root(config) / left]:
         os.utime(path, (old, old))
-    assert len(load_corpus(spec).splits["train"]) == 13
-    assert not [name for name in entries(spec) if name.startswith(".partial-")]
+    assert len(load_corpus(config).splits["train"]) == 13
+    assert not [name for name in entries(config) if name.startswith(".partial-")]
 
 
-def test_two_processes_may_encode_at_once(spec: DataConfig) -> None:
+def test_two_processes_may_encode_at_once(config: DataConfig) -> None:
     def encode_in_the_middle(split: str, *_: int) -> None:
         if split == "test":
-            load_corpus(spec)
+            load_corpus(config)
 
-    assert len(load_corpus(spec, encode_in_the_middle).splits["train"]) == 13
-    assert len(entries(spec)) == 1
+    assert len(load_corpus(config, encode_in_the_middle).splits["train"]) == 13
+    assert len(entries(config)) == 1
 
 
-def test_a_full_disk_is_named(spec: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(encoding, "_encode_known", full)
     with pytest.raises(DataError, match=r"No space left on device.*free some space.*data\.cache_dir"):
-        load_corpus(spec)
-    assert entries(spec) == []
+        load_corpus(config)
+    assert entries(config) == []
 
 
-def test_a_cache_that_cannot_be_is_named(spec: DataConfig, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_is_named(config: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    spec.cache_dir = str(tmp_path / "file" / "cache")
+    config.cache_dir = str(tmp_path / "file" / "cache")
     with pytest.raises(DataError, match=r"cannot be written .*data\.cache_dir"):
-        load_corpus(spec)
+        load_corpus(config)
 
 
 @pytest.mark.parametrize(
@@ -186,24 +186,26 @@ def test_a_cache_that_cannot_be_is_named(spec: DataConfig, tmp_path: Path) -> No
         ("a b\n".encode("utf-16"), r"valid\.txt: is not UTF-8 text"),
     ],
 )
-def test_a_bad_file_is_named_with_its_remedy(spec: DataConfig, folder: Path, content: bytes | None, message: str) -> None:
+def test_a_bad_file_is_named_with_its_remedy(
+    config: DataConfig, folder: Path, content: bytes | None, message: str
+) -> None:
     (folder / "valid.txt").unlink() if content is None else (folder / "valid.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
-        load_corpus(spec)
+        load_corpus(config)
 
 
-def test_a_missing_folder_is_named(spec: DataConfig) -> None:
-    spec.dir = "/nowhere/at/all"
+def test_a_missing_folder_is_named(config: DataConfig) -> None:
+    config.dir = "/nowhere/at/all"
     with pytest.raises(DataError, match=r"data\.dir=/nowhere/at/all: there is no such folder; give one that holds"):
-        load_corpus(spec)
+        load_corpus(config)
 
 
 @pytest.mark.parametrize(("text", "min_count"), [("a a a\n", 1), ("a b c\n", 2)])
-def test_a_vocabulary_of_no_or_one_word_is_refused(spec: DataConfig, folder: Path, text: str, min_count: int) -> None:
+def test_a_vocabulary_of_no_or_one_word_is_refused(config: DataConfig, folder: Path, text: str, min_count: int) -> None:
     (folder / "train.txt").write_text(text)
-    spec.min_count = min_count
+    config.min_count = min_count
     with pytest.raises(DataError, match=r"train\.txt: gives a vocabulary of [01] words?;.*lower data\.min_count"):
-        load_corpus(spec)
+        load_corpus(config)
 
 
 def test_a_wrong_spec_is_refused_whole() -> None:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lstm_lm.data.encoding import load_corpus
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import load_corpus
 from lstm_lm.errors import CorpusUnreachableError, DataError
 from lstm_lm.text.vocabulary import EOS
 
@@ -32,7 +32,7 @@ def write_hub_folder(folder: Path, texts: dict[str, str], column: str = "text") 
         rows = [line if line.strip() else "" for line in text.splitlines(keepends=True)]
         pq.write_table(pa.table({column: rows}), config / f"{split}-00000-of-00001.parquet")
     return DataConfig(
-        name="wikitext2", hub_path=str(folder), hub_config="wikitext-2-v1", cache_dir=str(folder.parent / "cache")
+        source="wikitext2", hub_path=str(folder), hub_config="wikitext-2-v1", cache_dir=str(folder.parent / "cache")
     )
 
 
@@ -48,41 +48,41 @@ def test_a_folder_in_the_hubs_layout_equals_the_published_files(wikitext2_dir: P
 
 
 def test_several_files_of_a_split_are_read_in_order(tmp_path: Path) -> None:
-    spec = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "validation": "a\n", "test": "b\n"})
-    config = tmp_path / "hub" / "wikitext-2-v1"
-    (config / "train-00000-of-00001.parquet").unlink()
+    config = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "validation": "a\n", "test": "b\n"})
+    folder = tmp_path / "hub" / "wikitext-2-v1"
+    (folder / "train-00000-of-00001.parquet").unlink()
     for index, line in enumerate(["a b\n", "c c\n"]):
-        pq.write_table(pa.table({"text": [line]}), config / f"train-0000{index}-of-00002.parquet")
-    corpus = load_corpus(spec)
+        pq.write_table(pa.table({"text": [line]}), folder / f"train-0000{index}-of-00002.parquet")
+    corpus = load_corpus(config)
     assert [corpus.vocabulary.word(int(i)) for i in corpus.splits["train"]] == ["a", "b", EOS, "c", "c", EOS]
 
 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:
-    spec = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "test": "a\n"})
+    config = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "test": "a\n"})
     with pytest.raises(DataError, match=r"wikitext-2-v1: holds no validation-\*\.parquet; data\.hub_path"):
-        load_corpus(spec)
+        load_corpus(config)
 
 
 @pytest.mark.parametrize("place", ["/nowhere/wikitext", "./wikitext", "~/wikitext-that-is-not-there"])
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(place: str, tmp_path: Path) -> None:
-    spec = DataConfig("wikitext2", hub_path=place, hub_config="wikitext-2-v1", cache_dir=str(tmp_path))
+    config = DataConfig("wikitext2", hub_path=place, hub_config="wikitext-2-v1", cache_dir=str(tmp_path))
     with pytest.raises(DataError, match=rf"data\.hub_path={place}: there is no such folder") as error:
-        load_corpus(spec)
+        load_corpus(config)
     assert not isinstance(error.value, CorpusUnreachableError)
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     texts = {"train": "a b\n", "validation": "a\n", "test": "b\n"}
-    spec = write_hub_folder(tmp_path / "hub", texts, column="body")
+    config = write_hub_folder(tmp_path / "hub", texts, column="body")
     with pytest.raises(DataError, match=r"has no column 'text' .it has body."):
-        load_corpus(spec)
+        load_corpus(config)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    spec = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "validation": "a\n", "test": "b\n"})
+    config = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "validation": "a\n", "test": "b\n"})
     (tmp_path / "hub" / "wikitext-2-v1" / "train-00000-of-00001.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataError, match="the Parquet files cannot be read"):
-        load_corpus(spec)
+        load_corpus(config)
 
 
 def behind(error: OSError) -> Exception:
@@ -94,7 +94,7 @@ def behind(error: OSError) -> Exception:
 
 def hub_spec(tmp_path: Path) -> DataConfig:
     return DataConfig(
-        name="wikitext2",
+        source="wikitext2",
         hub_path="Salesforce/wikitext",
         hub_config="wikitext-2-v1",
         cache_dir=str(tmp_path / "cache"),

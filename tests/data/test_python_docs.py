@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from lstm_lm.data import python_docs
-from lstm_lm.data.encoding import load_corpus
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import load_corpus
 
 SPLITS = ("train", "valid", "test")
 DIGEST = (

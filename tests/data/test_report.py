@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.data.encoding import load_corpus
 from lstm_lm.data.report import check_shift, data_report
-from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import DataError
 
@@ -17,7 +17,9 @@ def test_a_report_counts_and_decodes(tmp_path: Path) -> None:
     (tmp_path / "valid.txt").write_text("the dog sat .\n")
     (tmp_path / "test.txt").write_text("the cat\n" * 3)
     corpus = load_corpus(DataConfig(source="text_files", dir=str(tmp_path)))
-    report = data_report(corpus, BatchingConfig(batch_size=2, eval_batch_size=3, bptt_length=8, jitter=True, random_offset=True))
+    report = data_report(
+        corpus, BatchingConfig(batch_size=2, eval_batch_size=3, bptt_length=8, jitter=True, random_offset=True)
+    )
     assert (report.corpus, report.tokenizer, report.vocabulary_size) == ("text_files", "whitespace", 12)
     splits = {split.name: split for split in report.splits}
     assert (splits["train"].tokens, splits["train"].lines, splits["train"].unk_rate) == (240, 40, 0)

@@ -24,10 +24,10 @@ def drawn(rows: torch.Tensor) -> list[str]:
 
 
 def train_windows(n: int = 1000, seed: int = 3, **batching: int | bool) -> TrainWindows:
-    spec = BatchingConfig(**({"batch_size": 4, "bptt_length": 20, "jitter": True, "rotate": True} | batching))
+    config = BatchingConfig(**({"batch_size": 4, "bptt_length": 20, "jitter": True, "random_offset": True} | batching))
     ids = np.arange(n, dtype=np.int32)
     ids[-1] = EOS
-    return TrainWindows(ids, spec, seed, eos_id=EOS)
+    return TrainWindows(ids, config, seed, eos_id=EOS)
 
 
 def content(windows: list[Window]) -> list[tuple[list[list[int]], list[list[int]], bool]]:
@@ -82,7 +82,7 @@ def test_batch_1_and_10_evaluate_the_same_tokens_of_wikitext_sized_splits() -> N
 
 
 @pytest.mark.parametrize("jitter", [True, False])
-@pytest.mark.parametrize("rotate", [True, False])
+@pytest.mark.parametrize("random_offset", [True, False])
 def test_targets_are_inputs_shifted_by_one_and_windows_join(jitter: bool, random_offset: bool) -> None:
     windows = list(train_windows(jitter=jitter, random_offset=random_offset))
     inputs = torch.cat([w.input_ids for w in windows], dim=1)
@@ -167,10 +167,10 @@ def test_a_place_that_does_not_exist_is_refused() -> None:
 
 
 def test_processes_share_the_columns() -> None:
-    spec = BatchingConfig(batch_size=2, bptt_length=10)
+    config = BatchingConfig(batch_size=2, bptt_length=10)
     ids = np.arange(400, dtype=np.int32)
     whole = list(TrainWindows(ids, BatchingConfig(batch_size=4, bptt_length=10), 1, EOS))
-    parts = [list(TrainWindows(ids, spec, 1, EOS, rank=rank, world_size=2)) for rank in range(2)]
+    parts = [list(TrainWindows(ids, config, 1, EOS, rank=rank, world_size=2)) for rank in range(2)]
     for together, one, other in zip(whole, *parts, strict=True):
         assert torch.equal(together.target_ids, torch.cat([one.target_ids, other.target_ids]))
 

@@ -3,17 +3,17 @@
 import numpy as np
 import torch
 
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["the", "<eos>", ",", "<unk>", "=", "@-@", "1990", "é"], [8, 7, 6, 5, 4, 3, 2, 1])
 
 
-def network(spec: ModelConfig | None = None) -> LSTMLanguageModel:
+def network(config: ModelConfig | None = None) -> LSTMLanguageModel:
     """Large weights, so that words differ."""
     torch.manual_seed(0)
-    model = LSTMLanguageModel(spec or ModelConfig(6, [9, 6], input_dropout=0.5, weight_dropout=0.5), len(VOCABULARY))
+    model = LSTMLanguageModel(config or ModelConfig(6, [9, 6], input_dropout=0.5, weight_dropout=0.5), len(VOCABULARY))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.uniform_(-0.8, 0.8)

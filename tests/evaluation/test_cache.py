@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from lstm_lm.evaluation.cache import NeuralCache, evaluate_cache
 from lstm_lm.evaluation.cache_search import search_cache, target_masses
-from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.config import EvaluationConfig
+from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.static import evaluate_static
 
 SETTINGS = {"cache_window": 20, "cache_theta": 0.7, "cache_weight": 0.3}
@@ -152,12 +152,12 @@ def test_the_search_finds_the_best_of_its_settings_and_keeps_given_ones() -> Non
     nll = torch.full((len(ids),), static.loss)
     seen: list[str] = []
     found = search_cache(features, words, nll, {}, lambda stage, *_: seen.append(stage))
-    spec = EvaluationConfig(name="cache")
-    best = evaluate_cache(network(), ids, VOCABULARY, spec, found).loss
+    config = EvaluationConfig(name="cache")
+    best = evaluate_cache(network(), ids, VOCABULARY, config, found).loss
     assert best < static.loss
     for name, factor in (("cache_theta", 0.25), ("cache_window", 0.2), ("cache_weight", 0.2)):
         other = {**found, name: type(found[name])(found[name] * factor)}
-        assert evaluate_cache(network(), ids, VOCABULARY, spec, other).loss > best - 0.02
+        assert evaluate_cache(network(), ids, VOCABULARY, config, other).loss > best - 0.02
     assert set(seen) == {"cache, first look", "cache"}
     fixed = search_cache(features, words, nll, {"cache_theta": 0.3, "cache_window": 77}, lambda *_: None)
     assert (fixed["cache_theta"], fixed["cache_window"]) == (0.3, 77)

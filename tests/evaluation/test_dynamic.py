@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.cache import evaluate_cache
+from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.dynamic import EPSILON, DynamicEvaluator, GradientRMS, evaluate_dynamic, gradient_rms
 from lstm_lm.evaluation.manual_lstm import ManualGradLSTM
-from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.nn.config import ModelConfig
 
@@ -36,7 +36,7 @@ def losses(ids: np.ndarray, usual: GradientRMS, settings: dict[str, float] | Non
 
 
 @pytest.mark.parametrize(
-    "spec",
+    "config",
     [
         ModelConfig(6, [9, 7, 6]),
         ModelConfig(5, [4], tie_weights=False),
@@ -46,8 +46,8 @@ def losses(ids: np.ndarray, usual: GradientRMS, settings: dict[str, float] | Non
     ],
     ids=str,
 )
-def test_loss_and_gradient_are_those_of_autograd(spec: ModelConfig) -> None:
-    model = network(spec).train()
+def test_loss_and_gradient_are_those_of_autograd(config: ModelConfig) -> None:
+    model = network(config).train()
     learning = ManualGradLSTM(model, window_length=11)
     state, rng = model.initial_state(1), np.random.default_rng(0)
     for length in (11, 11, 4):  # the state goes on, and the last segment of a split is shorter
@@ -92,7 +92,7 @@ def test_the_step_is_the_papers(usual: GradientRMS) -> None:
 
 def test_usual_gradients_are_roots_of_mean_squares() -> None:
     model, ids = network().eval(), stream(27)
-    spec = EvaluationConfig(name="dynamic", window_length=9, gradient_windows=3)
+    config = EvaluationConfig(name="dynamic", window_length=9, gradient_windows=3)
     squares = [torch.zeros_like(parameter) for parameter in model.parameters()]
     state, inputs = model.initial_state(1), np.concatenate([[VOCABULARY.eos_id], ids[:-1]])
     for begin in (0, 9, 18):
@@ -102,7 +102,7 @@ def test_usual_gradients_are_roots_of_mean_squares() -> None:
         F.cross_entropy(model.logits(features[0]), torch.from_numpy(ids[part]).long()).backward()
         for square, parameter in zip(squares, model.parameters(), strict=True):
             square += parameter.grad**2 / 3
-    found = gradient_rms(model, ids, VOCABULARY.eos_id, spec)
+    found = gradient_rms(model, ids, VOCABULARY.eos_id, config)
     for square, size in zip(squares, found.root_mean_squares, strict=True):
         assert torch.allclose(square.sqrt(), size, atol=1e-6)
 
@@ -142,7 +142,7 @@ def test_standing_still_it_is_the_static_model(usual: GradientRMS, cache: dict[s
 
 
 def test_it_learns_what_repeats(usual: GradientRMS) -> None:
-    ids = np.tile(stream(12), 40)
+    ids = np.tile(stream(12), 60)
     static = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig())
     dynamic = evaluate_dynamic(network(), ids, VOCABULARY, SPEC, SETTINGS, usual)
     assert dynamic.loss < 0.8 * static.loss

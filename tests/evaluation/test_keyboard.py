@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from small_models import small_engine, small_network, small_vocabulary
 
 from lstm_lm.errors import DataError
-from lstm_lm.evaluation.keyboard import SuggestionBar, KeyboardScore, TypedWord, evaluate_keyboard, keyboard_score
 from lstm_lm.evaluation.config import EvaluationConfig
+from lstm_lm.evaluation.keyboard import KeyboardScore, SuggestionBar, TypedWord, evaluate_keyboard, keyboard_score
 from lstm_lm.text.completion import is_word
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -19,9 +19,9 @@ VOCABULARY = small_vocabulary()
 SPECIAL = (VOCABULARY.unk_id, VOCABULARY.eos_id)
 
 
-def keyboard(ids: list[int], **spec: int) -> KeyboardScore:
+def keyboard(ids: list[int], **config: int) -> KeyboardScore:
     return evaluate_keyboard(
-        NETWORK, np.array(ids, dtype=np.int32), VOCABULARY, EvaluationConfig(name="keyboard", **spec)
+        NETWORK, np.array(ids, dtype=np.int32), VOCABULARY, EvaluationConfig(name="keyboard", **config)
     )
 
 
@@ -96,8 +96,8 @@ def test_it_leaves_mode_and_weights_alone_and_tells_its_progress() -> None:
     model, seen = small_network().train(), []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ids = np.array(stream(100), dtype=np.int32)
-    spec = EvaluationConfig(name="keyboard", window_length=40)
-    evaluate_keyboard(model, ids, VOCABULARY, spec, lambda *done: seen.append(done))
+    config = EvaluationConfig(name="keyboard", window_length=40)
+    evaluate_keyboard(model, ids, VOCABULARY, config, lambda *done: seen.append(done))
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert seen == [(40, 100), (80, 100), (100, 100)]

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lstm_lm.data.encoding import load_corpus
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import load_corpus
 from lstm_lm.errors import DataError
-from lstm_lm.evaluation.score import ScoreMetric, target_rank, word_mask
 from lstm_lm.evaluation.config import EvaluationConfig
+from lstm_lm.evaluation.score import ScoreMetric, target_rank, word_mask
 from lstm_lm.evaluation.static import evaluate_static
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["the", "<eos>", ",", "<unk>", "river", "@-@", "1990", "é"], [8, 7, 6, 5, 4, 3, 2, 1])

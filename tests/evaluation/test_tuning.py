@@ -5,8 +5,8 @@ import pytest
 from small_streams import VOCABULARY, network, stream
 
 from lstm_lm.errors import EvaluationError
-from lstm_lm.evaluation.dynamic import GradientRMS, evaluate_dynamic, gradient_rms
 from lstm_lm.evaluation.config import DEFAULTS, EvaluationConfig, checked_settings, resolve_settings
+from lstm_lm.evaluation.dynamic import GradientRMS, evaluate_dynamic, gradient_rms
 from lstm_lm.evaluation.tuning import MOST_TRIALS, tune
 
 IDS = np.tile(stream(30), 12)
@@ -14,19 +14,19 @@ IDS = np.tile(stream(30), 12)
 
 @pytest.fixture(scope="module")
 def usual() -> GradientRMS:
-    return gradient_rms(network(), stream(200, seed=7), VOCABULARY.eos_id, spec("dynamic"))
+    return gradient_rms(network(), stream(200, seed=7), VOCABULARY.eos_id, config("dynamic"))
 
 
-def spec(name: str, **settings: float) -> EvaluationConfig:
+def config(name: str, **settings: float) -> EvaluationConfig:
     return EvaluationConfig(name=name, window_length=9, gradient_windows=20, **settings)  # type: ignore[arg-type]
 
 
 def test_dynamic_settings_are_better_than_the_defaults(usual: GradientRMS) -> None:
     stages: list[str] = []
-    found = tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic"), usual, lambda stage, *_: stages.append(stage))
+    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic"), usual, lambda stage, *_: stages.append(stage))
     assert set(found) == {"lr", "decay"}
     begun, ended = (
-        evaluate_dynamic(network(), IDS, VOCABULARY, spec("dynamic"), settings, usual).loss
+        evaluate_dynamic(network(), IDS, VOCABULARY, config("dynamic"), settings, usual).loss
         for settings in (DEFAULTS, found)
     )
     assert ended < begun
@@ -34,40 +34,40 @@ def test_dynamic_settings_are_better_than_the_defaults(usual: GradientRMS) -> No
 
 
 def test_given_settings_stay(usual: GradientRMS) -> None:
-    found = tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic", lr=0.01), usual, lambda *_: None)
+    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic", lr=0.01), usual, lambda *_: None)
     assert found["lr"] == 0.01
     given = {"lr": 0.01, "decay": 0.1, "cache_theta": 0.5}
-    found = tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic_cache", **given), usual, lambda *_: None)
+    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic_cache", **given), usual, lambda *_: None)
     assert given.items() <= found.items()
     assert set(found) == {*given, "cache_window", "cache_weight"}
 
 
 def test_a_rate_that_is_far_too_high_is_lowered(usual: GradientRMS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEFAULTS, "lr", 2.0)
-    found = tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic"), usual, lambda *_: None)
+    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic"), usual, lambda *_: None)
     assert 0.0 < found["lr"] < 1.0
 
 
 def test_where_learning_does_not_help_the_weights_stay(usual: GradientRMS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEFAULTS, "lr", 1e25)
-    found = tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic_cache"), usual, lambda *_: None)
+    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic_cache"), usual, lambda *_: None)
     assert found["lr"] == 0.0
     with pytest.raises(EvaluationError, match=r"diverge on valid with evaluation.lr=1e\+38; give a lower one"):
-        tune(network(), IDS, VOCABULARY.eos_id, spec("dynamic", lr=1e38), usual, lambda *_: None)
+        tune(network(), IDS, VOCABULARY.eos_id, config("dynamic", lr=1e38), usual, lambda *_: None)
 
 
 def test_only_the_first_tokens_are_read(usual: GradientRMS) -> None:
     totals: set[int] = set()
-    short = spec("dynamic", tune_tokens=50)
+    short = config("dynamic", tune_tokens=50)
     tune(network(), IDS, VOCABULARY.eos_id, short, usual, lambda *told: totals.add(told[2]))
     assert totals == {50}
 
 
 def test_given_before_tuned_before_default() -> None:
-    values, sources = resolve_settings(spec("dynamic_cache", lr=0.5), {"lr": 0.1, "decay": 0.2})
+    values, sources = resolve_settings(config("dynamic_cache", lr=0.5), {"lr": 0.1, "decay": 0.2})
     assert (values["lr"], values["decay"], values["cache_theta"]) == (0.5, 0.2, DEFAULTS["cache_theta"])
     assert (sources["lr"], sources["decay"], sources["cache_theta"]) == ("given", "tuned", "default")
-    assert resolve_settings(spec("static"), {}) == ({}, {})
+    assert resolve_settings(config("static"), {}) == ({}, {})
 
 
 @pytest.mark.parametrize(

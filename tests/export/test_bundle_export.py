@@ -13,8 +13,8 @@ from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export import bundle_export
 from lstm_lm.export.bundle_export import export_bundle
-from lstm_lm.export.onnx_graph import Weights
 from lstm_lm.export.config import BundleExportConfig
+from lstm_lm.export.onnx_graph import Weights
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import ModelConfig
 
@@ -102,10 +102,10 @@ def test_a_graph_that_differs_is_refused(
 ) -> None:
     build = getattr(bundle_export, graph)
 
-    def changed(spec: ModelConfig, weights: Weights) -> bytes:
+    def changed(config: ModelConfig, weights: Weights) -> bytes:
         other = weights[file].copy()
         other[3:20] += 0.5
-        content: bytes = build(spec, {**weights, file: other})
+        content: bytes = build(config, {**weights, file: other})
         return content
 
     monkeypatch.setattr(bundle_export, graph, changed)
@@ -144,7 +144,10 @@ def test_a_sampling_of_its_own_becomes_the_default(checkpoint: Path, tmp_path: P
 def test_wrong_settings_are_told_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         export_bundle(
-            tmp_path / "nowhere", tmp_path / "out", BundleExportConfig(parity_tolerance=0.0), SamplingConfig(temperature=0.0)
+            tmp_path / "nowhere",
+            tmp_path / "out",
+            BundleExportConfig(parity_tolerance=0.0),
+            SamplingConfig(temperature=0.0),
         )
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "export.parity_tolerance",

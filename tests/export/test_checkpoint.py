@@ -21,7 +21,7 @@ def test_a_checkpoint_gives_back_the_model_and_all_that_belongs_to_it(tmp_path: 
     trained = read_checkpoint(tmp_path / "best.ckpt")
     assert not trained.model.training
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in trained.model.state_dict().items())
-    assert (trained.spec, trained.vocabulary, trained.tokenizer) == (network.spec, small_vocabulary(), "whitespace")
+    assert (trained.config, trained.vocabulary, trained.tokenizer) == (network.config, small_vocabulary(), "whitespace")
     assert (trained.presets, trained.default_preset) == (PRESETS, "balanced")
     assert trained.data.dir == "a/place/of/its/own"
     assert trained.metrics["valid"]["loss"] == 4.0
@@ -42,6 +42,17 @@ def test_a_bundle_is_loaded_as_its_checkpoint_is_but_for_places(tmp_path: Path) 
     assert answers[0] == answers[1]
 
 
+def test_a_checkpoint_of_format_1_is_read_under_its_old_field_names(tmp_path: Path) -> None:
+    content = checkpoint_content(small_network())
+    record = content["lstm_lm"]
+    record["format"] = 1
+    record["model"]["output_cutoffs"] = record["model"].pop("cutoffs")
+    record["data"]["name"] = record["data"].pop("source")
+    torch.save(content, tmp_path / "old.ckpt")
+    trained = read_checkpoint(tmp_path / "old.ckpt")
+    assert (trained.config.cutoffs, trained.data.source) == ([], "text_files")
+
+
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     content = checkpoint_content(small_network())
     change(content)
@@ -54,7 +65,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (lambda c: c.pop("lstm_lm"), "is not a checkpoint of lstm-lm"),
         (lambda c: c.update(lstm_lm=3), "lstm_lm: must be a mapping"),
         (lambda c: c.pop("state_dict"), "state_dict: must be a mapping"),
-        (lambda c: c["lstm_lm"].update(format=2), r"format 2 is not 1.*update lstm-lm"),
+        (lambda c: c["lstm_lm"].update(format=3), r"format 3 is not one of 1 to 2.*update lstm-lm"),
         (lambda c: c["lstm_lm"].pop("format"), "format: missing field"),
         (lambda c: c["lstm_lm"].pop("vocabulary"), "vocabulary: missing field"),
         (lambda c: c["lstm_lm"]["vocabulary"]["words"].pop(), "48 words need as many counts"),

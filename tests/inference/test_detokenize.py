@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_lm.inference import detokenize
+from lstm_lm.inference import detokenize as streaming
 from lstm_lm.inference.detokenize import StopStrings, text_pieces
-from lstm_lm.text.input_text import detokenize_continuation, detokenize
+from lstm_lm.text.input_text import detokenize, detokenize_continuation
 
 letters = st.text("ab\n", max_size=12)
 
@@ -69,7 +69,7 @@ def test_a_long_line_is_not_written_again_for_each_word(monkeypatch: pytest.Monk
         looked_at += len(words)
         return detokenize(words)
 
-    monkeypatch.setattr(pieces, "detokenize", counting)
+    monkeypatch.setattr(streaming, "detokenize", counting)
     line = word.split() * 500
     assert "".join(text_pieces(" ".join(line), line)) == detokenize_continuation(" ".join(line), line)
     assert looked_at < 8 * len(line)

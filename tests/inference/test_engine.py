@@ -12,9 +12,9 @@ from small_models import WORDS, small_engine, small_network, small_vocabulary
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import State
-from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.detokenize import text_pieces
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.detokenize import text_pieces
+from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.text.input_text import detokenize_continuation
 
@@ -202,14 +202,14 @@ def test_a_preset_that_bans_a_word_outside_of_the_vocabulary_is_refused_at_once(
 
 
 def test_a_preset_with_changes() -> None:
-    assert ENGINE.sampling() == ENGINE.presets["balanced"]
-    changed = ENGINE.sampling("greedy", temperature=0.5, seed=None, ban_tokens=["the"])
+    assert ENGINE.resolve_sampling() == ENGINE.presets["balanced"]
+    changed = ENGINE.resolve_sampling("greedy", temperature=0.5, seed=None, ban_tokens=["the"])
     assert changed == replace(ENGINE.presets["greedy"], temperature=0.5, ban_tokens=["the"])
     assert ENGINE.presets["greedy"].ban_tokens == []
     with pytest.raises(ConfigError, match=r"preset: unknown \(got 'x'\); use one of greedy, balanced, creative"):
-        ENGINE.sampling("x")
+        ENGINE.resolve_sampling("x")
     with pytest.raises(ConfigError, match="temperature"):
-        ENGINE.sampling(temperature=-1.0)
+        ENGINE.resolve_sampling(temperature=-1.0)
 
 
 def test_the_engine_needs_no_torch_of_its_own() -> None:

@@ -84,7 +84,7 @@ def test_temperature_by_hand() -> None:
 def test_a_penalised_word_becomes_less_likely_and_no_other_does(
     logits: Array, penalty: float, data: st.DataObject
 ) -> None:
-    ids = data.sample_categorical(st.lists(st.integers(0, len(logits) - 1), max_size=5))
+    ids = data.draw(st.lists(st.integers(0, len(logits) - 1), max_size=5))
     penalized = penalize_repeats(logits[None], [ids], penalty)[0]
     others = np.setdiff1d(np.arange(len(logits)), ids)
     assert (penalized[others] == logits[others]).all()
@@ -109,7 +109,7 @@ def test_the_penalty_by_hand() -> None:
 @given(either, st.data())
 def test_banned_words_are_out_and_the_rest_is_unchanged(logits: Array, data: st.DataObject) -> None:
     size = logits.shape[-1]
-    ids = data.sample_categorical(st.lists(st.integers(0, size - 1), max_size=size))
+    ids = data.draw(st.lists(st.integers(0, size - 1), max_size=size))
     if len(set(ids)) == size:
         with pytest.raises(ValueError, match="every word is banned"):
             ban(logits, ids)

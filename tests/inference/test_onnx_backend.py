@@ -24,25 +24,25 @@ SPECS = {
 }
 
 
-def written(folder: Path, spec: ModelConfig, name: str) -> OnnxBackend:
-    weights = {key: tensor.numpy() for key, tensor in small_network(spec).state_dict().items()}
-    (folder / name).write_bytes((int8_graph if "int8" in name else float_graph)(spec, weights))
-    return OnnxBackend(folder / name, spec, V, threads=1)
+def written(folder: Path, config: ModelConfig, name: str) -> OnnxBackend:
+    weights = {key: tensor.numpy() for key, tensor in small_network(config).state_dict().items()}
+    (folder / name).write_bytes((int8_graph if "int8" in name else float_graph)(config, weights))
+    return OnnxBackend(folder / name, config, V, threads=1)
 
 
 @pytest.fixture(scope="module", params=list(SPECS))
-def spec(request: pytest.FixtureRequest) -> ModelConfig:
+def config(request: pytest.FixtureRequest) -> ModelConfig:
     return SPECS[request.param]
 
 
 @pytest.fixture(scope="module")
-def float_backend(spec: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
-    return written(tmp_path_factory.mktemp("graph"), spec, "model.onnx")
+def float_backend(config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
+    return written(tmp_path_factory.mktemp("graph"), config, "model.onnx")
 
 
 @pytest.fixture(scope="module")
-def int8_backend(spec: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
-    return written(tmp_path_factory.mktemp("graph"), spec, "model.int8.onnx")
+def int8_backend(config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> OnnxBackend:
+    return written(tmp_path_factory.mktemp("graph"), config, "model.int8.onnx")
 
 
 texts = st.integers(1, 4).flatmap(
@@ -56,8 +56,8 @@ texts = st.integers(1, 4).flatmap(
 
 @given(texts)
 @settings(deadline=None, max_examples=30)
-def test_float32_is_torch(spec: ModelConfig, float_backend: OnnxBackend, rows: list[list[int]]) -> None:
-    torch_backend, ids = TorchBackend(small_network(spec)), np.array(rows)
+def test_float32_is_torch(config: ModelConfig, float_backend: OnnxBackend, rows: list[list[int]]) -> None:
+    torch_backend, ids = TorchBackend(small_network(config)), np.array(rows)
     logits, state = float_backend.step(ids, float_backend.initial_state(len(rows)))
     expected, expected_state = torch_backend.step(ids, torch_backend.initial_state(len(rows)))
     assert np.abs(logits - expected).max() < 1e-4
@@ -74,9 +74,9 @@ def test_float32_is_torch(spec: ModelConfig, float_backend: OnnxBackend, rows: l
 @given(texts)
 @settings(deadline=None, max_examples=30)
 def test_int8_is_near_and_the_same_to_the_bit_in_any_company(
-    spec: ModelConfig, int8_backend: OnnxBackend, rows: list[list[int]]
+    config: ModelConfig, int8_backend: OnnxBackend, rows: list[list[int]]
 ) -> None:
-    torch_backend, ids = TorchBackend(small_network(spec)), np.array(rows)
+    torch_backend, ids = TorchBackend(small_network(config)), np.array(rows)
     together, state = int8_backend.step(ids, int8_backend.initial_state(len(rows)))
     expected, _ = torch_backend.step(ids, torch_backend.initial_state(len(rows)))
     assert np.abs(together - expected).max() < 0.1 * expected.std() + 0.1
@@ -112,23 +112,23 @@ def test_a_step_leaves_its_state_alone(int8_backend: OnnxBackend, float_backend:
 
 
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
-    spec = ModelConfig(embedding_dim=64, hidden_dims=[64])
+    config = ModelConfig(embedding_dim=64, hidden_dims=[64])
     sizes = {}
     for name in ("model.onnx", "model.int8.onnx"):
-        written(tmp_path, spec, name)
+        written(tmp_path, config, name)
         sizes[name] = (tmp_path / name).stat().st_size
-    parameters = spec.num_parameters(V)
+    parameters = config.num_parameters(V)
     assert sizes["model.onnx"] < 4 * parameters + 5000
     assert sizes["model.int8.onnx"] < parameters + 4 * 4 * 64 * 2 + 8 * V + 8000
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx"])
 def test_a_graph_of_another_network_is_refused(tmp_path: Path, name: str) -> None:
-    spec = SPECS["tied"]
-    written(tmp_path, spec, name)
+    config = SPECS["tied"]
+    written(tmp_path, config, name)
     for other, vocab_size in (
-        (spec, V + 1),
-        (spec, V - 1),
+        (config, V + 1),
+        (config, V - 1),
         (ModelConfig(embedding_dim=16, hidden_dims=[25, 16]), V),
         (ModelConfig(embedding_dim=16, hidden_dims=[16]), V),
         (ModelConfig(embedding_dim=16, hidden_dims=[24, 20, 16]), V),
@@ -137,16 +137,16 @@ def test_a_graph_of_another_network_is_refused(tmp_path: Path, name: str) -> Non
             OnnxBackend(tmp_path / name, other, vocab_size, threads=1)
     (tmp_path / name).write_bytes(b"not a graph")
     with pytest.raises(ValueError, match="cannot load the graph"):
-        OnnxBackend(tmp_path / name, spec, V, threads=1)
+        OnnxBackend(tmp_path / name, config, V, threads=1)
 
 
 def test_running_a_graph_needs_no_torch(tmp_path: Path) -> None:
     written(tmp_path, SPECS["tied"], "model.int8.onnx")
     code = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        "from lstm_lm.inference.onnx_backend import OnnxBackend; from lstm_lm.nn.config import ModelSpec\n"
+        "from lstm_lm.inference.onnx_backend import OnnxBackend; from lstm_lm.nn.config import ModelConfig\n"
         f"backend = OnnxBackend(Path({str(tmp_path / 'model.int8.onnx')!r}), "
-        f"ModelSpec(embedding_dim=16, hidden_dims=[24, 16]), {V})\n"
+        f"ModelConfig(embedding_dim=16, hidden_dims=[24, 16]), {V})\n"
         "backend.step(np.array([[1]]), backend.initial_state(1))\n"
         "print([name for name in ('torch', 'onnx', 'lightning', 'hydra', 'datasets') if name in sys.modules])"
     )

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from small_models import WORDS, small_engine, small_vocabulary
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.inference.prediction import Prediction
 from lstm_lm.inference.config import CacheConfig
-from lstm_lm.text.completion import is_word, reading
+from lstm_lm.inference.prediction import Prediction
+from lstm_lm.text.completion import is_word, normalized
 
 ENGINE = small_engine()
 VOCABULARY = small_vocabulary()
@@ -95,14 +95,14 @@ def test_what_is_left_in_keeps_its_ratios_and_sums_to_1(
     text: str, prefix: str, words_only: bool, allow: list[str] | None, deny: list[str], cache: CacheConfig | None
 ) -> None:
     everything = probs(ENGINE.predict(text, 10**6, prefix, cache=cache))
-    allowed = None if allow is None else {reading(word) for word in allow}
-    denied = {reading(word) for word in deny}
+    allowed = None if allow is None else {normalized(word) for word in allow}
+    denied = {normalized(word) for word in deny}
     left = {
         word: prob
         for word, prob in everything.items()
         if (is_word(word) or not words_only)
-        and (allowed is None or reading(word) in allowed)
-        and reading(word) not in denied
+        and (allowed is None or normalized(word) in allowed)
+        and normalized(word) not in denied
     }
     found = probs(ENGINE.predict(text, 10**6, prefix, words_only=words_only, allow=allow, deny=deny, cache=cache))
     total = sum(left.values())
@@ -118,7 +118,7 @@ def test_what_is_left_in_keeps_its_ratios_and_sums_to_1(
 def test_a_prefix_takes_from_all_words_those_that_begin_so(text: str, prefix: str, cache: CacheConfig | None) -> None:
     everything, found = (probs(ENGINE.predict(text, 10**6, p, cache=cache)) for p in ("", prefix))
     folded = [
-        (word.casefold(), prob) for word, prob in everything.items() if reading(word).startswith(prefix.lower())
+        (word.casefold(), prob) for word, prob in everything.items() if normalized(word).startswith(prefix.lower())
     ]
     total = sum(prob for _, prob in folded)
     by_reading = {word: sum(c for w, c in folded if w == word) / total for word, _ in folded}
@@ -192,7 +192,7 @@ def test_the_weight_goes_from_the_model_alone_to_the_words_of_the_text_alone() -
 
 
 def test_the_mixture_is_that_of_the_paper() -> None:
-    words, spec = ["the", "Zork", "saw", "the"], CacheConfig(weight=0.3, theta=0.5)
+    words, config = ["the", "Zork", "saw", "the"], CacheConfig(weight=0.3, theta=0.5)
     ids = np.array([[VOCABULARY.eos_id, *VOCABULARY.encode(words)]])
     features, logits, _ = ENGINE.backend.read(ids, ENGINE.backend.initial_state(1))
     model = np.exp(logits.astype(np.float64))
@@ -206,7 +206,7 @@ def test_the_mixture_is_that_of_the_paper() -> None:
         "cat": model[VOCABULARY.id("cat")],
     }
     left = 1.0 - model[VOCABULARY.unk_id] - model[VOCABULARY.eos_id]
-    shown = probs(ENGINE.predict(" ".join(words), 99, cache=spec))
+    shown = probs(ENGINE.predict(" ".join(words), 99, cache=config))
     assert {word: shown[word] for word in expected} == pytest.approx(
         {w: c / left for w, c in expected.items()}, rel=1e-5
     )

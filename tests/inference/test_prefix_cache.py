@@ -13,10 +13,10 @@ from small_models import PRESETS, WORDS, small_network, small_vocabulary
 
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.backend import Backend, State
+from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.onnx_backend import OnnxBackend
 from lstm_lm.inference.prefix_cache import PrefixCache, decode_last_tokens
-from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.torch_backend import TorchBackend
 
 NETWORK = small_network()
@@ -37,8 +37,8 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield TORCH
         return
     path = tmp_path_factory.mktemp("graph") / request.param
-    path.write_bytes((int8_graph if "int8" in path.name else float_graph)(NETWORK.spec, WEIGHTS))
-    yield OnnxBackend(path, NETWORK.spec, len(WORDS), threads=1)
+    path.write_bytes((int8_graph if "int8" in path.name else float_graph)(NETWORK.config, WEIGHTS))
+    yield OnnxBackend(path, NETWORK.config, len(WORDS), threads=1)
 
 
 class Counting:
@@ -93,14 +93,14 @@ def test_an_answer_does_not_depend_on_what_is_cached(
 def test_an_engine_says_the_same_with_and_without(texts: list[list[str]]) -> None:
     plain, cached = (Engine(TORCH, small_vocabulary(), PRESETS, "greedy", size) for size in (0, 8))
     for index, text in enumerate(texts):
-        spec = CacheConfig() if index % 2 else None
-        ours = cached.predict(" ".join(text), 5, cache=spec)
-        expected = plain.predict(" ".join(text), 5, cache=spec)
+        config = CacheConfig() if index % 2 else None
+        ours = cached.predict(" ".join(text), 5, cache=config)
+        expected = plain.predict(" ".join(text), 5, cache=config)
         assert [one.word for one in ours.suggestions] == [one.word for one in expected.suggestions]
         assert [one.probability for one in ours.suggestions] == pytest.approx(
             [one.probability for one in expected.suggestions], abs=1e-5
         )
-        sampling = plain.sampling("greedy")
+        sampling = plain.resolve_sampling("greedy")
         assert cached.generate(" ".join(text), sampling, 4).words == plain.generate(" ".join(text), sampling, 4).words
 
 
@@ -187,13 +187,13 @@ def test_the_words_of_a_text_are_not_kept() -> None:
 
 @given(st.lists(words, min_size=1, max_size=300), st.integers(1, 100), st.sampled_from([0, 1, 1000]))
 @settings(deadline=None, max_examples=40)
-def test_a_text_that_is_read_in_slices_gives_the_same(ids: list[int], max_words: int, size: int) -> None:
+def test_a_text_that_is_read_in_slices_gives_the_same(ids: list[int], max_tokens: int, size: int) -> None:
     cache, backend = PrefixCache(size), Counting()
     text = cache.lookup(ids, features=True)
-    text.prefill(backend, max_words)
+    text.prefill(backend, max_tokens)
     while text.num_prefill_tokens:
-        assert 0 < sum(backend.taken()) < max_words + 32
-        text.prefill(backend, max_words)
+        assert 0 < sum(backend.taken()) < max_tokens + 32
+        text.prefill(backend, max_tokens)
     decode_last_tokens(backend, [text])
     expected = PrefixCache(0).read(TORCH, ids, features=True)
     np.testing.assert_allclose(text.reading.logits, expected.logits, atol=1e-4)

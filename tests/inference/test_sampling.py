@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.logits import apply_temperature, ban, keep_top_k, keep_top_p, penalize_repeats
 from lstm_lm.inference.sampling import sample_batch, sample_categorical, with_seed
-from lstm_lm.inference.config import SamplingConfig
 
 Ids = Sequence[int] | np.ndarray
 LOGITS = np.log(np.array([0.1, 0.4, 0.3, 0.2]))

@@ -4,8 +4,8 @@ from itertools import takewhile
 
 from small_models import PRESETS, small_engine
 
-from lstm_lm.inference.sequences import sample_next, step_batch
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.sequences import sample_next, step_batch
 
 
 def test_texts_that_go_on_together_are_the_texts_that_would_have_gone_on_alone() -> None:

@@ -86,13 +86,13 @@ def test_several_threads_get_what_one_gets() -> None:
 
 @pytest.mark.parametrize("tie_weights", [True, False])
 def test_a_network_is_built_from_exactly_its_own_weights(tie_weights: bool) -> None:
-    spec = ModelConfig(embedding_dim=16, hidden_dims=[24, 16], tie_weights=tie_weights)
-    weights = {name: tensor.clone() for name, tensor in small_network(spec).state_dict().items()}
-    network = build_network(spec, len(WORDS), weights)
+    config = ModelConfig(embedding_dim=16, hidden_dims=[24, 16], tie_weights=tie_weights)
+    weights = {name: tensor.clone() for name, tensor in small_network(config).state_dict().items()}
+    network = build_network(config, len(WORDS), weights)
     assert not network.training
     assert (network.output_weight is network.embedding.weight) == tie_weights
     row = torch.tensor([[1, 2, 3]])
-    expected, _ = small_network(spec)(row, network.initial_state(1))
+    expected, _ = small_network(config)(row, network.initial_state(1))
     assert torch.equal(network(row, network.initial_state(1))[0], expected)
 
     for changed, message in (
@@ -103,7 +103,7 @@ def test_a_network_is_built_from_exactly_its_own_weights(tie_weights: bool) -> N
         (weights | {"output_bias": torch.zeros(49, dtype=torch.int8)}, "output_bias holds torch.int8"),
     ):
         with pytest.raises(ValueError, match=message):
-            build_network(spec, len(WORDS), changed)
+            build_network(config, len(WORDS), changed)
 
 
 def test_impossible_sizes_are_refused_before_anything_is_allocated() -> None:
@@ -119,5 +119,5 @@ def test_a_network_in_training_mode_is_refused() -> None:
 
 def test_a_network_comes_back_from_safetensors(tmp_path: Path) -> None:
     save_file(NETWORK.state_dict(), tmp_path / "weights")
-    loaded = load_network(NETWORK.spec, len(WORDS), tmp_path / "weights")
+    loaded = load_network(NETWORK.config, len(WORDS), tmp_path / "weights")
     assert all(torch.equal(tensor, NETWORK.state_dict()[name]) for name, tensor in loaded.state_dict().items())

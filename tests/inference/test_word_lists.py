@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from small_models import small_vocabulary
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.inference.word_lists import require_ids, parse_words
+from lstm_lm.inference.word_lists import parse_words, require_ids
 
 
 @pytest.mark.parametrize(

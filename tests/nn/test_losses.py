@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lstm_lm.nn.clusters import TailClusters
+from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.sampled_softmax import inclusion_probabilities
-from lstm_lm.nn.config import LossConfig
 
 TOKENS, WIDTH, VOCAB = 23, 6, 40
 COUNTS = [2000 // (rank + 1) for rank in range(VOCAB)]

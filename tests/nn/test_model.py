@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.dropout import dropout_mask
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.state import LSTMState
 
 VOCAB = 30
@@ -17,9 +17,9 @@ UNEVEN = ModelConfig(embedding_dim=8, hidden_dims=[12, 8])
 AWD = ModelConfig(8, [12, 8], True, 0.2, 0.3, 0.2, 0.3, 0.5)
 
 
-def network(spec: ModelConfig = UNEVEN) -> LSTMLanguageModel:
+def network(config: ModelConfig = UNEVEN) -> LSTMLanguageModel:
     torch.manual_seed(0)
-    return LSTMLanguageModel(spec, VOCAB)
+    return LSTMLanguageModel(config, VOCAB)
 
 
 def words(batch_size: int, length: int) -> Tensor:
@@ -186,7 +186,7 @@ def test_keep_factors_have_the_share_and_the_mean_that_were_asked_for() -> None:
 @pytest.mark.parametrize("cutoffs", [[], [0.2], [0.1, 0.5]])
 def test_starting_from_unigrams_predicts_the_frequencies(cutoffs: list[float]) -> None:
     model = network(replace(UNEVEN, cutoffs=cutoffs))
-    assert sum(p.numel() for p in model.parameters()) == model.spec.num_parameters(VOCAB)
+    assert sum(p.numel() for p in model.parameters()) == model.config.num_parameters(VOCAB)
     counts = torch.arange(VOCAB, 0, -1)
     model.init_bias_from_unigrams(counts)
     probabilities = model.logits(torch.zeros(8)).softmax(dim=0)
@@ -202,11 +202,11 @@ def test_an_embedding_of_vectors_keeps_their_directions_and_has_one_spread() -> 
 
 
 def test_cutoffs_are_shares_of_any_vocabulary() -> None:
-    spec = ModelConfig(cutoffs=[0.06, 0.3])
-    assert spec.cluster_bounds(33_278) == [1997, 9983, 33_278]
-    assert spec.cluster_bounds(10_000) == [600, 3000, 10_000]
-    assert spec.cluster_bounds(5) == [2, 5], "a head without words is left out"
-    assert spec.cluster_bounds(1) == [1], "and so is all that remains of a single word"
+    config = ModelConfig(cutoffs=[0.06, 0.3])
+    assert config.cluster_bounds(33_278) == [1997, 9983, 33_278]
+    assert config.cluster_bounds(10_000) == [600, 3000, 10_000]
+    assert config.cluster_bounds(5) == [2, 5], "a head without words is left out"
+    assert config.cluster_bounds(1) == [1], "and so is all that remains of a single word"
     assert ModelConfig().cluster_bounds(5) == [5]
 
 

@@ -22,8 +22,8 @@ from lstm_lm import __version__
 from lstm_lm.bundle import write_bundle
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.config import SamplingConfig
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent.parent
@@ -81,24 +81,24 @@ def python(packages: dict[str, Distribution], tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def medium_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of the medium size over as many words as WikiText-2 has; untrained, which changes neither."""
-    spec = ModelConfig(embedding_dim=400, hidden_dims=[640, 400])
+    config = ModelConfig(embedding_dim=400, hidden_dims=[640, 400])
     words = ["the", "<eos>", "<unk>", "people", *(f"word{index}" for index in range(VOCAB_SIZE - 4))]
     torch.manual_seed(0)
-    network = LSTMLanguageModel(spec, VOCAB_SIZE)
+    network = LSTMLanguageModel(config, VOCAB_SIZE)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     path = tmp_path_factory.mktemp("exports") / "medium"
     write_bundle(
         path,
-        model=spec,
+        model=config,
         weights=weights,
         vocabulary=Vocabulary(words, range(VOCAB_SIZE, 0, -1)),
         tokenizer="moses",
-        data={"name": "text_files"},
+        data={"source": "text_files"},
         metrics={},
         presets={"greedy": SamplingConfig(strategy="greedy")},
         default_preset="greedy",
         card="# medium\n",
-        graphs={"model.onnx": float_graph(spec, weights), "model.int8.onnx": int8_graph(spec, weights)},
+        graphs={"model.onnx": float_graph(config, weights), "model.int8.onnx": int8_graph(config, weights)},
     )
     return path
 

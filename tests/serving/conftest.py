@@ -10,8 +10,8 @@ from service_client import Client
 
 from lstm_lm.bundle import write_bundle
 from lstm_lm.inference.config import SamplingConfig
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.serving import create_app
 from lstm_lm.serving.settings import Settings
 from lstm_lm.text.vocabulary import Vocabulary
@@ -27,17 +27,17 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a random network over a few dozen words."""
     counts = {word: 1000 - index for index, word in enumerate(["the", "<eos>", *WORDS.split()[1:]])}
     vocabulary = Vocabulary.from_counts({**counts, "seldom": 1}, min_count=2)
-    spec = ModelConfig(embedding_dim=12, hidden_dims=[16, 12])
+    config = ModelConfig(embedding_dim=12, hidden_dims=[16, 12])
     torch.manual_seed(0)
-    network = LSTMLanguageModel(spec, len(vocabulary))
+    network = LSTMLanguageModel(config, len(vocabulary))
     path = tmp_path_factory.mktemp("exports") / "tiny"
     write_bundle(
         path,
-        model=spec,
+        model=config,
         weights={name: tensor.numpy() for name, tensor in network.state_dict().items()},
         vocabulary=vocabulary,
         tokenizer="moses",
-        data={"name": "text_files"},
+        data={"source": "text_files"},
         metrics={},
         presets={"greedy": SamplingConfig(strategy="greedy"), "balanced": SamplingConfig(top_k=40, temperature=0.8)},
         default_preset="balanced",

@@ -11,13 +11,13 @@ from small_models import PRESETS, WORDS, small_engine, small_network, small_voca
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import State
-from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.prediction import Prediction, PendingPrediction, PredictionRequest
 from lstm_lm.inference.config import CacheConfig
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest
 from lstm_lm.inference.torch_backend import TorchBackend
+from lstm_lm.serving.batching import DynamicBatcher
 from lstm_lm.serving.pool import InferenceThreadPool
 from lstm_lm.serving.predictions import PredictionBatcher
-from lstm_lm.serving.batching import DynamicBatcher
 
 LONG = " ".join(WORDS[2:7] * 100)
 
@@ -114,7 +114,9 @@ def test_what_arrives_during_a_round_is_the_next_round_of_at_most_its_size() -> 
     backend = GatedBackend()
     backend.step_gate.clear()
     engine = remembering(backend)
-    _, sizes = ask_all(engine, [PredictionRequest(word) for word in WORDS[2:9]], lambda _: backend.step_gate.set(), max_batch=4)
+    _, sizes = ask_all(
+        engine, [PredictionRequest(word) for word in WORDS[2:9]], lambda _: backend.step_gate.set(), max_batch=4
+    )
     assert sizes == [4, 3]
     assert [rows for rows, _ in backend.steps] == [4, 3]
 
@@ -160,7 +162,11 @@ def test_nobody_waits_for_the_words_of_a_long_cache_to_be_ranked(monkeypatch: py
         gate.set()
 
     monkeypatch.setattr(PendingPrediction, "answer", slow)
-    wanted = [PredictionRequest(LONG, cache=CacheConfig()), PredictionRequest("the", deny=["a"] * 200), PredictionRequest("the", cache=CacheConfig())]
+    wanted = [
+        PredictionRequest(LONG, cache=CacheConfig()),
+        PredictionRequest("the", deny=["a"] * 200),
+        PredictionRequest("the", cache=CacheConfig()),
+    ]
     found, _ = ask_all(engine, [*wanted, PredictionRequest(LONG)], look)
     for one, given in zip(wanted, found, strict=False):
         expected = small_engine().predict(one.text, deny=one.deny, cache=one.cache)
@@ -181,15 +187,23 @@ def test_an_error_reaches_all_who_shared_the_step_and_nobody_after_them() -> Non
 
 def test_a_text_that_cannot_be_read_is_nobody_elses_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = remembering(GatedBackend())
-    opened = engine.prefix_cache.open
+    opened = engine.prefix_cache.lookup
 
     def fragile(ids: Sequence[int], features: bool = False) -> object:
         if len(ids) == 4:
             raise RuntimeError("three words are too many")
         return opened(ids, features)
 
-    monkeypatch.setattr(engine.prefix_cache, "open", fragile)
-    found, sizes = ask_all(engine, [PredictionRequest("the"), PredictionRequest("the cat of"), PredictionRequest("the cat"), PredictionRequest("the", k=0)])
+    monkeypatch.setattr(engine.prefix_cache, "lookup", fragile)
+    found, sizes = ask_all(
+        engine,
+        [
+            PredictionRequest("the"),
+            PredictionRequest("the cat of"),
+            PredictionRequest("the cat"),
+            PredictionRequest("the", k=0),
+        ],
+    )
     assert [isinstance(answer, Prediction) for answer in found] == [True, False, True, False]
     assert str(found[1]) == "three words are too many"
     assert isinstance(found[3], ConfigError)

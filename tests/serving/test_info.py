@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service_client import Client
 
 from lstm_lm.bundle import read_bundle
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.serving import create_app
 from lstm_lm.serving.page_routes import FOLDER
 from lstm_lm.serving.settings import Settings
@@ -60,9 +60,9 @@ def test_the_model_card_is_that_of_the_bundle(client: Client, tiny_bundle: Path)
 
 
 def test_parameters_are_counted_as_the_network_has_them() -> None:
-    for spec in (ModelConfig(6, [8, 6]), ModelConfig(6, [8, 5, 4], tie_weights=False), ModelConfig(5, [5])):
-        network = LSTMLanguageModel(spec, 30)
-        assert spec.num_parameters(30) == sum(parameter.numel() for parameter in network.parameters())
+    for config in (ModelConfig(6, [8, 6]), ModelConfig(6, [8, 5, 4], tie_weights=False), ModelConfig(5, [5])):
+        network = LSTMLanguageModel(config, 30)
+        assert config.num_parameters(30) == sum(parameter.numel() for parameter in network.parameters())
 
 
 def figures(client: Client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

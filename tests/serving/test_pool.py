@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from service_process import JSON_LINE, head
 
 from lstm_lm.inference.backend import State
-from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.engine import Engine
 from lstm_lm.serving import http_protocol
 from lstm_lm.serving.app import build_app
 from lstm_lm.serving.http_protocol import BoundedHttpTools
@@ -161,7 +161,10 @@ def test_a_model_that_fails_ends_every_stream_with_an_error_in_words() -> None:
 
 
 def test_more_requests_than_may_wait_are_asked_to_come_back() -> None:
-    with running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url, ThreadPoolExecutor(8) as clients:
+    with (
+        running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url,
+        ThreadPoolExecutor(8) as clients,
+    ):
         answers = [future.result() for future in [clients.submit(generate, url, 30) for _ in range(8)]]
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses[0] == 200
@@ -191,7 +194,10 @@ def test_not_ready_when_the_model_fails_or_hangs() -> None:
 
 
 def test_continuations_leave_places_for_predictions() -> None:
-    with running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url, ThreadPoolExecutor() as clients:
+    with (
+        running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url,
+        ThreadPoolExecutor() as clients,
+    ):
         long = [clients.submit(generate, url, 100) for _ in range(2)]
         time.sleep(0.5)
         assert generate(url, 1).status_code == 503

@@ -6,8 +6,8 @@ import pytest
 from service_client import Client
 
 from lstm_lm.bundle import build_engine, read_bundle
-from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.config import CacheConfig
+from lstm_lm.inference.engine import Engine
 
 
 @pytest.fixture(scope="module")

@@ -229,7 +229,11 @@ def test_an_address_that_cannot_be_had_is_told(tiny_bundle: Path, capsys: pytest
 def test_wrong_settings_are_named_all_at_once() -> None:
     done = run(uvicorn_command(free_port()), LSTM_LM_MAX_K="many", LSTM_LM_PREFILL_THREADS="0")
     assert done.returncode == 1
-    for words in ("LSTM_LM_BUNDLE: is not set", "LSTM_LM_MAX_K: input should be a valid integer", "LSTM_LM_PREFILL_THREADS: "):
+    for words in (
+        "LSTM_LM_BUNDLE: is not set",
+        "LSTM_LM_MAX_K: input should be a valid integer",
+        "LSTM_LM_PREFILL_THREADS: ",
+    ):
         assert words in done.stderr
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.casing import capitalized, apply_prefix_case, sentence_starts, starts_sentence
+from lstm_lm.text.casing import apply_prefix_case, capitalized, sentence_starts, starts_sentence
 
 
 @given(st.lists(st.sampled_from(["the", ".", "!", "?", "?!", '"', ")", "Mr.", ",", "<eos>", "..."]), max_size=12))

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lstm_lm.text import input_text
+from lstm_lm.text.input_text import detokenize, detokenize_continuation, split_partial_word, tokenize_input
 from lstm_lm.text.tokenizer import Tokenizer
-from lstm_lm.text.input_text import detokenize_continuation, split_partial_word, tokenize_input, detokenize
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
 TEXT = "don 't , . \" ' ( ) 1 @,@ 000 well @-@ known things he said the U.S. London i IT @.@ 3 5 's dogs"
@@ -114,7 +114,7 @@ def test_what_has_no_spaces_is_cut_in_short_parts(text: str, monkeypatch: pytest
             longest = max(longest, len(line))
             return super().words(line)
 
-    monkeypatch.setattr(typed, "_MOSES", Watched("moses"))
+    monkeypatch.setattr(input_text, "_MOSES", Watched("moses"))
     assert "".join(tokenize_input(text, VOCABULARY)) == text
     assert detokenize_continuation(text, ["the"]).endswith("the")
     assert 0 < longest <= 200

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.tokenizer import Tokenizer, _moses
 from lstm_lm.text.input_text import detokenize
+from lstm_lm.text.tokenizer import Tokenizer, _moses
 
 MOSES = Tokenizer("moses")
 

@@ -10,18 +10,18 @@ from small_runs import Make, assert_same_weights, interrupt_at, weights
 from lstm_lm.errors import TrainingInterruptedError
 from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.training.averaging import AveragingConfig, brings_nothing_new, newest_weight
+from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 
 NAME = "model.embedding.weight"
 SGD = OptimizerConfig("sgd", lr=1.0)
 
 
-def averaged(values: list[float], spec: AveragingConfig) -> float:
+def averaged(values: list[float], averaging: AveragingConfig) -> float:
     average = 0.0
     for count, value in enumerate(values):
-        average += newest_weight(count, spec) * (value - average)
+        average += newest_weight(count, averaging) * (value - average)
     return average
 
 
@@ -32,11 +32,11 @@ def test_a_plain_average_counts_every_step_alike() -> None:
 
 @pytest.mark.parametrize("steps", [1000, 4000])
 def test_a_moving_average_reaches_back_a_share_of_the_steps(steps: int) -> None:
-    spec = AveragingConfig("ema", horizon=0.1)
-    steps_back = steps - averaged([float(step) for step in range(1, steps + 1)], spec)
+    averaging = AveragingConfig("ema", horizon=0.1)
+    steps_back = steps - averaged([float(step) for step in range(1, steps + 1)], averaging)
     assert steps_back / steps == pytest.approx(0.1 / 1.1, rel=0.02)
     # the untrained weights count for nothing
-    assert averaged([1e9] + [1.0] * (steps - 1), spec) == 1.0
+    assert averaged([1e9] + [1.0] * (steps - 1), averaging) == 1.0
 
 
 def test_nt_asgd_begins_when_the_loss_is_behind_one_of_long_ago() -> None:
@@ -67,8 +67,8 @@ def test_the_average_of_the_tail_is_scored_saved_and_read_and_learning_knows_not
         seen[self.global_step] = self.model.embedding.weight.detach().clone()
 
     monkeypatch.setattr(LanguageModelModule, "on_train_batch_end", keep)
-    spec = AveragingConfig("polyak", from_fraction=0.5, every_steps=3)
-    metrics = train(config(optimizer=SGD, averaging=spec), tmp_path / "polyak")
+    averaging = AveragingConfig("polyak", from_fraction=0.5, every_steps=3)
+    metrics = train(config(optimizer=SGD, averaging=averaging), tmp_path / "polyak")
     saved = torch.load(tmp_path / "polyak" / "checkpoints" / "last.ckpt", weights_only=True)
     torch.testing.assert_close(saved["current_model_state"][NAME], weights(tmp_path / "plain")[NAME], rtol=0, atol=0)
     tail = [step for step in seen if step >= 0.5 * metrics["steps"] and step % 3 == 0]

@@ -53,15 +53,15 @@ def test_more_epochs_take_more_dropout() -> None:
 
 
 def test_every_dropout_is_scaled_and_none_becomes_too_much() -> None:
-    spec = ModelConfig(16, [24, 16], True, 0.1, 0.2, 0.3, 0.4, 0.0)
-    scaled = scale_dropouts(spec, 2.0)
+    config = ModelConfig(16, [24, 16], True, 0.1, 0.2, 0.3, 0.4, 0.0)
+    scaled = scale_dropouts(config, 2.0)
     assert scaled == ModelConfig(16, [24, 16], True, 0.2, 0.4, 0.6, 0.75, 0.0)
-    model = small_network(spec)
+    model = small_network(config)
     model.set_dropouts(scaled)
     assert model.input_dropout.probability == 0.4
     assert model.hidden_dropout.probability == 0.6
     assert model.output_dropout.probability == 0.75
-    assert model.spec.embedding_dropout == 0.2
+    assert model.config.embedding_dropout == 0.2
     model.set_dropouts(ModelConfig(16, [24, 16], True, weight_dropout=0.5))
     assert [layer.weight_dropout for layer in model.layers] == [0.5, 0.5]
 

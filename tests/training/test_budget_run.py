@@ -10,8 +10,8 @@ from small_runs import Make, interrupt_at, weights
 
 from lstm_lm.errors import TrainingError, TrainingInterruptedError
 from lstm_lm.training.budget import dropout_factor
-from lstm_lm.training.run import train
 from lstm_lm.training.config import ScheduleConfig, TrainerConfig
+from lstm_lm.training.run import train
 
 LINEAR = ScheduleConfig("linear", warmup_fraction=0.1, final_fraction=0.0)
 
@@ -22,8 +22,8 @@ def last_rate(run_dir: Path) -> float:
 
 
 def test_a_run_ends_with_its_budget_and_says_what_it_did(config: Make, tmp_path: Path) -> None:
-    spec = TrainerConfig(precision="fp32", budget="6s", max_val_fraction=0.3, dropout_reference_epochs=5.0)
-    metrics = train(config(trainer=spec, schedule=LINEAR), tmp_path)
+    trainer_config = TrainerConfig(precision="fp32", budget="6s", max_val_fraction=0.3, dropout_reference_epochs=5.0)
+    metrics = train(config(trainer=trainer_config, schedule=LINEAR), tmp_path)
     budget = json.loads((tmp_path / "metrics.json").read_text())["budget"]
     assert budget == metrics["budget"]
     assert metrics["stopped_by"] == budget["ended_by"] == "budget"
@@ -43,22 +43,26 @@ def test_a_run_ends_with_its_budget_and_says_what_it_did(config: Make, tmp_path:
 
 
 def test_a_budget_shorter_than_an_epoch_ends_with_its_only_validation(config: Make, tmp_path: Path) -> None:
-    spec = TrainerConfig(precision="fp32", budget="0.7s", max_val_fraction=0.0)
-    metrics = train(config(trainer=spec, schedule=LINEAR), tmp_path)
+    trainer_config = TrainerConfig(precision="fp32", budget="0.7s", max_val_fraction=0.0)
+    metrics = train(config(trainer=trainer_config, schedule=LINEAR), tmp_path)
     assert metrics["stopped_by"] == "budget"
     assert len(metrics["history"]) == 1
     assert metrics["history"][0]["step"] == metrics["steps"]
 
 
 def test_epochs_end_a_run_with_a_budget_where_they_are_asked_for(config: Make, tmp_path: Path) -> None:
-    spec = TrainerConfig(precision="fp32", budget="1h", max_epochs=2, max_val_fraction=0.0, dropout_reference_epochs=8.0)
-    metrics = train(config(trainer=spec), tmp_path)
+    trainer_config = TrainerConfig(
+        precision="fp32", budget="1h", max_epochs=2, max_val_fraction=0.0, dropout_reference_epochs=8.0
+    )
+    metrics = train(config(trainer=trainer_config), tmp_path)
     assert metrics["stopped_by"] == "max_epochs"
     assert len(metrics["history"]) == 1  # validations in between were left out, the last one was not
 
 
 def test_dropouts_fit_the_epochs_without_a_budget_too(config: Make, tmp_path: Path) -> None:
-    metrics = train(config(trainer=TrainerConfig(precision="fp32", max_epochs=2, dropout_reference_epochs=8.0)), tmp_path)
+    metrics = train(
+        config(trainer=TrainerConfig(precision="fp32", max_epochs=2, dropout_reference_epochs=8.0)), tmp_path
+    )
     assert metrics["dropouts"]["factor"] == pytest.approx(math.sqrt(2 / 8), abs=1e-4)
     assert "budget" not in metrics
 
@@ -66,12 +70,12 @@ def test_dropouts_fit_the_epochs_without_a_budget_too(config: Make, tmp_path: Pa
 def test_time_and_plan_go_on_after_a_resume_and_a_larger_budget_makes_another_plan(
     config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = TrainerConfig(precision="fp32", budget="1h", dropout_reference_epochs=5.0)
+    trainer_config = TrainerConfig(precision="fp32", budget="1h", dropout_reference_epochs=5.0)
     with monkeypatch.context() as patch:
         patch.setattr("lstm_lm.training.callbacks.planning._MEASURED_SECONDS", 0.1)
         interrupt_at(60, patch)
         with pytest.raises(TrainingInterruptedError) as interrupted:
-            train(config(trainer=spec), tmp_path / "first")
+            train(config(trainer=trainer_config), tmp_path / "first")
     resume = str(interrupted.value.checkpoint)
     saved = torch.load(resume, weights_only=True)["callbacks"]
     clock, plan = saved["TimeBudget"], saved["EpochPlanner"]
@@ -95,11 +99,11 @@ def test_time_and_plan_go_on_after_a_resume_and_a_larger_budget_makes_another_pl
 
 
 def test_a_run_whose_budget_is_used_up_goes_on_with_a_larger_one(config: Make, tmp_path: Path) -> None:
-    spec = TrainerConfig(precision="fp32", budget="3s")
-    first = train(config(trainer=spec, schedule=LINEAR), tmp_path / "first")
+    trainer_config = TrainerConfig(precision="fp32", budget="3s")
+    first = train(config(trainer=trainer_config, schedule=LINEAR), tmp_path / "first")
     resume = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
     with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.budget"):
-        train(config(trainer=spec, schedule=LINEAR, resume=resume), tmp_path / "none")
+        train(config(trainer=trainer_config, schedule=LINEAR, resume=resume), tmp_path / "none")
     longer = TrainerConfig(precision="fp32", budget="6s")
     second = train(config(trainer=longer, schedule=LINEAR, resume=resume), tmp_path / "second")
     assert second["stopped_by"] == "budget"

@@ -11,10 +11,10 @@ from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO, save_tuned
+from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.precision import choose_precision, product_seconds
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 
 
 def module(loss: LossConfig, optimizer: str = "adam") -> LanguageModelModule:

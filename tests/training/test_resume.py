@@ -13,8 +13,8 @@ from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedEr
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
-from lstm_lm.training.run import train
 from lstm_lm.training.config import CallbacksConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.run import train
 
 
 @pytest.mark.parametrize("step", [5, 38, 39, 60])

@@ -47,7 +47,7 @@ def follow(steps: int) -> tuple[Tensor, Tensor]:
         take_step(ours, by_rows, number, sparse=True)
         take_step(theirs, whole, number, sparse=False)
     torch.testing.assert_close(by_rows[1], whole[1])  # the other parameter has its momentum
-    return by_rows[0].detach() * ours.state[by_rows[0]]["owed"], whole[0].detach()
+    return by_rows[0].detach() * ours.state[by_rows[0]]["pending_decay"], whole[0].detach()
 
 
 @pytest.mark.parametrize("steps", [1, 15, 16, 17, 100])
@@ -61,7 +61,7 @@ def test_the_decay_is_paid_every_sixteen_steps() -> None:
     optimizer = build(RowAdamW, pair)
     for number in range(3 * DECAY_EVERY + 1):
         take_step(optimizer, pair, number, sparse=True)
-        pending_decay = float(optimizer.state[pair[0]]["owed"])
+        pending_decay = float(optimizer.state[pair[0]]["pending_decay"])
         assert (pending_decay == 1.0) == ((number + 1) % DECAY_EVERY == 0)
         assert pending_decay > (1.0 - 0.02 * 0.3) ** DECAY_EVERY
 

@@ -12,8 +12,8 @@ import torch
 from small_runs import Make, assert_same_weights, interrupt_at, last_rate, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import CheckpointError, ConfigError, TrainingError, TrainingInterruptedError
 from lstm_lm.evaluation.config import EvaluationConfig
@@ -21,8 +21,8 @@ from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
-from lstm_lm.training.run import train
 from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.run import train
 
 
 def test_two_runs_with_one_seed_are_identical_and_another_seed_differs(config: Make, tmp_path: Path) -> None:
@@ -41,9 +41,9 @@ def test_a_preset_that_bans_a_word_that_train_has_not_is_told_before_the_trainin
 
 
 def test_plateau_counts_validations_not_epochs(config: Make, tmp_path: Path) -> None:
-    spec = TrainerConfig(precision="fp32", max_epochs=1, val_check_interval=0.25)
+    trainer_config = TrainerConfig(precision="fp32", max_epochs=1, val_check_interval=0.25)
     optimizer, schedule = OptimizerConfig("sgd", lr=1e-12), ScheduleConfig("plateau", factor=0.5, final_fraction=0.0)
-    train(config(optimizer=optimizer, schedule=schedule, trainer=spec), tmp_path)
+    train(config(optimizer=optimizer, schedule=schedule, trainer=trainer_config), tmp_path)
     # the first validation is the best; each of the four after it halves the rate, that of the end included
     assert last_rate(tmp_path) == pytest.approx(1e-12 / 16)
 
@@ -160,27 +160,27 @@ def test_early_stopping_ends_a_run_that_learns_nothing(config: Make, tmp_path: P
 
 def test_one_window_is_learnt_by_heart_or_the_run_fails(config: Make, tmp_path: Path) -> None:
     plain = {"model": ModelConfig(32, [32]), "loss": LossConfig(), "optimizer": OptimizerConfig("adam", lr=1e-2)}
-    spec = TrainerConfig(precision="fp32", max_steps=300, overfit_one_batch=True)
-    figures = train(config(**plain, trainer=spec), tmp_path / "learnt")["overfit"]
+    trainer_config = TrainerConfig(precision="fp32", max_steps=300, overfit_one_batch=True)
+    figures = train(config(**plain, trainer=trainer_config), tmp_path / "learnt")["overfit"]
     assert figures["last_loss"] < 0.05 * figures["first_loss"]
     assert not (tmp_path / "learnt" / "checkpoints").exists()
     assert "best_checkpoint" not in json.loads((tmp_path / "learnt" / "metrics.json").read_text())
     with pytest.raises(TrainingError, match=r"the loss went from \d\.\d+ to \d\.\d+, and must fall below 5%"):
-        train(config(**plain, trainer=replace(spec, max_steps=3)), tmp_path / "not")
+        train(config(**plain, trainer=replace(trainer_config, max_steps=3)), tmp_path / "not")
     assert (tmp_path / "not" / "metrics.json").is_file()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_remedy(config: Make, tmp_path: Path) -> None:
-    spec = TrainerConfig(precision="fp32", gradient_clip_val=0.0)
+    trainer_config = TrainerConfig(precision="fp32", gradient_clip_val=0.0)
     with pytest.raises(TrainingError, match=r"the loss became \S+ at step \d+; lower optimizer\.lr"):
-        train(config(optimizer=OptimizerConfig("sgd", lr=1e38, weight_decay=1e38), trainer=spec), tmp_path)
+        train(config(optimizer=OptimizerConfig("sgd", lr=1e38, weight_decay=1e38), trainer=trainer_config), tmp_path)
 
 
 def test_a_split_softmax_is_learnt_saved_scored_and_refused_to_another_network(config: Make, tmp_path: Path) -> None:
     model = ModelConfig(32, [32], cutoffs=[0.1, 0.4])
     split = {"model": model, "loss": LossConfig("adaptive_softmax"), "optimizer": OptimizerConfig("adam", lr=1e-2)}
-    spec = TrainerConfig(precision="fp32", max_steps=300, overfit_one_batch=True)
-    figures = train(config(**split, trainer=spec), tmp_path / "one")
+    trainer_config = TrainerConfig(precision="fp32", max_steps=300, overfit_one_batch=True)
+    figures = train(config(**split, trainer=trainer_config), tmp_path / "one")
     assert figures["overfit"]["last_loss"] < 0.05 * figures["overfit"]["first_loss"]
     metrics = train(config(**split), tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"

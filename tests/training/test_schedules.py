@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from lstm_lm.training.schedules import build_schedule, learning_rate_factor
 from lstm_lm.training.config import ScheduleConfig
+from lstm_lm.training.schedules import build_schedule, learning_rate_factor
 
 FRACTIONS = [i / 100 for i in range(101)]
 
 
 def factors(name: str, warmup: float = 0.2, final: float = 0.05) -> list[float]:
-    spec = ScheduleConfig(name, warmup_fraction=warmup, final_fraction=final)
-    assert not spec.problems()
-    return [learning_rate_factor(fraction, spec) for fraction in FRACTIONS]
+    config = ScheduleConfig(name, warmup_fraction=warmup, final_fraction=final)
+    assert not config.problems()
+    return [learning_rate_factor(fraction, config) for fraction in FRACTIONS]
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "one_cycle"])
@@ -48,8 +48,8 @@ def test_a_cycle_needs_room_for_both_slopes() -> None:
 def test_the_share_done_drives_the_optimizers_rate() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     done = iter((0.0, 0.25, 0.5, 0.75, 1.0))
-    spec = ScheduleConfig("linear", warmup_fraction=0.5, final_fraction=0.0)
-    scheduler = build_schedule(spec, optimizer, lambda: next(done))["scheduler"]
+    config = ScheduleConfig("linear", warmup_fraction=0.5, final_fraction=0.0)
+    scheduler = build_schedule(config, optimizer, lambda: next(done))["scheduler"]
     rates = []
     for _ in range(4):
         optimizer.step()

@@ -18,18 +18,18 @@ class AveragedWeights(WeightAveraging):
     A checkpoint holds the average as the model and, beside it, the weights that learning goes on from.
 
     Args:
-        spec: An averaging other than ``none``.
+        config: An averaging other than ``none``.
     """
 
-    def __init__(self, spec: AveragingConfig) -> None:
+    def __init__(self, config: AveragingConfig) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
-        self.spec = spec
+        self.config = config
         self._fraction = 0.0
         self._losses: list[float] = []
         self._triggered = False
 
     def _average(self, averages: list[Tensor], weights: list[Tensor], num_averaged: Any) -> None:
-        torch._foreach_lerp_(averages, weights, newest_weight(int(num_averaged), self.spec))
+        torch._foreach_lerp_(averages, weights, newest_weight(int(num_averaged), self.config))
 
     @property
     def _averaging(self) -> bool:
@@ -37,13 +37,13 @@ class AveragedWeights(WeightAveraging):
 
     @property
     def _begun(self) -> bool:
-        if self.spec.name == "polyak":
-            return self._fraction >= self.spec.from_fraction
-        return self.spec.name == "ema" or self._triggered
+        if self.config.name == "polyak":
+            return self._fraction >= self.config.from_fraction
+        return self.config.name == "ema" or self._triggered
 
     @override
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and (step_idx + 1) % self.spec.every_steps == 0 and self._begun
+        return step_idx is not None and (step_idx + 1) % self.config.every_steps == 0 and self._begun
 
     @override
     def on_train_batch_end(  # type: ignore[override]
@@ -73,7 +73,7 @@ class AveragedWeights(WeightAveraging):
     ) -> None:
         assert pl_module.valid_score is not None
         self._losses.append(pl_module.valid_score.loss)
-        self._triggered = self._triggered or brings_nothing_new(self._losses, self.spec.patience)
+        self._triggered = self._triggered or brings_nothing_new(self._losses, self.config.patience)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

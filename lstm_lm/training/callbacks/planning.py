@@ -10,8 +10,8 @@ from lstm_lm.nn.config import ModelConfig
 from lstm_lm.training.budget import DROPOUTS, dropout_factor, planned_epochs, scale_dropouts
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.module import LanguageModelModule
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class EpochPlanner(L.Callback):
     resume, unless the budget is another.
 
     Args:
-        spec: Budget, validations and the number of epochs that the dropouts are meant for.
+        config: Budget, validations and the number of epochs that the dropouts are meant for.
         model: Sizes and dropouts of the network.
         clock: Comes before this callback, as does ``curves``.
         curves: Counts the tokens.
@@ -40,8 +40,8 @@ class EpochPlanner(L.Callback):
         factor: What the dropouts of the config are multiplied by; ``None`` as long as they are as they are.
     """
 
-    def __init__(self, spec: TrainerConfig, model: ModelConfig, clock: TimeBudget, curves: TrainingMetrics) -> None:
-        self.spec = spec
+    def __init__(self, config: TrainerConfig, model: ModelConfig, clock: TimeBudget, curves: TrainingMetrics) -> None:
+        self.config = config
         self.model = model
         self.clock = clock
         self.curves = curves
@@ -90,7 +90,7 @@ class EpochPlanner(L.Callback):
             self.tokens_per_second,
             self.curves.epoch_tokens,
             self.clock.validation_time,
-            self.spec.val_check_interval,
+            self.config.val_check_interval,
             self.clock.max_val_fraction,
         )
         epochs = min(epochs, _most_epochs(trainer))
@@ -100,13 +100,13 @@ class EpochPlanner(L.Callback):
 
     def _plan(self, epochs: float, module: LanguageModelModule) -> None:
         self._planned, self.epochs = True, epochs
-        if self.spec.dropout_reference_epochs is None:
+        if self.config.dropout_reference_epochs is None:
             return
-        self.factor = dropout_factor(epochs, self.spec.dropout_reference_epochs)
+        self.factor = dropout_factor(epochs, self.config.dropout_reference_epochs)
         module.model.set_dropouts(scale_dropouts(self.model, self.factor))
         log.info(
             "dropouts are meant for %g epochs, so they are multiplied by %.2f: %s",
-            self.spec.dropout_reference_epochs,
+            self.config.dropout_reference_epochs,
             self.factor,
             ", ".join(f"{name} {value:.2f}" for name, value in (self.dropouts or {}).items() if name != "factor"),
         )

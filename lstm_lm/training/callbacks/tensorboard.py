@@ -7,8 +7,8 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
-from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.module import LanguageModelModule

@@ -83,7 +83,9 @@ class TimeBudget(L.Callback):
         """Whether a validation before the last one fits into its share, and is not about to be followed by the last."""
         if not self.validation_time:
             return False
-        within_share = self.validation_seconds + self.validation_time <= self.max_val_fraction * (self._now + self.validation_time)
+        within_share = self.validation_seconds + self.validation_time <= self.max_val_fraction * (
+            self._now + self.validation_time
+        )
         return within_share and self.learning_seconds - self._now > 2.0 * self.validation_time
 
     @override
@@ -164,7 +166,7 @@ class TimeBudget(L.Callback):
         return {
             "elapsed_seconds": self.elapsed(),
             "validation_seconds": self.validation_seconds,
-            "pause": self.validation_time,
+            "validation_time": self.validation_time,
             "margin": self._margin,
             "budget": self.budget,
             "finished": self._finished,
@@ -174,7 +176,7 @@ class TimeBudget(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._before = self._now = float(state_dict["elapsed_seconds"])
         self._pauses = float(state_dict["validation_seconds"])
-        self.validation_time = float(state_dict["pause"])
+        self.validation_time = float(state_dict["validation_time"])
         self._margin = float(state_dict["margin"])
         raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
         self._finished = state_dict["finished"] and not raised

@@ -16,8 +16,8 @@ from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import target_rank
 from lstm_lm.training.callbacks.time_budget import TimeBudget
-from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.config import NO_EPOCH_LIMIT
+from lstm_lm.training.module import LanguageModelModule
 
 log = logging.getLogger(__name__)
 
