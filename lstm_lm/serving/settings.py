@@ -1,6 +1,9 @@
 """What the service is told by its environment: variables ``LSTM_LM_BUNDLE``, ``LSTM_LM_MAX_K`` and so on."""
 
+import os
 import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +15,11 @@ from lstm_lm.errors import ConfigError
 from lstm_lm.inference.loading import BACKENDS
 
 ENV_PREFIX = "LSTM_LM_"
+# read by other parts of the package
+OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_ENVIRONMENT"})
+RENAMED = {"LSTM_LM_MAX_WAITING": "LSTM_LM_MAX_QUEUE_SIZE", "LSTM_LM_WORKERS": "LSTM_LM_PREFILL_THREADS"}
+# Kubernetes sets these in every pod beside a service named lstm-lm
+SERVICE_LINK = re.compile(r"LSTM_LM_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_.+)")
 ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
 
 
@@ -94,14 +102,28 @@ def read_settings(**overrides: Any) -> Settings:
         **overrides: Values that win over the environment.
 
     Raises:
-        ConfigError: With every variable that is missing or wrong.
+        ConfigError: With every variable that is missing, unknown or wrong.
     """
+    problems = list(_unknown_variables(os.environ))
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise ConfigError(
-            [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
-        ) from None
+        problems += [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+        raise ConfigError(problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
+    known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    for name in sorted(names):
+        upper = name.upper()  # pydantic-settings ignores case
+        if not upper.startswith(ENV_PREFIX) or upper in OTHER_VARIABLES.union(known) or SERVICE_LINK.fullmatch(upper):
+            continue
+        near = [RENAMED[upper]] if upper in RENAMED else get_close_matches(upper, known, n=1, cutoff=0.75)
+        remedy = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
+        yield f"{name}: is not a setting; {remedy}"
 
 
 def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:

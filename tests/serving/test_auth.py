@@ -157,3 +157,34 @@ def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_settings(bundle="any")
     assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
     assert KEY not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("LSTM_LM_MAX_BATHC", "LSTM_LM_MAX_BATCH"),
+        ("LSTM_LM_APIKEY", "LSTM_LM_API_KEY"),
+        ("lstm_lm_cors_origin", "LSTM_LM_CORS_ORIGINS"),
+        ("LSTM_LM_MAX_WAITING", "LSTM_LM_MAX_QUEUE_SIZE"),
+        ("LSTM_LM_WORKERS", "LSTM_LM_PREFILL_THREADS"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "secret-value")
+    monkeypatch.setenv("LSTM_LM_MAX_K", "many")
+    with pytest.raises(ConfigError) as caught:
+        read_settings(bundle="any")
+    assert f"{name}: is not a setting; did you mean {meant}?" in str(caught.value)
+    assert "LSTM_LM_MAX_K: " in str(caught.value)
+    assert "secret-value" not in str(caught.value)
+
+
+def test_variables_that_are_not_for_the_service_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LSTM_LM_CACHE", "LSTM_LM_SERVICE_HOST", "LSTM_LM_SERVICE_PORT_HTTP", "LSTM_LM_PORT_8000_TCP_ADDR"):
+        monkeypatch.setenv(name, "x")
+    assert read_settings(bundle="any").max_batch == 32
+    monkeypatch.setenv("LSTM_LM_ZEBRA", "x")
+    with pytest.raises(ConfigError, match=r"LSTM_LM_ZEBRA: is not a setting; use one of LSTM_LM_BUNDLE, "):
+        read_settings(bundle="any")
