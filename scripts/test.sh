@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # Sets everything up and runs all checks; exits non-zero if one fails and names it.
 # Arguments are handed to pytest: `bash scripts/test.sh tests/nn -k tied`.
+# With --lowest: the service's tests alone, with the lowest versions that pyproject.toml allows.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up
+
+if [ "${1:-}" = --lowest ]; then
+  exec env OMP_NUM_THREADS=1 "$VENV_PYTHON" scripts/test_lowest.py "${@:2}"
+fi
 
 # The tests of the page need a browser; without one they skip and say so.
 install_browser() {

@@ -1,7 +1,9 @@
 """Predictions that share a step are those that each would have had alone."""
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import anyio
 import numpy as np
@@ -59,6 +61,7 @@ def ask_all(
     wanted: Sequence[PredictionRequest],
     meanwhile: Callable[[list[Prediction | Exception | None]], None] = lambda _: None,
     max_batch: int = 32,
+    threads: int = 2,
 ) -> tuple[list[Prediction | Exception | None], list[int]]:
     """The answers to questions asked at the same time, and the sizes of the rounds.
 
@@ -67,6 +70,7 @@ def ask_all(
         wanted: The questions.
         meanwhile: Called with the answers so far as soon as nothing moves any more.
         max_batch: Most questions in a round.
+        threads: Of the pool.
     """
     sizes: list[int] = []
     found: list[Prediction | Exception | None] = [None] * len(wanted)
@@ -78,7 +82,7 @@ def ask_all(
             found[place] = error
 
     async def run() -> None:
-        predictions = PredictionBatcher(engine, InferenceThreadPool(2), max_batch, sizes.append)
+        predictions = PredictionBatcher(engine, InferenceThreadPool(threads), max_batch, sizes.append)
         async with anyio.create_task_group() as tasks:
             for place in range(len(wanted)):
                 tasks.start_soon(ask, predictions, place)
@@ -137,41 +141,46 @@ def test_who_types_does_not_wait_for_a_long_text_to_be_read() -> None:
     assert all(isinstance(answer, Prediction) for answer in found)
 
 
-def test_a_short_text_waits_for_a_part_of_each_long_one() -> None:
-    backend = GatedBackend()
+def test_a_short_text_waits_for_a_part_of_each_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, calls, run = GatedBackend(), itertools.count(1), InferenceThreadPool.run
     backend.read_gate.clear()
+
+    async def noting_run(*arguments: Any) -> Any:
+        if next(calls) == 3:  # all three are there, the short text last
+            backend.read_gate.set()
+        return await run(*arguments)
+
+    monkeypatch.setattr(InferenceThreadPool, "run", noting_run)
     long = [PredictionRequest(" ".join(WORDS[start : start + 5] * 100)) for start in (5, 12)]
-    short = PredictionRequest("the cat of the river in")
-    found, _ = ask_all(remembering(backend), [*long, short], lambda _: backend.read_gate.set())
+    found, _ = ask_all(remembering(backend), [*long, PredictionRequest("the cat of the river in")], threads=1)
     assert all(isinstance(answer, Prediction) for answer in found)
-    # <eos> and all words of the short text but the last; both threads were busy when it came
-    assert backend.reads.index(6) < 10
+    # 64 words of each long text, then <eos> and all words of the short one but the last
+    assert backend.reads[:5] == [32, 32, 32, 32, 6]
     assert len(backend.reads) > 30
 
 
 def test_nobody_waits_for_the_words_of_a_long_cache_to_be_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, gate, answer = remembering(GatedBackend()), threading.Event(), PendingPrediction.answer
+    both_short, num_short, answer = threading.Event(), itertools.count(1), PendingPrediction.answer
 
-    def slow(question: PendingPrediction) -> Prediction:
+    def noting_answer(question: PendingPrediction) -> Prediction:
         if question.ranking_size() > 100:
-            assert gate.wait(10)
+            assert both_short.wait(10)
+        elif next(num_short) == 2:
+            both_short.set()
         return answer(question)
 
-    def look(found: list[Prediction | Exception | None]) -> None:
-        assert [answer is None for answer in found] == [True, True, False, False]
-        gate.set()
-
-    monkeypatch.setattr(PendingPrediction, "answer", slow)
     wanted = [
         PredictionRequest(LONG, cache=CacheConfig()),
         PredictionRequest("the", deny=["a"] * 200),
         PredictionRequest("the", cache=CacheConfig()),
+        PredictionRequest(LONG),
     ]
-    found, _ = ask_all(engine, [*wanted, PredictionRequest(LONG)], look)
-    for one, given in zip(wanted, found, strict=False):
-        expected = small_engine().predict(one.text, deny=one.deny, cache=one.cache)
+    expected = [small_engine().predict(one.text, deny=one.deny, cache=one.cache) for one in wanted]
+    monkeypatch.setattr(PendingPrediction, "answer", noting_answer)
+    found, _ = ask_all(remembering(GatedBackend()), wanted)
+    for one, given in zip(expected, found, strict=True):
         assert isinstance(given, Prediction)
-        assert [s.word for s in given.suggestions] == [s.word for s in expected.suggestions]
+        assert [s.word for s in given.suggestions] == [s.word for s in one.suggestions]
 
 
 def test_an_error_reaches_all_who_shared_the_step_and_nobody_after_them() -> None:
