@@ -36,7 +36,7 @@ def test_the_image_has_a_user_of_its_own_and_a_health_check_that_compiles() -> N
     assert check is not None
     compile(check[1].replace('\\"', '"'), "health check", "exec")
     root = DEPLOY.parents[1]
-    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    ignore = (root / ".dockerignore").read_text().split()
     assert all((root / line[1:]).exists() for line in ignore if line.startswith("!"))
 
 
