@@ -1,18 +1,16 @@
 """Trained models out of checkpoints and bundles."""
 
-import pickle
-import zipfile
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lstm_lm.bundle import Bundle, read_bundle
-from lstm_lm.data.config import DataConfig
-from lstm_lm.errors import BundleError, CheckpointError, CheckpointMissingError, DataError
+from lstm_lm.data.config import TOKENIZERS, DataConfig
+from lstm_lm.errors import BundleError, CheckpointError, DataError
 from lstm_lm.evaluation.config import checked_settings
+from lstm_lm.export.checkpoint_file import open_checkpoint
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.torch_backend import build_network, load_network
@@ -22,6 +20,7 @@ from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgra
 from lstm_lm.text.vocabulary import Vocabulary
 
 CHECKPOINT_FORMAT = 2
+_MAX_PRESETS, _MAX_PATH = 1000, 4096
 TUNED = "tuned"  # the part of the record that `lstm-lm eval` adds
 
 
@@ -74,45 +73,8 @@ def read_checkpoint(path: Path) -> TrainedModel:
     try:
         return _from_record(path, mapping(content["lstm_lm"], "lstm_lm"), content)
     except (ValueError, DataError) as error:
-        raise CheckpointError(f"{path}: the checkpoint does not fit together: {error}") from error
-
-
-def open_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Everything in a checkpoint of ``lstm-lm train``. Only plain data and tensors are unpickled, never code.
-
-    Returns:
-        Lightning's checkpoint, with our own record under ``lstm_lm``.
-
-    Raises:
-        CheckpointError: If it is missing, damaged or not one of ours.
-    """
-    if path.is_dir():
-        best = path / "checkpoints" / "best.ckpt"
-        remedy = f"give its checkpoint {best}" if best.is_file() else "give a checkpoint, RUN/checkpoints/best.ckpt"
-        raise CheckpointError(f"{path}: is a folder, not a checkpoint; {remedy}")
-    if not path.is_file():
-        raise CheckpointMissingError(path)
-    content = _load(path)
-    if "lstm_lm" not in content:
-        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it has no 'lstm_lm' record); train one")
-    return content
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # a zip is what torch writes: it could be read, and held more than data
-        why = "holds more than plain data and is not opened" if zipfile.is_zipfile(path) else "is not a checkpoint"
-        raise CheckpointError(f"{path}: {why}; give one that lstm-lm train wrote") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: the checkpoint is damaged ({reason}); take another one of the run") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: the checkpoint cannot be read ({error.strerror or error})") from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it holds a {type(content).__name__})")
-    return content
+        reason = textwrap.shorten(str(error), 1000, placeholder=" …")
+        raise CheckpointError(f"{path}: the checkpoint does not fit together: {reason}") from error
 
 
 def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, Any]) -> TrainedModel:
@@ -122,13 +84,20 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
     if version == 1:
         record = upgrade_format_1(record)
     config = dataclass_from_plain(ModelConfig, record.get("model"), "model")
-    if problems := config.problems():
-        raise ValueError("; ".join(f"model.{problem}" for problem in problems))
     vocabulary = Vocabulary.from_dict(field_of(record, "vocabulary", dict))
+    saved_presets = field_of(record, "presets", dict)
+    if len(saved_presets) > _MAX_PRESETS:
+        raise ValueError(f"presets: at most {_MAX_PRESETS} (got {len(saved_presets)})")
     presets = {
-        name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}")
-        for name, preset in field_of(record, "presets", dict).items()
+        name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}") for name, preset in saved_presets.items()
     }
+    tokenizer = field_of(record, "tokenizer", str)
+    problems = [f"model.{problem}" for problem in config.problems()]
+    problems += [f"presets.{name}.{problem}" for name, preset in presets.items() for problem in preset.problems()]
+    if tokenizer not in TOKENIZERS:
+        problems.append(f"tokenizer: unknown (got {tokenizer!r})")
+    if problems:
+        raise ValueError("; ".join(problems))
     default_preset = field_of(record, "default_preset", str)
     if default_preset not in presets:
         raise ValueError(f"default_preset: not one of the presets {', '.join(presets)} (got {default_preset!r})")
@@ -137,13 +106,17 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
         for name, tensor in mapping(content.get("state_dict"), "state_dict").items()
         if name.startswith("model.")
     }
+    data = dataclass_from_plain(DataConfig, record.get("data"), "data")
+    for name, value in vars(data).items():
+        if isinstance(value, str) and len(value) > _MAX_PATH:
+            raise ValueError(f"data.{name}: is longer than any path ({len(value)} characters)")
     return TrainedModel(
         path=path,
         model=build_network(config, len(vocabulary), weights),
         config=config,
         vocabulary=vocabulary,
-        tokenizer=field_of(record, "tokenizer", str),
-        data=dataclass_from_plain(DataConfig, record.get("data"), "data"),
+        tokenizer=tokenizer,
+        data=data,
         presets=presets,
         default_preset=default_preset,
         metrics=field_of(record, "metrics", dict),

@@ -8,7 +8,8 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError
-from lstm_lm.export.checkpoint import TUNED, open_checkpoint
+from lstm_lm.export.checkpoint import TUNED
+from lstm_lm.export.checkpoint_file import open_checkpoint
 from lstm_lm.text.files import atomic_writer
 
 
@@ -29,6 +30,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 "folder with hydra.run.dir=FOLDER. An earlier checkpoint of that name is unharmed"
             ) from error
 
+    @override
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint, verified, to the CPU; Lightning moves it from there."""
+        return open_checkpoint(Path(path))
+
 
 def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified: int) -> None:
     """Put tuned settings into the record of a checkpoint; everything else in it stays, so it can be resumed as before.
@@ -42,7 +48,7 @@ def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified
     Raises:
         CheckpointError: If it was written anew in the meantime, or cannot be written; that message has the settings.
     """
-    content = dict(open_checkpoint(path))
+    content = open_checkpoint(path)
     if path.stat().st_mtime_ns != modified:
         raise CheckpointError(
             f"{path}: was written anew while its settings were tuned, so they are not saved; tune it again when its "

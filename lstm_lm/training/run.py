@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
-from lstm_lm.export.checkpoint import open_checkpoint
+from lstm_lm.export.checkpoint_file import open_checkpoint
 from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
@@ -25,6 +25,7 @@ from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_window
 from lstm_lm.training.precision import choose_precision
+from lstm_lm.training.restoring import restoring
 from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,9 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     else:
         if config.resume is not None and resumed is not None:
             check_resumable(Path(config.resume), resumed, module.record)
-            checkpoints.adopt_best(Path(config.resume))
-        trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
+            checkpoints.adopt_best(Path(config.resume), module.record)
+        with restoring(config.resume, trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
         if not curves.mean_tokens_per_second:
             raise TrainingError(
                 f"{config.resume}: that run had already come to its end after {trainer.global_step} steps; raise "

@@ -11,8 +11,11 @@ from typing import Any, NoReturn
 import lightning as L
 from typing_extensions import override
 
-from lstm_lm.errors import TrainingInterruptedError
+from lstm_lm.errors import CheckpointError, TrainingInterruptedError
+from lstm_lm.export.checkpoint_file import open_checkpoint
+from lstm_lm.serialization import check_plain, mapping
 from lstm_lm.text.files import write_atomically
+from lstm_lm.training.checkpoint_metadata import check_resumable
 from lstm_lm.training.module import LanguageModelModule
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class BestAndLastCheckpoint(L.Callback):
         self.folder = folder
         self.every_seconds = every_seconds
         self.best_score: dict[str, Any] | None = None
+        self._best_is_valid = True
         self._saved_step = -1
         self._saved_at = time.monotonic()
 
@@ -56,10 +60,25 @@ class BestAndLastCheckpoint(L.Callback):
             self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
 
-    def adopt_best(self, resume: Path) -> None:
-        """Take over the best checkpoint of the run that ``resume`` goes on, in case this one finds no better."""
+    def adopt_best(self, resume: Path, record: dict[str, Any]) -> None:
+        """Take over the best checkpoint of the run that ``resume`` goes on, in case this one finds no better.
+
+        One that is damaged, or of another run, is left: the next validation writes a new one.
+
+        Args:
+            resume: The checkpoint that the run resumes from.
+            record: Metadata of this run's own checkpoints.
+        """
         theirs = resume.with_name(self.best.name)
-        if theirs.is_file() and theirs.resolve() != self.best.resolve():
+        if not theirs.is_file():
+            return
+        try:
+            check_resumable(theirs, open_checkpoint(theirs)["lstm_lm"], record)
+        except CheckpointError as error:
+            self._best_is_valid = False
+            log.warning("%s; it is not used, and the next validation writes a new best.ckpt", error)
+            return
+        if theirs.resolve() != self.best.resolve():
             write_atomically(self.best, theirs.read_bytes())
 
     @override
@@ -85,8 +104,11 @@ class BestAndLastCheckpoint(L.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # a best score whose checkpoint is gone must not keep this run from writing one
-        self.best_score = state_dict["best_score"] if self.best.is_file() else None
+        if (saved := state_dict["best_score"]) is not None:
+            check_plain(saved, "best_score")
+            float(mapping(saved, "best_score")["loss"])
+        # a best score whose checkpoint is gone or damaged must not keep this run from writing one
+        self.best_score = saved if self._best_is_valid and self.best.is_file() else None
 
 
 class GracefulInterrupt(L.Callback):
