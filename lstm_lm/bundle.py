@@ -26,7 +26,7 @@ from lstm_lm.inference.info import ModelInfo
 from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS, load_backend
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgrade_format_1
-from lstm_lm.text.files import sync_folder, write_atomically
+from lstm_lm.text.files import current_umask, sync_folder, write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2
@@ -168,9 +168,7 @@ def write_bundle(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)
+        partial.chmod(0o777 & ~current_umask())
         write_atomically(partial / WEIGHTS, safetensors.numpy.save(dict(weights)))
         vocabulary.save(partial / VOCABULARY)
         write_atomically(partial / CARD, card)

@@ -16,7 +16,7 @@ _PURPOSE = {
     "train": "Train a model. The run folder gets checkpoints, TensorBoard files, train.log and metrics.json.",
     "eval": "Score a checkpoint or a bundle on a split and write metrics.json into the run folder.",
     "export": "Write a bundle, the folder that predict, generate and serve take, and check it.",
-    "data": "Show what a training would read, and check that the targets are the inputs shifted by one.",
+    "data": "Show what a training would read, and compare its first windows with the text.",
 }
 
 _EXAMPLES = {

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
 
     Raises:
         ConfigError: If the overrides are wrong.
-        DataError: If the corpus cannot be read, or its targets are not its inputs shifted by one.
+        DataError: If the corpus cannot be read, or its windows are not the words of the text.
     """
     if wants_help(argv):
         print(command_help("data"))
@@ -85,4 +85,5 @@ def _print_report(report: DataReport) -> None:
             for split in report.splits
         ],
     )
-    print("targets are the inputs shifted by one: checked")
+    compared = ", ".join(f"{batch.compared:,} of {batch.name}" for batch in report.batches)
+    print(f"windows compared with the text, inputs one word before targets: the first words agree ({compared})")

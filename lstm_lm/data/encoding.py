@@ -103,6 +103,24 @@ def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary, progres
     return _map(folder / f"{split}.int32")
 
 
+def first_ids(corpus: EncodedCorpus, split: str, count: int) -> list[int]:
+    """The first ids of a split, from its text instead of the cache.
+
+    Args:
+        corpus: A corpus from :func:`load_corpus`.
+        split: ``train``, ``valid`` or ``test``.
+        count: Most ids; fewer where the first block of the text has fewer.
+    """
+    tokenizer = Tokenizer(corpus.tokenizer)
+    block = next(open_split(corpus.config, split).blocks())
+    words: list[str] = []
+    for line in block.split("\n")[:-1]:
+        words += [*tokenizer.words(line), EOS]
+        if len(words) >= count:
+            break
+    return corpus.vocabulary.encode(words[:count])
+
+
 def _check(config: DataConfig) -> None:
     if problems := config.problems():
         raise ConfigError([f"data.{problem}" for problem in problems])

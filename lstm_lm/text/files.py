@@ -56,14 +56,19 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files private; a result is as readable as any other file of the user
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).chmod(0o666 & ~current_umask())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def current_umask() -> int:
+    """The permissions that new files of this process do not get."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def sync_folder(folder: Path) -> None:

@@ -149,6 +149,52 @@ def test_a_killed_encoding_leaves_nothing_that_counts(config: DataConfig) -> Non
     assert not [name for name in entries(config) if name.startswith(".partial-")]
 
 
+@pytest.mark.parametrize("name", ["train.int32", "valid.int32", "test.int32", "vocabulary.json", "checksums.json"])
+@pytest.mark.parametrize("damage", ["halved", "zeroed", "out of range", "emptied", "removed"])
+def test_a_damaged_cache_is_noticed_and_encoded_again(
+    name: str, damage: str, config: DataConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = load_corpus(config)
+    expected = {split: ids.copy() for split, ids in first.splits.items()}
+    path = cache_root(config) / entries(config)[0] / name
+    whole = path.read_bytes()
+    # a new file: the old one is mapped by this process
+    path.unlink()
+    if damage != "removed":
+        changed = {"halved": whole[: len(whole) // 8 * 4], "zeroed": bytes(len(whole)), "emptied": b""}
+        path.write_bytes(changed.get(damage, b"\xff\xff\xff\x7f" + whole[4:]))
+    again = load_corpus(config)
+    assert "is damaged or of an older version; it is encoded again" in caplog.text
+    assert again.vocabulary == first.vocabulary
+    for split, ids in expected.items():
+        assert np.array_equal(again.splits[split], ids)
+        assert np.array_equal(first.splits[split], ids), "the files of a running process were changed"
+    caplog.clear()
+    load_corpus(config)
+    assert not caplog.text
+    assert len(entries(config)) == 1
+
+
+def test_a_damaged_split_in_another_vocabulary_is_encoded_again(config: DataConfig) -> None:
+    vocabulary = Vocabulary.from_counts({"x": 3, "c": 2})
+    expected = encode_split(config, "valid", vocabulary).copy()
+    (path,) = cache_root(config).glob("*/valid.int32")
+    path.write_bytes(bytes(len(path.read_bytes())))
+    assert np.array_equal(encode_split(config, "valid", vocabulary), expected)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o700), (0o022, 0o755), (0o002, 0o775)])
+def test_a_cache_folder_follows_the_umask(umask: int, mode: int, config: DataConfig) -> None:
+    before = os.umask(umask)
+    try:
+        load_corpus(config)
+    finally:
+        os.umask(before)
+    entry = cache_root(config) / entries(config)[0]
+    assert entry.stat().st_mode & 0o777 == mode
+    assert all(path.stat().st_mode & 0o777 == mode & 0o666 for path in entry.iterdir())
+
+
 def test_two_processes_may_encode_at_once(config: DataConfig) -> None:
     def encode_in_the_middle(split: str, *_: int) -> None:
         if split == "test":
