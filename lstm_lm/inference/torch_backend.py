@@ -109,13 +109,15 @@ def _weight_problem(weight: object, shape: tuple[int, ...]) -> str | None:
 
 
 def load_network(config: ModelConfig, vocab_size: int, path: Path) -> LSTMLanguageModel:
-    """A network in eval mode from a safetensors file.
+    """A network in eval mode from a safetensors file, which it needs no longer: weights are copied, not mapped.
 
     Raises:
         ValueError: If the weights are not exactly those of ``config``.
         safetensors.SafetensorError: If the file is not in this format.
     """
-    return build_network(config, vocab_size, load_file(path))
+    # a mapped file that is overwritten changes the answers, and one that is truncated ends the process
+    weights = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    return build_network(config, vocab_size, weights)
 
 
 def _to_state(arrays: State, device: torch.device) -> LSTMState:
