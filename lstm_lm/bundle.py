@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -26,7 +25,7 @@ from lstm_lm.inference.info import ModelInfo
 from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS, load_backend
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgrade_format_1
-from lstm_lm.text.files import current_umask, sync_folder, write_atomically
+from lstm_lm.text.files import current_umask, remove_abandoned, sync_folder, temporary_folder, write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2
@@ -166,7 +165,8 @@ def write_bundle(
     path = path.resolve()
     _check_place(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    remove_abandoned(path)
+    partial = temporary_folder(path)
     try:
         partial.chmod(0o777 & ~current_umask())
         write_atomically(partial / WEIGHTS, safetensors.numpy.save(dict(weights)))
