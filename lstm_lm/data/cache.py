@@ -45,7 +45,7 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> None:
     if folder.is_dir():
         if _is_whole(folder):
             return
-        log.warning("%s: this encoded corpus is damaged or of an older version; it is encoded again", folder)
+        log.warning("%s: this encoded corpus is damaged; it is encoded again", folder)
     partial: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

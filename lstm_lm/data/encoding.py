@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +23,13 @@ Ids = NDArray[np.int32]
 # called with the split, the characters encoded so far and about how many there are
 Progress = Callable[[str, int, int], None]
 
-_FORMAT = 1
+_FORMAT = 2
+_WARNINGS = "warnings.json"
 _DTYPE = np.dtype("<i4")
 _CHUNK = 1 << 20
+_EOS_AT_LINE_END = re.compile(rf"(?<!\S){EOS}[^\S\n]*\n")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,14 +76,51 @@ def load_corpus(config: DataConfig, progress: Progress | None = None) -> Encoded
         vocabulary.save(partial / "vocabulary.json")
         for split in SPLITS[1:]:
             _encode_known(texts[split], split, config, vocabulary, partial / f"{split}.int32", progress)
+        _save_warnings(partial, texts.values())
 
     build_once(folder, write)
-    return EncodedCorpus(
+    corpus = EncodedCorpus(
         vocabulary=Vocabulary.load(folder / "vocabulary.json"),
         splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
         tokenizer=config.tokenizer,
         config=config,
     )
+    _log_warnings(folder)
+    for warning in _unknown_words(corpus):
+        log.warning(warning)
+    return corpus
+
+
+def _save_warnings(folder: Path, texts: Iterable[TextSource]) -> None:
+    """Keep what encoding noticed, so that a corpus from the cache is warned of too."""
+    found = [
+        f"{text.where}: {text.eos_lines:,} lines end in {EOS} already, and each line end counts as one more; remove "
+        f"them, for example with sed 's/ *{EOS} *$//'"
+        for text in texts
+        if text.eos_lines
+    ]
+    (folder / _WARNINGS).write_text(json.dumps(found), encoding="utf-8")
+
+
+def _log_warnings(folder: Path) -> None:
+    for warning in json.loads((folder / _WARNINGS).read_bytes()):
+        log.warning(warning)
+
+
+def _unknown_words(corpus: EncodedCorpus) -> Iterator[str]:
+    """A warning where valid or test has words that training cannot prepare the model for."""
+    vocabulary = corpus.vocabulary
+    if vocabulary.counts[vocabulary.unk_id]:
+        return
+    for split in SPLITS[1:]:
+        ids = corpus.splits[split]
+        if unknown := int(np.count_nonzero(ids == vocabulary.unk_id)):
+            yield (
+                f"{unknown:,} of {len(ids):,} words of {split} ({unknown / len(ids):.1%}) are not in the vocabulary, "
+                "and train has no <unk> from which the model could learn them, so their probability will be near 0; "
+                "data.min_count=3 makes rare words of train <unk>"
+            )
+            return
 
 
 def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary, progress: Progress | None = None) -> Ids:
@@ -96,10 +139,13 @@ def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary, progres
     text = open_split(config, split)
     key = _key({split: text.digest()}, config.tokenizer, vocabulary.fingerprint)
     folder = cache_root(config) / f"{config.source}-{split}-{key}"
-    build_once(
-        folder,
-        lambda partial: _encode_known(text, split, config, vocabulary, partial / f"{split}.int32", progress),
-    )
+
+    def write(partial: Path) -> None:
+        _encode_known(text, split, config, vocabulary, partial / f"{split}.int32", progress)
+        _save_warnings(partial, [text])
+
+    build_once(folder, write)
+    _log_warnings(folder)
     return _map(folder / f"{split}.int32")
 
 
@@ -206,6 +252,8 @@ def _encoded(
     done = 0
     any_word = False
     for block in text.blocks():
+        if EOS in block:
+            text.eos_lines += len(_EOS_AT_LINE_END.findall(block))
         words = _block_words(block, tokenizer)
         any_word = any_word or any(word != EOS for word in words)
         yield np.fromiter(map(numbers.__getitem__, words), dtype=_DTYPE, count=len(words))

@@ -64,11 +64,21 @@ def test_splits_are_words_and_one_eos_a_line(config: DataConfig) -> None:
     assert isinstance(corpus.splits["train"], np.memmap)
 
 
-@pytest.mark.parametrize("text", ["a b", "a b\n", "a \tb  \r\n", "\ufeffa b\n"])
-def test_line_ends_and_byte_order_marks_make_no_difference(config: DataConfig, folder: Path, text: str) -> None:
-    (folder / "valid.txt").write_bytes(text.encode())
+@pytest.mark.parametrize("text", ["a b", "a b\n", "a \tb  \r\n", "\ufeffa b\n", "\ufeff\ufeffa b\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_line_ends_and_byte_order_marks_make_no_difference(
+    config: DataConfig, folder: Path, text: str, encoding: str
+) -> None:
+    (folder / "valid.txt").write_bytes(text.encode(encoding))
     corpus = load_corpus(config)
     assert words(corpus.vocabulary, corpus.splits["valid"]) == ["a", "b", EOS]
+
+
+def test_marks_of_joined_files_are_dropped_and_others_stay(config: DataConfig, folder: Path) -> None:
+    """WikiText-2 has marks in the middle of lines, as a word of its published vocabulary."""
+    (folder / "train.txt").write_text("\ufeffa b\n" * 3 + "a \ufeff b\n")
+    corpus = load_corpus(config)
+    assert " ".join(words(corpus.vocabulary, corpus.splits["train"])) == "a b <eos> " * 3 + "a \ufeff b <eos>"
 
 
 @pytest.mark.parametrize("tokenizer", ["whitespace", "moses"])
@@ -164,14 +174,14 @@ def test_a_damaged_cache_is_noticed_and_encoded_again(
         changed = {"halved": whole[: len(whole) // 8 * 4], "zeroed": bytes(len(whole)), "emptied": b""}
         path.write_bytes(changed.get(damage, b"\xff\xff\xff\x7f" + whole[4:]))
     again = load_corpus(config)
-    assert "is damaged or of an older version; it is encoded again" in caplog.text
+    assert "this encoded corpus is damaged; it is encoded again" in caplog.text
     assert again.vocabulary == first.vocabulary
     for split, ids in expected.items():
         assert np.array_equal(again.splits[split], ids)
         assert np.array_equal(first.splits[split], ids), "the files of a running process were changed"
     caplog.clear()
     load_corpus(config)
-    assert not caplog.text
+    assert "damaged" not in caplog.text
     assert len(entries(config)) == 1
 
 
@@ -228,8 +238,9 @@ def test_a_cache_that_cannot_be_is_named(config: DataConfig, tmp_path: Path) -> 
         (b"", r"valid\.txt: the valid split is empty; give it"),
         (b"\n \n\n", r"valid\.txt: the valid split is empty"),
         (b"a b\0c\n", r"valid\.txt: is binary, not text; give"),
-        ("schön\n".encode("latin-1"), r"valid\.txt: is not UTF-8 text .it holds the byte 0xf6.; convert it"),
-        ("a b\n".encode("utf-16"), r"valid\.txt: is not UTF-8 text"),
+        (b"a\nb\n" + "schön\n".encode("latin-1"), r"valid\.txt: is not UTF-8 text .line 3 holds the byte 0xf6.; conv"),
+        (b"a b\n" * 2**19 + b"\xff\n", r"valid\.txt: is not UTF-8 text .line 524,289 holds the byte 0xff.; convert it"),
+        ("a b\n".encode("utf-16")[:-1], r"valid\.txt: begins with a byte order mark of utf-16, but is not such text"),
     ],
 )
 def test_a_bad_file_is_named_with_its_remedy(
@@ -238,6 +249,60 @@ def test_a_bad_file_is_named_with_its_remedy(
     (folder / "valid.txt").unlink() if content is None else (folder / "valid.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
         load_corpus(config)
+
+
+@pytest.mark.parametrize("name", ["ptb.{0}.txt", "wiki.{0}.tokens", "{0}.tokens", "wiki.{0}.raw"])
+def test_files_under_the_names_of_known_corpora_are_found(name: str, config: DataConfig, folder: Path) -> None:
+    expected = load_corpus(config)
+    for split in TEXT:
+        (folder / f"{split}.txt").rename(folder / name.format(split))
+    (folder / "notes.txt").write_text("x")
+    found = load_corpus(config)
+    assert all(np.array_equal(found.splits[split], ids) for split, ids in expected.splits.items())
+    (folder / "train.txt").write_text(TEXT["train"])  # the plain name wins
+    load_corpus(config)
+
+
+def test_several_files_of_a_split_are_named(config: DataConfig, folder: Path) -> None:
+    (folder / "valid.txt").rename(folder / "wiki.valid.tokens")
+    (folder / "ptb.valid.txt").write_text("a b\n")
+    with pytest.raises(
+        DataError, match=r"several files of the valid split .ptb\.valid\.txt, wiki\.valid\.tokens.; name"
+    ):
+        load_corpus(config)
+
+
+def test_a_file_as_the_folder_is_named_with_its_folder(config: DataConfig, folder: Path) -> None:
+    config.dir = str(folder / "train.txt")
+    with pytest.raises(DataError, match=r"train\.txt: is a file; give the folder that holds it, data\.dir=.*/corpus$"):
+        load_corpus(config)
+
+
+def test_line_ends_that_are_marked_twice_are_warned_of(
+    config: DataConfig, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "train.txt").write_text("a b c <eos>\n<eos> a b\nc a <eos> \nx<eos>\n<eos>\n")
+    for _ in range(2):  # from the cache too
+        caplog.clear()
+        load_corpus(config)
+        assert "train.txt: 3 lines end in <eos> already, and each line end counts as one more; remove" in caplog.text
+        assert "valid.txt" not in caplog.text.replace("valid (", "")
+
+
+@pytest.mark.parametrize(
+    ("train", "min_count", "warned"),
+    [("a b c\n", 1, True), ("a b <unk>\n", 1, False), ("a b a b rare\n", 2, False), ("a x c\n", 1, False)],
+)
+def test_unknown_words_that_train_does_not_prepare_for_are_warned_of(
+    train: str, min_count: int, warned: bool, config: DataConfig, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "train.txt").write_text(train)
+    (folder / "test.txt").write_text("a\n")
+    config.min_count = min_count
+    load_corpus(config)
+    message = "1 of 4 words of valid (25.0%) are not in the vocabulary, and train has no <unk>"
+    assert (message in caplog.text) == warned
+    assert ("data.min_count=3 makes" in caplog.text) == warned
 
 
 def test_a_missing_folder_is_named(config: DataConfig) -> None:
