@@ -1,7 +1,7 @@
-"""Measure how long encoding a corpus takes and how much memory it needs.
+"""Measure the time and memory of encoding a corpus.
 
-Builds a folder whose train.txt is ``--copies`` times the one in ``--dir`` (50 copies of WikiText-2 are 100 million
-words, the size of WikiText-103), encodes it in a process of its own, and prints what that took::
+The corpus is ``--copies`` copies of the train.txt in ``--dir``: 50 copies of WikiText-2 are 100 million words, the size
+of WikiText-103. Encoding runs in a separate process::
 
     python scripts/bench_encoding.py --dir FOLDER
 """
@@ -26,7 +26,7 @@ LIMIT_MIB = 1024
 
 
 def encode(folder: Path, cache: Path, tokenizer: str) -> dict[str, float]:
-    """Encode ``folder`` in this process: seconds, tokens and peak memory in MiB."""
+    """Encode ``folder`` in this process; returns seconds, tokens, vocabulary size and peak memory in MiB."""
     begin = time.perf_counter()
     corpus = load_corpus(DataConfig(source="text_files", dir=str(folder), tokenizer=tokenizer, cache_dir=str(cache)))
     seconds = time.perf_counter() - begin
@@ -40,8 +40,8 @@ def encode(folder: Path, cache: Path, tokenizer: str) -> dict[str, float]:
     }
 
 
-def build(source: Path, target: Path, copies: int) -> None:
-    """A corpus folder with ``copies`` times the train text of ``source``."""
+def write_corpus(source: Path, target: Path, copies: int) -> None:
+    """Write a corpus folder with ``copies`` copies of the train text of ``source``."""
     with (target / "train.txt").open("wb") as out:
         for _ in range(copies):
             with (source / "train.txt").open("rb") as file:
@@ -51,10 +51,10 @@ def build(source: Path, target: Path, copies: int) -> None:
 
 
 def main() -> int:
-    """Run the measurement; the exit status is 1 where the memory limit is broken."""
+    """Print the measurements; returns exit status 1 if peak memory exceeds the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", type=Path, required=True, help="folder with train.txt, valid.txt and test.txt")
-    parser.add_argument("--copies", type=int, default=50, help="how often train.txt is repeated (default: 50)")
+    parser.add_argument("--copies", type=int, default=50, help="copies of train.txt (default: %(default)s)")
     parser.add_argument("--tokenizer", choices=("whitespace", "moses"), default="whitespace")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -64,7 +64,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         corpus, cache = Path(temporary, "corpus"), Path(temporary, "cache")
         corpus.mkdir()
-        build(args.dir, corpus, args.copies)
+        write_corpus(args.dir, corpus, args.copies)
         size = (corpus / "train.txt").stat().st_size
         table = Table(title=f"train.txt x {args.copies}: {size / 1e6:,.0f} MB, tokenizer {args.tokenizer}")
         for column in ("run", "seconds", "tokens", "tokens/s", "vocabulary", "peak memory (MiB)"):

@@ -1,23 +1,24 @@
-"""Tokens a second of a training step: our path against the plain way, in one run, side by side.
+"""Benchmark the training step of lstm_lm against a textbook implementation: tokens per second, side by side.
 
-The plain way is what most tutorials do: ``nn.LSTM``, logits of the whole window, ``F.cross_entropy``, float32, and the
-process as it is started. Ours is the step of ``lstm-lm train`` with each of its losses: same sizes, same batch, same
-dropout, and the same optimizer, except that the sampled softmax goes with ``optimizer=row_adamw``, which is made for a
-sparse gradient. The last row has the network and the batch of ``experiment=wikitext2_60min``. All take turns, each time
-in a process of its own, so that whatever else the machine does meets all; the table shows medians.
+The textbook implementation ("plain") is that of most tutorials: ``nn.LSTM``, logits of the whole window,
+``F.cross_entropy``, float32, default process settings. Ours is the step of ``lstm-lm train`` with each of its losses,
+with the same sizes, batch, dropout and optimizer, except that the sampled softmax uses ``optimizer=row_adamw``, which
+is made for its sparse gradient. The last row is the network and batch of ``experiment=wikitext2_60min``. All take
+turns, each measurement in its own process, so that other load on the machine affects all of them; the table shows
+medians.
 
-The shares say how near the step with the sampled softmax comes to a large matrix product (2048 x 512 by 512 x 4096),
-measured in the same process in float32 and in bfloat16; "used" is the format that the step ran in. The step's work is
-counted by formula, as in Kaplan et al. 2020: 6 operations a token for each weight that is multiplied by, 2 forward and
-4 backward (half for the gradient of the input, half for that of the weight)::
+The columns "of fp32" and "of bf16" give the throughput of the sampled-softmax step as a share of a large matrix product
+(2048 x 512 by 512 x 4096), measured in the same process in float32 and bfloat16; "used" is the format of the step. The
+operations of a step are counted as in Kaplan et al. 2020: 6 per token and weight, 2 forward and 4 backward (half for
+the gradient of the input, half for that of the weight)::
 
     6 (sum over layers of 4 H (E + H) + N H_last)
 
-with N the words of the output layer that a token meets: V of the full softmax; frequent + drawn + 1 of the sampled one;
-head + clusters + sum over clusters of share of the tokens x size of the split one. Looking words up multiplies by
-nothing, so that tied weights count once, as output layer; biases, gates, dropout and optimizer are left out.
+where N is the number of output rows per token: V for the full softmax; frequent + sampled + 1 for the sampled softmax;
+head + clusters + sum over clusters of (fraction of the tokens x size) for the adaptive softmax. Embedding lookups
+multiply nothing, so tied weights count once, as the output layer; biases, gates, dropout and optimizer are not counted.
 
-    python scripts/bench_training.py [--rounds 3] [--steps 10] [--load]
+    python scripts/bench_training.py [--repeats 3] [--steps 10] [--load]
 """
 
 import argparse
@@ -32,14 +33,14 @@ from timeit import timeit
 from typing import Any
 
 VOCAB_SIZE = 33_278
-HOUR = "wikitext2_60min"
+RECIPE = "wikitext2_60min"
 SAMPLED = "sampled_softmax"
 SIZES = {
     "2 x 200": ["model=small"],
     "2 x 650": ["model=small", "model.embedding_dim=650", "model.hidden_dims=[650,650]"],
-    HOUR: [f"experiment={HOUR}"],
+    RECIPE: [f"experiment={RECIPE}"],
 }
-# as a recipe would set them
+# each with the optimizer that suits it
 LOSSES = {
     "full_softmax": ["loss=full_softmax"],
     "adaptive_softmax": ["loss=adaptive_softmax"],
@@ -47,34 +48,34 @@ LOSSES = {
 }
 
 
-def measure(way: str, size: str, steps: int) -> dict[str, Any]:
-    """``speed`` of training steps in this process, its share of a matrix product's, and what was run."""
+def measure(variant: str, size: str, steps: int) -> dict[str, Any]:
+    """Measure in this process: ``speed``, its shares of a matrix product, ``precision`` and ``batch``."""
     import torch
 
     from lstm_lm.config.validation import check
     from lstm_lm.data.streams import Window
     from lstm_lm.training.precision import choose_precision
 
-    config: Any = check("train", SIZES[size] + LOSSES.get(way, [])).config
+    config: Any = check("train", SIZES[size] + LOSSES.get(variant, [])).config
     torch.manual_seed(0)
-    # counts that fall as those of words do
+    # Zipf-like word counts
     counts = [2_000_000 // (rank + 2) + 1 for rank in range(VOCAB_SIZE)]
     batch_size, length = config.batching.batch_size, config.batching.bptt_length
     words = torch.multinomial(torch.tensor(counts).float(), batch_size * (length + 1), True).view(batch_size, -1)
     window = Window(words[:, :-1], words[:, 1:], None, starts_stream=False)
-    precision = "fp32" if way == "plain" else choose_precision("cpu")
-    step = plain_step(config, window) if way == "plain" else our_step(config, window, counts, precision)
+    precision = "fp32" if variant == "plain" else choose_precision("cpu")
+    step = plain_step(config, window) if variant == "plain" else our_step(config, window, counts, precision)
     speed = batch_size * length / seconds(step, steps)
-    work = 6 * speed * weights_used(config, way, counts)
+    operations = 6 * speed * num_multiplied_weights(config, variant, counts)
     result: dict[str, Any] = {"speed": speed, "precision": precision, "batch": f"{batch_size} x {length}"}
     for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
         left, right = torch.randn(2048, 512).to(dtype), torch.randn(512, 4096).to(dtype)
-        result[name] = work / (2 * 2048 * 512 * 4096 / seconds(lambda a=left, b=right: a @ b, 10))
+        result[name] = operations / (2 * 2048 * 512 * 4096 / seconds(lambda a=left, b=right: a @ b, 10))
     return result
 
 
 def plain_step(config: Any, window: Any) -> Callable[[], None]:
-    """A step as it is written without further thought."""
+    """A training step as in most tutorials."""
     import torch
     from torch import nn
     from torch.nn import functional as F
@@ -89,8 +90,8 @@ def plain_step(config: Any, window: Any) -> Callable[[], None]:
     state = [torch.zeros(2, len(window.input_ids), units)] * 2
 
     def step() -> None:
-        features, after = lstm(dropout(embedding(window.input_ids)), tuple(state))
-        state[:] = (tensor.detach() for tensor in after)
+        features, next_state = lstm(dropout(embedding(window.input_ids)), tuple(state))
+        state[:] = (tensor.detach() for tensor in next_state)
         logits = output(dropout(features))
         loss = F.cross_entropy(logits.view(-1, VOCAB_SIZE), window.target_ids.flatten())
         optimizer.zero_grad()
@@ -120,7 +121,7 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
         bptt_length=config.batching.bptt_length,
         seed=1,
         fraction=lambda _: 0.5,
-        record={},
+        checkpoint_metadata={},
         sparse_gradient=config.optimizer.name == "row_adamw",
     ).train()
     optimizer = build_optimizer(config.optimizer, module.model)
@@ -136,35 +137,35 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
     return step
 
 
-def weights_used(config: Any, way: str, counts: list[int]) -> float:
-    """Weights that a token is multiplied by: see the formula above."""
+def num_multiplied_weights(config: Any, variant: str, counts: list[int]) -> float:
+    """Number of weights multiplied per token, by the formula above."""
     widths = [config.model.embedding_dim, *config.model.hidden_dims]
-    layers = sum(4 * hidden * (below + hidden) for below, hidden in pairwise(widths))
-    bounds = config.model.cluster_bounds(VOCAB_SIZE)  # without clusters, V alone
-    met: float = bounds[0] + len(bounds) - 1
-    met += sum(sum(counts[start:end]) / sum(counts) * (end - start) for start, end in pairwise(bounds))
-    if way == SAMPLED:
-        met = config.loss.num_frequent + config.loss.num_sampled + 1
-    return float(layers + met * widths[-1])
+    layers = sum(4 * hidden * (inputs + hidden) for inputs, hidden in pairwise(widths))
+    bounds = config.model.cluster_bounds(VOCAB_SIZE)  # [V] without clusters
+    output_rows: float = bounds[0] + len(bounds) - 1
+    output_rows += sum(sum(counts[start:end]) / sum(counts) * (end - start) for start, end in pairwise(bounds))
+    if variant == SAMPLED:
+        output_rows = config.loss.num_frequent + config.loss.num_sampled + 1
+    return float(layers + output_rows * widths[-1])
 
 
-def seconds(work: Callable[[], Any], times: int) -> float:
-    """Median time of ``work``, after two runs that are not counted."""
-    return median([timeit(work, number=1) for _ in range(times + 2)][2:])
+def seconds(function: Callable[[], Any], times: int) -> float:
+    """Median seconds of ``function``, after two warm-up calls."""
+    return median([timeit(function, number=1) for _ in range(times + 2)][2:])
 
 
-def run_child(way: str, size: str, steps: int) -> dict[str, Any]:
-    """Measure in a process of its own, ours under the environment that ``lstm-lm train`` makes for itself."""
-    child = [sys.executable, __file__, "--child", way, "--size", size, "--steps", str(steps)]
+def run_child(variant: str, size: str, steps: int) -> dict[str, Any]:
+    """Measure in a child process; ours gets the environment that ``lstm-lm train`` sets up."""
+    child = [sys.executable, __file__, "--child", variant, "--size", size, "--steps", str(steps)]
     return dict(json.loads(subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout))
 
 
 def main() -> None:
     """Print the table, or one measurement as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each way and size")
-    parser.add_argument("--steps", type=int, default=10, help="timed steps of each process")
-    parser.add_argument("--load", action="store_true", help="keep one core busy with something else")
+    parser.add_argument("--repeats", type=int, default=3, help="processes per implementation and size")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps per process")
+    parser.add_argument("--load", action="store_true", help="keep one core busy with another process")
     parser.add_argument("--child", choices=("plain", *LOSSES), help=argparse.SUPPRESS)
     parser.add_argument("--size", choices=tuple(SIZES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -179,27 +180,27 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    ways = {size: ("plain", *LOSSES) if size != HOUR else tuple(LOSSES)[1:] for size in SIZES}
-    plan = [(way, size) for _ in range(arguments.rounds) for size in SIZES for way in ways[size]]
+    variants = {size: ("plain", *LOSSES) if size != RECIPE else tuple(LOSSES)[1:] for size in SIZES}
+    plan = [(variant, size) for _ in range(arguments.repeats) for size in SIZES for variant in variants[size]]
     results: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in plan}
-    rival = subprocess.Popen([sys.executable, "-c", "while True: pass" if arguments.load else ""])
+    load_process = subprocess.Popen([sys.executable, "-c", "while True: pass" if arguments.load else ""])
     try:
-        for way, size in plan:
-            results[way, size].append(run_child(way, size, arguments.steps))
+        for variant, size in plan:
+            results[variant, size].append(run_child(variant, size, arguments.steps))
     finally:
-        rival.kill()
-    load = ", one busy with something else" if arguments.load else ""
-    table = Table(title=f"Tokens a second of a step, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores{load}")
+        load_process.kill()
+    load = ", one busy with another process" if arguments.load else ""
+    table = Table(title=f"Training step in tokens per second, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores{load}")
     table.add_column("sizes, batch")
-    for column in ("plain", "full", "split", "sampled", "sampled : plain", "of fp32", "of bf16", "used"):
+    for column in ("plain", "full", "adaptive", "sampled", "sampled : plain", "of fp32", "of bf16", "used"):
         table.add_column(column, justify="right")
     for size in SIZES:
-        speeds = {way: median(one["speed"] for one in results[way, size]) for way in ways[size]}
+        speeds = {name: median(one["speed"] for one in results[name, size]) for name in variants[size]}
         shares = [f"{median(one[name] for one in results[SAMPLED, size]):.0%}" for name in ("fp32", "bf16")]
-        shown = [f"{speeds[way]:,.0f}" if way in speeds else "-" for way in ("plain", *LOSSES)]
+        columns = [f"{speeds[name]:,.0f}" if name in speeds else "-" for name in ("plain", *LOSSES)]
         ratio = f"{speeds[SAMPLED] / speeds['plain']:.1f}" if "plain" in speeds else "-"
         one = results[SAMPLED, size][0]
-        table.add_row(f"{size}, {one['batch']}", *shown, ratio, *shares, one["precision"])
+        table.add_row(f"{size}, {one['batch']}", *columns, ratio, *shares, one["precision"])
     Console(width=110).print(table)
 
 

@@ -1,9 +1,9 @@
-"""Draw the curves of one or more training runs as a PNG, from their TensorBoard files and metrics.json.
+"""Plot the curves of training runs as a PNG, from their TensorBoard files and metrics.json.
 
 ::
 
     python scripts/plot_training.py outputs/train/DATE/TIME --out curves.png
-    python scripts/plot_training.py outputs/baseline outputs/hour --against minutes --out race.png
+    python scripts/plot_training.py outputs/baseline outputs/60min --against minutes --out race.png
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 Points = NDArray[np.float64]
 
-AXES = {"epochs": "epoch", "minutes": "minutes"}  # what is written below the panels, and its key in the history
+AXES = {"epochs": "epoch", "minutes": "minutes"}  # label of the horizontal axis, and its key in the history
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Run:
     """The curves of a run.
 
     Attributes:
-        name: For the legend.
-        valid: A column for each validation: place, perplexity, top-1 and top-5 in per cent; shape (4, N).
-        train: A column for each point of the training curve: place, loss, learning rate; shape (3, M).
+        name: Name in the legend.
+        valid: One column per validation: position, perplexity, top-1 and top-5 in per cent; shape (4, N).
+        train: One column per logged step: position, loss, learning rate; shape (3, M).
     """
 
     name: str
@@ -42,11 +42,12 @@ def read_run(folder: Path, name: str, axis: str) -> Run:
 
     Args:
         folder: The run folder.
-        name: For the legend.
-        axis: What places a point: a key of ``metrics.json``'s history, ``epoch`` or ``minutes``.
+        name: Name in the legend.
+        axis: Position of a point on the horizontal axis: ``epoch`` or ``minutes``, keys of the history in
+            ``metrics.json``.
 
     Raises:
-        SystemExit: If it holds no finished run with TensorBoard files.
+        SystemExit: If the folder holds no finished run with TensorBoard files.
     """
     try:
         history = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["history"]
@@ -57,35 +58,35 @@ def read_run(folder: Path, name: str, axis: str) -> Run:
     if not history or "train/loss" not in events.Tags()["scalars"]:
         raise SystemExit(f"error: {folder} has no curves; train with logger=tensorboard and at least one validation")
     loss, rate = events.Scalars("train/loss"), events.Scalars("train/learning_rate")
-    # a training point has a step alone
-    steps, places = [0, *(entry["step"] for entry in history)], [0.0, *(entry[axis] for entry in history)]
-    train = [(np.interp(a.step, steps, places), a.value, b.value) for a, b in zip(loss, rate, strict=True)]
+    # a logged step has no epoch or time of its own: interpolate between validations
+    steps, positions = [0, *(entry["step"] for entry in history)], [0.0, *(entry[axis] for entry in history)]
+    train = [(np.interp(a.step, steps, positions), a.value, b.value) for a, b in zip(loss, rate, strict=True)]
     valid = [(e[axis], e["perplexity"], 100 * e["top1"], 100 * e["top5"]) for e in history]
     return Run(name, np.array(valid).T, np.array(train).T)
 
 
 def smooth(values: Points, width: int) -> Points:
-    """Mean of the ``width`` values around each, fewer at the ends."""
+    """Moving average over ``width`` values, fewer at the ends."""
     kernel = np.ones(min(width, len(values)))
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
 def draw(runs: list[Run], axes: list[Axes], against: str) -> None:
-    """Draw perplexity, accuracy and learning rate over ``against`` beside each other, a colour for each run."""
+    """Draw perplexity, accuracy and learning rate over ``against``, one panel each and one colour per run."""
     perplexity, accuracy, rate = axes
     for index, run in enumerate(runs):
         colour = f"C{index}"
-        places, loss, learning_rate = run.train
+        positions, loss, learning_rate = run.train
         train = np.exp(smooth(loss, max(len(loss) // 60, 1)))
-        perplexity.plot(places, train, color=colour, alpha=0.35, linewidth=1.2)
+        perplexity.plot(positions, train, color=colour, alpha=0.35, linewidth=1.2)
         perplexity.plot(run.valid[0], run.valid[1], "o-", color=colour, markersize=3)
         accuracy.plot(run.valid[0], run.valid[3], "o-", color=colour, markersize=3)
         accuracy.plot(run.valid[0], run.valid[2], "o--", color=colour, markersize=3)
-        rate.plot(places, learning_rate, color=colour, label=run.name)
+        rate.plot(positions, learning_rate, color=colour, label=run.name)
     perplexity.set_ylim(0, 2 * min(float(run.valid[1][0]) for run in runs))
     accuracy.set_ylim(bottom=0)
     rate.set_ylim(bottom=0)
-    titles = ("perplexity: valid, faint train", "valid accuracy, %: top-5, dashed top-1", "learning rate")
+    titles = ("perplexity: valid (train faint)", "valid accuracy, %: top-5 (top-1 dashed)", "learning rate")
     for panel, title in zip(axes, titles, strict=True):
         panel.set_title(title)
         panel.set_xlabel(against)
@@ -94,16 +95,16 @@ def draw(runs: list[Run], axes: list[Axes], against: str) -> None:
 
 
 def main() -> None:
-    """Read the arguments and write the picture."""
-    parser = argparse.ArgumentParser(description="Draw the curves of training runs as a PNG.")
+    """Read the arguments and write the plot."""
+    parser = argparse.ArgumentParser(description="Plot the curves of training runs as a PNG.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished training run")
-    parser.add_argument("--names", nargs="+", help="name of each run in the legend (default: its folder's)")
-    parser.add_argument("--against", choices=AXES, default="epochs", help="the horizontal axis (default: epochs)")
-    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the picture (default: curves.png)")
+    parser.add_argument("--names", nargs="+", help="names of the runs in the legend (default: the folder names)")
+    parser.add_argument("--against", choices=AXES, default="epochs", help="horizontal axis (default: epochs)")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="output file (default: curves.png)")
     arguments = parser.parse_args()
     names = arguments.names or [folder.name for folder in arguments.runs]
     if len(names) != len(arguments.runs):
-        parser.error(f"--names: needs one name for each of {len(arguments.runs)} runs")
+        parser.error(f"--names: needs one name per run ({len(arguments.runs)})")
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 

@@ -1,4 +1,4 @@
-"""Prints the closing table of scripts/quickstart.sh from what its commands left behind."""
+"""Prints the summary table of scripts/quickstart.sh from the files that its commands wrote."""
 
 import json
 import sys
@@ -17,11 +17,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def summary(run: Path, seconds: int) -> Table:
-    """What the commands of a quickstart run reached.
+    """Build the results table of a quickstart run.
 
     Args:
-        run: Folder that holds train/, eval/ and bundle/.
-        seconds: What all commands took together.
+        run: Folder with train/, eval/ and bundle/.
+        seconds: Total time of all commands.
     """
     trained = read_json(run / "train" / "metrics.json")
     scored = read_json(run / "eval" / "metrics.json")
@@ -33,12 +33,12 @@ def summary(run: Path, seconds: int) -> Table:
     table.add_row("parameters", f"{trained['parameters']:,}")
     table.add_row("training", f"{trained['wall_seconds']:.0f} s, {trained['tokens_per_second']:,.0f} tokens/s")
     table.add_row("bundle", f"{bundle_bytes / 1e6:.1f} MB")
-    table.add_row("everything together", f"{seconds} s")
+    table.add_row("total", f"{seconds} s")
     return table
 
 
 def main() -> None:
-    """Print the table and what can be done next."""
+    """Print the table and the next commands."""
     run = Path(sys.argv[1])
     console = Console(soft_wrap=True, highlight=False)
     console.print()

@@ -1,4 +1,4 @@
-"""What bench_serving.py and soak_serving.py share: a bundle, the service in a process of its own, and a quick client.
+"""Shared by bench_serving.py and soak_serving.py: a random bundle, the service in its own process, and a fast client.
 
 All traffic stays on the loopback interface.
 """
@@ -27,7 +27,7 @@ MEDIUM_WORDS = 33_278
 
 
 def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
-    """A bundle with random weights: as quick and as large as a trained one."""
+    """Write a bundle with random weights, as fast and as large as a trained one."""
     import torch
 
     from lstm_lm.bundle import write_bundle
@@ -49,13 +49,13 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
         weights=weights,
         vocabulary=Vocabulary(words, range(num_words + 1, 1, -1)),
         tokenizer="moses",
-        data={"name": "none, the weights are random"},
+        data={"name": "none: random weights"},
         metrics={},
         presets={
             "balanced": SamplingConfig(temperature=0.9, top_k=100, top_p=0.95, repeat_penalty=1.1, repeat_window=40)
         },
         default_preset="balanced",
-        card="# Random weights, for measuring\n",
+        card="# Random weights, for benchmarks\n",
         graphs={ONNX: float_graph(config, weights), INT8: int8_graph(config, weights)},
     )
     return path
@@ -63,7 +63,14 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
 
 @dataclass(frozen=True)
 class Service:
-    """A service that runs: its port, its process, and how long it took until it was ready."""
+    """A running service.
+
+    Attributes:
+        port: On the loopback interface.
+        process: The uvicorn process.
+        start_seconds: From its start to the first 200 of ``/ready``.
+        log: Its stdout and stderr.
+    """
 
     port: int
     process: subprocess.Popen[bytes]
@@ -72,25 +79,25 @@ class Service:
 
     @property
     def resident_mb(self) -> float:
-        """Memory that it holds, in MB; NaN where there is no /proc."""
+        """Resident memory in MB; NaN where there is no /proc."""
         status = Path(f"/proc/{self.process.pid}/status")
-        found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.exists() else None
-        return int(found[1]) * 1024 / 1e6 if found else float("nan")
+        match = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.exists() else None
+        return int(match[1]) * 1024 / 1e6 if match else float("nan")
 
     def get(self, path: str) -> str:
-        """The answer to a GET."""
-        with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=30) as answer:
-            return str(answer.read().decode())
+        """The body of a GET."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=30) as response:
+            return str(response.read().decode())
 
 
 @contextmanager
 def running_service(bundle: Path, **settings: object) -> Iterator[Service]:
-    """The service under uvicorn, ready; ended with SIGTERM, and killed where that does not help."""
+    """Run the service under uvicorn until it is ready; end it with SIGTERM, after 30 s with SIGKILL."""
     with closing(socket.create_server((HOST, 0))) as listener:
         port = listener.getsockname()[1]
-    given = {"bundle": bundle, "drain_seconds": 0, **settings}
+    effective = {"bundle": bundle, "drain_seconds": 0, **settings}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
-    environment |= {f"LSTM_LM_{name.upper()}": str(value) for name, value in given.items()}
+    environment |= {f"LSTM_LM_{name.upper()}": str(value) for name, value in effective.items()}
     command = [sys.executable, "-m", "uvicorn", "--factory", "lstm_lm.serving:create_app", "--host", HOST]
     command += ["--http", "lstm_lm.serving.http_protocol:BoundedHttpTools", "--port", str(port), "--no-access-log"]
     with tempfile.NamedTemporaryFile(prefix="service-", suffix=".log") as log:
@@ -100,7 +107,7 @@ def running_service(bundle: Path, **settings: object) -> Iterator[Service]:
             service = Service(port, process, 0.0, Path(log.name))
             while True:
                 if process.poll() is not None or time.perf_counter() - start > START_SECONDS:
-                    raise SystemExit(f"the service does not start:\n{Path(log.name).read_text()}")
+                    raise SystemExit(f"the service did not start:\n{Path(log.name).read_text()}")
                 try:
                     service.get("/ready")
                     break
@@ -117,8 +124,8 @@ def running_service(bundle: Path, **settings: object) -> Iterator[Service]:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Status, headers in lower case, body."""
+class Response:
+    """A response; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -126,31 +133,31 @@ class Answer:
 
 
 class Connection:
-    """A kept connection with as little work for a request as can be, so that the service is what is measured."""
+    """A keep-alive connection with minimal work per request, so that benchmarks measure the service."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
-    async def post(self, path: str, body: dict[str, Any]) -> Answer:
-        """The whole answer to a POST; one without a length is left to :meth:`pieces`."""
+    async def post(self, path: str, body: dict[str, Any]) -> Response:
+        """The response to a POST; :meth:`pieces` reads a streamed body."""
         content = json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
         return await self._exchange(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
 
-    async def get(self, path: str) -> Answer:
-        """The whole answer to a GET."""
+    async def get(self, path: str) -> Response:
+        """The response to a GET."""
         return await self._exchange(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
 
-    async def _exchange(self, request: bytes) -> Answer:
+    async def _exchange(self, request: bytes) -> Response:
         self._writer.write(request)
         first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         length = int(headers.get("content-length", 0))
-        return Answer(int(first.split(" ")[1]), headers, await self._reader.readexactly(length))
+        return Response(int(first.split(" ")[1]), headers, await self._reader.readexactly(length))
 
     async def pieces(self) -> AsyncIterator[int]:
-        """Numbers of pieces that came together, to the end of a streamed answer."""
+        """The number of pieces in each chunk, to the end of a streamed response."""
         while length := int((await self._reader.readuntil(b"\r\n")), 16):
             yield (await self._reader.readexactly(length + 2)).count(b'data: {"piece"')
         await self._reader.readuntil(b"\r\n")
@@ -158,7 +165,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Connection]:
-    """A connection to the service, closed at the end whatever was sent."""
+    """A connection to the service."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         yield Connection(reader, writer)

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Sets everything up and runs all checks; exits non-zero if one fails and names it.
-# Arguments are handed to pytest: `bash scripts/test.sh tests/nn -k tied`.
+# Sets up .venv and runs all checks; names the failed ones and exits non-zero.
+# Arguments are passed to pytest: `bash scripts/test.sh tests/nn -k tied`.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up
 
-# The tests of the page need a browser; without one they skip and say so.
+# The page tests need a browser and are skipped without one.
 install_browser() {
   if command -v chromium || command -v chromium-browser; then
     return
   fi >/dev/null
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    printf '== No chromium here: the tests of the page will be skipped\n'
+    printf '== No chromium found: the page tests will be skipped\n'
     return
   fi
-  printf '== Installing chromium for the tests of the page\n'
+  printf '== Installing chromium for the page tests\n'
   if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y chromium fonts-liberation; } \
     </dev/null >.venv/chromium.log 2>&1; then
-    printf 'note: chromium could not be installed (.venv/chromium.log says why): the tests of the page will be skipped\n'
+    printf 'note: chromium could not be installed (see .venv/chromium.log): the page tests will be skipped\n'
   fi
 }
 
@@ -40,7 +40,7 @@ check "ruff check" "$VENV_PYTHON" -m ruff check .
 check "ruff format" "$VENV_PYTHON" -m ruff format --check .
 check "mypy" "$VENV_PYTHON" -m mypy
 check "import-linter" "$VENV_PYTHON" .venv/bin/lint-imports --no-logo
-# two at a time, each on one core; the tests of a file share what they set up
+# two processes with one core each; tests in a file share fixtures
 check "pytest" env OMP_NUM_THREADS=1 "$VENV_PYTHON" -m pytest -n 2 --dist loadfile "$@"
 
 printf '\n'

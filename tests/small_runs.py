@@ -1,4 +1,4 @@
-"""Short training runs, and what they leave behind."""
+"""Helpers for short training runs and their checkpoints."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import torch
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.training.module import LanguageModelModule
 
-Make = Callable[..., TrainConfig]
+ConfigFactory = Callable[..., TrainConfig]
 
 
 def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -26,13 +26,13 @@ def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
 
 
 def last_rate(run_dir: Path) -> float:
-    """The learning rate that a run ended with."""
+    """The learning rate after the last step of a run."""
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     return float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
 
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send this process what Ctrl-C sends, in the middle of a step."""
+    """Send SIGINT to this process in the middle of a step."""
     training_step = LanguageModelModule.training_step
 
     def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> Any:
@@ -44,7 +44,7 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def interrupt_validation(epoch: int, signal_number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send this process a signal after the first batch of the validation of an epoch, counted from 0."""
+    """Send a signal to this process after the first validation batch of an epoch, counted from 0."""
     validation_step = LanguageModelModule.validation_step
 
     def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> None:

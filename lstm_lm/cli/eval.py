@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from lstm_lm.config.schema import EvalConfig
@@ -122,6 +123,7 @@ class _Evaluation:
         from lstm_lm.evaluation.dynamic import evaluate_dynamic
         from lstm_lm.evaluation.keyboard import evaluate_keyboard
         from lstm_lm.evaluation.static import evaluate_static
+        from lstm_lm.nn.device import use_exact_float32
 
         split = self._config.split
         model, vocabulary, evaluation = self._trained.model, self._trained.vocabulary, self._evaluation
@@ -131,12 +133,24 @@ class _Evaluation:
             report(f"{evaluation.name} evaluation of {split}", done, total)
 
         if evaluation.name == "static":
+            device = self._device()
+            use_exact_float32(device)
+            model.to(device)
             return evaluate_static(model, ids, vocabulary, evaluation, progress)
         if evaluation.name == "keyboard":
             return evaluate_keyboard(model, ids, vocabulary, evaluation, progress)
         if evaluation.name == "cache":
             return evaluate_cache(model, ids, vocabulary, evaluation, settings, progress)
         return evaluate_dynamic(model, ids, vocabulary, evaluation, settings, self._gradient_rms(report), progress)
+
+    def _device(self) -> torch.device:
+        from lstm_lm.errors import EvaluationError
+        from lstm_lm.nn.device import find_device
+
+        try:
+            return find_device(self._config.accelerator)
+        except ValueError as error:
+            raise EvaluationError(str(error)) from error
 
     def _ids(self, split: str) -> NDArray[np.int32]:
         from lstm_lm.data.encoding import encode_split

@@ -10,13 +10,14 @@ import typer
 
 from lstm_lm.errors import ConfigError
 
-# requests in flight are answered before the end; a client that never finishes its own does not hold it up for ever
+# after Ctrl-C or SIGTERM: time to finish the requests in flight
 GRACE_SECONDS = 120
 
 
 def serve(
     model: Annotated[
-        Path | None, typer.Option(help="Bundle or checkpoint to serve.", show_default="LSTM_LM_BUNDLE")
+        Path | None,
+        typer.Option(help="Bundle (a folder) or checkpoint (a file) to serve.", show_default="LSTM_LM_BUNDLE"),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="LSTM_LM_HOST or 127.0.0.1")
@@ -25,7 +26,7 @@ def serve(
         int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="LSTM_LM_PORT or 8000")
     ] = None,
 ) -> None:
-    """Serve suggestions over HTTP until Ctrl-C."""
+    """Serve suggestions and generated text over HTTP until Ctrl-C."""
     import uvicorn
 
     from lstm_lm.export.loading import load_model
@@ -34,37 +35,37 @@ def serve(
     from lstm_lm.serving.memory import configure_malloc
     from lstm_lm.serving.settings import read_settings
 
-    given: dict[str, Any] = {"bundle": model, "host": host, "port": port}
-    settings = read_settings(**{name: value for name, value in given.items() if value is not None})
-    # the address first: a taken port shows at once, not after the model is loaded
+    options: dict[str, Any] = {"bundle": model, "host": host, "port": port}
+    settings = read_settings(**{name: value for name, value in options.items() if value is not None})
+    # bind before loading the model, so that a port in use shows at once
     with _bound_socket(settings.host, settings.port) as listener:
         configure_malloc()  # before the first thread, which verifies the bundle
-        engine, about = load_model(settings.bundle, settings.backend, settings.prefix_cache_size)
-        app = build_app(engine, settings, about)
+        engine, model_info = load_model(settings.bundle, settings.backend, settings.prefix_cache_size)
+        app = build_app(engine, settings, model_info)
         address, bound_port = listener.getsockname()[:2]
-        shown = f"[{address}]" if ":" in address else address
+        url_host = f"[{address}]" if ":" in address else address
         typer.echo(
-            f"serving {settings.bundle} at http://{shown}:{bound_port} (page at /, docs at /docs, Ctrl-C ends)",
+            f"serving {settings.bundle} at http://{url_host}:{bound_port} (page at /, docs at /docs, Ctrl-C to stop)",
             err=True,
         )
         config = uvicorn.Config(app, http=BoundedHttpTools, timeout_graceful_shutdown=GRACE_SECONDS)
-        # Ctrl-C is how a server is meant to end: uvicorn has answered what was in flight by now
+        # uvicorn raises it again after a graceful shutdown
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that has its address but does not listen yet: until the server is ready, clients are refused.
+    """A socket that is bound but does not listen yet: it refuses clients until the server is ready.
 
     Raises:
-        ConfigError: If the address is taken, forbidden or not of this machine.
+        ConfigError: If the address is in use, forbidden or not one of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
-        raise ConfigError([f"host: is no address (got {host!r}: {error}); try --host 127.0.0.1"]) from None
+        raise ConfigError([f"host: not an address (got {host!r}: {error}); try --host 127.0.0.1"]) from None
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -77,9 +78,9 @@ def _bound_socket(host: str, port: int) -> socket.socket:
 
 def _bind_problem(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port: {port} is taken by another process; choose another, or --port 0 for any free one"
+        return f"port: {port} is in use; choose another, or --port 0 for a free one"
     if error.errno == errno.EACCES:
-        return f"port: {port} is for the system alone; choose one above 1023"
+        return f"port: {port} needs root privileges; choose one above 1023"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"host: {host} is not an address of this machine; try 127.0.0.1, or 0.0.0.0 for all"
     return f"host, port: cannot listen on {host}:{port} ({error.strerror})"

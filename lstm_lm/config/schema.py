@@ -15,6 +15,7 @@ from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 
+ACCELERATORS = ("cpu", "gpu", "auto")
 SPLITS = ("train", "valid", "test")
 EMBEDDING_STARTS = ("random", "cooccurrence")
 
@@ -85,6 +86,8 @@ class EvalConfig:
         data: The corpus; ``None`` is the one that the checkpoint was trained on.
         evaluation: How it is scored.
         tune: First choose the settings of the evaluation on valid, and save them with the checkpoint.
+        accelerator: ``cpu``; ``gpu``, for ``evaluation=static`` only; ``auto`` is ``gpu`` where there is one and the
+            evaluation can use it.
     """
 
     checkpoint: str = MISSING
@@ -92,6 +95,7 @@ class EvalConfig:
     data: DataConfig | None = None
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tune: bool = False
+    accelerator: str = "cpu"
 
     def problems(self) -> list[str]:
         """Every wrong setting, as ``path: what is wrong (got VALUE); remedy``."""
@@ -101,6 +105,13 @@ class EvalConfig:
         if self.tune and self.evaluation.name in EVALUATIONS and not self.evaluation.tunable:
             found.append(
                 f"tune: {self.evaluation.name} has no settings to tune; choose evaluation=NAME ({', '.join(TUNABLE)})"
+            )
+        if self.accelerator not in ACCELERATORS:
+            found.append(f"accelerator: unknown (got {self.accelerator!r}); use one of {', '.join(ACCELERATORS)}")
+        if self.accelerator == "gpu" and self.evaluation.name != "static":
+            found.append(
+                f"accelerator: evaluation={self.evaluation.name} runs on the CPU only (got 'gpu'); "
+                "use accelerator=cpu or evaluation=static"
             )
         return found
 

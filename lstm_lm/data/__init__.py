@@ -1,1 +1,1 @@
-"""Corpora, their encoding, and windows for training and evaluation."""
+"""Corpora, their encoding as word ids, and windows for training and evaluation."""

@@ -1,4 +1,4 @@
-"""Folders that are either whole or not there."""
+"""Cache of encoded corpora: an entry is complete or absent."""
 
 import errno
 import json
@@ -24,23 +24,23 @@ log = logging.getLogger(__name__)
 
 
 def cache_root(config: DataConfig) -> Path:
-    """Where encoded corpora are kept."""
+    """The cache folder: ``cache_dir``, else ``$LSTM_LM_CACHE``, else ``~/.cache/lstm_lm``."""
     if config.cache_dir:
         return Path(config.cache_dir).expanduser()
     return Path(os.environ.get("LSTM_LM_CACHE") or "~/.cache/lstm_lm").expanduser()
 
 
 def build_once(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make ``folder`` by ``write`` unless it is there and whole; a process killed half-way leaves no ``folder``.
+    """Build ``folder`` with ``write`` unless it exists and is intact; a process that is killed leaves no ``folder``.
 
-    Every file of an entry is compared with its checksum; a damaged entry is made again.
+    Every file of an entry is compared with its checksum; a damaged entry is built again.
 
     Args:
         folder: The cache entry.
-        write: Fills the empty folder that it is given.
+        write: Called with an empty folder, which it fills with files.
 
     Raises:
-        DataError: If the cache cannot be written, for example because the disk is full.
+        DataError: If the cache is not writable, for example because the disk is full.
     """
     if folder.is_dir():
         if _is_whole(folder):
@@ -57,20 +57,20 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> None:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         sync_folder(partial)
-        # mkdtemp makes it private; a cache is as readable as any other folder of the user
+        # mkdtemp makes folders private; a cache is as readable as the user's other folders
         partial.chmod(0o777 & ~current_umask())
         _set_aside(folder)
         try:
             partial.rename(folder)
         except OSError as error:
-            # another process was quicker and its entry holds the same
+            # another process finished first; its entry has the same content
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         sync_folder(folder.parent)
     except OSError as error:
         raise DataError(
-            f"{folder.parent}: the encoded corpus cannot be written ({error.strerror or error}); free some space or "
-            "choose another folder with data.cache_dir=FOLDER, or with LSTM_LM_CACHE=FOLDER in the environment"
+            f"{folder.parent}: cannot write the encoded corpus ({error.strerror or error}); free some space or choose "
+            "another folder with data.cache_dir=FOLDER or the environment variable LSTM_LM_CACHE=FOLDER"
         ) from error
     finally:
         if partial is not None:
@@ -109,11 +109,11 @@ def _set_aside(folder: Path) -> None:
 
 
 def _remove_abandoned(root: Path) -> None:
-    """What killed processes left behind; a running one writes its files all the time."""
+    """Remove the partial folders of killed processes: a running process keeps changing its files."""
     for partial in root.glob(f"{_PARTIAL}*"):
         try:
             newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
         except OSError:
-            continue  # its process just finished
+            continue  # removed by another process in the meantime
         if time.time() - newest > _ABANDONED_SECONDS:
             shutil.rmtree(partial, ignore_errors=True)

@@ -1,73 +1,68 @@
-"""Which corpus is read and how it is cut into batches, as plain data."""
+"""Config of the corpus and of its batches."""
 
 from dataclasses import dataclass
 
 HUB_CORPORA = ("wikitext2", "wikitext2_raw", "wikitext103")
 CORPORA = (*HUB_CORPORA, "text_files", "python_docs")
 TOKENIZERS = ("whitespace", "moses")
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass
 class DataConfig:
-    """A corpus and its vocabulary.
-
-    Attributes:
-        source: One of ``CORPORA``.
-        dir: ``text_files``: the folder with train.txt, valid.txt and test.txt.
-        hub_path: Hub corpora: the dataset's name on the hub, or a local folder in the hub's layout.
-        hub_config: Hub corpora: the dataset's config.
-        tokenizer: ``whitespace`` for text that comes tokenised, ``moses`` for plain prose.
-        min_count: Words that train holds fewer times become ``<unk>``.
-        max_size: Largest vocabulary, ``<unk>`` and ``<eos>`` included; 0 is no limit.
-        cache_dir: Where encoded corpora are kept; ``None`` is ``$LSTM_LM_CACHE``, else ``~/.cache/lstm_lm``.
-    """
+    """A corpus and its vocabulary."""
 
     source: str = "wikitext2"
+    """One of ``CORPORA``."""
     dir: str | None = None
+    """``text_files``: folder with train.txt, valid.txt and test.txt."""
     hub_path: str | None = None
+    """Hub corpora: name of the dataset on the hub, or a local folder in the hub's layout."""
     hub_config: str | None = None
+    """Hub corpora: config of the dataset."""
     tokenizer: str = "whitespace"
+    """``whitespace`` for text that is tokenized already, ``moses`` for plain prose."""
     min_count: int = 1
+    """Words with fewer occurrences in train become ``<unk>``."""
     max_size: int = 0
+    """Largest vocabulary, ``<unk>`` and ``<eos>`` included; 0 means no limit."""
     cache_dir: str | None = None
+    """Folder for encoded corpora; ``None`` means ``$LSTM_LM_CACHE``, else ``~/.cache/lstm_lm``."""
 
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        found = []
+        problems = []
         if self.source not in CORPORA:
-            found.append(f"source: unknown corpus (got {self.source!r}); use one of {', '.join(CORPORA)}")
+            problems.append(f"source: unknown corpus (got {self.source!r}); use one of {', '.join(CORPORA)}")
         if self.source == "text_files" and not self.dir:
-            found.append(
-                "dir: text_files needs the folder that holds train.txt, valid.txt and test.txt; set data.dir=FOLDER"
+            problems.append(
+                "dir: text_files needs the folder with train.txt, valid.txt and test.txt; set data.dir=FOLDER"
             )
         if self.source in HUB_CORPORA and not (self.hub_path and self.hub_config):
-            found.append(f"hub_path: {self.source} needs hub_path and hub_config; choose it with data={self.source}")
+            problems.append(f"hub_path: {self.source} needs hub_path and hub_config; choose it with data={self.source}")
         if self.tokenizer not in TOKENIZERS:
-            found.append(f"tokenizer: unknown (got {self.tokenizer!r}); use one of {', '.join(TOKENIZERS)}")
+            problems.append(f"tokenizer: unknown (got {self.tokenizer!r}); use one of {', '.join(TOKENIZERS)}")
         if self.min_count < 1:
-            found.append(f"min_count: must be at least 1 (got {self.min_count})")
+            problems.append(f"min_count: must be at least 1 (got {self.min_count})")
         if self.max_size < 0 or 0 < self.max_size < 4:
-            found.append(f"max_size: must be 0 (no limit) or at least 4 (got {self.max_size})")
-        return found
+            problems.append(f"max_size: must be 0 (no limit) or at least 4 (got {self.max_size})")
+        return problems
 
 
 @dataclass
 class BatchingConfig:
-    """How a stream of words becomes windows.
-
-    Attributes:
-        batch_size: Contiguous streams that are trained side by side.
-        eval_batch_size: The same for the validations of a training.
-        bptt_length: Steps of a window: how far back a gradient reaches.
-        jitter: Draw each window's length around ``bptt_length`` (Merity et al. 2017 §4.1).
-        random_offset: Begin each epoch at another place of the corpus, so that windows are cut elsewhere.
-    """
+    """How a split becomes streams and windows."""
 
     batch_size: int = 20
+    """Number of contiguous streams in a training batch."""
     eval_batch_size: int = 20
+    """Number of contiguous streams in a batch of the validations during training."""
     bptt_length: int = 35
+    """Steps per window: gradients reach no further back."""
     jitter: bool = False
+    """Draw the length of each window around ``bptt_length`` (Merity et al. 2017 §4.1)."""
     random_offset: bool = False
+    """Start each epoch at a random word of the corpus, so that window boundaries differ between epochs."""
 
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""

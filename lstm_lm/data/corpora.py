@@ -1,4 +1,4 @@
-"""Where the text of each corpus comes from."""
+"""Text sources: the splits of each corpus as blocks of text."""
 
 import codecs
 import hashlib
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lstm_lm.data import hub, python_docs
-from lstm_lm.data.config import HUB_CORPORA, DataConfig
+from lstm_lm.data.config import HUB_CORPORA, SPLITS, DataConfig
 from lstm_lm.errors import DataError
 
-SPLITS = ("train", "valid", "test")
 _HUB_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
-_BLOCK = 1 << 20
+_BLOCK_CHARS = 1 << 20
 # where files were joined; inside a line it is a word of WikiText-2
 _LINE_START_MARKS = re.compile(r"^\ufeff+", re.MULTILINE)
 # UTF-32 first: its little-endian mark begins with that of UTF-16
@@ -29,21 +28,18 @@ _FILE_NAMES = ("{0}.txt", "*.{0}.txt", "{0}.tokens", "*.{0}.tokens", "{0}.raw", 
 
 
 class TextSource(ABC):
-    """The text of one split, read in blocks so that it never has to fit in memory.
+    """The text of one split, read in blocks so that it need not fit in memory."""
 
-    Attributes:
-        where: What an error message calls it.
-        size: About how many characters it has, for progress.
-        eos_lines: Lines that end in a word ``<eos>``, as far as it was encoded.
-    """
-
-    where: str
-    size: int
+    label: str
+    """Name of the source in error messages."""
+    size_hint: int
+    """Approximate number of characters, for progress bars."""
     eos_lines: int = 0
+    """Number of lines that end in the word ``<eos>``, in the blocks that were encoded."""
 
     @abstractmethod
     def digest(self) -> str:
-        """sha256 hex of what :meth:`blocks` follows from."""
+        """sha256 hex digest that changes whenever the text does."""
 
     @abstractmethod
     def blocks(self) -> Iterator[str]:
@@ -61,8 +57,8 @@ class TextFile(TextSource):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.where = str(path)
-        self.size = path.stat().st_size
+        self.label = str(path)
+        self.size_hint = path.stat().st_size
 
     def digest(self) -> str:
         """sha256 of the file."""
@@ -70,13 +66,13 @@ class TextFile(TextSource):
             with self.path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{self.path}: unreadable ({error.strerror}); check its permissions") from error
 
     def blocks(self) -> Iterator[str]:
         """The file in blocks.
 
         Raises:
-            DataError: If it is not text or cannot be read.
+            DataError: If the file is not text or is unreadable.
         """
         encoding = "utf-8"
         try:
@@ -84,9 +80,9 @@ class TextFile(TextSource):
                 begin = raw.read(4)
             encoding = next((name for mark, name in _BYTE_ORDER_MARKS if begin.startswith(mark)), encoding)
             with self.path.open(encoding=encoding) as file:
-                for block in _whole_lines(iter(lambda: file.read(_BLOCK), "")):
+                for block in _line_blocks(iter(lambda: file.read(_BLOCK_CHARS), "")):
                     if "\0" in block:
-                        raise DataError(f"{self.path}: is binary, not text; give it as plain UTF-8 text")
+                        raise DataError(f"{self.path}: is binary, not text; use plain UTF-8 text")
                     yield _LINE_START_MARKS.sub("", block)
         except UnicodeDecodeError as error:
             if encoding != "utf-8":
@@ -96,11 +92,11 @@ class TextFile(TextSource):
                 ) from error
             line, bad = self._first_bad_byte()
             raise DataError(
-                f"{self.path}: is not UTF-8 text (line {line:,} holds the byte 0x{bad:02x}); convert it, for example "
+                f"{self.path}: is not UTF-8 text (line {line:,} has the byte 0x{bad:02x}); convert it, for example "
                 "with iconv -f ISO-8859-1 -t UTF-8"
             ) from error
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{self.path}: unreadable ({error.strerror}); check its permissions") from error
 
     def _first_bad_byte(self) -> tuple[int, int]:
         """Line, from 1, and value of the first byte that is not UTF-8."""
@@ -114,36 +110,36 @@ class TextFile(TextSource):
 
 
 class LineSource(TextSource):
-    """Lines that are read from somewhere else.
+    """Lines from another source than a file.
 
     Args:
-        where: What an error message calls it.
-        lines: Gives the lines anew each time; with or without their line break.
-        size: About how many characters it has.
-        key: What the lines follow from, where that is quicker to tell than by reading them.
+        label: Name of the source in error messages.
+        lines: An iterable that can be iterated several times; lines with or without their line break.
+        size_hint: Approximate number of characters.
+        content_key: A string that changes whenever the lines do, if that is faster to get than the lines.
     """
 
-    def __init__(self, where: str, lines: Iterable[str], size: int, key: str | None = None) -> None:
-        self.where = where
-        self.size = size
+    def __init__(self, label: str, lines: Iterable[str], size_hint: int, content_key: str | None = None) -> None:
+        self.label = label
+        self.size_hint = size_hint
         self._lines = lines
-        self._key = key
+        self._content_key = content_key
 
     def digest(self) -> str:
-        """sha256 of the key, or of the lines."""
-        digest = hashlib.sha256((self._key or "").encode())
-        if self._key is None:
+        """sha256 of ``content_key``, else of the lines."""
+        digest = hashlib.sha256((self._content_key or "").encode())
+        if self._content_key is None:
             for block in self.blocks():
                 digest.update(block.encode())
         return digest.hexdigest()
 
     def blocks(self) -> Iterator[str]:
         """The lines in blocks."""
-        # the hub keeps a line with its line break, but blank ones without
-        yield from _whole_lines(line.removesuffix("\n") + "\n" for line in self._lines)
+        # WikiText on the hub has a line break in each line but the blank ones
+        yield from _line_blocks(line.removesuffix("\n") + "\n" for line in self._lines)
 
 
-class _Rows:
+class _TextColumn:
     """The ``text`` column of a dataset, read in batches."""
 
     def __init__(self, dataset: Any) -> None:
@@ -154,35 +150,35 @@ class _Rows:
             yield from batch["text"]
 
 
-def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
-    carry: list[str] = []
+def _line_blocks(pieces: Iterable[str]) -> Iterator[str]:
+    buffer: list[str] = []
     size = 0
     for piece in pieces:
-        carry.append(piece)
+        buffer.append(piece)
         size += len(piece)
-        if size < _BLOCK:
+        if size < _BLOCK_CHARS:
             continue
-        text = "".join(carry)
+        text = "".join(buffer)
         cut = text.rfind("\n") + 1 or text.rfind(" ") + 1
         if cut:
             yield text[:cut]
-        carry = [text[cut:]]
-        size = len(carry[0])
-    text = "".join(carry)
+        buffer = [text[cut:]]
+        size = len(buffer[0])
+    text = "".join(buffer)
     if text or size:
         yield text if text.endswith("\n") else text + "\n"
 
 
 def open_split(config: DataConfig, split: str) -> TextSource:
-    """The text of one split of a corpus.
+    """Open the text of one split of a corpus.
 
     Args:
-        config: A corpus without problems.
+        config: A config without problems.
         split: ``train``, ``valid`` or ``test``.
 
     Raises:
-        DataError: If it is missing or unreadable.
-        CorpusUnreachableError: If it is on the hub and the hub cannot be reached.
+        DataError: If the text is missing or unreadable.
+        CorpusUnreachableError: If the corpus is on the hub and the hub is unreachable.
     """
     assert split in SPLITS, split
     if config.source in HUB_CORPORA:
@@ -190,19 +186,15 @@ def open_split(config: DataConfig, split: str) -> TextSource:
     if config.source == "text_files":
         folder = Path(config.dir or "").expanduser()
         if folder.is_file():
-            raise DataError(
-                f"data.dir={config.dir}: is a file; give the folder that holds it, data.dir={folder.parent}"
-            )
+            raise DataError(f"data.dir={config.dir}: is a file; use its folder, data.dir={folder.parent}")
         if not folder.is_dir():
-            raise DataError(
-                f"data.dir={config.dir}: there is no such folder; give one that holds train.txt, valid.txt and test.txt"
-            )
+            raise DataError(f"data.dir={config.dir}: no such folder; it must contain train.txt, valid.txt and test.txt")
         return TextFile(_file_of_split(folder, split))
     return LineSource(
         f"python_docs {split}",
-        python_docs.Split(split),
-        size=python_docs.TYPICAL_SIZE[split],
-        key=f"{split} {python_docs.sources_digest()}",
+        python_docs.DocsSplit(split),
+        size_hint=python_docs.SIZE_HINTS[split],
+        content_key=f"{split} {python_docs.sources_digest()}",
     )
 
 
@@ -217,22 +209,22 @@ def _file_of_split(folder: Path, split: str) -> Path:
         raise DataError(f"{folder}: has several files of the {split} split ({names}); name one of them {split}.txt")
     if not found:
         raise DataError(
-            f"{plain}: there is no such file; data.dir must hold train.txt, valid.txt and test.txt (names such as "
+            f"{plain}: no such file; data.dir must contain train.txt, valid.txt and test.txt (names such as "
             "wiki.train.tokens and ptb.train.txt are found too)"
         )
     return found[0]
 
 
 def _hub_split(config: DataConfig, split: str) -> TextSource:
-    assert config.hub_path, "DataConfig.problems() reports this"
-    assert config.hub_config, "and this"
+    assert config.hub_path, "DataConfig.problems() reports a missing hub_path"
+    assert config.hub_config, "DataConfig.problems() reports a missing hub_config"
     hub_split = _HUB_SPLITS[split]
-    where = f"{config.hub_path} ({config.hub_config}, {hub_split})"
+    label = f"{config.hub_path} ({config.hub_config}, {hub_split})"
     folder = Path(config.hub_path).expanduser()
     if config.hub_path.startswith(("/", ".", "~")) and not folder.is_dir():
         raise DataError(
-            f"data.hub_path={config.hub_path}: there is no such folder; give one in the hub's layout, or a dataset's "
-            "name on the hub, as in Salesforce/wikitext"
+            f"data.hub_path={config.hub_path}: no such folder; use a folder in the hub's layout, or a dataset on "
+            "the hub, such as Salesforce/wikitext"
         )
     dataset = (
         hub.local_rows(folder / config.hub_config, hub_split)
@@ -240,7 +232,5 @@ def _hub_split(config: DataConfig, split: str) -> TextSource:
         else hub.hub_rows(config.hub_path, config.hub_config, hub_split)
     )
     if "text" not in dataset.column_names:
-        raise DataError(
-            f"{where}: has no column 'text' (it has {', '.join(dataset.column_names)}); take another corpus"
-        )
-    return LineSource(where, _Rows(dataset), size=dataset.data.nbytes)
+        raise DataError(f"{label}: has no column 'text' (got {', '.join(dataset.column_names)}); use another corpus")
+    return LineSource(label, _TextColumn(dataset), size_hint=dataset.data.nbytes)

@@ -1,4 +1,4 @@
-"""Corpora as rows of word ids, made once and kept on disk."""
+"""Corpora as word ids, encoded once and cached on disk."""
 
 import hashlib
 import json
@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.data.cache import build_once, cache_root
-from lstm_lm.data.config import DataConfig
-from lstm_lm.data.corpora import SPLITS, TextSource, open_split
+from lstm_lm.data.config import SPLITS, DataConfig
+from lstm_lm.data.corpora import TextSource, open_split
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text import tokenizer as tokenizer_module
 from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.vocabulary import EOS, Vocabulary
 
 Ids = NDArray[np.int32]
-# called with the split, the characters encoded so far and about how many there are
-Progress = Callable[[str, int, int], None]
+"""Word ids of a text, shape (n,)."""
+EncodingProgress = Callable[[str, int, int], None]
+"""Called with the split, the number of characters encoded so far, and the approximate total."""
 
 _FORMAT = 2
 _WARNINGS = "warnings.json"
@@ -34,49 +35,45 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodedCorpus:
-    """A corpus as word ids.
-
-    Attributes:
-        vocabulary: The words, from train alone.
-        splits: ``train``, ``valid`` and ``test``: every word plus one ``<eos>`` a line, blank lines included; shape
-            (n,), int32, memory-mapped and read-only.
-        tokenizer: How text was cut into words.
-        config: Where it came from.
-    """
+    """A corpus as word ids."""
 
     vocabulary: Vocabulary
+    """Vocabulary of train; the other splits add no words."""
     splits: dict[str, Ids]
+    """Word ids of ``train``, ``valid`` and ``test``: every word plus one ``<eos>`` per line, blank lines included;
+    shape (n,), int32, memory-mapped and read-only."""
     tokenizer: str
+    """Name of the tokenizer."""
     config: DataConfig
+    """Config that the corpus was loaded with."""
 
 
-def load_corpus(config: DataConfig, progress: Progress | None = None) -> EncodedCorpus:
-    """Read a corpus from the cache, or encode it there first.
+def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) -> EncodedCorpus:
+    """Load a corpus from the cache; encode it first if the cache does not have it.
 
-    The entry's key is made of the text, the tokenizer and the vocabulary's settings, so a changed file is encoded
-    anew. Encoding streams: its memory does not grow with the text, only with the number of different words.
+    The cache key depends on the text, the tokenizer and the vocabulary settings: a changed file is encoded again.
+    Encoding streams the text: memory grows with the number of distinct words only.
 
     Args:
-        config: Which corpus, and how.
-        progress: Told how far encoding is; not called where the cache has it.
+        config: The corpus and its vocabulary.
+        progress: Called while encoding; never called for a cached corpus.
 
     Raises:
-        ConfigError: If the spec has problems.
-        DataError: If the text is missing, empty, unreadable or has no vocabulary, or the cache cannot be written.
+        ConfigError: If ``config`` has problems.
+        DataError: If the text is missing, empty, unreadable or gives no vocabulary, or the cache is not writable.
     """
-    _check(config)
-    texts = {split: open_split(config, split) for split in SPLITS}
-    key = _key(
-        {split: text.digest() for split, text in texts.items()}, config.tokenizer, config.min_count, config.max_size
-    )
+    _require_valid(config)
+    sources = {split: open_split(config, split) for split in SPLITS}
+    digests = {split: source.digest() for split, source in sources.items()}
+    key = _key(digests, config.tokenizer, config.min_count, config.max_size)
     folder = cache_root(config) / f"{config.source}-{key}"
 
     def write(partial: Path) -> None:
-        vocabulary = _encode_train(texts["train"], config, partial / "train.int32", progress)
+        vocabulary = _encode_train(sources["train"], config, partial / "train.int32", progress)
         vocabulary.save(partial / "vocabulary.json")
         for split in SPLITS[1:]:
-            _encode_known(texts[split], split, config, vocabulary, partial / f"{split}.int32", progress)
-        _save_warnings(partial, texts.values())
+            _write_split(sources[split], split, config, vocabulary, partial / f"{split}.int32", progress)
+        _save_warnings(partial, sources.values())
 
     build_once(folder, write)
     corpus = EncodedCorpus(
@@ -94,7 +91,7 @@ def load_corpus(config: DataConfig, progress: Progress | None = None) -> Encoded
 def _save_warnings(folder: Path, texts: Iterable[TextSource]) -> None:
     """Keep what encoding noticed, so that a corpus from the cache is warned of too."""
     found = [
-        f"{text.where}: {text.eos_lines:,} lines end in {EOS} already, and each line end counts as one more; remove "
+        f"{text.label}: {text.eos_lines:,} lines end in {EOS} already, and each line end counts as one more; remove "
         f"them, for example with sed 's/ *{EOS} *$//'"
         for text in texts
         if text.eos_lines
@@ -123,26 +120,28 @@ def _unknown_words(corpus: EncodedCorpus) -> Iterator[str]:
             return
 
 
-def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary, progress: Progress | None = None) -> Ids:
-    """One split in a given vocabulary, as a checkpoint brings it; cached like :func:`load_corpus`.
+def encode_split(
+    config: DataConfig, split: str, vocabulary: Vocabulary, progress: EncodingProgress | None = None
+) -> Ids:
+    """Encode one split with a given vocabulary, such as a checkpoint's; cached like :func:`load_corpus`.
 
     Returns:
-        Word ids, shape (n,), int32, memory-mapped and read-only; words that are not in the vocabulary are ``<unk>``.
+        Word ids, shape (n,), int32, memory-mapped and read-only; words outside the vocabulary are ``<unk>``.
 
     Raises:
-        ConfigError: If the spec has problems.
-        DataError: If the text is missing, empty or unreadable, or the cache cannot be written.
+        ConfigError: If ``config`` has problems.
+        DataError: If the split does not exist, its text is missing, empty or unreadable, or the cache is not writable.
     """
-    _check(config)
+    _require_valid(config)
     if split not in SPLITS:
         raise DataError(f"split: unknown (got {split!r}); use one of {', '.join(SPLITS)}")
-    text = open_split(config, split)
-    key = _key({split: text.digest()}, config.tokenizer, vocabulary.fingerprint)
+    source = open_split(config, split)
+    key = _key({split: source.digest()}, config.tokenizer, vocabulary.fingerprint)
     folder = cache_root(config) / f"{config.source}-{split}-{key}"
 
     def write(partial: Path) -> None:
-        _encode_known(text, split, config, vocabulary, partial / f"{split}.int32", progress)
-        _save_warnings(partial, [text])
+        _write_split(source, split, config, vocabulary, partial / f"{split}.int32", progress)
+        _save_warnings(partial, [source])
 
     build_once(folder, write)
     _log_warnings(folder)
@@ -167,7 +166,7 @@ def first_ids(corpus: EncodedCorpus, split: str, count: int) -> list[int]:
     return corpus.vocabulary.encode(words[:count])
 
 
-def _check(config: DataConfig) -> None:
+def _require_valid(config: DataConfig) -> None:
     if problems := config.problems():
         raise ConfigError([f"data.{problem}" for problem in problems])
 
@@ -181,19 +180,19 @@ def _map(path: Path) -> Ids:
     try:
         return np.memmap(path, dtype=_DTYPE, mode="r")
     except (OSError, ValueError) as error:
-        raise DataError(f"{path.parent}: this cache entry is damaged ({error}); delete the folder") from error
+        raise DataError(f"{path.parent}: the cache entry is damaged ({error}); delete this folder") from error
 
 
-class _Numbering(dict[str, int]):
-    """Gives every word it is asked for the first time the next number."""
+class _GrowingIds(dict[str, int]):
+    """Assigns the next id to each new word."""
 
     def __missing__(self, word: str) -> int:
-        self[word] = number = len(self)
-        return number
+        self[word] = index = len(self)
+        return index
 
 
-class _Known(dict[str, int]):
-    """Gives ``<unk>``'s id for every other word, and does not grow."""
+class _FixedIds(dict[str, int]):
+    """Ids of a vocabulary; other words get the id of ``<unk>`` and are not added."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__((word, index) for index, word in enumerate(vocabulary.words))
@@ -203,71 +202,76 @@ class _Known(dict[str, int]):
         return self._unk_id
 
 
-def _encode_train(text: TextSource, config: DataConfig, path: Path, progress: Progress | None) -> Vocabulary:
-    """Encode while the vocabulary is still unknown: words are numbered as they come, and renumbered in the end."""
-    numbering = _Numbering()
+def _encode_train(source: TextSource, config: DataConfig, path: Path, progress: EncodingProgress | None) -> Vocabulary:
+    """Encode train and build its vocabulary: words are numbered by first occurrence, then renumbered by frequency."""
+    provisional_ids = _GrowingIds()
     counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
     provisional = path.with_suffix(".provisional")
     with provisional.open("wb") as file:
-        for ids in _encoded(text, "train", config, numbering, progress):
+        for ids in _encode_blocks(source, "train", config, provisional_ids, progress):
             file.write(ids.data)
-            # a new array as long as the vocabulary is small beside a block of words
-            more = np.bincount(ids, minlength=len(numbering))
-            more[: len(counts)] += counts
-            counts = more
+            # a new array per block is cheap: the vocabulary is small compared with a block
+            block_counts = np.bincount(ids, minlength=len(provisional_ids))
+            block_counts[: len(counts)] += counts
+            counts = block_counts
     vocabulary = Vocabulary.from_counts(
-        dict(zip(numbering, counts.tolist(), strict=True)), min_count=config.min_count, max_size=config.max_size
+        dict(zip(provisional_ids, counts.tolist(), strict=True)), min_count=config.min_count, max_size=config.max_size
     )
-    num_known = len(vocabulary) - 2
-    if num_known < 2:
+    num_words = len(vocabulary) - 2
+    if num_words < 2:
         raise DataError(
-            f"{text.where}: gives a vocabulary of {num_known} word{'' if num_known == 1 else 's'}; a language model "
-            f"needs at least 2, so give it more text or lower data.min_count (got {config.min_count})"
+            f"{source.label}: gives a vocabulary of {num_words} word{'' if num_words == 1 else 's'}, but a model needs "
+            f"at least 2; use more text or lower data.min_count (got {config.min_count})"
         )
-    final = np.array(vocabulary.encode(numbering), dtype=_DTYPE)
-    with provisional.open("rb") as source, path.open("wb") as file:
-        while len(ids := np.fromfile(source, dtype=_DTYPE, count=_CHUNK)):
-            file.write(final[ids].data)
+    final_ids = np.array(vocabulary.encode(provisional_ids), dtype=_DTYPE)
+    with provisional.open("rb") as provisional_file, path.open("wb") as file:
+        while len(ids := np.fromfile(provisional_file, dtype=_DTYPE, count=_CHUNK)):
+            file.write(final_ids[ids].data)
     provisional.unlink()
     return vocabulary
 
 
-def _encode_known(
-    text: TextSource, split: str, config: DataConfig, vocabulary: Vocabulary, path: Path, progress: Progress | None
+def _write_split(
+    source: TextSource,
+    split: str,
+    config: DataConfig,
+    vocabulary: Vocabulary,
+    path: Path,
+    progress: EncodingProgress | None,
 ) -> None:
     with path.open("wb") as file:
-        for ids in _encoded(text, split, config, _Known(vocabulary), progress):
+        for ids in _encode_blocks(source, split, config, _FixedIds(vocabulary), progress):
             file.write(ids.data)
 
 
-def _encoded(
-    text: TextSource, split: str, config: DataConfig, numbers: dict[str, int], progress: Progress | None
+def _encode_blocks(
+    source: TextSource, split: str, config: DataConfig, word_ids: dict[str, int], progress: EncodingProgress | None
 ) -> Iterator[Ids]:
-    """The ids of a text, block by block.
+    """The word ids of a text, block by block.
 
     Raises:
-        DataError: If there is not one word in it.
+        DataError: If the text has no word.
     """
     tokenizer = Tokenizer(config.tokenizer)
     done = 0
-    any_word = False
-    for block in text.blocks():
+    has_words = False
+    for block in source.blocks():
         if EOS in block:
-            text.eos_lines += len(_EOS_AT_LINE_END.findall(block))
+            source.eos_lines += len(_EOS_AT_LINE_END.findall(block))
         words = _block_words(block, tokenizer)
-        any_word = any_word or any(word != EOS for word in words)
-        yield np.fromiter(map(numbers.__getitem__, words), dtype=_DTYPE, count=len(words))
+        has_words = has_words or any(word != EOS for word in words)
+        yield np.fromiter(map(word_ids.__getitem__, words), dtype=_DTYPE, count=len(words))
         done += len(block)
         if progress is not None:
-            progress(split, done, max(done, text.size))
-    if not any_word:
-        raise DataError(f"{text.where}: the {split} split is empty; give it at least one line of text")
+            progress(split, done, max(done, source.size_hint))
+    if not has_words:
+        raise DataError(f"{source.label}: the {split} split is empty; it needs at least one line of text")
     if progress is not None:
         progress(split, done, done)
 
 
 def _block_words(block: str, tokenizer: Tokenizer) -> list[str]:
-    """Words of some lines, each line break as ``<eos>``."""
+    """Words of a block, each line break as ``<eos>``."""
     if tokenizer.name == "whitespace":
         return block.replace("\n", f" {EOS} ").split()
     words: list[str] = []

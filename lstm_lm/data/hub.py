@@ -1,4 +1,4 @@
-"""Datasets on the Hugging Face hub, or lying on disk as they do there."""
+"""Datasets of the Hugging Face hub, from the hub or from a local folder."""
 
 import errno
 import logging
@@ -9,9 +9,9 @@ from typing import Any
 
 from lstm_lm.errors import UNWRITABLE, CorpusUnreachableError, DataError
 
-_WAYS_OUT = (
-    "use text of your own with data=text_files data.dir=FOLDER (train.txt, valid.txt and test.txt), "
-    "or the corpus that needs no download with data=python_docs"
+_ALTERNATIVES = (
+    "use your own text with data=text_files data.dir=FOLDER (train.txt, valid.txt and test.txt), or data=python_docs, "
+    "which needs no download"
 )
 _PROBE_SECONDS = 5
 
@@ -19,31 +19,31 @@ log = logging.getLogger(__name__)
 
 
 def local_rows(folder: Path, hub_split: str) -> Any:
-    """A split of a config's folder that lies as on the hub: SPLIT-00000-of-00001.parquet.
+    """Load a split from a config's folder in the hub's layout: SPLIT-00000-of-00001.parquet.
 
     Raises:
-        DataError: If the files are missing or cannot be read.
+        DataError: If the files are missing or unreadable.
     """
     import datasets
 
     files = sorted(str(path) for path in folder.glob(f"{hub_split}-*.parquet"))
     if not files:
         raise DataError(
-            f"{folder}: holds no {hub_split}-*.parquet; data.hub_path must be a dataset's folder in the hub's layout"
+            f"{folder}: no {hub_split}-*.parquet found; data.hub_path must be a dataset folder in the hub's layout"
         )
     try:
         return datasets.load_dataset("parquet", data_files={hub_split: files}, split=hub_split)
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
-        _raise_trouble_with_files(error)
-        raise DataError(f"{folder}: the Parquet files cannot be read ({error}); fetch them anew") from error
+        _reraise_disk_error(error)
+        raise DataError(f"{folder}: the Parquet files are unreadable ({error}); download them again") from error
 
 
 def hub_rows(path: str, config: str, hub_split: str) -> Any:
-    """A split of a dataset on the hub, downloaded once.
+    """Load a split of a dataset on the hub; it is downloaded once.
 
     Raises:
-        CorpusUnreachableError: If the hub cannot be reached, or has no such dataset.
-        DataError: If the dataset has no such config or split.
+        CorpusUnreachableError: If the hub is unreachable or does not have the dataset.
+        DataError: If the dataset does not have the config or split.
     """
     import datasets
 
@@ -52,32 +52,34 @@ def hub_rows(path: str, config: str, hub_split: str) -> Any:
             return datasets.load_dataset(path, config, split=hub_split)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise CorpusUnreachableError(
-            f"data.hub_path={path}: the hub has no such dataset, or not for you; correct it, or {_WAYS_OUT}"
+            f"data.hub_path={path}: the hub has no public dataset of this name; correct the name, or {_ALTERNATIVES}"
         ) from error
     except Exception as error:
-        _raise_trouble_with_files(error)
+        _reraise_disk_error(error)
         if isinstance(error, ValueError) and reachable:
-            # the hub is there, the config is not
-            raise DataError(f"data.hub_config={config}: {path} cannot be loaded with it ({error})") from error
-        # whatever httpx, huggingface_hub and datasets raise between here and the hub
+            # the hub answered, so the config is wrong
+            raise DataError(
+                f"data.hub_config={config}: cannot load {path} with this config ({error}); use a config of the dataset"
+            ) from error
+        # httpx, huggingface_hub and datasets raise many different errors without a connection
         raise CorpusUnreachableError(
-            f"{path} ({config}): the Hugging Face hub cannot be reached; {_WAYS_OUT}"
+            f"{path} ({config}): the Hugging Face hub is unreachable; {_ALTERNATIVES}"
         ) from error
 
 
-def _raise_trouble_with_files(error: BaseException | None) -> None:
-    """Raise what lies behind ``error`` if the disk is full or may not be written."""
+def _reraise_disk_error(error: BaseException | None) -> None:
+    """Raise the cause of ``error`` if it is a full disk or a missing permission."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise error
-        if isinstance(error, OSError) and "Not enough disk space" in str(error):  # datasets looks before it writes
+        if isinstance(error, OSError) and "Not enough disk space" in str(error):  # datasets checks before it writes
             raise OSError(errno.ENOSPC, str(error)) from error
         error = error.__cause__
 
 
 @contextmanager
 def _offline_if_unreachable() -> Iterator[bool]:
-    """Whether the hub is there; without it only what was downloaded counts, which spares half a minute of tries."""
+    """Yield whether the hub is reachable; if not, use offline mode meanwhile, which avoids half a minute of retries."""
     import datasets
     import huggingface_hub
     from huggingface_hub import get_session
@@ -86,7 +88,7 @@ def _offline_if_unreachable() -> Iterator[bool]:
         get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_PROBE_SECONDS)
         reachable = True
     except Exception as error:
-        log.debug("the hub does not answer: %s", error)
+        log.debug("the hub is unreachable: %s", error)
         reachable = False
     before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
     if not reachable:

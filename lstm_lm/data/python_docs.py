@@ -1,7 +1,7 @@
-"""English prose that every CPython carries: its language reference and the docstrings of its standard library.
+"""English prose that ships with CPython: the language reference and the docstrings of the standard library.
 
-Nothing is imported but ``pydoc_data.topics``, which is one dictionary: the modules' sources are parsed. The text is
-the same for the same installation of Python.
+Modules are parsed, not imported; the only import is ``pydoc_data.topics``, which is one dictionary. One installation of
+Python always gives the same text.
 """
 
 import ast
@@ -15,18 +15,18 @@ from pathlib import Path
 
 from lstm_lm.errors import DataError
 
-# about how many characters each split has, for progress
-TYPICAL_SIZE = {"train": 1_200_000, "valid": 110_000, "test": 170_000}
+SIZE_HINTS = {"train": 1_200_000, "valid": 110_000, "test": 170_000}
+"""Approximate number of characters of each split, for progress bars."""
 
-# tests, code about code, and what is there on some platforms alone
+# tests, code about code, and modules of some platforms only
 _SKIPPED = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "ensurepip", "encodings", "msilib", "pydoc_data"}
-# what others put there
-_FOREIGN = {"site-packages", "dist-packages", "lib-dynload", "__pycache__"}
+# installed packages, and folders without sources
+_NOT_STDLIB = {"site-packages", "dist-packages", "lib-dynload", "__pycache__"}
 _SKIPPED_PREFIXES = ("_sysconfigdata", "_pydecimal", "config-")
 
-_SHARES = ((80, "train"), (90, "valid"), (100, "test"))
-_SHORTEST_PARAGRAPH = 4
-_PLAIN_SHARE = 0.75
+_SPLIT_BOUNDS = ((80, "train"), (90, "valid"), (100, "test"))
+_MIN_PARAGRAPH_WORDS = 4
+_MIN_PLAIN_FRACTION = 0.75
 
 _UNDERLINE = re.compile(r"^\s*([*=\-~^\"#+.])\1{2,}\s*$")
 _BULLET = re.compile(r"^\s*(?:[*+•-]|\(?(?:\d+|[a-z])[.)])\s+")
@@ -39,7 +39,7 @@ _BROKEN_WORD = re.compile(r"(?<=\w)-\n\s*(?=[a-z])")
 _ROLE = re.compile(r":[\w:+-]+:`~?([^`<]+?)(?:\s*<[^`>]*>)?`_*")
 _LITERAL = re.compile(r"``(.+?)``|`([^`']+?)['`]_{0,2}")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2})(?=\S)([^*\n]+?)(?<=\S)\1(?![\w*])")
-# the language reference sets code between double quotes
+# the language reference puts code in double quotes
 _QUOTED_CODE = re.compile(r"(?<!\w)\"(\S+?)\"(?!\w)")
 _FOOTNOTE = re.compile(r"\s*\[\d+\]_?")
 _PLAIN_WORD = re.compile(r"[(\"']*[A-Za-z]+(?:[-'\u2019/][A-Za-z]+)*[.,;:!?)\"']*")
@@ -49,8 +49,8 @@ _FUNCTION_WORD = re.compile(
 )
 
 
-class Split:
-    """The paragraphs of one split, one a line."""
+class DocsSplit:
+    """The paragraphs of one split, one per line."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -61,7 +61,7 @@ class Split:
 
 @cache
 def sources_digest() -> str:
-    """sha256 of everything that the paragraphs follow from, this module included; much quicker than making them."""
+    """sha256 of the sources of the paragraphs and of this module; much faster than extracting the paragraphs."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for name, path in _sources():
         digest.update(f"\0{name}\0".encode() + path.read_bytes())
@@ -69,23 +69,23 @@ def sources_digest() -> str:
 
 
 def split_of(name: str) -> str:
-    """The split that a topic or module belongs to, from a hash of its name: it never moves."""
-    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 100
-    return next(split for end, split in _SHARES if place < end)
+    """The split of a topic or module, from a hash of its name: a document never changes its split."""
+    percentile = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 100
+    return next(split for end, split in _SPLIT_BOUNDS if percentile < end)
 
 
 @cache
 def _paragraphs_by_split() -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {split: [] for _, split in _SHARES}
+    paragraphs: dict[str, list[str]] = {split: [] for _, split in _SPLIT_BOUNDS}
     seen: set[str] = set()
     for name, texts in _documents():
         for text in texts:
             for paragraph in prose(text):
-                # modules repeat one another; what train has must not be asked in test
+                # modules repeat paragraphs: one of train must not be in test
                 if paragraph not in seen:
                     seen.add(paragraph)
-                    found[split_of(name)].append(paragraph)
-    return {split: tuple(paragraphs) for split, paragraphs in found.items()}
+                    paragraphs[split_of(name)].append(paragraph)
+    return {split: tuple(of_split) for split, of_split in paragraphs.items()}
 
 
 def _documents() -> Iterator[tuple[str, list[str]]]:
@@ -97,7 +97,7 @@ def _documents() -> Iterator[tuple[str, list[str]]]:
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
-            continue  # a template for code, not code
+            continue  # a code template, not valid Python
         yield f"module {name}", [doc for node in ast.walk(tree) if (doc := _docstring(node))]
 
 
@@ -109,24 +109,24 @@ def _docstring(node: ast.AST) -> str | None:
 
 @cache
 def _sources() -> tuple[tuple[str, Path], ...]:
-    """Every module of the standard library by name, and the topics, sorted."""
+    """Name and path of the topics and of every module of the standard library, sorted."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     topics = folder / "pydoc_data" / "topics.py"
     if not topics.is_file():
         raise DataError(
-            f"{folder}: this Python comes without the sources of its standard library; use text of your own with "
-            "data=text_files data.dir=FOLDER"
+            f"{folder}: this Python has no sources of its standard library; use your own text with data=text_files "
+            "data.dir=FOLDER"
         )
-    found = []
+    modules = []
     for path in folder.rglob("*.py"):
         parts = path.relative_to(folder).with_suffix("").parts
-        if (_SKIPPED | _FOREIGN).isdisjoint(parts) and not any(part.startswith(_SKIPPED_PREFIXES) for part in parts):
-            found.append((".".join(parts), path))
-    return ((" topics", topics), *sorted(found))
+        if (_SKIPPED | _NOT_STDLIB).isdisjoint(parts) and not any(part.startswith(_SKIPPED_PREFIXES) for part in parts):
+            modules.append((".".join(parts), path))
+    return ((" topics", topics), *sorted(modules))
 
 
 def prose(text: str) -> Iterator[str]:
-    """The paragraphs of a docstring or a page of the reference that read as English, one a line, without markup."""
+    """English paragraphs of a docstring or a page of the reference: each on one line, without markup or code."""
     for block in re.split(r"\n\s*\n", inspect.cleandoc(text.expandtabs())):
         if _CODE.search(block):
             continue
@@ -149,14 +149,14 @@ def _plain(text: str) -> str:
     text = _EMPHASIS.sub(r"\2", text)
     text = _QUOTED_CODE.sub(r"\1", text)
     text = _FOOTNOTE.sub("", text).strip()
-    # in reST two colons announce code and read as one
+    # in reST two colons introduce code and render as one
     return text[:-1] if text.endswith("::") else text
 
 
 def _is_prose(paragraph: str) -> bool:
-    """Whether it is a sentence: long enough, begun or ended like one, mostly plain words, one of the commonest."""
+    """Whether a paragraph reads as English: long enough, sentence-like, and mostly plain words."""
     words = paragraph.split()
-    if len(words) < _SHORTEST_PARAGRAPH or not (_SENTENCE_START.match(paragraph) or paragraph.endswith(".")):
+    if len(words) < _MIN_PARAGRAPH_WORDS or not (_SENTENCE_START.match(paragraph) or paragraph.endswith(".")):
         return False
     plain = sum(_PLAIN_WORD.fullmatch(word) is not None for word in words)
-    return plain >= _PLAIN_SHARE * len(words) and _FUNCTION_WORD.search(paragraph) is not None
+    return plain >= _MIN_PLAIN_FRACTION * len(words) and _FUNCTION_WORD.search(paragraph) is not None

@@ -1,4 +1,4 @@
-"""What a corpus turned into, for a look before training."""
+"""Report of an encoded corpus, and a check of its windows before training."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.encoding import EncodedCorpus, Ids, first_ids
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import DataError
-from lstm_lm.text.input_text import detokenize
+from lstm_lm.text.detokenize import detokenize
 
 _CHUNK = 1 << 22
 _CHECKED_WINDOWS = 50
@@ -19,63 +19,54 @@ _SAMPLE_WORDS = 60
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split.
-
-    Attributes:
-        name: ``train``, ``valid`` or ``test``.
-        tokens: Words plus one ``<eos>`` a line: the predictions that a score counts.
-        lines: Lines, blank ones included.
-        unk_rate: Share of the tokens that are ``<unk>``.
-    """
+    """Size of one split."""
 
     name: str
+    """``train``, ``valid`` or ``test``."""
     tokens: int
+    """Words plus one ``<eos>`` per line: the predictions that a score counts."""
     lines: int
+    """Lines, blank ones included."""
     unk_rate: float
+    """Fraction of the tokens that are ``<unk>``."""
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """The windows of one split.
-
-    Attributes:
-        name: ``train``, ``valid`` or ``test``.
-        shape: (B, T) of the first window.
-        stream_length: Predictions of a column.
-        windows: Windows of an epoch.
-        compared: Words of the first stream that were compared with the text.
-    """
+    """Windows of one split."""
 
     name: str
+    """``train``, ``valid`` or ``test``."""
     shape: tuple[int, int]
+    """(B, T) of the first window."""
     stream_length: int
+    """Predictions per stream."""
     windows: int
+    """Windows per epoch."""
     compared: int
+    """Words of the first stream that were compared with the text."""
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What ``lstm-lm data`` shows.
-
-    Attributes:
-        corpus: Its name.
-        tokenizer: How text is cut into words.
-        vocabulary_size: Words, ``<unk>`` and ``<eos>`` included.
-        splits: Every split.
-        batches: The windows that training, validation and test see.
-        sample: The beginning of train's first stream, decoded and written as text.
-    """
+    """The output of ``lstm-lm data``."""
 
     corpus: str
+    """``source`` of the corpus."""
     tokenizer: str
+    """Name of the tokenizer."""
     vocabulary_size: int
+    """Number of words, ``<unk>`` and ``<eos>`` included."""
     splits: tuple[SplitReport, ...]
+    """Size of each split."""
     batches: tuple[BatchReport, ...]
+    """Windows of training, validation and test."""
     sample: str
+    """The start of train, decoded and detokenized."""
 
 
 def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) -> DataReport:
-    """Describe a corpus and check that its windows are what a language model trains on.
+    """Describe a corpus and check the targets of its first windows.
 
     Raises:
         DataError: If the corpus is too short for the batch, or :func:`check_windows` fails.
@@ -90,17 +81,17 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
             corpus.splits[split], batching.eval_batch_size, batching.bptt_length, vocabulary.eos_id
         )
     batches = []
-    for split, of_split in windows.items():
-        first = list(islice(of_split, _CHECKED_WINDOWS))
-        stream_words = min(_CHECKED_WINDOWS * batching.bptt_length, of_split.stream_length)
+    for split, split_windows in windows.items():
+        first = list(islice(split_windows, _CHECKED_WINDOWS))
+        stream_words = min(_CHECKED_WINDOWS * batching.bptt_length, split_windows.stream_length)
         text_ids = first_ids(corpus, split, stream_words)
         compared = check_windows(split, first, text_ids, vocabulary.eos_id)
         batches.append(
             BatchReport(
                 name=split,
                 shape=(first[0].target_ids.shape[0], first[0].target_ids.shape[1]),
-                stream_length=of_split.stream_length,
-                windows=len(of_split),
+                stream_length=split_windows.stream_length,
+                windows=len(split_windows),
                 compared=compared,
             )
         )
@@ -113,8 +104,8 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
             SplitReport(
                 name=name,
                 tokens=len(ids),
-                lines=_occurrences(ids, vocabulary.eos_id),
-                unk_rate=_occurrences(ids, vocabulary.unk_id) / len(ids),
+                lines=_count(ids, vocabulary.eos_id),
+                unk_rate=_count(ids, vocabulary.unk_id) / len(ids),
             )
             for name, ids in corpus.splits.items()
         ),
@@ -152,6 +143,6 @@ def check_windows(split: str, windows: Iterable[Window], text_ids: Sequence[int]
     return begin
 
 
-def _occurrences(ids: Ids, index: int) -> int:
-    # in chunks: a comparison of the whole would allocate as much as it maps
-    return sum(int(np.count_nonzero(ids[i : i + _CHUNK] == index)) for i in range(0, len(ids), _CHUNK))
+def _count(ids: Ids, word_id: int) -> int:
+    # in chunks: comparing all at once would allocate a mask as long as the split
+    return sum(int(np.count_nonzero(ids[i : i + _CHUNK] == word_id)) for i in range(0, len(ids), _CHUNK))

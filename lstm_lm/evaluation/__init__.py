@@ -1,1 +1,1 @@
-"""How a language model is scored."""
+"""Evaluation: perplexity, neural cache, dynamic evaluation and keystroke savings."""

@@ -1,75 +1,74 @@
-"""Dynamic evaluation: the weights learn from every segment of the split once it is scored.
+"""Dynamic evaluation: the weights are updated after each scored segment of the split.
 
 Krause, Kahembwe, Murray and Renals 2018, "Dynamic Evaluation of Neural Sequence Models", §4-5, with gradients divided
-by their usual size and a decay back to the trained weights theta_g:
+by their RMS and a decay towards the trained weights theta_g:
 
     theta <- theta - lr g / (RMS + epsilon) + decay * RMSnorm (theta_g - theta)
 
 RMS is the root of the mean square of every weight's gradient over segments of train, RMSnorm is RMS divided by its mean
-over all weights, clipped so that decay * RMSnorm is at most 1. With the cache, the features of the moving weights are
-looked back on. A word is scored before anything learns from it.
+over all weights, clipped so that decay * RMSnorm is at most 1. The cache, if used, holds the features of the updated
+weights. A word is scored before the weights learn from it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lstm_lm.data.encoding import Ids
 from lstm_lm.data.streams import EvalWindows, inputs_and_targets
 from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.manual_lstm import ManualGradLSTM, ScoredSegment
+from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
-Ids = NDArray[np.int32]
-Progress = Callable[[int, int], None]
-
-EPSILON = 4.0  # of the mean of RMS: holds back weights that train hardly moved, most of all rare words
+EPSILON = 4.0  # times the mean RMS: limits updates of weights with small gradients, mostly those of rare words
 
 
 @dataclass(frozen=True)
 class GradientRMS:
-    """How large the gradients of a trained network are, weight by weight.
+    """Root mean square of the gradients of a trained network."""
 
-    Attributes:
-        root_mean_squares: Of the gradient of a segment's mean loss, over segments of train; one tensor a weight.
-        mean: Their mean over all weights.
-    """
-
-    root_mean_squares: list[Tensor]
+    per_weight: list[Tensor]
+    """RMS of the gradient of a segment's mean loss, over segments of train; one tensor per weight tensor."""
     mean: float
+    """Mean over all weights."""
 
 
 def gradient_rms(
-    model: LSTMLanguageModel, train_ids: Ids, eos_id: int, config: EvaluationConfig, progress: Progress | None = None
+    model: LSTMLanguageModel,
+    train_ids: Ids,
+    eos_id: int,
+    config: EvaluationConfig,
+    progress: ProgressCallback | None = None,
 ) -> GradientRMS:
-    """Measure the gradients on segments that lie evenly over train, each as long as those to be scored.
+    """Measure the gradients on segments spaced evenly over train.
 
     Args:
-        model: The network; only read.
-        train_ids: The stream of train (N,).
+        model: The network. Not modified.
+        train_ids: The train split (N,).
         eos_id: Id of ``<eos>``.
         config: Number of segments and their length.
-        progress: Called after each segment with the segments done and those in all.
+        progress: Called after each segment with the segments done and the total.
 
     Raises:
         DataError: If train is empty.
     """
     length = min(config.window_length, len(train_ids))
     if not length:
-        raise DataError("train is empty; dynamic evaluation takes the usual size of the gradients from it")
+        raise DataError("train is empty; dynamic evaluation measures the RMS of the gradients on it")
     network = ManualGradLSTM(model, length)
     squares = [torch.zeros_like(weight) for weight in network.weights]
     starts = np.linspace(0, len(train_ids) - length, config.gradient_windows).astype(np.int64)
     for done, start in enumerate(starts, start=1):
-        # the state goes on from an earlier place: it is soon forgotten, as at the beginning of an article
+        # the state comes from an earlier segment; the network forgets it soon, as at the start of an article
         network.backward(network.forward(*inputs_and_targets(train_ids, np.arange(start, start + length), eos_id)))
         for square, gradient in zip(squares, network.gradients, strict=True):
             square.addcmul_(gradient, gradient)
@@ -83,34 +82,34 @@ def gradient_rms(
 
 
 class DynamicEvaluator:
-    """A network that learns from the stream that it reads; ``model`` itself stays as it is.
+    """Scores a stream with a copy of a network and updates the copy after each segment.
 
     Args:
-        model: The trained network.
-        usual: Its usual gradients.
-        window_length: Words of a segment.
+        model: The trained network. Not modified.
+        rms: Its gradient RMS.
+        window_length: Maximum number of words in a segment.
     """
 
-    def __init__(self, model: LSTMLanguageModel, usual: GradientRMS, window_length: int) -> None:
+    def __init__(self, model: LSTMLanguageModel, rms: GradientRMS, window_length: int) -> None:
         self._trained = [parameter.detach() for parameter in model.parameters()]
         self._network = ManualGradLSTM(model, window_length)
-        self._usual = usual
+        self._rms = rms
         self._window_length = window_length
-        epsilon = EPSILON * usual.mean
-        self._scales = [1.0 / (size + epsilon) for size in usual.root_mean_squares]
-        self._returns = [torch.empty_like(size) for size in self._scales]
+        epsilon = EPSILON * rms.mean
+        self._lr_scales = [1.0 / (value + epsilon) for value in rms.per_weight]
+        self._decay_rates = [torch.empty_like(scale) for scale in self._lr_scales]
 
-    def read(self, ids: Ids, eos_id: int, lr: float, decay: float) -> Iterator[ScoredSegment]:
-        """Read a stream, beginning with the trained weights.
+    def score_segments(self, ids: Ids, eos_id: int, lr: float, decay: float) -> Iterator[ScoredSegment]:
+        """Score a stream, starting from the trained weights.
 
         Args:
             ids: The stream (N,).
-            eos_id: The word before the first.
+            eos_id: The token before the first.
             lr: Learning rate.
-            decay: Strength of the way back.
+            decay: Decay towards the trained weights.
 
         Yields:
-            Every segment as it is scored; the weights learn from it when the next one is asked for.
+            Each scored segment; the weights are updated when the next one is requested.
 
         Raises:
             DataError: If the stream is empty.
@@ -118,8 +117,8 @@ class DynamicEvaluator:
         self._network.reset_state()
         for weight, trained in zip(self._network.weights, self._trained, strict=True):
             weight.copy_(trained)
-        for share, size in zip(self._returns, self._usual.root_mean_squares, strict=True):
-            torch.mul(size, decay / self._usual.mean, out=share).clamp_(max=1.0)
+        for rate, value in zip(self._decay_rates, self._rms.per_weight, strict=True):
+            torch.mul(value, decay / self._rms.mean, out=rate).clamp_(max=1.0)
         for window in EvalWindows(ids, 1, self._window_length, eos_id):
             segment = self._network.forward(window.input_ids[0], window.target_ids[0])
             yield segment
@@ -128,12 +127,12 @@ class DynamicEvaluator:
                 self._update(lr)
 
     def _update(self, lr: float) -> None:
-        """One step for every weight: each number is read once a line, and nothing is made on the way."""
+        """Update every weight in place, without temporary tensors."""
         network = self._network
-        for weight, trained, share, gradient, scale in zip(
-            network.weights, self._trained, self._returns, network.gradients, self._scales, strict=True
+        for weight, trained, rate, gradient, scale in zip(
+            network.weights, self._trained, self._decay_rates, network.gradients, self._lr_scales, strict=True
         ):
-            weight.lerp_(trained, share)
+            weight.lerp_(trained, rate)
             weight.addcmul_(gradient, scale, value=-lr)
 
 
@@ -143,29 +142,28 @@ def evaluate_dynamic(
     vocabulary: Vocabulary,
     config: EvaluationConfig,
     settings: Mapping[str, float],
-    usual: GradientRMS,
-    progress: Progress | None = None,
+    rms: GradientRMS,
+    progress: ProgressCallback | None = None,
 ) -> Score:
-    """Score every token of a split while the weights learn from it, with the exact softmax in float32.
+    """Score every token of a split with dynamic evaluation and the exact softmax, in float32.
 
     Args:
-        model: The trained network; left as it came in, weights and mode.
-        ids: The split's stream of word ids (N,).
+        model: The trained network. Not modified.
+        ids: The split (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
-        config: Words of a segment.
-        settings: ``lr`` and ``decay``; with ``cache_window``, ``cache_theta`` and ``cache_weight`` the cache is mixed
-            in.
-        usual: From :func:`gradient_rms`.
-        progress: Called after each segment with the tokens done and the tokens in all.
+        config: Segment length.
+        settings: ``lr`` and ``decay``; to add the cache, also ``cache_window``, ``cache_theta`` and ``cache_weight``.
+        rms: From :func:`gradient_rms`.
+        progress: Called after each segment with the tokens done and the total.
 
     Raises:
         DataError: If the split is empty.
         EvaluationError: If the weights diverge.
     """
-    cache = NeuralCache.of(settings, model) if settings.get("cache_weight") else None
-    network = DynamicEvaluator(model, usual, config.window_length)
+    cache = NeuralCache.from_settings(settings, model) if settings.get("cache_weight") else None
+    evaluator = DynamicEvaluator(model, rms, config.window_length)
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
-    for segment in network.read(ids, vocabulary.eos_id, settings["lr"], settings["decay"]):
+    for segment in evaluator.score_segments(ids, vocabulary.eos_id, settings["lr"], settings["decay"]):
         nll, rank = segment.nll, segment.rank
         if cache is not None:
             mixture, nll = cache.interpolate(segment.log_probabilities, segment.features, segment.target_ids)
@@ -176,7 +174,7 @@ def evaluate_dynamic(
         if not np.isfinite(nlls[-1]).all():
             raise EvaluationError(
                 f"the weights diverged after {done:,} of {len(ids):,} tokens; lower evaluation.lr (got "
-                f"{settings['lr']:g}), or find settings with tune=true"
+                f"{settings['lr']:g}), or set tune=true"
             )
         if progress is not None:
             progress(done, len(ids))

@@ -1,13 +1,12 @@
-"""Reading a split with a network whose weights stay as they are."""
+"""Forward passes over a split with fixed weights."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lstm_lm.data.encoding import Ids
 from lstm_lm.data.streams import EvalWindows, Window
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
@@ -15,7 +14,7 @@ from lstm_lm.nn.state import LSTMState
 
 @contextmanager
 def eval_mode(model: LSTMLanguageModel) -> Iterator[None]:
-    """Without dropout and without a graph; afterwards ``model`` is in the mode it came in."""
+    """Disable dropout and autograd; the mode of ``model`` is restored afterwards."""
     was_training = model.training
     model.eval()
     try:
@@ -26,10 +25,10 @@ def eval_mode(model: LSTMLanguageModel) -> Iterator[None]:
 
 
 def window_features(model: LSTMLanguageModel, windows: Iterable[Window]) -> Iterator[tuple[Window, Tensor]]:
-    """Read windows one after the other, the state carried through each stream; to be used inside :func:`eval_mode`.
+    """Run the network over windows, carrying the state through each stream. Use inside :func:`eval_mode`.
 
     Yields:
-        Every window, and what the network makes of it (B, T, H).
+        Each window and its features (B, T, H).
     """
     state: LSTMState | None = None
     for window in windows:
@@ -40,12 +39,12 @@ def window_features(model: LSTMLanguageModel, windows: Iterable[Window]) -> Iter
 
 
 def stream_features(
-    model: LSTMLanguageModel, ids: NDArray[np.int32], window_length: int, eos_id: int
+    model: LSTMLanguageModel, ids: Ids, window_length: int, eos_id: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Read a split as one stream; to be used inside :func:`eval_mode`.
+    """Run the network over a split as one stream. Use inside :func:`eval_mode`.
 
     Yields:
-        Features before every word of a window (T, H), and the words (T,).
+        For each window, the features before every word (T, H) and the words (T,).
 
     Raises:
         DataError: If the split is empty.

@@ -1,8 +1,8 @@
-"""How far a perplexity could be off because the split holds these articles and no others: a bootstrap over articles.
+"""Confidence interval of a perplexity: a bootstrap over the articles of the split.
 
-Words of one article are alike, all the more for a model that learns from what it reads: articles are drawn with
-replacement, not words (the cluster bootstrap; Efron and Tibshirani 1993, "An Introduction to the Bootstrap", §8 and
-§13.3). The interval says how the perplexity varies with the articles, not with the seed of the training.
+Losses within an article are correlated, even more so for a model that adapts to the text. Therefore whole articles are
+resampled, not words (the cluster bootstrap; Efron and Tibshirani 1993, "An Introduction to the Bootstrap", §8 and
+§13.3). The interval covers the choice of articles, not the seed of the training.
 """
 
 from dataclasses import dataclass
@@ -10,76 +10,73 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_lm.data.encoding import Ids
 from lstm_lm.text.vocabulary import Vocabulary
 
 LEVEL = 0.95
 RESAMPLES = 2000
-FEWEST_ARTICLES = 10
+MIN_ARTICLES = 10
 BLOCK_WORDS = 1000
-_DRAWN_AT_ONCE = 1 << 20
+_MAX_BATCH = 1 << 20  # articles drawn in one batch of resamples
 
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """A percentile interval of the perplexity.
-
-    Attributes:
-        low: Its lower end, a perplexity.
-        high: Its upper end.
-        level: Share of the resamples that lie inside.
-        articles: What is drawn from: articles, or blocks of lines.
-        unit: ``article``, or ``block`` where the corpus has no headings.
-        resamples: Number of draws.
-    """
+    """A percentile interval of the perplexity."""
 
     low: float
+    """Lower end, a perplexity."""
     high: float
+    """Upper end, a perplexity."""
     level: float
+    """Share of the resamples inside the interval."""
     articles: int
+    """Number of articles, or of blocks of lines."""
     unit: str
+    """``article``, or ``block`` for a corpus without headings."""
     resamples: int
+    """Number of bootstrap resamples."""
 
 
-def article_starts(ids: NDArray[np.int32], vocabulary: Vocabulary) -> tuple[NDArray[np.int64], str]:
-    """Where the articles of a split begin.
+def article_starts(ids: Ids, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], str]:
+    """Find the articles of a split.
 
-    An article begins with a line ``= Title =``, as WikiText's do (``= = Section = =`` is a heading within one). A
-    corpus with fewer than ten such lines is cut into contiguous blocks of lines instead, of about a thousand words.
+    An article starts with a line ``= Title =``, as in WikiText (``= = Section = =`` is a heading within an article). A
+    corpus with fewer than ten such lines is cut into contiguous blocks of lines of about a thousand words instead.
 
     Args:
-        ids: The split's stream (N,), ``<eos>`` after every line.
-        vocabulary: The words of ``ids``.
+        ids: The split (N,), with ``<eos>`` after every line.
+        vocabulary: The vocabulary of ``ids``.
 
     Returns:
-        Places in ``ids``, rising, the first is 0; and what begins there, ``article`` or ``block``.
+        Ascending start indices, the first one 0; and what they start, ``article`` or ``block``.
     """
-    ends = np.flatnonzero(ids == vocabulary.eos_id)
-    begins = np.concatenate([[0], ends[ends < len(ids) - 1] + 1])
-    lengths = np.diff(np.append(begins, len(ids)))
+    line_ends = np.flatnonzero(ids == vocabulary.eos_id)
+    line_starts = np.concatenate([[0], line_ends[line_ends < len(ids) - 1] + 1])
+    lengths = np.diff(np.append(line_starts, len(ids)))
     if "=" in vocabulary:
-        padded = np.concatenate([ids, np.full(3, vocabulary.eos_id, dtype=ids.dtype)]) == vocabulary.id("=")
-        last = begins + lengths - 1 - (ids[begins + lengths - 1] == vocabulary.eos_id)
-        level_one = padded[begins] & ~padded[begins + 1] & padded[last] & ~padded[last - 1] & (last - begins >= 2)
-        starts = begins[level_one]
-        if len(starts) >= FEWEST_ARTICLES:
+        equals = np.concatenate([ids, np.full(3, vocabulary.eos_id, dtype=ids.dtype)]) == vocabulary.id("=")
+        first, last = line_starts, line_starts + lengths - 1
+        last -= ids[last] == vocabulary.eos_id
+        is_title = equals[first] & ~equals[first + 1] & equals[last] & ~equals[last - 1] & (last - first >= 2)
+        starts = line_starts[is_title]
+        if len(starts) >= MIN_ARTICLES:
             return np.concatenate([[0], starts[1:]]), "article"
-    blocks = begins // BLOCK_WORDS
-    return begins[np.flatnonzero(np.diff(blocks, prepend=-1))], "block"
+    blocks = line_starts // BLOCK_WORDS
+    return line_starts[np.flatnonzero(np.diff(blocks, prepend=-1))], "block"
 
 
-def bootstrap(
-    nll: NDArray[np.float64], ids: NDArray[np.int32], vocabulary: Vocabulary, seed: int = 0
-) -> ConfidenceInterval | None:
-    """The 95 % interval of the perplexity by drawing whole articles with replacement.
+def bootstrap(nll: NDArray[np.float64], ids: Ids, vocabulary: Vocabulary, seed: int = 0) -> ConfidenceInterval | None:
+    """The 95 % interval of the perplexity, from resampling whole articles with replacement.
 
     Args:
         nll: Negative log likelihood of every token in nats (N,).
         ids: The tokens (N,).
-        vocabulary: The words of ``ids``.
-        seed: Of the draws; the same interval comes out each time.
+        vocabulary: The vocabulary of ``ids``.
+        seed: Seed of the resampling.
 
     Returns:
-        The interval; ``None`` where there is only one article or block to draw from.
+        The interval; ``None`` if the split has only one article or block.
     """
     starts, unit = article_starts(ids, vocabulary)
     count = len(starts)
@@ -89,9 +86,9 @@ def bootstrap(
     tokens = np.diff(np.append(starts, len(ids)))
     rng = np.random.default_rng(seed)
     means = []
-    at_once = max(1, _DRAWN_AT_ONCE // count)
-    for begin in range(0, RESAMPLES, at_once):
-        drawn = rng.integers(count, size=(min(at_once, RESAMPLES - begin), count))
+    batch_size = max(1, _MAX_BATCH // count)
+    for begin in range(0, RESAMPLES, batch_size):
+        drawn = rng.integers(count, size=(min(batch_size, RESAMPLES - begin), count))
         means.append(losses[drawn].sum(axis=1) / tokens[drawn].sum(axis=1))
     tail = (1.0 - LEVEL) / 2.0
     with np.errstate(over="ignore"):

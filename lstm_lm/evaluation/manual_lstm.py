@@ -1,9 +1,9 @@
-"""A copy of a network that learns while it is scored: forward, exact softmax and gradient of one stream.
+"""A network with hand-written gradients, for dynamic evaluation of one stream.
 
-Dynamic evaluation reads one stream, a few dozen words at a time. So few words make autograd and the fused LSTM kernels
-slow: they repack 20 MB of weights that change each time. Here the time loop does one matrix-vector product a step in
-either direction, the gradients of the weights are one matrix product a layer, one softmax serves score and gradient,
-and the gradient of tied weights is written once. All buffers are made once.
+Dynamic evaluation processes one stream, a few dozen words at a time. Autograd and the fused LSTM kernels are slow for
+so few words, because they repack 20 MB of changed weights each time. Here each time step is one matrix-vector product
+in each direction, the weight gradients are one matrix product per layer, score and gradient share one softmax, and the
+gradient of tied weights is written once. Buffers are allocated once.
 """
 
 from dataclasses import dataclass
@@ -19,74 +19,70 @@ from lstm_lm.nn.model import LSTMLanguageModel
 
 @dataclass(frozen=True)
 class ScoredSegment:
-    """A segment of T words, before the weights learn from it.
-
-    Attributes:
-        features: Before every word (T, H).
-        log_probabilities: Of every word of the vocabulary (T, V); a buffer that the next segment overwrites.
-        target_ids: The words (T,).
-        nll: Their negative log likelihood in nats (T,).
-        rank: Their ranks, as ``target_rank`` gives them (T,).
-    """
+    """A segment of T words, scored before the weights are updated on it."""
 
     features: Tensor
+    """Features before every word (T, H)."""
     log_probabilities: Tensor
+    """Log probabilities of the vocabulary (T, V); a buffer that the next segment overwrites."""
     target_ids: Tensor
+    """The words (T,)."""
     nll: Tensor
+    """Their negative log likelihood in nats (T,)."""
     rank: Tensor
+    """Their ranks from ``target_rank`` (T,)."""
 
 
 class ManualGradLSTM:
-    """The weights of a network, to be changed; the network itself is only read, and dropout is off.
+    """A copy of a network's weights, with forward and backward passes and no dropout.
 
     Args:
-        model: The network.
-        window_length: Most words of a segment.
-
-    Attributes:
-        weights: Every weight, tied ones once.
-        gradients: What :meth:`backward` found last, in the same order.
+        model: The network. Not modified.
+        window_length: Maximum number of words in a segment.
     """
 
     def __init__(self, model: LSTMLanguageModel, window_length: int) -> None:
         self.weights = [parameter.detach().float().clone() for parameter in model.parameters()]
+        """All weights, tied ones once."""
         self.gradients = [torch.zeros_like(weight) for weight in self.weights]
-        position = {id(parameter): index for index, parameter in enumerate(model.parameters())}
-        self._embedding = position[id(model.embedding.weight)]
-        self._output_weight = position[id(model.output_weight)]
-        self._output_bias = position[id(model.output_bias)]
+        """Gradients from the last :meth:`backward`, in the same order."""
+        index_of = {id(parameter): index for index, parameter in enumerate(model.parameters())}
+        self._embedding = index_of[id(model.embedding.weight)]
+        self._output_weight = index_of[id(model.output_weight)]
+        self._output_bias = index_of[id(model.output_bias)]
         self._layers = []
         for layer in model.layers:
             assert isinstance(layer, WeightDropLSTM)
             names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-            positions = [position[id(getattr(layer, name))] for name in names]
+            indices = [index_of[id(getattr(layer, name))] for name in names]
             self._layers.append(
-                _Layer([self.weights[i] for i in positions], [self.gradients[i] for i in positions], window_length)
+                _Layer([self.weights[i] for i in indices], [self.gradients[i] for i in indices], window_length)
             )
-        # of a split softmax: the words of each cluster, and the place of the clusters' own weights
+        # adaptive softmax: the word range of each cluster
         self._clusters: list[slice] = []
         if model.clusters is not None:
             self._clusters = [slice(start, end) for start, end in pairwise(model.clusters.bounds)]
-            self._cluster_weight = position[id(model.clusters.weight)]
-            self._cluster_bias = position[id(model.clusters.bias)]
-        self._log_reached = torch.empty(0)
-        self._start = model.initial_state(1)
+            self._cluster_weight = index_of[id(model.clusters.weight)]
+            self._cluster_bias = index_of[id(model.clusters.bias)]
+        self._cluster_log_probs = torch.empty(0)
+        self._initial_state = model.initial_state(1)
         self._logits = torch.empty(window_length, model.vocab_size)
         self._probabilities = torch.empty_like(self._logits)
         self._input_ids = torch.empty(0, dtype=torch.int64)
         self.reset_state()
 
     def reset_state(self) -> None:
-        """Begin a new stream."""
-        for layer, hidden, cell in zip(self._layers, self._start.hidden, self._start.cell, strict=True):
-            layer.start(hidden[0, 0], cell[0, 0])
+        """Start a new stream."""
+        initial = self._initial_state
+        for layer, hidden, cell in zip(self._layers, initial.hidden, initial.cell, strict=True):
+            layer.set_state(hidden[0, 0], cell[0, 0])
 
     def forward(self, input_ids: Tensor, target_ids: Tensor) -> ScoredSegment:
-        """Read and score the next segment of the stream; the state goes on from the last one, cut off from it.
+        """Score the next segment of the stream. The state continues from the last segment, detached.
 
         Args:
             input_ids: (T,), int64.
-            target_ids: The word after each (T,), int64.
+            target_ids: The word after each input (T,), int64.
         """
         count = len(input_ids)
         self._input_ids = input_ids
@@ -99,14 +95,14 @@ class ManualGradLSTM:
             self.weights[self._output_weight].t(),
             out=self._logits[:count],
         )
-        if self._clusters:  # as TailClusters does it
+        if self._clusters:  # as in TailClusters
             weight, bias = self.weights[self._cluster_weight], self.weights[self._cluster_bias]
-            self._log_reached = torch.addmm(bias, features, weight.t())
+            cluster_logits = torch.addmm(bias, features, weight.t())
             for index, words in enumerate(self._clusters):
-                moved = self._log_reached[:, index : index + 1] - logits[:, words].logsumexp(dim=1, keepdim=True)
-                logits[:, words] += moved
+                shift = cluster_logits[:, index : index + 1] - logits[:, words].logsumexp(dim=1, keepdim=True)
+                logits[:, words] += shift
         rank = target_rank(logits, target_ids)
-        # log-softmax in place: the maximum first, so that no exponential overflows
+        # log-softmax in place
         highest = logits.amax(dim=1, keepdim=True)
         logits -= highest
         probabilities = torch.exp(logits, out=self._probabilities[:count])
@@ -114,78 +110,87 @@ class ManualGradLSTM:
         probabilities /= total
         logits -= total.log()
         if self._clusters:
-            self._log_reached -= highest + total.log()
+            self._cluster_log_probs = cluster_logits - (highest + total.log())
         nll = -logits.gather(1, target_ids.unsqueeze(1)).squeeze(1)
         return ScoredSegment(features, logits, target_ids, nll, rank)
 
     def backward(self, segment: ScoredSegment) -> None:
-        """Put the gradient of the segment's mean negative log likelihood into ``gradients``."""
+        """Compute ``gradients`` of the segment's mean negative log likelihood."""
         count = len(segment.target_ids)
-        errors = self._probabilities[:count]
-        errors[torch.arange(count), segment.target_ids] -= 1.0
-        errors /= count
-        reached = self._through_clusters(errors, segment) if self._clusters else None
-        torch.sum(errors, dim=0, out=self.gradients[self._output_bias])
-        upstream = errors @ self.weights[self._output_weight]
-        if reached is not None:
-            upstream.addmm_(reached, self.weights[self._cluster_weight])
+        grad_logits = self._probabilities[:count]
+        grad_logits[torch.arange(count), segment.target_ids] -= 1.0
+        grad_logits /= count
+        grad_clusters = self._clusters_backward(grad_logits, segment) if self._clusters else None
+        torch.sum(grad_logits, dim=0, out=self.gradients[self._output_bias])
+        grad_features = grad_logits @ self.weights[self._output_weight]
+        if grad_clusters is not None:
+            grad_features.addmm_(grad_clusters, self.weights[self._cluster_weight])
         for layer in reversed(self._layers):
-            upstream = layer.backward(upstream)
-        torch.mm(errors.t(), segment.features, out=self.gradients[self._output_weight])
+            grad_features = layer.backward(grad_features)
+        torch.mm(grad_logits.t(), segment.features, out=self.gradients[self._output_weight])
         if self._embedding != self._output_weight:
             self.gradients[self._embedding].zero_()
-        self.gradients[self._embedding].index_add_(0, self._input_ids, upstream)
+        self.gradients[self._embedding].index_add_(0, self._input_ids, grad_features)
 
-    def _through_clusters(self, errors: Tensor, segment: ScoredSegment) -> Tensor:
-        """From the gradient of the log probabilities' logits to that of the output layer's, in place.
+    def _clusters_backward(self, grad_logits: Tensor, segment: ScoredSegment) -> Tensor:
+        """Backpropagate through the adaptive softmax.
+
+        Args:
+            grad_logits: Gradient of the logits (T, V) after the clusters' normalization. Becomes, in place, the
+                gradient of the output layer's logits.
+            segment: The scored segment.
 
         Returns:
-            The gradient of the clusters' logits (T, K); that of their weights is put into ``gradients``.
+            Gradient of the cluster logits (T, K). The gradients of the cluster weights are stored in ``gradients``.
         """
-        reached = torch.empty_like(self._log_reached)
+        grad_clusters = torch.empty_like(self._cluster_log_probs)
         for index, words in enumerate(self._clusters):
-            of_words = errors[:, words]
-            torch.sum(of_words, dim=1, out=reached[:, index])
-            within = (self._logits[: len(errors), words] - self._log_reached[:, index : index + 1]).exp_()
-            of_words -= within.mul_(reached[:, index : index + 1])
-        torch.mm(reached.t(), segment.features, out=self.gradients[self._cluster_weight])
-        torch.sum(reached, dim=0, out=self.gradients[self._cluster_bias])
-        return reached
+            grad_words = grad_logits[:, words]
+            torch.sum(grad_words, dim=1, out=grad_clusters[:, index])
+            log_probs = self._logits[: len(grad_logits), words]
+            within_cluster = (log_probs - self._cluster_log_probs[:, index : index + 1]).exp_()
+            grad_words -= within_cluster.mul_(grad_clusters[:, index : index + 1])
+        torch.mm(grad_clusters.t(), segment.features, out=self.gradients[self._cluster_weight])
+        torch.sum(grad_clusters, dim=0, out=self.gradients[self._cluster_bias])
+        return grad_clusters
 
 
 class _Layer:
-    """One LSTM layer for one stream; gates in the order of torch: input, forget, candidate, output.
+    """One LSTM layer for one stream.
+
+    Gates are named and ordered as in ``torch.nn.LSTM``: input i, forget f, cell g, output o. The state follows from
+    c' = f * c + i * g and h' = o * tanh(c').
 
     Args:
         weights: Input-to-hidden (4H, E), hidden-to-hidden (4H, H) and the two biases (4H,).
-        gradients: Where their gradients go, the same shapes.
-        window_length: Most steps of a segment.
+        gradients: Buffers for their gradients, of the same shapes.
+        window_length: Maximum number of steps in a segment.
     """
 
     def __init__(self, weights: list[Tensor], gradients: list[Tensor], window_length: int) -> None:
         self._weights = weights
         self._gradients = gradients
         hidden_dim = weights[1].shape[1]
-        # row 0 is the state that the segment begins with
+        # row 0 is the state before the segment
         self._hidden = torch.zeros(window_length + 1, hidden_dim)
         self._cell = torch.zeros_like(self._hidden)
-        self._last = 0
+        self._num_steps = 0
         self._gates = torch.empty(window_length, 4 * hidden_dim)
         self._tanh_cell = torch.empty(window_length, hidden_dim)
         self._input = torch.empty(0)
 
-    def start(self, hidden: Tensor, cell: Tensor) -> None:
-        self._last = 0
+    def set_state(self, hidden: Tensor, cell: Tensor) -> None:
+        self._num_steps = 0
         self._hidden[0], self._cell[0] = hidden, cell
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (T, E) to hidden states (T, H)."""
+        """Map inputs (T, E) to hidden states (T, H)."""
         weight_input, weight_hidden, bias_input, bias_hidden = self._weights
         self._input = features
         steps = len(features)
         hidden, cell = self._hidden, self._cell
-        hidden[0], cell[0] = hidden[self._last].clone(), cell[self._last].clone()
-        self._last = steps
+        hidden[0], cell[0] = hidden[self._num_steps].clone(), cell[self._num_steps].clone()
+        self._num_steps = steps
         gates = torch.addmm(bias_input + bias_hidden, features, weight_input.t(), out=self._gates[:steps])
         width = hidden.shape[1]
         for step in range(steps):
@@ -193,37 +198,36 @@ class _Layer:
             row[: 2 * width].sigmoid_()
             row[2 * width : 3 * width].tanh_()
             row[3 * width :].sigmoid_()
-            take, keep, candidate, give = row.view(4, width)
-            torch.mul(keep, cell[step], out=cell[step + 1]).addcmul_(take, candidate)
+            i, f, g, o = row.view(4, width)
+            torch.mul(f, cell[step], out=cell[step + 1]).addcmul_(i, g)
             torch.tanh(cell[step + 1], out=self._tanh_cell[step])
-            torch.mul(give, self._tanh_cell[step], out=hidden[step + 1])
+            torch.mul(o, self._tanh_cell[step], out=hidden[step + 1])
         return hidden[1 : steps + 1].clone()
 
-    def backward(self, upstream: Tensor) -> Tensor:
-        """Gradient of the hidden states (T, H) to that of the features (T, E); fills the weights' gradients."""
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Map the gradient of the hidden states (T, H) to that of the inputs (T, E), and fill the weight gradients."""
         weight_input, weight_hidden, *_ = self._weights
-        steps, width = upstream.shape
-        take, keep, candidate, give = self._gates[:steps].view(steps, 4, width).unbind(1)
-        tanh_cell, before = self._tanh_cell[:steps], self._cell[:steps]
-        # what does not depend on later steps, for all steps at one time
-        through_cell = give * (1.0 - tanh_cell.square())
-        slopes = torch.stack(
-            [candidate * take * (1.0 - take), before * keep * (1.0 - keep), take * (1.0 - candidate.square())], dim=1
-        )
-        slope_give = tanh_cell * give * (1.0 - give)
+        steps, width = grad_output.shape
+        i, f, g, o = self._gates[:steps].view(steps, 4, width).unbind(1)
+        tanh_cell, previous_cell = self._tanh_cell[:steps], self._cell[:steps]
+        # local derivatives, which do not depend on later steps: of h' by c', of c' by the inputs of i, f and g, and of
+        # h' by the input of o
+        dh_dc = o * (1.0 - tanh_cell.square())
+        dc_difg = torch.stack([g * i * (1.0 - i), previous_cell * f * (1.0 - f), i * (1.0 - g.square())], dim=1)
+        dh_do = tanh_cell * o * (1.0 - o)
         grad_gates = torch.empty(steps, 4, width)
-        grad_hidden, grad_cell = upstream[steps - 1], torch.zeros(width)
+        grad_hidden, grad_cell = grad_output[steps - 1], torch.zeros(width)
         recurrent = weight_hidden.t()
         for step in range(steps - 1, -1, -1):
-            grad_cell.addcmul_(grad_hidden, through_cell[step])
-            torch.mul(slopes[step], grad_cell, out=grad_gates[step, :3])
-            torch.mul(slope_give[step], grad_hidden, out=grad_gates[step, 3])
+            grad_cell.addcmul_(grad_hidden, dh_dc[step])
+            torch.mul(dc_difg[step], grad_cell, out=grad_gates[step, :3])
+            torch.mul(dh_do[step], grad_hidden, out=grad_gates[step, 3])
             if step > 0:
-                grad_hidden = torch.addmv(upstream[step - 1], recurrent, grad_gates[step].view(-1))
-                grad_cell *= keep[step]
-        errors = grad_gates.view(steps, -1)
-        torch.mm(errors.t(), self._input, out=self._gradients[0])
-        torch.mm(errors.t(), self._hidden[:steps], out=self._gradients[1])
-        torch.sum(errors, dim=0, out=self._gradients[2])
+                grad_hidden = torch.addmv(grad_output[step - 1], recurrent, grad_gates[step].view(-1))
+                grad_cell *= f[step]
+        flat_gates = grad_gates.view(steps, -1)
+        torch.mm(flat_gates.t(), self._input, out=self._gradients[0])
+        torch.mm(flat_gates.t(), self._hidden[:steps], out=self._gradients[1])
+        torch.sum(flat_gates, dim=0, out=self._gradients[2])
         self._gradients[3].copy_(self._gradients[2])
-        return errors @ weight_input
+        return flat_gates @ weight_input

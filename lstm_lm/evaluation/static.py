@@ -1,15 +1,13 @@
-"""Static evaluation: the trained weights read a split once and learn nothing from it."""
+"""Static evaluation: scores a split with fixed weights."""
 
-from collections.abc import Callable
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from lstm_lm.data.encoding import Ids
 from lstm_lm.data.streams import EvalWindows
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.forward import eval_mode, window_features
 from lstm_lm.evaluation.intervals import bootstrap
+from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import Score, ScoreMetric
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
@@ -17,19 +15,19 @@ from lstm_lm.text.vocabulary import Vocabulary
 
 def evaluate_static(
     model: LSTMLanguageModel,
-    ids: NDArray[np.int32],
+    ids: Ids,
     vocabulary: Vocabulary,
     config: EvaluationConfig,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Score:
     """Score every token of a split, the first from ``<eos>``, with the exact softmax in float32.
 
     Args:
-        model: The network; left in the mode it came in.
-        ids: The split's stream of word ids (N,).
+        model: The network, on the device to score it on. Its mode is restored.
+        ids: The split (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
-        config: Columns and window length; with ``batch_size=1`` the state is carried through the whole split.
-        progress: Called after each window with the tokens done and the tokens in all.
+        config: Batch size and window length; with ``batch_size=1`` the state is carried through the whole split.
+        progress: Called after each window with the tokens done and the total.
 
     Returns:
         The score with its interval; ``tokens`` is N.
@@ -37,14 +35,16 @@ def evaluate_static(
     Raises:
         DataError: If the split is empty.
     """
-    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id)
-    metric, nlls, done = ScoreMetric(vocabulary), [], 0
+    device = model.output_bias.device
+    resident = None if device.type == "cpu" else device
+    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id, device=resident)
+    metric, nlls, done = ScoreMetric(vocabulary).to(device), [], 0
     with eval_mode(model):
         for window, features in window_features(model, windows):
             nlls.append(metric.update_window(model, features, window))
             done += window.num_tokens
             if progress is not None:
                 progress(done, len(ids))
-    # a row is a contiguous part of the split; what fills up the last ones does not count
-    nll = torch.cat(nlls, dim=1).flatten()[: len(ids)].double().numpy()
+    # each row is a contiguous part of the split; the end is padding
+    nll = torch.cat(nlls, dim=1).flatten()[: len(ids)].double().cpu().numpy()
     return metric.score(bootstrap(nll, ids, vocabulary))

@@ -1,11 +1,10 @@
-"""Choosing the settings of an evaluation on valid.
+"""Tunes the settings of an evaluation on valid.
 
-The cache is tuned from features that are made once: what a word's mixture is worth needs the mass of that word alone,
-for all thetas and windows at the same time. Dynamic evaluation is read anew for every trial, one setting moved at a
-time. A setting that is given stays; the others are chosen.
+The cache is tuned on features computed once: the loss needs only the cache's probability of each target, for all thetas
+and windows. Dynamic evaluation runs once per trial, with one setting changed at a time. Given settings stay fixed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,22 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from lstm_lm.data.encoding import Ids
 from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache_search import search_cache
 from lstm_lm.evaluation.config import DEFAULTS, TUNABLE, EvaluationConfig
 from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
 from lstm_lm.evaluation.forward import eval_mode, stream_features
+from lstm_lm.evaluation.progress import StageProgressCallback
 from lstm_lm.evaluation.score import CHUNK
 from lstm_lm.nn.model import LSTMLanguageModel
 
-Ids = NDArray[np.int32]
-# called with what is done now, how much of it is done, and how much it is in all
-Report = Callable[[str, int, int], None]
-
-MOST_TRIALS = 11
-_STARTS = 4  # learning rates, each a quarter of the one before, until one is better than standing still
-_GIVE_UP_AFTER = 0.25  # of the tokens ...
-_GIVE_UP_BEHIND = 0.03  # ... in nats a token behind the best trial at the same place
+MAX_TRIALS = 11
+_MAX_LR_STARTS = 4  # initial learning rates, each a quarter of the previous, until one beats lr = 0
+_PRUNE_AFTER = 0.25  # share of the tokens after which a trial can be pruned
+_PRUNE_MARGIN = 0.03  # prunes a trial this many nats per token behind the best trial at the same position
 
 
 def tune(
@@ -37,95 +34,92 @@ def tune(
     ids: Ids,
     eos_id: int,
     config: EvaluationConfig,
-    usual: GradientRMS | None,
-    report: Report,
+    rms: GradientRMS | None,
+    progress: StageProgressCallback,
 ) -> dict[str, float]:
-    """Choose the settings of an evaluation that give the lowest loss.
+    """Find the settings of an evaluation with the lowest loss.
 
     Args:
-        model: The network; left as it came in.
-        ids: The stream of valid (N,), of which ``config.tune_tokens`` are read.
+        model: The network. Not modified.
+        ids: The valid split (N,), of which the first ``config.tune_tokens`` are used.
         eos_id: Id of ``<eos>``.
-        config: The evaluation; settings that it gives are not changed.
-        usual: From ``gradient_rms``, for the dynamic evaluations.
-        report: Told how far tuning is.
+        config: The evaluation. Settings that it gives stay fixed.
+        rms: From ``gradient_rms``, for the dynamic evaluations.
+        progress: Called with the name of the stage, the tokens or blocks done and the total.
 
     Returns:
         Every tunable setting of the evaluation.
 
     Raises:
         DataError: If valid is empty.
-        EvaluationError: If the weights diverge with the learning rate that is given.
+        EvaluationError: If the weights diverge with the given learning rate.
     """
     ids = ids[: config.tune_tokens or len(ids)]
-    given, found = config.settings(), dict[str, float]()
-    if usual is None:
-        nll, features = _read(model, ids, eos_id, config, report)
+    given, tuned = config.settings(), dict[str, float]()
+    if rms is None:
+        nll, features = _score_static(model, ids, eos_id, config, progress)
     else:
-        network = DynamicEvaluator(model, usual, config.window_length)
-        search = _DynamicSearch(network, ids, eos_id, report)
-        found |= search.run(given)
+        evaluator = DynamicEvaluator(model, rms, config.window_length)
+        search = _DynamicSearch(evaluator, ids, eos_id, progress)
+        tuned |= search.run(given)
         nll, features = search.best.nll, torch.cat(search.best.features)
     if "cache_weight" in TUNABLE[config.name]:
         words = torch.from_numpy(ids.astype(np.int64))
-        found |= search_cache(features, words, torch.from_numpy(nll), given, report)
-    return found
+        tuned |= search_cache(features, words, torch.from_numpy(nll), given, progress)
+    return tuned
 
 
-def _read(
-    model: LSTMLanguageModel, ids: Ids, eos_id: int, config: EvaluationConfig, report: Report
+def _score_static(
+    model: LSTMLanguageModel, ids: Ids, eos_id: int, config: EvaluationConfig, progress: StageProgressCallback
 ) -> tuple[NDArray[np.float64], Tensor]:
-    """Negative log likelihood (N,) and features (N, H) of the network alone."""
+    """Negative log likelihood (N,) and features (N, H) of the network without a cache."""
     nlls, features = [], []
     done = 0
     with eval_mode(model):
         for window, targets in stream_features(model, ids, config.window_length, eos_id):
-            for part, words in zip(torch.split(window, CHUNK), torch.split(targets, CHUNK), strict=True):
-                nlls.append(F.cross_entropy(model.logits(part), words, reduction="none").double().numpy())
+            for chunk, words in zip(torch.split(window, CHUNK), torch.split(targets, CHUNK), strict=True):
+                nlls.append(F.cross_entropy(model.logits(chunk), words, reduction="none").double().numpy())
             features.append(window)
             done += len(targets)
-            report("reading valid", done, len(ids))
+            progress("scoring valid", done, len(ids))
     return np.concatenate(nlls), torch.cat(features)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What some settings gave.
-
-    Attributes:
-        loss: Nats a token; infinite where it was given up.
-        nll: Of every token (N,).
-        features: Before every token, segment by segment.
-    """
+    """The result of one evaluation of valid."""
 
     loss: float
+    """Nats per token; infinite for a pruned trial."""
     nll: NDArray[np.float64]
+    """Negative log likelihood of every token (N,)."""
     features: list[Tensor]
+    """Features before every token, one tensor per segment."""
 
 
 class _DynamicSearch:
-    """Looks for learning rate and decay, one at a time in steps of a factor, as long as it gets better."""
+    """Coordinate search for learning rate and decay."""
 
-    def __init__(self, network: DynamicEvaluator, ids: Ids, eos_id: int, report: Report) -> None:
-        self._network = network
+    def __init__(self, evaluator: DynamicEvaluator, ids: Ids, eos_id: int, progress: StageProgressCallback) -> None:
+        self._evaluator = evaluator
         self._ids = ids
         self._eos_id = eos_id
-        self._report = report
-        self._tried: dict[tuple[float, float], float] = {}
+        self._progress = progress
+        self._losses: dict[tuple[float, float], float] = {}
         self.best = _Trial(np.inf, np.empty(0), [])
 
     def run(self, given: Mapping[str, float]) -> dict[str, float]:
-        """The best settings; those of ``given`` stay. A learning rate of 0 where none is better than standing still."""
+        """Find the best settings; those in ``given`` stay fixed. lr = 0 if nothing beats static evaluation."""
         settings = {name: given.get(name, DEFAULTS[name]) for name in TUNABLE["dynamic"]}
         if "lr" not in given:
-            self._try({"lr": 0.0, "decay": 0.0})
-            while not self._try(settings):
+            self._improves({"lr": 0.0, "decay": 0.0})
+            while not self._improves(settings):
                 settings["lr"] = float(f"{settings['lr'] / 4.0:.3g}")
-                if len(self._tried) > _STARTS:
+                if len(self._losses) > _MAX_LR_STARTS:
                     return {**settings, "lr": 0.0}
-        elif not self._try(settings):
+        elif not self._improves(settings):
             raise EvaluationError(
-                f"the weights diverge on valid with evaluation.lr={settings['lr']:g}; give a lower one, or none"
+                f"the weights diverge on valid with evaluation.lr={settings['lr']:g}; lower it, or leave it null"
             )
         for name, factor in (("lr", 2.0), ("decay", 2.0), ("lr", 2.0**0.5)):
             if name not in given:
@@ -133,41 +127,41 @@ class _DynamicSearch:
         return settings
 
     def _line_search(self, settings: dict[str, float], name: str, factor: float) -> dict[str, float]:
-        """Go up, or else down, as long as it gets better."""
+        """Multiply one setting by ``factor``, or else divide it, while the loss improves."""
         for step in (factor, 1.0 / factor):
-            began = settings
-            while len(self._tried) < MOST_TRIALS:
-                further = {**settings, name: float(f"{settings[name] * step:.3g}")}
-                if not self._try(further):
+            initial = settings
+            while len(self._losses) < MAX_TRIALS:
+                candidate = {**settings, name: float(f"{settings[name] * step:.3g}")}
+                if not self._improves(candidate):
                     break
-                settings = further
-            if settings is not began:
+                settings = candidate
+            if settings is not initial:
                 break
         return settings
 
-    def _try(self, settings: Mapping[str, float]) -> bool:
-        """Whether some settings are the best so far."""
+    def _improves(self, settings: Mapping[str, float]) -> bool:
+        """Run a trial, unless these settings were tried before, and return whether it is the best so far."""
         key = (settings["lr"], settings["decay"])
-        if key in self._tried:
+        if key in self._losses:
             return False
-        trial = self._trial(*key)
-        self._tried[key] = trial.loss
+        trial = self._run_trial(*key)
+        self._losses[key] = trial.loss
         if trial.loss < self.best.loss:
             self.best = trial
             return True
         return False
 
-    def _trial(self, lr: float, decay: float) -> _Trial:
+    def _run_trial(self, lr: float, decay: float) -> _Trial:
         nll, features = np.empty(len(self._ids)), list[Tensor]()
-        total, to_beat, done = 0.0, np.cumsum(self.best.nll), 0
-        for segment in self._network.read(self._ids, self._eos_id, lr, decay):
+        total, best_totals, done = 0.0, np.cumsum(self.best.nll), 0
+        for segment in self._evaluator.score_segments(self._ids, self._eos_id, lr, decay):
             count = len(segment.nll)
             nll[done : done + count] = segment.nll.numpy()
             features.append(segment.features)
             total += float(nll[done : done + count].sum())
             done += count
-            self._report(f"trial {len(self._tried) + 1} of at most {MOST_TRIALS}", done, len(self._ids))
-            late = done >= _GIVE_UP_AFTER * len(self._ids) and len(to_beat)
-            if not np.isfinite(total) or (late and total - to_beat[done - 1] > _GIVE_UP_BEHIND * done):
+            self._progress(f"trial {len(self._losses) + 1} of at most {MAX_TRIALS}", done, len(self._ids))
+            can_prune = done >= _PRUNE_AFTER * len(self._ids) and len(best_totals)
+            if not np.isfinite(total) or (can_prune and total - best_totals[done - 1] > _PRUNE_MARGIN * done):
                 return _Trial(np.inf, nll, features)
         return _Trial(total / len(self._ids), nll, features)

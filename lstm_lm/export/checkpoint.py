@@ -10,7 +10,7 @@ from lstm_lm.bundle import Bundle, read_bundle
 from lstm_lm.data.config import TOKENIZERS, DataConfig
 from lstm_lm.errors import BundleError, CheckpointError, DataError
 from lstm_lm.evaluation.config import checked_settings
-from lstm_lm.export.checkpoint_file import open_checkpoint
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.torch_backend import build_network, load_network
@@ -69,7 +69,7 @@ def read_checkpoint(path: Path) -> TrainedModel:
     Raises:
         CheckpointError: If it is missing, damaged, not one of ours, of a newer format, or contradicts itself.
     """
-    content = open_checkpoint(path)
+    content = load_raw_checkpoint(path)
     try:
         return _from_record(path, mapping(content["lstm_lm"], "lstm_lm"), content)
     except (ValueError, DataError) as error:

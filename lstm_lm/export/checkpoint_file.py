@@ -15,7 +15,7 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _REMEDY = "use another checkpoint of the run"
 
 
-def open_checkpoint(path: Path) -> dict[str, Any]:
+def load_raw_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of ``lstm-lm train``. Only plain data and tensors are unpickled, never code.
 
     Every entry of the archive is compared with its CRC-32 first: torch itself does not, and uses damaged weights.

@@ -1,1 +1,1 @@
-"""From text to suggestions and to generated text."""
+"""Inference: suggestions and generation from a trained model."""

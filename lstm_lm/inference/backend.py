@@ -1,4 +1,4 @@
-"""What the engine needs from whatever runs the network."""
+"""The interface between the engine and whatever runs the network."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -7,54 +7,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 State: TypeAlias = tuple[NDArray[np.float32], ...]
-"""Hidden and cell of every layer in turn, 2L arrays (B, H of that layer); states of several texts join on axis 0."""
+"""Hidden and cell state of every layer in turn: 2L arrays (B, H of that layer)."""
 
 
 class Backend(Protocol):
-    """A network that reads words and scores the next one. Safe to call from several threads; states are values."""
+    """Runs the network. Thread-safe, because states are values."""
 
     @property
     def vocab_size(self) -> int:
-        """Number of words V."""
+        """Vocabulary size V."""
         ...
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before the first word of ``batch_size`` texts."""
+        """The state before the first token of ``batch_size`` sequences."""
         ...
 
     def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
-        """Read words.
+        """Process a batch of tokens.
 
         Args:
             input_ids: (B, T), T at least 1, each in [0, V).
-            state: State after the words before. Not modified.
+            state: State before the tokens. Not modified.
 
         Returns:
-            Logits of the word after the last one (B, V), and the state after the last one.
+            Logits after the last token (B, V), and the state after it.
         """
         ...
 
-    def read(
+    def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
-        """Read words of one text, and keep what the network makes of each.
+        """Process the tokens of one sequence and return the features of each.
 
         Args:
             input_ids: (1, T), T at least 1, each in [0, V).
-            state: State after the words before. Not modified.
+            state: State before the tokens. Not modified.
 
         Returns:
-            Hidden features of the last layer after every word (T, H), logits of the word after the last one (V,), and
-            the state after the last one.
+            Hidden features of the last layer after every token (T, H), logits after the last token (V,), and the state
+            after it.
         """
         ...
 
 
 def stack_states(states: Sequence[State]) -> State:
-    """One state of several texts, in their order."""
+    """Batch the states of several sequences, in order."""
     return states[0] if len(states) == 1 else tuple(map(np.concatenate, zip(*states, strict=True)))
 
 
 def unstack_state(state: State, batch_size: int) -> list[State]:
-    """The states of the texts of one, each of batch size 1."""
-    return [tuple(array[position : position + 1] for array in state) for position in range(batch_size)]
+    """Split a batched state into states of batch size 1."""
+    return [tuple(array[row : row + 1] for array in state) for row in range(batch_size)]

@@ -1,80 +1,84 @@
-"""Generated words as pieces of text, while they come."""
+"""Streaming detokenization and stop strings: generated words as pieces of text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lstm_lm.text.input_text import detokenize, last_line_words, minimal_context
+from lstm_lm.text.detokenize import detokenize, last_line_words, minimal_context
 from lstm_lm.text.vocabulary import EOS
 
 
 class StreamingDetokenizer:
-    """Writes words behind a text as they come.
+    """Turns generated words into text, one word at a time.
 
     Args:
-        prompt: The text that the words go on from, as typed.
+        prompt: The text that the words continue, as typed.
     """
 
     def __init__(self, prompt: str) -> None:
-        # the words of the line so far, as many as the next ones depend on
-        self._before = minimal_context(last_line_words(prompt))
-        self._spaced = prompt[-1:].isspace()
+        # only the words of the line that the spelling of the next ones depends on
+        self._context = minimal_context(last_line_words(prompt))
+        self._after_space = prompt[-1:].isspace()
 
     def add(self, word: str) -> str:
-        """What to append after the next word, as the vocabulary spells it.
+        """The text to append for the next word.
 
         Together the pieces are ``detokenize_continuation(prompt, words)``.
+
+        Args:
+            word: In the vocabulary's spelling.
         """
         if word == EOS:
-            self._before, self._spaced = [], True
+            self._context, self._after_space = [], True
             return "\n"
-        # written text only grows at its end
-        piece = detokenize([*self._before, word])[len(detokenize(self._before)) :]
-        self._before = minimal_context([*self._before, word])
-        if self._spaced:
+        # detokenized text only grows at its end
+        piece = detokenize([*self._context, word])[len(detokenize(self._context)) :]
+        self._context = minimal_context([*self._context, word])
+        if self._after_space:
             piece = piece.lstrip(" ")
-            self._spaced = not piece
+            self._after_space = not piece
         return piece
 
 
 def text_pieces(prompt: str, words: Iterable[str]) -> Iterator[str]:
-    """What to append to ``prompt`` after each of ``words``, which are taken one at a time."""
-    writer = StreamingDetokenizer(prompt)
+    """The text to append to ``prompt`` for each of ``words``. Consumes one word at a time."""
+    detokenizer = StreamingDetokenizer(prompt)
     for word in words:
-        yield writer.add(word)
+        yield detokenizer.add(word)
 
 
 class StopStrings:
-    """Cuts a text that comes in pieces before whichever of some strings is the first to be complete in it.
+    """Cuts streamed text before the first stop string that it completes.
 
     Args:
-        strings: None of them empty.
+        strings: Stop strings, none of them empty.
     """
 
     def __init__(self, strings: Sequence[str]) -> None:
         self._strings = tuple(strings)
-        self._held = ""
-        self.found = False
+        self._buffer = ""
+        self.matched = False
+        """Whether a stop string was found."""
 
     def feed(self, piece: str) -> str:
-        """What of the text so far can be shown that was not shown before.
+        """Add a piece and return the text that can be shown.
 
-        An end that one of the strings may begin with is held back until more is known.
+        An end that may be the beginning of a stop string is held back.
         """
-        text = self._held + piece
-        found = [(position + len(string), position) for string in self._strings if (position := text.find(string)) >= 0]
-        if found:
-            self.found = True
-            self._held = ""
-            return text[: min(found)[1]]
+        text = self._buffer + piece
+        matches = [(start + len(string), start) for string in self._strings if (start := text.find(string)) >= 0]
+        if matches:
+            self.matched = True
+            self._buffer = ""
+            return text[: min(matches)[1]]
         held = max((_overlap(text, string) for string in self._strings), default=0)
-        shown, self._held = text[: len(text) - held], text[len(text) - held :]
+        shown, self._buffer = text[: len(text) - held], text[len(text) - held :]
         return shown
 
-    def rest(self) -> str:
-        """What is still held back when no more text comes."""
-        return self._held
+    def flush(self) -> str:
+        """The text still held back at the end of the stream."""
+        return self._buffer
 
 
 def _overlap(text: str, string: str) -> int:
-    """Length of the longest end of ``text`` that ``string`` begins with, short of the whole string."""
+    """Length of the longest suffix of ``text`` that is a proper prefix of ``string``."""
     longest = min(len(text), len(string) - 1)
     return next((length for length in range(longest, 0, -1) if text.endswith(string[:length])), 0)

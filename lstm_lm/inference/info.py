@@ -1,4 +1,4 @@
-"""What is known of a model beyond what its engine needs."""
+"""Model metadata that the engine itself does not need."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,18 +8,15 @@ from lstm_lm.nn.config import ModelConfig
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model in words and figures, for whoever asks the service what it serves.
-
-    Attributes:
-        name: Of its folder or file.
-        model: What the network is made of.
-        tokenizer: How its corpus was cut into words.
-        data: Corpus and vocabulary settings, without places on a machine.
-        metrics: Scores by split.
-    """
+    """Describes the model that a service runs."""
 
     name: str
+    """Name of its folder or file."""
     model: ModelConfig
+    """Network sizes."""
     tokenizer: str
+    """Tokenizer of its corpus."""
     data: dict[str, Any]
+    """Corpus and vocabulary settings, without local paths."""
     metrics: dict[str, Any]
+    """Scores by split."""

@@ -1,4 +1,4 @@
-"""The network of a bundle, run by whatever its files and the installed packages allow."""
+"""Loads the network of a bundle with the fastest backend that its files and the installed packages support."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +11,7 @@ from lstm_lm.nn.config import ModelConfig
 
 WEIGHTS, ONNX, INT8 = "model.safetensors", "model.onnx", "model.int8.onnx"
 BACKEND_FILES = {"int8": INT8, "onnx": ONNX, "torch": WEIGHTS}
-"""What each backend runs, the quickest first."""
+"""The file that each backend runs, fastest backend first."""
 BACKENDS = ("auto", *BACKEND_FILES)
 
 
@@ -19,30 +19,31 @@ def load_backend(folder: Path, files: Collection[str], config: ModelConfig, voca
     """Load a network.
 
     Args:
-        folder: Of the bundle.
-        files: Names of its verified files; whatever else lies in the folder is not read.
-        config: What the network is made of.
-        vocab_size: Number of words V.
-        choice: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of them that the bundle has a file for.
+        folder: The bundle.
+        files: Names of its verified files; no other file is read.
+        config: Network sizes.
+        vocab_size: Vocabulary size V.
+        choice: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle has a file for.
 
     Raises:
-        ConfigError: If there is no such backend, the bundle has no file for it, or a package for it is missing.
-        BundleError: If the file is not such a network.
+        ConfigError: If the backend is unknown, the bundle has no file for it, or it needs a package that is not
+            installed.
+        BundleError: If the file does not hold this network.
     """
     if choice not in BACKENDS:
         raise ConfigError([f"backend: unknown (got {choice!r}); use one of {', '.join(BACKENDS)}"])
-    there = [name for name, file in BACKEND_FILES.items() if file in files]
-    chosen = there[0] if choice == "auto" else choice
-    if chosen not in there:
+    available = [name for name, file in BACKEND_FILES.items() if file in files]
+    chosen = available[0] if choice == "auto" else choice
+    if chosen not in available:
         raise ConfigError(
             [
                 f"backend: {folder} has no {BACKEND_FILES[chosen]} (got {choice!r}); use one of "
-                f"{', '.join(('auto', *there))}, or export the checkpoint again"
+                f"{', '.join(('auto', *available))}, or export the checkpoint again"
             ]
         )
     path = folder / BACKEND_FILES[chosen]
     try:
-        # each needs packages that the others do without
+        # imported here, as each backend needs packages that the others do not
         if chosen == "torch":
             from lstm_lm.inference.torch_backend import TorchBackend, load_network
 

@@ -1,4 +1,4 @@
-"""What comes next in a text, asked of the engine: alone, or with other questions in one step of the network."""
+"""Next-word predictions, one at a time or in a batch that shares one step of the network."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.logits import softmax
 from lstm_lm.inference.neural_cache import cache_distribution, interpolate
-from lstm_lm.inference.prefix_cache import ModelOutput, PrefillTask, PrefixCache, decode_last_tokens
+from lstm_lm.inference.prefill import ModelOutput, PrefillTask, decode_last_tokens
+from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.ranking import allowed_mask, complete_oov, filter_oov, top_suggestions
 from lstm_lm.text.casing import starts_sentence
 from lstm_lm.text.completion import WordIndex, has_prefix
@@ -22,7 +23,7 @@ from lstm_lm.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A next word, written as text, and its probability."""
+    """A next word as text, and its probability."""
 
     word: str
     probability: float
@@ -30,146 +31,151 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Suggestions, most probable first, and the words of the text that the model never saw."""
+    """The result of a prediction."""
 
     suggestions: tuple[Suggestion, ...]
+    """Most probable first."""
     unknown_words: tuple[str, ...]
+    """Out-of-vocabulary words of the text, each once, as typed."""
 
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """What is asked.
-
-    Attributes:
-        text: What was typed before, as typed.
-        k: Most suggestions to give; there are fewer where fewer words fit.
-        prefix: The beginning of the word, as far as it is typed. Case does not matter for what fits; capitals that were
-            typed are kept. Where a sentence begins, so does every suggestion with a capital. Signs before the word or
-            inside it may stand there: "well-kn" is "well-known", '"th' is '"The'.
-        words_only: Leave out punctuation and symbols: what holds no letter and no digit.
-        allow: Leave in nothing but these words, whatever their case; ``None`` leaves in all.
-        deny: Leave out these words, whatever their case, though they be in ``allow``.
-        cache: Let the words of ``text`` count again (Grave et al. 2017), and offer those too that the model never saw;
-            ``None`` is the model alone.
-    """
+    """The arguments of a prediction."""
 
     text: str
+    """The text before the predicted word, as typed."""
     k: int = 10
+    """Maximum number of suggestions; there are fewer if fewer words match."""
     prefix: str = ""
+    """The partial word as typed.
+
+    Matching ignores case. Suggestions keep typed capitals and are capitalized at the start of a sentence. The prefix
+    may contain punctuation before or inside the word: "well-kn" suggests "well-known", '"th' suggests '"The'.
+    """
     words_only: bool = False
+    """Exclude punctuation and symbols: texts without a letter or digit."""
     allow: Collection[str] | None = None
+    """Suggest only these words, ignoring case; ``None`` allows all."""
     deny: Collection[str] = ()
+    """Never suggest these words, ignoring case. Overrides ``allow``."""
     cache: CacheConfig | None = None
+    """Mix in a neural cache of ``text``, which can also suggest out-of-vocabulary words; ``None`` is off."""
 
     def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE)``."""
-        found = [f"cache.{problem}" for problem in self.cache.problems()] if self.cache else []
+        """All errors, each as ``field: what is wrong (got VALUE)``."""
+        problems = [f"cache.{problem}" for problem in self.cache.problems()] if self.cache else []
         if self.k < 1:
-            found.append(f"k: must be at least 1 (got {self.k})")
-        return found
+            problems.append(f"k: must be at least 1 (got {self.k})")
+        return problems
 
 
 @dataclass(frozen=True)
 class ParsedInput:
-    """The text of a question.
-
-    Attributes:
-        words: Its finished words, with those that the half-typed one holds.
-        lead: What is typed of the next word and stays in front of every suggestion.
-        prefix: What a suggestion has to begin with.
-        unknown_words: Words that the model never saw.
-        reading: The words on their way through the network.
-    """
+    """The text and prefix of a request, tokenized."""
 
     words: list[str]
+    """The complete words, including those at the beginning of the prefix."""
     lead: str
+    """The part of the prefix that is in ``words``; put before every suggestion."""
     prefix: str
+    """The rest of the prefix, which a suggestion begins with."""
     unknown_words: tuple[str, ...]
-    reading: PrefillTask
+    """Out-of-vocabulary words of the text."""
+    prefill_task: PrefillTask
+    """Runs the network on ``words``."""
 
 
 class PendingPrediction:
-    """One question on its way to its answer: :meth:`prefill`, then :func:`predict_batch`.
+    """A prediction in progress: call :meth:`prefill`, then :func:`predict_batch`.
 
     Args:
-        wanted: What is asked.
-        vocabulary: The network's words.
-        index: They, by how they begin.
-        prefix_cache: What is known of texts.
+        request: The arguments.
+        vocabulary: The network's vocabulary.
+        index: Prefix index of the vocabulary.
+        prefix_cache: Cached network states.
 
     Raises:
-        ConfigError: If ``wanted`` has a problem.
+        ConfigError: If ``request`` is invalid.
     """
 
     def __init__(
-        self, wanted: PredictionRequest, vocabulary: Vocabulary, index: WordIndex, prefix_cache: PrefixCache
+        self, request: PredictionRequest, vocabulary: Vocabulary, index: WordIndex, prefix_cache: PrefixCache
     ) -> None:
-        if problems := wanted.problems():
+        if problems := request.problems():
             raise ConfigError(problems)
-        self._wanted = wanted
+        self._request = request
         self._vocabulary = vocabulary
         self._index = index
         self._prefix_cache = prefix_cache
 
     def num_prefill_tokens(self) -> int:
-        """Words that :meth:`prefill` will read; the first call cuts the text into words."""
-        return self._text.reading.num_prefill_tokens
+        """Number of tokens that :meth:`prefill` will process. The first call tokenizes the text."""
+        return self.prefill_task.num_prefill_tokens
 
     def prefill(self, backend: Backend) -> None:
-        """Read all but the last word of the text.
+        """Process all but the last token of the text.
 
         Args:
             backend: Runs the network.
         """
-        self._text.reading.prefill(backend)
+        self.prefill_task.prefill(backend)
+
+    @property
+    def prefill_task(self) -> PrefillTask:
+        """Runs the network on the text."""
+        return self._input.prefill_task
+
+    def result(self) -> Prediction:
+        """The prediction, once ``prefill_task`` is complete."""
+        request, parsed = self._request, self._input
+        probs, oov = self._next_word_probs(parsed.prefill_task.output, parsed.words)
+        capital = starts_sentence(parsed.words)
+        candidates = self._index.candidates(parsed.prefix, capital)
+        filters = (request.words_only, request.allow, request.deny)
+        oov = complete_oov(filter_oov(oov, *filters), parsed.prefix, capital)
+        best = top_suggestions(request.k, candidates, probs, oov, allowed_mask(candidates, self._index, *filters))
+        return Prediction(tuple(Suggestion(parsed.lead + word, prob) for word, prob in best), parsed.unknown_words)
 
     @cached_property
-    def _text(self) -> ParsedInput:
-        typed = tokenize_input(self._wanted.text, self._vocabulary)
-        words, lead, prefix = self._half_typed(typed, self._wanted.prefix.strip())
+    def _input(self) -> ParsedInput:
+        typed = tokenize_input(self._request.text, self._vocabulary)
+        words, lead, prefix = self._split_prefix(typed, self._request.prefix.strip())
         ids = [self._vocabulary.eos_id, *self._vocabulary.encode(words)]
-        learns = self._wanted.cache is not None and bool(words)
+        uses_cache = self._request.cache is not None and bool(words)
         unknown = unknown_words(typed, self._vocabulary)
-        return ParsedInput(words, lead, prefix, unknown, self._prefix_cache.lookup(ids, features=learns))
+        return ParsedInput(words, lead, prefix, unknown, self._prefix_cache.lookup(ids, features=uses_cache))
 
-    def _half_typed(self, words: list[str], prefix: str) -> tuple[list[str], str, str]:
-        """All words that are finished, what ``prefix`` holds of them as typed, and the rest of it."""
+    def _split_prefix(self, words: list[str], prefix: str) -> tuple[list[str], str, str]:
+        """All complete words, the part of ``prefix`` that is among them, and the rest of ``prefix``."""
         if self._index.candidates(prefix).texts or any(has_prefix(word, prefix) for word in words):
             return words, "", prefix
-        # "well-kn" begins no word, because a corpus cuts it: "kn" goes on from "well-"
-        finished, begun = split_partial_word(prefix, self._vocabulary)
-        return [*words, *finished], prefix.removesuffix(begun), begun
+        # no word begins with "well-kn", as a corpus splits it at the hyphen: complete "kn" after "well-"
+        complete, partial = split_partial_word(prefix, self._vocabulary)
+        return [*words, *complete], prefix.removesuffix(partial), partial
 
-    def _answer(self) -> Prediction:
-        wanted, text = self._wanted, self._text
-        probs, oov = self._chances(text.reading.reading, text.words)
-        capital = starts_sentence(text.words)
-        candidates = self._index.candidates(text.prefix, capital)
-        filters = (wanted.words_only, wanted.allow, wanted.deny)
-        oov = complete_oov(filter_oov(oov, *filters), text.prefix, capital)
-        best = top_suggestions(wanted.k, candidates, probs, oov, allowed_mask(candidates, self._index, *filters))
-        return Prediction(tuple(Suggestion(text.lead + word, prob) for word, prob in best), text.unknown_words)
-
-    def _chances(self, read: ModelOutput, words: Sequence[str]) -> tuple[NDArray[np.float64], Mapping[str, float]]:
-        """Probabilities of the word after ``words``: the vocabulary's (V,), and those of words outside it."""
-        probs = softmax(read.logits)
-        cache = self._wanted.cache
-        if cache is None or read.features is None:
+    def _next_word_probs(
+        self, output: ModelOutput, words: Sequence[str]
+    ) -> tuple[NDArray[np.float64], Mapping[str, float]]:
+        """Probabilities after ``words``: of the vocabulary's words (V,), and of out-of-vocabulary words."""
+        probs = softmax(output.logits)
+        cache = self._request.cache
+        if cache is None or output.features is None:
             return probs, {}
-        return interpolate(probs, cache_distribution(read.features, words, cache), cache.weight, self._vocabulary)
+        return interpolate(probs, cache_distribution(output.features, words, cache), cache.weight, self._vocabulary)
 
 
-def predict_batch(backend: Backend, questions: Sequence[PendingPrediction]) -> list[Prediction]:
-    """The answers, from one step of the network for all of them.
+def predict_batch(backend: Backend, batch: Sequence[PendingPrediction]) -> list[Prediction]:
+    """Complete a batch of predictions in one step of the network.
 
     Args:
         backend: Runs the network.
-        questions: All of them have caught up.
+        batch: Predictions after :meth:`PendingPrediction.prefill`.
     """
-    decode_last_tokens(backend, [question._text.reading for question in questions])
-    return [question._answer() for question in questions]
+    decode_last_tokens(backend, [pending.prefill_task for pending in batch])
+    return [pending.result() for pending in batch]
 
 
 def unknown_words(words: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Those of ``words`` that the vocabulary does not have: each once, as typed."""
+    """The out-of-vocabulary words among ``words``: each once, as typed."""
     return tuple(dict.fromkeys(word for word in words if word not in vocabulary))

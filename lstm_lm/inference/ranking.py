@@ -1,4 +1,4 @@
-"""From the probabilities of all words to the few that are offered: pure functions."""
+"""From next-word probabilities to suggestions: pure functions."""
 
 from collections.abc import Collection, Mapping
 
@@ -13,17 +13,17 @@ from lstm_lm.text.completion import Candidates, WordIndex, has_prefix, is_word, 
 def allowed_mask(
     candidates: Candidates, index: WordIndex, words_only: bool, allow: Collection[str] | None, deny: Collection[str]
 ) -> NDArray[np.bool_]:
-    """Which texts of ``candidates`` may be offered (G,).
+    """Which texts of ``candidates`` may be suggested (G,).
 
     Args:
         candidates: Words of the vocabulary as texts.
         index: The vocabulary's index.
-        words_only: Leave out punctuation and symbols.
-        allow: Leave in nothing but these, whatever their case; ``None`` leaves in all.
-        deny: Leave out these, whatever their case, though they be allowed.
+        words_only: Exclude punctuation and symbols.
+        allow: Include only these words, ignoring case; ``None`` includes all.
+        deny: Exclude these words, ignoring case. Overrides ``allow``.
     """
     keep = candidates.are_words.copy() if words_only else np.ones(len(candidates.texts), dtype=np.bool_)
-    # words that are one text read the same, so a list has all of them or none
+    # the words behind one text share their normalized form, so a list contains all of them or none
     if allow is not None:
         keep &= np.isin(
             np.arange(len(keep)), candidates.groups[np.isin(candidates.ids, index.ids_ignoring_case(allow))]
@@ -36,7 +36,14 @@ def allowed_mask(
 def filter_oov(
     oov: Mapping[str, float], words_only: bool, allow: Collection[str] | None, deny: Collection[str]
 ) -> dict[str, float]:
-    """The same choice among words outside the vocabulary, given with their probabilities."""
+    """Apply the filters of :func:`allowed_mask` to out-of-vocabulary words.
+
+    Args:
+        oov: Their probabilities.
+        words_only: As in :func:`allowed_mask`.
+        allow: As in :func:`allowed_mask`.
+        deny: As in :func:`allowed_mask`.
+    """
     allowed = None if allow is None else {normalized(word) for word in allow}
     denied = {normalized(word) for word in deny}
     return {
@@ -49,33 +56,33 @@ def filter_oov(
 
 
 def complete_oov(oov: Mapping[str, float], prefix: str, capital: bool) -> dict[str, float]:
-    """Words outside the vocabulary that begin with ``prefix``, as they look after what was typed.
+    """Out-of-vocabulary words that begin with ``prefix``, in the case that was typed.
 
     Args:
         oov: Their probabilities.
-        prefix: Beginning of a word as typed; empty fits every word.
-        capital: Whether a sentence begins here.
+        prefix: The partial word as typed; empty matches every word.
+        capital: Whether a sentence starts here.
     """
-    found: dict[str, float] = {}
+    completed: dict[str, float] = {}
     for word, prob in oov.items():
         if has_prefix(word, prefix):
             text = apply_prefix_case(prefix, word, oov)
             text = capitalized(text) if capital else text
-            found[text] = found.get(text, 0.0) + prob
-    return found
+            completed[text] = completed.get(text, 0.0) + prob
+    return completed
 
 
 def top_suggestions(
     k: int, candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, float], keep: NDArray[np.bool_]
 ) -> list[tuple[str, float]]:
-    """The ``k`` most probable texts and their probabilities among those left in; over all of these they sum to 1.
+    """The ``k`` most probable texts and their probabilities, renormalized over all allowed texts.
 
     Args:
-        k: At least 1; there are fewer texts where fewer are left in.
+        k: At least 1; the result is shorter if fewer texts are allowed.
         candidates: Words of the vocabulary as texts.
         probs: Probabilities of the vocabulary's words (V,).
-        oov: Further texts with their probabilities, all left in.
-        keep: Which texts of ``candidates`` are left in (G,).
+        oov: Out-of-vocabulary texts with their probabilities, all allowed.
+        keep: Which texts of ``candidates`` are allowed (G,).
     """
     texts, summed = candidates.texts, candidates.probs(probs[candidates.ids])
     if oov:
@@ -84,11 +91,11 @@ def top_suggestions(
         summed = np.concatenate([summed, [oov[text] for text in new]])
         for text in oov.keys() & candidates.positions.keys():
             summed[candidates.positions[text]] += oov[text]
-    left = summed if keep.all() else np.where(keep, summed, 0.0)
-    total = left.sum()
-    positions = top_k_candidates(left, k)
-    # what cannot come is not offered: a cache of weight 1 leaves in the words of the text alone
-    positions = positions[left[positions] > 0.0]
-    # a stable order among equals, so that fewer suggestions are the first of more
-    order = positions[np.argsort(-left[positions], kind="stable")[:k]]
-    return [(texts[position], float(left[position] / total)) for position in order]
+    kept = summed if keep.all() else np.where(keep, summed, 0.0)
+    total = kept.sum()
+    positions = top_k_candidates(kept, k)
+    # a word of probability 0 is no suggestion: with cache weight 1, only words of the text remain
+    positions = positions[kept[positions] > 0.0]
+    # the sort is stable, so that a smaller k gives a prefix of a larger k's suggestions
+    order = positions[np.argsort(-kept[positions], kind="stable")[:k]]
+    return [(texts[position], float(kept[position] / total)) for position in order]

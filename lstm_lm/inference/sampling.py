@@ -1,4 +1,4 @@
-"""One word out of logits."""
+"""Sampling: from logits to the next token."""
 
 import secrets
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.logits import (
-    Ids,
+    IdSequence,
     Logits,
     apply_temperature,
     ban,
@@ -25,61 +25,63 @@ def sample_batch(
     logits: Sequence[Logits],
     sampling: SamplingConfig,
     rngs: Sequence[np.random.Generator],
-    banned_ids: Ids,
-    recent_ids: Sequence[Ids],
+    banned_ids: IdSequence,
+    recent_ids: Sequence[IdSequence],
 ) -> list[int]:
-    """The next word of each of B texts: repetition penalty, bans, then the most probable word (``greedy``) or a draw
-    after top-k, temperature and top-p (``sample``), in this order. Several texts take little more time than one.
+    """The next token of each of B sequences.
+
+    Applies the repetition penalty and the bans, then takes the most probable token (``greedy``), or applies top-k,
+    temperature and top-p and draws one (``sample``).
 
     Args:
-        logits: (V,) for each text, all of them finite.
-        sampling: What to do; ``temperature``, ``top_k`` and ``top_p`` do not act on ``greedy``.
-        rngs: Where each text's draw comes from; ``greedy`` takes nothing from it.
-        banned_ids: Words that are never given.
-        recent_ids: Words of each text's repetition window.
+        logits: One array (V,) per sequence, all finite.
+        sampling: The options; ``greedy`` ignores ``temperature``, ``top_k`` and ``top_p``.
+        rngs: One generator per sequence; ``greedy`` does not use it.
+        banned_ids: Tokens that are never chosen.
+        recent_ids: Tokens in each sequence's repetition window.
 
     Returns:
-        The ids of the words; among equally probable ones ``greedy`` takes the lower id.
+        One token id per sequence; ``greedy`` breaks ties in favor of the lower id.
 
     Raises:
-        ValueError: If every word is banned.
+        ValueError: If every token is banned.
     """
-    # a call of numpy costs more than what it does to a hundred numbers, so that all texts share each call
-    table = penalize_repeats(np.stack(logits), recent_ids, sampling.repeat_penalty, in_place=True)
-    table = ban(table, banned_ids, in_place=True)
+    # all sequences share each numpy call, as the overhead of a call exceeds the work on a few hundred numbers
+    batch = penalize_repeats(np.stack(logits), recent_ids, sampling.repeat_penalty, in_place=True)
+    batch = ban(batch, banned_ids, in_place=True)
     if sampling.strategy == "greedy":
-        return [int(index) for index in table.argmax(axis=-1)]
+        return [int(index) for index in batch.argmax(axis=-1)]
     ids = None
     if sampling.top_k > 0:
-        ids, table = top_k_candidates_batch(table, sampling.top_k)
-        table = keep_top_k(table, sampling.top_k)
-    positions = sample_categorical(keep_top_p(apply_temperature(table, sampling.temperature), sampling.top_p), rngs)
-    return [int(position if ids is None else ids[row, position]) for row, position in enumerate(positions)]
+        ids, batch = top_k_candidates_batch(batch, sampling.top_k)
+        batch = keep_top_k(batch, sampling.top_k)
+    columns = sample_categorical(keep_top_p(apply_temperature(batch, sampling.temperature), sampling.top_p), rngs)
+    return [int(column if ids is None else ids[row, column]) for row, column in enumerate(columns)]
 
 
 def sample_categorical(logits: Logits, rngs: Sequence[np.random.Generator]) -> NDArray[np.intp]:
-    """Draw an index for each row by its probability, with one number from the row's ``rng``.
+    """Draw an index per row from its softmax, with one random number per row.
 
     Args:
-        logits: (B, V) with at least one finite entry a row.
-        rngs: Where the numbers come from.
+        logits: (B, V) with at least one finite entry per row.
+        rngs: One generator per row.
 
     Returns:
         (B,).
     """
     probs = softmax(logits)
     cumulative = np.cumsum(probs, axis=-1)
-    reached = np.array([[rng.random()] for rng in rngs]) * cumulative[:, -1:]
-    positions = np.count_nonzero(cumulative <= reached, axis=-1)
-    # rounding can carry the product up to the last sum; the word there is the last one with any chance
+    thresholds = np.array([[rng.random()] for rng in rngs]) * cumulative[:, -1:]
+    columns = np.count_nonzero(cumulative <= thresholds, axis=-1)
+    # rounding can raise a threshold to the last sum; then take the last index with a probability above 0
     last = probs.shape[-1] - 1 - np.argmax(probs[:, ::-1] > 0.0, axis=-1)
-    return np.asarray(np.minimum(positions, last))
+    return np.asarray(np.minimum(columns, last))
 
 
 def with_seed(sampling: SamplingConfig) -> SamplingConfig:
-    """The same sampling with a seed: its own, or one drawn now, so that a draw can be reported and repeated.
+    """Add a random seed if ``sampling`` has none, so that the result can be reproduced.
 
-    ``greedy`` draws nothing and stays as it is.
+    ``greedy`` needs no seed and is returned unchanged.
     """
     if sampling.strategy == "greedy" or sampling.seed is not None:
         return sampling

@@ -1,4 +1,4 @@
-"""Texts that go on word by word, several of them in one step of the network."""
+"""Sequences being generated, sampled and stepped in batches."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,21 +13,20 @@ from lstm_lm.text.vocabulary import Vocabulary
 
 
 class ActiveSequence:
-    """One text between two steps of the network.
+    """One sequence being generated.
 
-    It chooses words and never runs the network itself: whoever holds it calls :func:`sample_next` and lets
-    :func:`step_batch` read what was chosen, for this text alone or for many at once. The words are the same either
-    way, but for the rounding of sums.
+    It never runs the network itself: its owner alternates :func:`sample_next` and :func:`step_batch`, for this sequence
+    only or for a batch. The words do not depend on the batch, up to rounding.
 
     Args:
-        vocabulary: The network's words.
-        ids: The words before, for the repetition penalty.
-        sampling: How words are chosen, without problems.
-        max_words: Most words to give, ``<eos>`` counted as one.
-        banned_ids: Words that are never given.
-        logits: Of the first word to choose, (V,).
-        state: After the words before, batch size 1.
-        unknown_words: Words before that the model never saw, as typed.
+        vocabulary: The network's vocabulary.
+        ids: Tokens of the prompt, for the repetition penalty.
+        sampling: Valid sampling options.
+        max_words: Maximum number of words, ``<eos>`` included.
+        banned_ids: Tokens that are never generated.
+        logits: Logits after the prompt (V,).
+        state: State after the prompt, batch size 1.
+        unknown_words: Out-of-vocabulary words of the prompt, as typed.
     """
 
     def __init__(
@@ -41,91 +40,109 @@ class ActiveSequence:
         state: State,
         unknown_words: tuple[str, ...],
     ) -> None:
+        self.sampling = replace(sampling, seed=None)
+        """The sampling options, without the seed, which is in ``rng``."""
+        self.rng = np.random.default_rng(sampling.seed)
+        self.banned_ids = tuple(banned_ids)
+        self.logits = logits
+        """Logits of the next token (V,)."""
+        self.state = state
+        """State that ``logits`` were computed with, batch size 1."""
         self.unknown_words = unknown_words
         self._vocabulary = vocabulary
         self._ids = list(ids)
-        self._sampling = replace(sampling, seed=None)  # the generator has it
-        self._rng = np.random.default_rng(sampling.seed)
-        self._left = max_words
-        self._banned_ids = list(banned_ids)
-        self._logits = logits
-        self._state = state
+        self._remaining = max_words
         self._needs_step = False
 
     @property
     def finished(self) -> bool:
-        """Whether there are no more words to choose."""
-        return self._left == 0
+        """Whether generation has ended."""
+        return self._remaining == 0
 
     @property
     def needs_step(self) -> bool:
-        """Whether its last word has to be read before the next one can be chosen."""
+        """Whether :func:`step_batch` has to process the last token before the next one can be sampled."""
         return self._needs_step
 
-    def next_word(self) -> str | None:
-        """The next word as the vocabulary spells it, ``<eos>`` among them; ``None`` at the end.
+    @property
+    def last_id(self) -> int:
+        """The last token of the prompt or the generated text."""
+        return self._ids[-1]
 
-        With ``stop_eos`` the first ``<eos>`` is the end.
-        """
-        return sample_next([self])[0]
-
-    def _same_sampling(self, other: "ActiveSequence") -> bool:
-        return self._sampling == other._sampling and self._banned_ids == other._banned_ids
-
-    def _recent_ids(self) -> Sequence[int]:
-        window = self._sampling.repeat_window
+    @property
+    def recent_ids(self) -> Sequence[int]:
+        """Tokens in the window of the repetition penalty."""
+        window = self.sampling.repeat_window
         return self._ids[-window:] if window else ()
 
-    def _append(self, chosen: int) -> str | None:
-        if self._sampling.stop_eos and chosen == self._vocabulary.eos_id:
-            self._left = 0
+    def same_sampling(self, other: "ActiveSequence") -> bool:
+        """Whether both can be sampled in one batch."""
+        return self.sampling == other.sampling and self.banned_ids == other.banned_ids
+
+    def append(self, token_id: int) -> str | None:
+        """Append a sampled token and return its word, or ``None`` if it ends the sequence."""
+        if self.sampling.stop_eos and token_id == self._vocabulary.eos_id:
+            self._remaining = 0
             return None
-        self._left -= 1
-        self._ids.append(chosen)
+        self._remaining -= 1
+        self._ids.append(token_id)
         self._needs_step = not self.finished
-        return self._vocabulary.word(chosen)
+        return self._vocabulary.word(token_id)
+
+    def advance(self, logits: NDArray[np.float32], state: State) -> None:
+        """Store the network's output for the last token.
+
+        Args:
+            logits: Logits after it (V,).
+            state: State after it, batch size 1.
+        """
+        self.logits, self.state, self._needs_step = logits, state, False
 
 
-def sample_next(texts: Sequence[ActiveSequence]) -> list[str | None]:
-    """The next word of every sequence, as :meth:`ActiveSequence.next_word` gives it.
+def sample_next(sequences: Sequence[ActiveSequence]) -> list[str | None]:
+    """Sample and append the next word of every sequence.
 
     Sequences with the same sampling options are sampled in one batch.
 
     Args:
-        texts: None of them unread.
+        sequences: None of them needs a step.
+
+    Returns:
+        The words in the vocabulary's spelling, ``<eos>`` included; ``None`` for a finished sequence. With ``stop_eos``
+        the first ``<eos>`` finishes it.
     """
-    words: list[str | None] = [None] * len(texts)
-    alike: list[list[int]] = []
-    for position, text in enumerate(texts):
-        assert not text.needs_step, "the last word has to be read first"
-        if text.finished:
+    words: list[str | None] = [None] * len(sequences)
+    groups: list[list[int]] = []
+    for index, sequence in enumerate(sequences):
+        assert not sequence.needs_step, "call step_batch first"
+        if sequence.finished:
             continue
-        group = next((group for group in alike if text._same_sampling(texts[group[0]])), [])
+        group = next((group for group in groups if sequence.same_sampling(sequences[group[0]])), [])
         if not group:
-            alike.append(group)
-        group.append(position)
-    for group in alike:
-        members = [texts[position] for position in group]
-        chosen = sample_batch(
-            [text._logits for text in members],
-            members[0]._sampling,
-            [text._rng for text in members],
-            members[0]._banned_ids,
-            [text._recent_ids() for text in members],
+            groups.append(group)
+        group.append(index)
+    for group in groups:
+        batch = [sequences[index] for index in group]
+        sampled = sample_batch(
+            [sequence.logits for sequence in batch],
+            batch[0].sampling,
+            [sequence.rng for sequence in batch],
+            batch[0].banned_ids,
+            [sequence.recent_ids for sequence in batch],
         )
-        for position, index in zip(group, chosen, strict=True):
-            words[position] = texts[position]._append(index)
+        for index, token_id in zip(group, sampled, strict=True):
+            words[index] = sequences[index].append(token_id)
     return words
 
 
-def step_batch(backend: Backend, texts: Sequence[ActiveSequence]) -> None:
-    """Read the last word of every text in one step.
+def step_batch(backend: Backend, sequences: Sequence[ActiveSequence]) -> None:
+    """Process the last token of every sequence in one step.
 
     Args:
         backend: Runs the network.
-        texts: At least one, all of them unread.
+        sequences: At least one; all of them need a step.
     """
-    ids = np.array([[text._ids[-1]] for text in texts], dtype=np.int64)
-    logits, state = backend.step(ids, stack_states([text._state for text in texts]))
-    for text, row, own_state in zip(texts, logits, unstack_state(state, len(texts)), strict=True):
-        text._logits, text._state, text._needs_step = row, own_state, False
+    ids = np.array([[sequence.last_id] for sequence in sequences], dtype=np.int64)
+    logits, state = backend.step(ids, stack_states([sequence.state for sequence in sequences]))
+    for sequence, row, own_state in zip(sequences, logits, unstack_state(state, len(sequences)), strict=True):
+        sequence.advance(row, own_state)

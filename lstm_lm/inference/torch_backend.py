@@ -1,4 +1,4 @@
-"""The network run by torch. The one module of inference that imports it; the others reach it only when they run."""
+"""Runs the network with torch. The only module of this package that imports torch; others import it lazily."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,35 +18,35 @@ _SHOWN = 8  # problems of weights that a message lists
 
 
 class TorchBackend:
-    """Runs a network in eval mode, without gradients, one step a word.
+    """Runs a network in eval mode, without gradients.
 
     Args:
-        model: In eval mode; its weights are only read.
+        model: In eval mode. Not modified.
     """
 
     def __init__(self, model: LSTMLanguageModel) -> None:
-        assert not model.training, "a network in training mode drops out at random; call eval() first"
+        assert not model.training, "a network in training mode applies dropout; call eval() first"
         self._model = model
         self._device = model.output_bias.device
 
     @property
     def vocab_size(self) -> int:
-        """Number of words V."""
+        """Vocabulary size V."""
         return self._model.vocab_size
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before the first word of ``batch_size`` texts."""
+        """The state before the first token of ``batch_size`` sequences."""
         return _to_arrays(self._model.initial_state(batch_size))
 
     def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
-        """Read words: see ``Backend.step``. The output layer runs for the last word alone."""
+        """See ``Backend.step``. The output layer runs for the last token only."""
         _, logits, after = self._run(input_ids, state)
         return logits, after
 
-    def read(
+    def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
-        """Read one text and keep the features: see ``Backend.read``."""
+        """See ``Backend.prefill``."""
         features, logits, after = self._run(input_ids, state)
         return features[0].float().cpu().numpy(), logits[0], after
 
@@ -60,19 +60,19 @@ class TorchBackend:
 
 
 def build_network(config: ModelConfig, vocab_size: int, weights: Mapping[str, Tensor]) -> LSTMLanguageModel:
-    """A network in eval mode that holds ``weights``, which must be exactly its own: names, shapes, finite numbers.
+    """Build a network in eval mode from a complete set of weights.
 
     Args:
-        config: Sizes.
-        vocab_size: Number of words V.
-        weights: By name of the network's ``state_dict``; the tensors themselves become its parameters.
+        config: Network sizes.
+        vocab_size: Vocabulary size V.
+        weights: By name, as in the network's ``state_dict``. The tensors become its parameters without a copy.
 
     Raises:
-        ValueError: If a weight is missing, does not belong, has another shape or is not finite.
+        ValueError: If a weight is missing, unexpected, of another shape, not floating-point or not finite.
     """
     if config.num_layers > len(weights):  # a list of a million layers would take minutes to build
-        raise ValueError(f"the weights do not fit the network: {config.num_layers} layers, {len(weights)} weights")
-    # on the meta device nothing is allocated or drawn before the sizes are known to be those of the weights
+        raise ValueError(f"the weights do not match the network: {config.num_layers} layers, {len(weights)} weights")
+    # the meta device allocates nothing until the sizes are known to match the weights
     try:
         with torch.device("meta"):
             model = LSTMLanguageModel(config, vocab_size)
@@ -80,13 +80,13 @@ def build_network(config: ModelConfig, vocab_size: int, weights: Mapping[str, Te
         raise ValueError(f"no network can have these sizes ({str(error).partition(chr(10))[0]})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
-    problems += [f"{name} does not belong to it" for name in weights.keys() - expected.keys()]
+    problems += [f"{name} is unexpected" for name in weights.keys() - expected.keys()]
     for name in expected.keys() & weights.keys():
         if problem := _weight_problem(weights[name], expected[name]):
             problems.append(f"{name} {problem}")
     if problems:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise ValueError(f"the weights do not fit the network: {'; '.join(sorted(problems)[:_SHOWN])}{more}")
+        raise ValueError(f"the weights do not match the network: {'; '.join(sorted(problems)[:_SHOWN])}{more}")
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return model.eval()
 
@@ -97,23 +97,23 @@ def _weight_problem(weight: object, shape: tuple[int, ...]) -> str | None:
     if weight.is_nested:
         return "is a nested tensor"
     if tuple(weight.shape) != shape:
-        return f"has shape {tuple(weight.shape)} where it needs {shape}"
+        return f"has shape {tuple(weight.shape)}, expected {shape}"
     if not weight.is_floating_point():
-        return f"holds {weight.dtype}, not floating-point numbers"
+        return f"has dtype {weight.dtype}, expected a floating-point type"
     if weight.layout != torch.strided or weight.is_meta or not weight.is_contiguous():
         # a view that repeats its numbers can be larger than memory
         return "is not stored as one contiguous block of numbers"
     if not weight.float().isfinite().all():
-        return "holds infinity or NaN, as after a diverged training"
+        return "contains infinity or NaN, as after training that diverged"
     return None
 
 
 def load_network(config: ModelConfig, vocab_size: int, path: Path) -> LSTMLanguageModel:
-    """A network in eval mode from a safetensors file, which it needs no longer: weights are copied, not mapped.
+    """Load a network in eval mode from a safetensors file; the weights are copied, so the file may change later.
 
     Raises:
-        ValueError: If the weights are not exactly those of ``config``.
-        safetensors.SafetensorError: If the file is not in this format.
+        ValueError: If the weights do not match ``config``.
+        safetensors.SafetensorError: If the file is not a safetensors file.
     """
     # a mapped file that is overwritten changes the answers, and one that is truncated ends the process
     weights = {name: tensor.clone() for name, tensor in load_file(path).items()}

@@ -1,1 +1,1 @@
-"""The network: plain modules that know no trainer."""
+"""The network and its losses: plain modules, independent of any trainer."""

@@ -1,4 +1,4 @@
-"""The split softmax: a head of frequent words, and clusters of rarer ones that are reached through the head."""
+"""Adaptive softmax: a head of frequent words, and clusters of rarer words below it."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SPREAD = 0.1  # random embeddings lie in [-0.1, 0.1] (Zaremba et al. 2014, Merity et al. 2017 §5)
+INIT_RANGE = 0.1  # initial weights are uniform in [-0.1, 0.1] (Zaremba et al. 2014, Merity et al. 2017 §5)
 
 
 class TailClusters(nn.Module):
-    """What an output layer needs on top of its V weights to be split (Grave et al. 2016, "Efficient softmax
-    approximation for GPUs"; with full-width, tied weights as in Merity et al. 2018, "An Analysis of Neural Language
-    Modeling at Multiple Scales", §3.1).
+    """The cluster weights of an adaptive softmax (Grave et al. 2016, "Efficient softmax approximation for GPUs").
 
-    Words are sorted by falling frequency. The head is a softmax over its words and one vector for each cluster, and
-    ``p(word) = p(cluster) p(word | cluster)`` for a word of a cluster.
+    They come on top of the V output weights, which stay tied and at full width as in Merity et al. 2018, "An Analysis
+    of Neural Language Modeling at Multiple Scales", §3.1. Words are sorted by falling frequency. The head is a softmax
+    over its words and one vector per cluster; for a word of a cluster, ``p(word) = p(cluster) p(word | cluster)``.
 
     Args:
-        bounds: Where the head and each cluster end, rising; the last is V. K + 1 numbers for K clusters.
+        bounds: Ends of the head and of each cluster, rising; the last is V. K + 1 numbers for K clusters.
         dim: Width of the features H.
     """
 
@@ -27,37 +26,37 @@ class TailClusters(nn.Module):
         self.bounds = tuple(bounds)
         self.weight = nn.Parameter(torch.empty(len(bounds) - 1, dim))
         self.bias = nn.Parameter(torch.zeros(len(bounds) - 1))
-        nn.init.uniform_(self.weight, -SPREAD, SPREAD)
+        nn.init.uniform_(self.weight, -INIT_RANGE, INIT_RANGE)
 
     @property
     def sizes(self) -> list[int]:
         """Number of words of the head and of each cluster."""
         return [end - start for start, end in zip((0, *self.bounds), self.bounds, strict=False)]
 
-    def init_bias_from_unigrams(self, probabilities: Tensor) -> None:
+    def init_bias_from_unigrams(self, probs: Tensor) -> None:
         """Set the bias of each cluster to its log probability.
 
         Args:
-            probabilities: Of every word, (V,).
+            probs: Unigram probability of each word (V,).
         """
         with torch.no_grad():
-            self.bias.copy_(torch.stack([part.sum() for part in torch.split(probabilities, self.sizes)[1:]]).log())
+            self.bias.copy_(torch.stack([part.sum() for part in torch.split(probs, self.sizes)[1:]]).log())
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
         """Exact logits of the whole vocabulary.
 
         Args:
             features: (..., H).
-            logits: What the V output weights make of them, (..., V).
+            logits: Their logits from the V output weights (..., V).
 
         Returns:
-            Logits (..., V), float32, whose softmax over V is the model's distribution: those of a cluster are moved so
-            that together they weigh as much as the cluster's vector.
+            Logits (..., V), float32, whose softmax over V is the model's distribution: the logits of each cluster are
+            shifted so that their logsumexp is the cluster's logit.
         """
-        vectors = F.linear(features, self.weight, self.bias).float()
+        cluster_logits = F.linear(features, self.weight, self.bias).float()
         head, *tails = torch.split(logits.float(), self.sizes, dim=-1)
-        moved = [
-            tail + (vector - tail.logsumexp(dim=-1, keepdim=True))
-            for tail, vector in zip(tails, torch.split(vectors, 1, dim=-1), strict=True)
+        shifted = [
+            tail + (cluster_logit - tail.logsumexp(dim=-1, keepdim=True))
+            for tail, cluster_logit in zip(tails, torch.split(cluster_logits, 1, dim=-1), strict=True)
         ]
-        return torch.cat([head, *moved], dim=-1)
+        return torch.cat([head, *shifted], dim=-1)

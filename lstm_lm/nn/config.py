@@ -1,6 +1,6 @@
-"""What a network and its training loss are made of, as plain data.
+"""Config of the network and of its training loss.
 
-These classes are the config schema, the constructor arguments and the JSON of a bundle at once. They import no torch.
+The same classes are Hydra's schema, constructor arguments and the metadata of a bundle. They do not import torch.
 """
 
 from dataclasses import dataclass, field
@@ -13,29 +13,27 @@ LOSS_NAMES = ("full_softmax", "sampled_softmax", "adaptive_softmax")
 class ModelConfig:
     """An embedding, a stack of LSTM layers and an output layer (Merity et al. 2017, "Regularizing and Optimizing LSTM
     Language Models").
-
-    Attributes:
-        embedding_dim: Width of a word's vector.
-        hidden_dims: Width of every LSTM layer, first to last.
-        tie_weights: Use the embedding as the output layer too (Inan et al. 2016; Press & Wolf 2016).
-        embedding_dropout: Probability that a word of the vocabulary is dropped for a whole window (§4.3).
-        input_dropout: Locked dropout between embedding and first layer (§4.2).
-        hidden_dropout: Locked dropout between layers.
-        output_dropout: Locked dropout after the last layer.
-        weight_dropout: DropConnect on the hidden-to-hidden weights (§2).
-        cutoffs: Split softmax: where the vocabulary, sorted by falling frequency, is cut into a head and
-            clusters, as shares of its number of words; empty is one softmax over all words.
     """
 
     embedding_dim: int = 200
+    """Width of a word's vector."""
     hidden_dims: list[int] = field(default_factory=lambda: [200, 200])
+    """Width of each LSTM layer, from first to last."""
     tie_weights: bool = True
+    """Share the weights of embedding and output layer (Inan et al. 2016; Press & Wolf 2016)."""
     embedding_dropout: float = 0.0
+    """Probability that a word of the vocabulary is dropped for a whole window (§4.3)."""
     input_dropout: float = 0.0
+    """Locked dropout between embedding and first layer (§4.2)."""
     hidden_dropout: float = 0.0
+    """Locked dropout between layers."""
     output_dropout: float = 0.0
+    """Locked dropout after the last layer."""
     weight_dropout: float = 0.0
+    """DropConnect on the hidden-to-hidden weights (§2)."""
     cutoffs: list[float] = field(default_factory=list)
+    """Adaptive softmax: where the vocabulary, sorted by falling frequency, is split into a head and clusters, as
+    shares of its size; empty means one softmax over all words."""
 
     @property
     def num_layers(self) -> int:
@@ -43,80 +41,76 @@ class ModelConfig:
         return len(self.hidden_dims)
 
     def num_parameters(self, vocab_size: int) -> int:
-        """Number of weights of the network for a vocabulary of ``vocab_size`` words; tied weights count once."""
+        """Number of parameters for a vocabulary of ``vocab_size`` words; tied weights count once."""
         widths = [self.embedding_dim, *self.hidden_dims]
-        # four gates, each with weights for input and hidden state and two biases
+        # four gates, each with input weights, hidden weights and two biases
         layers = sum(4 * hidden * (below + hidden + 2) for below, hidden in zip(widths, self.hidden_dims, strict=False))
         output = 0 if self.tie_weights else vocab_size * self.hidden_dims[-1]
         clusters = (len(self.cluster_bounds(vocab_size)) - 1) * (self.hidden_dims[-1] + 1)
         return vocab_size * self.embedding_dim + layers + output + vocab_size + clusters
 
     def cluster_bounds(self, vocab_size: int) -> list[int]:
-        """Where the head and each cluster of the output layer end; the last number is ``vocab_size``.
+        """Ends of the head and of each cluster of the output layer; the last number is ``vocab_size``.
 
-        A cutoff that leaves nothing on one of its sides is left out: a vocabulary of a few words has one softmax.
+        A cutoff with no words on one side is ignored: a vocabulary of a few words may have one softmax only.
         """
-        cuts = {round(share * vocab_size) for share in self.cutoffs}
-        return [*sorted(cut for cut in cuts if 0 < cut < vocab_size), vocab_size]
+        bounds = {round(share * vocab_size) for share in self.cutoffs}
+        return [*sorted(bound for bound in bounds if 0 < bound < vocab_size), vocab_size]
 
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        found = []
+        problems = []
         if self.embedding_dim < 1:
-            found.append(f"embedding_dim: must be at least 1 (got {self.embedding_dim}); try 200")
+            problems.append(f"embedding_dim: must be at least 1 (got {self.embedding_dim}); try 200")
         if not self.hidden_dims or any(dim < 1 for dim in self.hidden_dims):
-            found.append(
-                "hidden_dims: needs one width of at least 1 for each layer "
-                f"(got {list(self.hidden_dims)}); try [200,200]"
+            problems.append(
+                f"hidden_dims: needs one width of at least 1 per layer (got {list(self.hidden_dims)}); try [200,200]"
             )
         elif self.tie_weights and self.hidden_dims[-1] != self.embedding_dim:
-            found.append(
+            problems.append(
                 f"tie_weights: needs embedding_dim == last of hidden_dims (got {self.embedding_dim}, "
                 f"{self.hidden_dims[-1]}); make them equal or set model.tie_weights=false"
             )
         for name in ("embedding", "input", "hidden", "output", "weight"):
             value = getattr(self, f"{name}_dropout")
             if not 0.0 <= value < 1.0:
-                found.append(f"{name}_dropout: must be in [0, 1) (got {value}); 0 switches it off")
+                problems.append(f"{name}_dropout: must be in [0, 1) (got {value}); 0 switches it off")
         shares = [0.0, *self.cutoffs, 1.0]
         if not all(low < high for low, high in pairwise(shares)):
-            found.append(
+            problems.append(
                 "cutoffs: needs rising shares of the vocabulary between 0 and 1 "
                 f"(got {list(self.cutoffs)}); try [0.06,0.3], or [] for one softmax over all words"
             )
-        return found
+        return problems
 
 
 @dataclass
 class LossConfig:
-    """The training loss. Evaluation always uses the network's exact distribution over the whole vocabulary.
-
-    Attributes:
-        name: ``full_softmax``; ``sampled_softmax``; ``adaptive_softmax``, for a network with
-            ``ModelConfig.cutoffs``, which is exact too.
-        chunk_tokens: Tokens whose logits exist at one time; bounds the memory.
-        num_frequent: Sampled softmax: the most frequent words, which are always in.
-        num_sampled: Sampled softmax: words drawn from the rest for each step.
-        activation_reg: Weight of the L2 penalty on dropped-out activations (AR, Merity et al. 2017 §4.6).
-        temporal_activation_reg: Weight of the L2 penalty on their change from step to step (TAR, the same).
-    """
+    """The training loss. Evaluation always uses the exact distribution over the whole vocabulary."""
 
     name: str = "full_softmax"
+    """``full_softmax``, ``sampled_softmax``, or ``adaptive_softmax`` for a network with ``ModelConfig.cutoffs``; the
+    first and the last are exact."""
     chunk_tokens: int = 512
+    """Number of tokens whose logits are in memory at the same time."""
     num_frequent: int = 1000
+    """Sampled softmax: the most frequent words, which are always candidates."""
     num_sampled: int = 1024
+    """Sampled softmax: expected number of candidates drawn from the other words in each step."""
     activation_reg: float = 0.0
+    """Weight of the L2 penalty on dropped-out activations (AR, Merity et al. 2017 §4.6)."""
     temporal_activation_reg: float = 0.0
+    """Weight of the L2 penalty on the change of activations between steps (TAR, Merity et al. 2017 §4.6)."""
 
     def problems(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        found = []
+        problems = []
         if self.name not in LOSS_NAMES:
-            found.append(f"name: unknown loss (got {self.name!r}); use one of {', '.join(LOSS_NAMES)}")
+            problems.append(f"name: unknown loss (got {self.name!r}); use one of {', '.join(LOSS_NAMES)}")
         for name in ("chunk_tokens", "num_frequent", "num_sampled"):
             if getattr(self, name) < 1:
-                found.append(f"{name}: must be at least 1 (got {getattr(self, name)})")
+                problems.append(f"{name}: must be at least 1 (got {getattr(self, name)})")
         for name in ("activation_reg", "temporal_activation_reg"):
             if getattr(self, name) < 0.0:
-                found.append(f"{name}: must not be negative (got {getattr(self, name)}); 0 switches it off")
-        return found
+                problems.append(f"{name}: must not be negative (got {getattr(self, name)}); 0 switches it off")
+        return problems

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-_STEPS = 2**16  # a probability is rounded to a multiple of 1 / 65,536
+_STEPS = 2**16  # probabilities are rounded to a multiple of 1 / 65,536
 
 
 class LockedDropout(nn.Module):
-    """One mask for every step of a window: variational dropout (§4.2, after Gal & Ghahramani 2016).
+    """Variational dropout: one mask for all steps of a window (§4.2, after Gal & Ghahramani 2016).
 
     Args:
-        probability: Share of features that is set to zero; the rest is scaled up so that the mean stays.
+        probability: Fraction of the features set to zero; the others are scaled up, which keeps the mean.
     """
 
     def __init__(self, probability: float) -> None:
@@ -21,7 +21,7 @@ class LockedDropout(nn.Module):
         self.probability = probability
 
     def forward(self, features: Tensor) -> Tensor:
-        """Drop the same features at every step; the identity outside training.
+        """Drop the same features at every step; the identity in evaluation mode.
 
         Args:
             features: (B, T, H).
@@ -29,28 +29,39 @@ class LockedDropout(nn.Module):
         Returns:
             A tensor of the same shape.
         """
+        mask = self.mask(features.shape[0], features.shape[2], features)
+        return features if mask is None else features * mask
+
+    def mask(self, batch_size: int, width: int, like: Tensor) -> Tensor | None:
+        """What the features of a window are multiplied by, (B, 1, H); ``None`` where nothing is dropped.
+
+        Args:
+            batch_size: Number of streams B.
+            width: Number of features H.
+            like: A tensor with the number format and the device of the mask.
+        """
         if not self.training or self.probability == 0.0:
-            return features
-        return features * dropout_mask((features.shape[0], 1, features.shape[2]), self.probability, features)
+            return None
+        return dropout_mask((batch_size, 1, width), self.probability, like)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Text for ``print(model)``."""
         return f"probability={self.probability}"
 
 
 def dropout_mask(shape: Sequence[int], probability: float, like: Tensor) -> Tensor:
-    """Draw what dropout multiplies by.
+    """Draw a dropout mask.
 
-    Four factors are cut out of each random integer: for the weights of a layer that takes a third of the time of
-    ``F.dropout``, which would be more than a hundredth of a training step.
+    Each random integer gives four factors. For the weights of a layer that takes a third of the time of ``F.dropout``,
+    which would be over 1% of a training step.
 
     Args:
-        shape: Shape of the factors.
-        probability: Share of factors that is 0, in (0, 1).
-        like: A tensor with the number format and the device of the factors.
+        shape: Shape of the mask.
+        probability: Fraction of zeros, in (0, 1).
+        like: A tensor with the dtype and the device of the mask.
 
     Returns:
-        Factors, 0 or about ``1 / (1 - probability)``; their mean is 1.
+        Factors that are 0 or about ``1 / (1 - probability)``; their mean is 1.
     """
     size = math.prod(shape)
     drawn = torch.empty(-(-size // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)

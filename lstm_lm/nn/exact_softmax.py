@@ -1,15 +1,15 @@
-"""The exact softmaxes: over the whole vocabulary, or split into a head and clusters."""
+"""Exact cross-entropy: full softmax, and adaptive softmax with a head and clusters."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from lstm_lm.nn.matmul import add_product, softmax_rows, write_logits, write_product
+from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, add_product, softmax_rows, write_logits, write_product
 
 
 class ExactSoftmax(torch.autograd.Function):
-    """Cross-entropy over the head and over the target's own cluster, forward and gradient chunk by chunk.
+    """Cross-entropy over the head and the target's cluster; computes loss and gradient chunk by chunk.
 
     Without clusters the head is the whole vocabulary, and this is the full softmax.
     """
@@ -27,7 +27,7 @@ class ExactSoftmax(torch.autograd.Function):
         chunk: int,
         dtype: torch.dtype,
     ) -> Tensor:
-        """Mean negative log likelihood; the gradients are kept for ``backward``."""
+        """Return the mean negative log likelihood and save the gradients for ``backward``."""
         features_lp, weight_lp, bias_lp = (tensor.detach().to(dtype) for tensor in (features, weight, bias))
         grad_features = torch.empty_like(features, dtype=torch.float32)
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -60,7 +60,7 @@ class ExactSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of ``forward``, times that of the loss."""
+        """Scale the saved gradients by the gradient of the loss."""
         scale = grad_outputs[0] / ctx.num_tokens  # type: ignore[attr-defined]
         return (*(tensor * scale for tensor in ctx.saved_tensors), None, None, None, None)  # type: ignore[attr-defined]
 
@@ -78,16 +78,22 @@ def _cross_entropy(
     """Summed negative log likelihood of a softmax over C words, float64.
 
     Args:
-        features: (N, H), in the precision of the products; so are ``weight`` and ``bias``.
+        features: (N, H), in the dtype of the matrix products, like ``weight`` and ``bias``.
         target_ids: (N,), each in [0, C).
-        chunk: Tokens whose logits exist at one time.
+        chunk: Number of tokens whose logits are in memory at the same time.
         weight: (C, H).
         bias: (C,).
-        grad_weight: Its gradient is added here, float32.
-        grad_bias: Its gradient is added here, float32.
-        grad_features: Their gradient is written here, float32.
+        grad_weight: The gradient of ``weight`` is added here, float32.
+        grad_bias: The gradient of ``bias`` is added here, float32.
+        grad_features: The gradient of ``features`` is written here, float32.
     """
     num_tokens = target_ids.numel()
+    if weight.device.type == "cuda":
+        chunk = max(chunk, GPU_CHUNK_LOGITS // weight.shape[0])
+        if weight.dtype != torch.float32:
+            return low_precision_cross_entropy(
+                features, target_ids, chunk, weight, bias, grad_weight, grad_bias, grad_features
+            )
     shape = (min(chunk, num_tokens), weight.shape[0])
     logits_buffer, buffer = (torch.empty(shape, device=weight.device) for _ in range(2))
     total = torch.zeros((), dtype=torch.float64, device=weight.device)
@@ -103,4 +109,37 @@ def _cross_entropy(
         softmax_lp = softmax.to(features.dtype)
         write_product(grad_features[part], softmax_lp, weight)
         add_product(grad_weight, softmax_lp, features[part])
+    return total
+
+
+def low_precision_cross_entropy(
+    features: Tensor,
+    target_ids: Tensor,
+    chunk: int,
+    weight: Tensor,
+    bias: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_features: Tensor,
+) -> Tensor:
+    """As :func:`_cross_entropy`, with logits and softmax stored in bfloat16 only.
+
+    For a GPU, where reading and writing the logits takes longer than the products: torch adds up each row in float32
+    whatever it stores, and the products need the softmax in bfloat16 anyway.
+    """
+    total = torch.zeros((), dtype=torch.float64, device=weight.device)
+    for part_features, part_ids, part_grad in zip(
+        *(torch.split(tensor, chunk) for tensor in (features, target_ids, grad_features)), strict=True
+    ):
+        target = part_ids.unsqueeze(1)
+        logits = torch.addmm(bias, part_features, weight.t())
+        highest, word = logits.max(dim=1, keepdim=True)
+        softmax = torch.softmax(logits, dim=1)
+        # relative to the most probable word, whose probability cannot underflow
+        nll = highest.float() - logits.gather(1, target).float() - softmax.gather(1, word).float().log()
+        total += nll.sum(dtype=torch.float64)
+        softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
+        grad_bias += softmax.sum(dim=0, dtype=torch.float32)
+        write_product(part_grad, softmax, weight)
+        add_product(grad_weight, softmax, part_features)
     return total

@@ -1,22 +1,26 @@
-"""Matrix products and softmax of a chunk of tokens, written to where they are needed."""
+"""Matrix products and softmax of a chunk of tokens, with preallocated outputs."""
 
 import torch
 from torch import Tensor
+
+# at least so many logits per chunk on a GPU, half a gigabyte in bfloat16: small chunks leave most of it idle, and each
+# adds to the gradient of all weights
+GPU_CHUNK_LOGITS = 2**28
 
 
 def softmax_rows(logits: Tensor, target_logits: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax of every row and the negative log likelihood of its target.
 
-    The likelihood is taken relative to the most probable word, whose probability cannot underflow, and so stays
-    finite where the target's own probability does not.
+    The likelihood is computed relative to the most probable word, whose probability cannot underflow: it stays finite
+    even if the target's probability underflows.
     """
-    highest = logits.amax(dim=1)  # max(), which tells the place too, takes eight times as long
+    highest = logits.amax(dim=1)  # max(), which also returns positions, takes eight times as long
     probabilities = torch.softmax(logits, dim=1, out=out)
     return probabilities, highest - target_logits - probabilities.amax(dim=1).log()
 
 
 def write_logits(out: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """The output layer in the precision of ``features``, written in float32 to where it is needed."""
+    """``out = features weight^T + bias`` in the dtype of ``features``, written as float32."""
     if features.dtype == out.dtype:
         torch.addmm(bias, features, weight.t(), out=out)
     else:
@@ -24,7 +28,7 @@ def write_logits(out: Tensor, features: Tensor, weight: Tensor, bias: Tensor) ->
 
 
 def write_product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    """``out = left right``, in the product's own precision."""
+    """``out = left right``, in the dtype of the factors."""
     if left.dtype == out.dtype:
         torch.mm(left, right, out=out)
     else:
@@ -32,7 +36,7 @@ def write_product(out: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def add_product(total: Tensor, softmax: Tensor, features: Tensor) -> None:
-    """``total += softmax^T features``, in the product's own precision and added up in float32."""
+    """``total += softmax^T features``: the product in the dtype of the factors, the sum in float32."""
     if softmax.dtype == total.dtype:
         total.addmm_(softmax.t(), features)
     else:

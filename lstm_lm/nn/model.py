@@ -4,19 +4,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lstm_lm.nn.clusters import SPREAD, TailClusters
+from lstm_lm.nn.clusters import INIT_RANGE, TailClusters
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.dropout import LockedDropout, dropout_mask
-from lstm_lm.nn.lstm import WeightDropLSTM
+from lstm_lm.nn.lstm import WeightDropLSTM, compute_dtype
+from lstm_lm.nn.pipeline import LayerPipeline
 from lstm_lm.nn.state import LSTMState
 
-# vectors that know something are better large: after 0.41 epochs of WikiText-2 valid perplexity was 245, 218, 200 and
+# root mean square of the initial word vectors; after 0.41 epochs of WikiText-2 valid perplexity was 245, 218, 200 and
 # 196 with 0.06, 0.12, 0.23 and 0.46
-_VECTOR_SPREAD = 0.25
+_VECTOR_RMS = 0.25
 
 
 class LSTMLanguageModel(nn.Module):
-    """A word-level LSTM language model with the regularisation of AWD-LSTM (Merity et al. 2017).
+    """A word-level LSTM language model with the regularization of AWD-LSTM (Merity et al. 2017).
 
     Args:
         config: Sizes and dropouts.
@@ -46,9 +47,11 @@ class LSTMLanguageModel(nn.Module):
         self.untied_output_weight: nn.Parameter | None = None
         if not config.tie_weights:
             self.untied_output_weight = nn.Parameter(torch.empty(vocab_size, config.hidden_dims[-1]))
-            nn.init.uniform_(self.untied_output_weight, -SPREAD, SPREAD)
-        nn.init.uniform_(self.embedding.weight, -SPREAD, SPREAD)
+            nn.init.uniform_(self.untied_output_weight, -INIT_RANGE, INIT_RANGE)
+        nn.init.uniform_(self.embedding.weight, -INIT_RANGE, INIT_RANGE)
         bounds = config.cluster_bounds(vocab_size)
+        # set it to run the layers side by side in training
+        self.pipeline: LayerPipeline | None = None
         self.clusters = TailClusters(bounds, config.hidden_dims[-1]) if len(bounds) > 1 else None
 
     @property
@@ -67,7 +70,7 @@ class LSTMLanguageModel(nn.Module):
         return LSTMState(zeros, zeros)
 
     def set_dropouts(self, config: ModelConfig) -> None:
-        """Take over the dropouts of ``config``, in the midst of training too.
+        """Use the dropouts of ``config`` from now on; works during training too.
 
         Raises:
             ValueError: If ``config`` has a problem.
@@ -83,52 +86,54 @@ class LSTMLanguageModel(nn.Module):
             layer.weight_dropout = config.weight_dropout
 
     def init_bias_from_unigrams(self, counts: Tensor) -> None:
-        """Set the output bias to the log frequency of every word, so that learning begins at the unigram model.
+        """Set the output bias to the log frequency of each word, so that training starts from the unigram model.
 
         Args:
-            counts: How often train holds each word, (V,); a word that does not occur counts as one.
+            counts: Number of occurrences of each word in train (V,); 0 counts as 1.
         """
         counts = counts.clamp(min=1).to(torch.float64)
-        probabilities = counts / counts.sum()
+        probs = counts / counts.sum()
         with torch.no_grad():
-            self.output_bias.copy_(probabilities.log())
+            self.output_bias.copy_(probs.log())
         if self.clusters is not None:
-            self.clusters.init_bias_from_unigrams(probabilities)
+            self.clusters.init_bias_from_unigrams(probs)
 
     def init_embedding(self, vectors: Tensor) -> None:
-        """Set the embedding to word vectors with a spread of 0.25; the output layer too when tied.
+        """Set the embedding to word vectors, scaled to a root mean square of 0.25; if tied, the output layer too.
 
         Args:
             vectors: (V, E), mean square 1.
         """
         with torch.no_grad():
-            self.embedding.weight.copy_(vectors * _VECTOR_SPREAD)
+            self.embedding.weight.copy_(vectors * _VECTOR_RMS)
 
     def features(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """Read a window; output dropout and output layer are the caller's.
+        """Run the LSTM layers over a window; output dropout and output layer are left to the caller.
 
         Args:
             input_ids: Word ids, shape (B, T), int64, each in [0, V).
-            state: State after the previous window, tensors (1, B, H) a layer. Not modified.
+            state: State after the previous window, one (1, B, H) tensor per layer. Not modified.
 
         Returns:
-            Hidden features of the last layer (B, T, H) and the state after step T, both still attached to the
-            graph: the caller detaches.
+            Hidden features of the last layer (B, T, H) and the state after step T, both attached to the graph: the
+            caller detaches.
 
         Raises:
             ValueError: If ``state`` has another batch size than ``input_ids``.
         """
         if state.batch_size != input_ids.shape[0]:
             raise ValueError(f"state is for a batch of {state.batch_size}, input_ids for {input_ids.shape[0]}")
-        # tied, the embedding gets a gradient from the output layer too; a sparse one from here is added to that in
-        # place, row by row, where a dense one would be two more passes over V x E numbers
+        # with tied weights the output layer gives the embedding a dense gradient: adding sparse rows to it in place
+        # saves two passes over V x E numbers
         sparse = self.config.tie_weights and input_ids.device.type == "cpu"
         features = F.embedding(input_ids, self.embedding.weight, sparse=sparse)
         if self.training and self.config.embedding_dropout > 0.0:
-            # a factor a word instead of a masked copy of the whole embedding, which would cost V x E a window
+            # one factor per word: a masked copy of the embedding would cost V x E per window
             kept = dropout_mask((self.vocab_size,), self.config.embedding_dropout, features)
             features = features * F.embedding(input_ids, kept.unsqueeze(1))
         features = self.input_dropout(features)
+        if self.pipeline is not None and self.training:
+            return self._pipelined(self.pipeline, features, state)
         hidden, cell = [], []
         for depth, layer in enumerate(self.layers):
             assert isinstance(layer, WeightDropLSTM)
@@ -139,21 +144,34 @@ class LSTMLanguageModel(nn.Module):
             cell.append(last_cell)
         return features, LSTMState(tuple(hidden), tuple(cell))
 
+    def _pipelined(self, pipeline: LayerPipeline, features: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        device = features.device.type
+        features = features.to(compute_dtype(features.device, features.dtype))
+        layers, weights, masks = [], [], []
+        with torch.autocast(device, enabled=False):
+            for depth, layer in enumerate(self.layers):
+                assert isinstance(layer, WeightDropLSTM)
+                layers.append(layer)
+                mask = self.hidden_dropout.mask(len(features), layer.input_size, features) if depth > 0 else None
+                masks.append(mask)
+                weights.append(layer.window_weights(features.dtype))
+            return pipeline.run(layers, weights, masks, features, state)
+
     def logits(self, features: Tensor) -> Tensor:
-        """The output layer.
+        """Apply the output layer.
 
         Args:
             features: (..., H of the last layer).
 
         Returns:
-            Unnormalised log probabilities of every word (..., V): their softmax over V is the model's distribution,
-            whichever loss it was trained with.
+            Unnormalized log probabilities of all words (..., V): their softmax over V is the model's distribution for
+            every training loss.
         """
         logits = F.linear(features, self.output_weight, self.output_bias)
         return logits if self.clusters is None else self.clusters(features, logits)
 
     def forward(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """Score every next word of a window.
+        """Compute the logits of the next word at every step of a window.
 
         Args:
             input_ids: Word ids, shape (B, T), int64, each in [0, V).

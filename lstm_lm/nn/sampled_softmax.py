@@ -1,34 +1,57 @@
-"""The sampled softmax: the frequent words, a draw of the others, and the target."""
+"""Sampled softmax: cross-entropy over the frequent words, a sample of the others, and the target."""
 
 import torch
 from torch import Tensor
 
-from lstm_lm.nn.matmul import add_product, softmax_rows, write_logits, write_product
+from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, add_product, softmax_rows, write_logits, write_product
 
 
 def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
-    """Probability with which each word of the tail is drawn, so that ``num_sampled`` are expected.
+    """Probability of drawing each word of the tail, for an expected sample of ``num_sampled`` words.
 
-    Each word is in or out on its own (Poisson sampling), proportional to count^0.75 and at most 1; so dividing a
-    drawn word's weight by this number makes the sum over the sample right in expectation.
+    Words are drawn independently (Poisson sampling), with a probability proportional to count^0.75 and at most 1.
+    Dividing the weight of a drawn word by its probability makes the sum over the sample unbiased.
 
     Args:
         counts: Counts of the tail words, float64.
         num_sampled: Expected size of the sample, below the number of words.
 
     Returns:
-        Probabilities, float32, the same shape as ``counts``; they add up to ``num_sampled``.
+        Probabilities, float32, in the shape of ``counts``; their sum is ``num_sampled``.
     """
-    wanted = counts**0.75
-    wanted = wanted * (num_sampled / wanted.sum())
-    while (excess := float((wanted - 1.0).clamp(min=0.0).sum())) > 1e-6:  # hand what is over 1 to the others
-        free = wanted < 1.0
-        wanted = torch.where(free, wanted * (1.0 + excess / wanted[free].sum()), torch.ones_like(wanted))
-    return wanted.to(torch.float32)
+    probs = counts**0.75
+    probs = probs * (num_sampled / probs.sum())
+    while (excess := float((probs - 1.0).clamp(min=0.0).sum())) > 1e-6:  # distribute the excess over the other words
+        free = probs < 1.0
+        probs = torch.where(free, probs * (1.0 + excess / probs[free].sum()), torch.ones_like(probs))
+    return probs.to(torch.float32)
+
+
+def draw_words(inclusion: Tensor, num_sampled: int, fixed_size: bool) -> tuple[Tensor, Tensor]:
+    """Draw words of the tail, each on its own with its inclusion probability.
+
+    Args:
+        inclusion: Inclusion probabilities (N,).
+        num_sampled: Their sum.
+        fixed_size: Return the same number of words each time: those drawn, and after them words that count for
+            nothing. A GPU that does not have to report how many were drawn does not have to be waited for.
+
+    Returns:
+        Positions of the words (M,), and the logarithms of their inclusion probabilities; infinity for words that count
+        for nothing.
+    """
+    is_drawn = torch.rand_like(inclusion) < inclusion
+    if not fixed_size:
+        drawn = is_drawn.nonzero().squeeze(1)
+        return drawn, inclusion[drawn].log()
+    # the number drawn has a variance below num_sampled: six deviations are not exceeded in a run
+    size = min(num_sampled + round(6.0 * num_sampled**0.5), len(inclusion))
+    is_drawn, drawn = is_drawn.to(torch.uint8).topk(size)
+    return drawn, torch.where(is_drawn.bool(), inclusion[drawn].log(), torch.inf)
 
 
 class SampledSoftmax(torch.autograd.Function):
-    """Cross-entropy over the candidates and the target, forward and gradient chunk by chunk."""
+    """Cross-entropy over the candidates and the target; computes loss and gradient chunk by chunk."""
 
     @staticmethod
     def forward(
@@ -43,20 +66,22 @@ class SampledSoftmax(torch.autograd.Function):
         dtype: torch.dtype,
         sparse: bool,
     ) -> Tensor:
-        """Mean negative log likelihood; the gradients are kept for ``backward``."""
+        """Return the mean negative log likelihood and save the gradients for ``backward``."""
         num_tokens, num_candidates = target_ids.numel(), candidates.numel()
+        if features.device.type == "cuda":
+            chunk = max(chunk, GPU_CHUNK_LOGITS // num_candidates)
         features_lp = features.detach().to(dtype)
         candidate_weight = weight.detach().index_select(0, candidates).to(dtype)
         candidate_bias = (bias.detach()[candidates] - correction).to(dtype)
-        place = torch.full((weight.shape[0],), num_candidates, device=weight.device)
-        place[candidates] = torch.arange(num_candidates, device=weight.device)
-        place = place[target_ids].unsqueeze(1)
+        position = torch.full((weight.shape[0],), num_candidates, device=weight.device)
+        position[candidates] = torch.arange(num_candidates, device=weight.device)
+        position = position[target_ids].unsqueeze(1)
 
         grad_features = torch.empty_like(features, dtype=torch.float32)
         grad_candidates = torch.zeros(num_candidates, weight.shape[1], device=weight.device)
         grad_candidate_bias = torch.zeros(num_candidates, device=weight.device)
         target_grad = torch.empty(num_tokens, device=weight.device)
-        # the last column is the target itself, without correction; where it was drawn too, the drawn one is masked
+        # the last column is the target, uncorrected; if the target was drawn too, the drawn candidate is masked
         shape = (min(chunk, num_tokens), num_candidates + 1)
         logits_buffer, buffer = (torch.empty(shape, device=weight.device) for _ in range(2))
         total = torch.zeros((), dtype=torch.float64, device=weight.device)
@@ -67,7 +92,7 @@ class SampledSoftmax(torch.autograd.Function):
             write_logits(logits[:, :-1], features_lp[part], candidate_weight, candidate_bias)
             target_weight = weight.detach().index_select(0, target)
             target_logits = (features.detach()[part].float() * target_weight).sum(dim=1) + bias.detach()[target]
-            logits.scatter_(1, place[part], -torch.inf)
+            logits.scatter_(1, position[part], -torch.inf)
             logits[:, -1] = target_logits
             softmax, nll = softmax_rows(logits, target_logits, buffer[: len(target)])
             total += nll.sum(dtype=torch.float64)
@@ -86,7 +111,7 @@ class SampledSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of ``forward``, times that of the loss."""
+        """Scale the saved gradients by the gradient of the loss."""
         (grad_features, grad_candidates, grad_candidate_bias, target_grad, features, candidates, target_ids) = (
             ctx.saved_tensors  # type: ignore[attr-defined]
         )
@@ -97,9 +122,11 @@ class SampledSoftmax(torch.autograd.Function):
         grad_bias[candidates] = grad_candidate_bias * scale
         grad_bias.index_add_(0, target_ids, target_grad)
         # a word that is candidate and target stands twice
-        rows = torch.cat([candidates, target_ids]).unsqueeze(0)
+        rows = torch.cat([candidates, target_ids])
         values = torch.cat([grad_candidates * scale, features.float() * target_grad.unsqueeze(1)])
-        grad_weight = torch.sparse_coo_tensor(rows, values, (vocab_size, values.shape[1]), check_invariants=False)
-        if not ctx.sparse:  # type: ignore[attr-defined]
-            grad_weight = grad_weight.to_dense()
+        size = (vocab_size, values.shape[1])
+        if ctx.sparse:  # type: ignore[attr-defined]
+            grad_weight = torch.sparse_coo_tensor(rows.unsqueeze(0), values, size, check_invariants=False)
+        else:
+            grad_weight = values.new_zeros(size).index_add_(0, rows, values)
         return grad_features * scale, grad_weight, grad_bias, None, None, None, None, None, None

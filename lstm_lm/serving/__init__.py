@@ -1,4 +1,4 @@
-"""The HTTP service, for uvicorn to serve: ``lstm_lm.serving:create_app``, best behind ``BoundedHttpTools``."""
+"""The HTTP service. uvicorn runs it as ``lstm_lm.serving:create_app``, with ``BoundedHttpTools`` as its ``--http``."""
 
 from typing import TYPE_CHECKING
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: "Settings | None" = None) -> "FastAPI":
-    """The service, with its model loaded and tried.
+    """Load the model, test it with one prediction, and build the application.
 
     Args:
-        settings: What to serve. Left out, as uvicorn does, it comes from the environment, and a user's mistake ends
-            the process with one line and status 1 instead of a traceback.
+        settings: What to serve. ``None``, as with uvicorn, reads the environment; then a user's mistake ends the
+            process with one line and status 1 instead of a traceback.
 
     Raises:
         BundleError: If ``settings`` names a bundle that is missing or damaged.
@@ -27,9 +27,10 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
 
     configure_malloc()  # before the first thread, which verifies the bundle
     try:
-        chosen = settings or read_settings()
-        bundle = read_bundle(chosen.bundle)
-        return build_app(build_engine(bundle, chosen.backend, chosen.prefix_cache_size), chosen, bundle.about)
+        effective = settings or read_settings()
+        bundle = read_bundle(effective.bundle)
+        engine = build_engine(bundle, effective.backend, effective.prefix_cache_size)
+        return build_app(engine, effective, bundle.about)
     except LstmLmError as error:
         if settings is not None:
             raise

@@ -1,4 +1,4 @@
-"""The application: an engine behind routes."""
+"""The application: routes and middleware around one engine."""
 
 from fastapi import FastAPI
 
@@ -19,37 +19,37 @@ from lstm_lm.serving.routes import health_routes, model_routes
 from lstm_lm.serving.settings import Settings
 
 
-def build_app(engine: Engine, settings: Settings, about: ModelInfo | None = None) -> FastAPI:
-    """The service over ``engine``, which has answered once: nothing is served that does not work.
+def build_app(engine: Engine, settings: Settings, model_info: ModelInfo | None = None) -> FastAPI:
+    """Build the service around ``engine``, after one prediction that shows that it works.
 
     Args:
-        engine: Gives all answers.
+        engine: Runs all inference.
         settings: Limits and access.
-        about: What ``/info`` tells of the model beyond what the engine knows.
+        model_info: Facts for ``/info`` that the engine does not have.
     """
     engine.predict("", 1)
     metrics = Metrics()
     pool = InferenceThreadPool(settings.prefill_threads)
-    # each its own: however many texts are being continued, whoever types is answered
-    places = settings.prefill_threads + settings.max_queue_size
-    predict_limiter, generate_limiter = ConcurrencyLimiter(places), ConcurrencyLimiter(places)
+    # separate limits, so that generations never block predictions
+    max_requests = settings.prefill_threads + settings.max_queue_size
+    predict_limiter, generate_limiter = ConcurrencyLimiter(max_requests), ConcurrencyLimiter(max_requests)
     predictions = PredictionBatcher(engine, pool, settings.max_batch, metrics.batch_size.observe)
     generations = ContinuousBatcher(engine.backend, settings.max_batch, metrics.batch_size.observe)
     drain = Drain(settings.drain_seconds)
     metrics.watch_gauge(
         "model_requests",
-        "Requests that the model works on or that wait for it",
+        "Predictions and generations that run or wait",
         lambda: predict_limiter.in_use + generate_limiter.in_use,
     )
-    metrics.watch_gauge("generations", "Texts that are being continued", lambda: len(generations))
+    metrics.watch_gauge("generations", "Active generations", lambda: len(generations))
     cache = engine.prefix_cache
-    metrics.watch_gauge("prefix_cache_size", "Beginnings of texts whose state is kept", lambda: len(cache))
-    metrics.watch_counter("prefix_cache_hits", "Texts that were read from a kept state on", lambda: cache.hits)
-    metrics.watch_counter("prefix_cache_misses", "Texts that were read from their beginning", lambda: cache.misses)
+    metrics.watch_gauge("prefix_cache_size", "Text prefixes whose state is cached", lambda: len(cache))
+    metrics.watch_counter("prefix_cache_hits", "Texts read from a cached prefix", lambda: cache.hits)
+    metrics.watch_counter("prefix_cache_misses", "Texts read from their beginning", lambda: cache.misses)
     app = FastAPI(
         title="lstm_lm",
         version=__version__,
-        description="Next words and continuations from a word-level LSTM language model.",
+        description="Next-word suggestions and text generation from a word-level LSTM language model.",
         docs_url=None,
         redoc_url=None,
         lifespan=drain.lifespan,
@@ -61,10 +61,10 @@ def build_app(engine: Engine, settings: Settings, about: ModelInfo | None = None
     app.include_router(
         model_routes(engine, settings, pool, predictions, predict_limiter, generations, generate_limiter)
     )
-    app.include_router(info_route(engine, settings, about))
+    app.include_router(info_route(engine, settings, model_info))
     app.include_router(metrics_route(metrics))
     app.include_router(page_routes())
-    # the last one added sees a request first: refused ones are counted too, and a site's preflight brings no key
+    # the last middleware added runs first: metrics count requests without a key, and a CORS preflight needs none
     if settings.api_key is not None:
         app.add_middleware(APIKeyMiddleware, key=settings.api_key.get_secret_value())
     app.add_middleware(MetricsMiddleware, metrics=metrics)

@@ -1,7 +1,8 @@
-"""Who may use the service: everyone, or whoever has the key.
+"""API key authentication.
 
-A program sends the key with each request. A browser sends it once, from the page that asks for it, and gets a cookie:
-a digest of the key, which no script can read and which no other site makes the browser send.
+A program sends the key with each request. A browser sends it once, in the login form, and gets a cookie that holds a
+digest of the key. The cookie is HttpOnly, so scripts cannot read it, and SameSite=strict, so the browser does not send
+it with requests from other sites.
 """
 
 import hashlib
@@ -23,11 +24,11 @@ MAX_FORM_BYTES = 4096
 
 
 class APIKeyMiddleware:
-    """Lets nobody pass without the key, but to ``/health`` and ``/ready``.
+    """Requires the API key on every route except ``/health`` and ``/ready``.
 
     Args:
-        app: The application behind it.
-        key: The key.
+        app: The wrapped application.
+        key: The API key.
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:
@@ -36,44 +37,44 @@ class APIKeyMiddleware:
         self._session = hmac.new(self._key, b"lstm_lm page session", hashlib.sha256).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it with 401."""
+        """Pass authorized requests on; respond with 401 to others."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         path = request.url.path.removeprefix(scope.get("root_path", "").rstrip("/"))
         if path == SIGN_IN_PATH and request.method == "POST":
-            await (await self._signed_in(request))(scope, receive, send)
+            await (await self._sign_in(request))(scope, receive, send)
         elif path in OPEN_PATHS or self._has_key(request):
             await self._app(scope, receive, send)
         else:
-            await self._refusal(request, path)(scope, receive, send)
+            await self._unauthorized(request, path)(scope, receive, send)
 
     def _has_key(self, request: Request) -> bool:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
-        # each of them is compared, whatever the ones before said
-        found = [
+        # compare all three, so that the time does not show which one matches
+        matches = [
             _same(bearer, self._key),
             _same(request.headers.get("x-api-key", ""), self._key),
             _same(request.cookies.get(COOKIE, ""), self._session.encode()),
         ]
-        return any(found)
+        return any(matches)
 
-    async def _signed_in(self, request: Request) -> Response:
-        """The answer to the form: the cookie, or the form again."""
+    async def _sign_in(self, request: Request) -> Response:
+        """Check the submitted form; respond with the cookie or with the form again."""
         form = bytearray()
         try:
             async for part in request.stream():
                 form += part
                 if len(form) > MAX_FORM_BYTES:
-                    return JSONResponse({"detail": "the form is too long for a key"}, 413)
+                    return JSONResponse({"detail": "the form is too long"}, 413)
         except ClientDisconnect:
             return Response(status_code=400)
-        given = parse_qs(form.decode("latin-1"), encoding="utf-8", errors="replace").get("key", [""])[0]
+        key = parse_qs(form.decode("latin-1"), encoding="utf-8", errors="replace").get("key", [""])[0]
         root = request.scope.get("root_path", "").rstrip("/")
-        if not _same(given, self._key):
-            return _asking("This is not the key of this service. Look for a missing or an extra character.")
+        if not _same(key, self._key):
+            return _login_response("This is not the key of this service. Check it for a missing or extra character.")
         response = RedirectResponse(f"{root}/", 303)
         response.set_cookie(
             COOKIE,
@@ -85,22 +86,22 @@ class APIKeyMiddleware:
         )
         return response
 
-    def _refusal(self, request: Request, path: str) -> Response:
+    def _unauthorized(self, request: Request, path: str) -> Response:
         if path == "/" and request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-            return _asking("")
+            return _login_response("")
         return JSONResponse(
-            {"detail": "this service needs its API key; send the header Authorization: Bearer KEY"},
+            {"detail": "this service needs an API key; send the header Authorization: Bearer KEY"},
             401,
             headers={"WWW-Authenticate": "Bearer"},
         )
 
 
 class CrossOriginMiddleware(CORSMiddleware):
-    """Lets pages of other sites call the service with a key of their own, never with a visitor's cookie.
+    """Allows cross-origin requests that bring the API key, never ones with a visitor's cookie.
 
     Args:
-        app: The application behind it.
-        origins: The sites, ``https://example.org`` each; ``*`` is every site.
+        app: The wrapped application.
+        origins: Allowed origins such as ``https://example.org``; ``*`` allows all.
     """
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
@@ -113,7 +114,7 @@ class CrossOriginMiddleware(CORSMiddleware):
         )
 
 
-def _asking(problem: str) -> Response:
+def _login_response(problem: str) -> Response:
     body, policy = login_page(SIGN_IN_PATH.lstrip("/"), problem)
     headers = {
         "WWW-Authenticate": "Bearer",
@@ -126,6 +127,6 @@ def _asking(problem: str) -> Response:
 
 
 def _same(given: str, expected: bytes) -> bool:
-    # digests, so that not even the length of the key shows in the time
+    # digests have one length, so the time does not depend on the key's
     digests = (hashlib.sha256(text).digest() for text in (given.encode("utf-8", "surrogateescape"), expected))
     return hmac.compare_digest(*digests)

@@ -1,4 +1,4 @@
-"""Work for many clients in rounds: what one of them needs of the network, all that are there get in one step."""
+"""Dynamic batching: waiting requests share each model step."""
 
 import asyncio
 from collections import deque
@@ -10,81 +10,81 @@ from anyio import CapacityLimiter, to_thread
 
 
 class BatchItem(Protocol):
-    """A client's part in the rounds."""
+    """One request in a :class:`DynamicBatcher`."""
 
     def should_continue(self, result: Any, /) -> bool:
-        """Whether to be in another round after one that brought ``result``; asked in the thread of the rounds."""
+        """Whether to join another batch after one that returned ``result``; called in the batch thread."""
         ...
 
     def deliver(self, result: Any, should_continue: bool, /) -> None:
-        """Give the client what a round brought, or the exception that ended it; called in the event loop's thread."""
+        """Pass on the batch's result, or the exception that ended it; called in the event loop's thread."""
         ...
 
 
-M = TypeVar("M", bound=BatchItem)
+Item = TypeVar("Item", bound=BatchItem)
 
 
-class DynamicBatcher(Generic[M]):
-    """One round after the other, in one thread, as long as there are members.
+class DynamicBatcher(Generic[Item]):
+    """Runs one batch after another in one thread, as long as items are queued.
 
-    Nobody waits for company: a round begins as soon as the one before has ended, with whoever is there, while the
-    event loop hands out what that one brought.
+    No item waits for a batch to fill: a batch starts with all queued items as soon as the previous one ends, while the
+    event loop delivers that one's results.
 
     Args:
-        work: A round, run in the thread: what it brings each member, in their order.
-        max_batch: Most members in a round; of more than these each has its turn.
-        on_batch: Told the number of members of each round, in the thread.
+        run_batch: Returns one result per item, in their order; called in the thread.
+        max_batch: Largest batch; more items than that take turns.
+        on_batch: Called with each batch's size, in the thread.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[M]], Sequence[Any]], max_batch: int, on_batch: Callable[[int], None]
+        self, run_batch: Callable[[Sequence[Item]], Sequence[Any]], max_batch: int, on_batch: Callable[[int], None]
     ) -> None:
-        self._work = work
+        self._run_batch = run_batch
         self._max_batch = max_batch
         self._on_batch = on_batch
         self._lock = Lock()
-        self._waiting: deque[M] = deque()
-        self._batch: list[M] = []
-        # threads that run Python side by side would only take turns, and wait long for each other
-        self._thread = CapacityLimiter(1)
-        self._running: asyncio.Task[None] | None = None
+        self._queue: deque[Item] = deque()
+        self._batch: list[Item] = []
+        # more threads that run Python would only contend for the interpreter lock
+        self._limiter = CapacityLimiter(1)
+        self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """Members at present."""
-        return len(self._waiting) + len(self._batch)
+        """Number of items queued or in the current batch."""
+        return len(self._queue) + len(self._batch)
 
-    def add(self, member: M) -> None:
-        """Let ``member`` be in the next round; from the event loop's thread."""
+    def submit(self, item: Item) -> None:
+        """Queue ``item`` for the next batch; call it in the event loop's thread."""
         with self._lock:
-            self._waiting.append(member)
-            if self._running is None:
+            self._queue.append(item)
+            if self._task is None:
                 loop = asyncio.get_running_loop()
-                self._running = loop.create_task(to_thread.run_sync(self._run, loop, limiter=self._thread))
+                self._task = loop.create_task(to_thread.run_sync(self._run, loop, limiter=self._limiter))
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._take():
+        while self._next_batch():
             self._on_batch(len(self._batch))
-            result: Sequence[Any]
+            results: Sequence[Any]
             try:
-                result = self._work(self._batch)
-                going_on = [member.should_continue(own) for member, own in zip(self._batch, result, strict=True)]
-            except Exception as error:  # nobody is left waiting for a round that broke
-                result, going_on = [error] * len(self._batch), [False] * len(self._batch)
-            loop.call_soon_threadsafe(_hand_out, self._batch, result, going_on)
+                results = self._run_batch(self._batch)
+                flags = [item.should_continue(result) for item, result in zip(self._batch, results, strict=True)]
+            except Exception as error:  # every item of a failed batch gets the error
+                results, flags = [error] * len(self._batch), [False] * len(self._batch)
+            loop.call_soon_threadsafe(_deliver, self._batch, results, flags)
             with self._lock:
-                # whoever had to wait is first in the next round
-                self._waiting += [member for member, stays in zip(self._batch, going_on, strict=True) if stays]
+                # behind the items that waited, so that these are first in the next batch
+                self._queue += [item for item, continues in zip(self._batch, flags, strict=True) if continues]
                 self._batch = []
 
-    def _take(self) -> bool:
-        """Whether there is another round; its members are no longer waiting."""
+    def _next_batch(self) -> bool:
+        """Move queued items into the batch; false if there are none."""
         with self._lock:
-            self._batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+            self._batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
             if not self._batch:
-                self._running = None
+                self._task = None
             return bool(self._batch)
 
 
-def _hand_out(batch: Sequence[BatchItem], result: Sequence[Any], going_on: Sequence[bool]) -> None:
-    for member, own, stays in zip(batch, result, going_on, strict=True):
-        member.deliver(own, stays)
+def _deliver(batch: Sequence[BatchItem], results: Sequence[Any], flags: Sequence[bool]) -> None:
+    for item, result, should_continue in zip(batch, results, flags, strict=True):
+        item.deliver(result, should_continue)

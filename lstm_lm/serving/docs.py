@@ -1,4 +1,4 @@
-"""The page ``/docs``, from files of a package, so that it works without internet."""
+"""``/docs``: Swagger UI from an installed package, so that it works offline."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ OPENAPI_VERSION = "3.0.3"
 
 
 def install_docs(app: FastAPI) -> None:
-    """Add ``/docs``, its files and a description of ``app`` that the page can draw."""
+    """Add ``/docs``, its files, and an OpenAPI schema that its Swagger UI can render."""
 
-    def description() -> dict[str, Any]:
+    def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(
                 title=app.title,
@@ -27,7 +27,7 @@ def install_docs(app: FastAPI) -> None:
             app.openapi_schema = _as_openapi_3_0(schema)
         return app.openapi_schema
 
-    app.openapi = description  # type: ignore[method-assign]  # FastAPI's documented way to replace it
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to replace it
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
@@ -38,14 +38,14 @@ def install_docs(app: FastAPI) -> None:
             swagger_js_url=f"{root}/docs/{SCRIPT}",
             swagger_css_url=f"{root}/docs/{STYLE}",
             swagger_favicon_url=f"{root}/docs/{ICON}",
-            # without this the page asks a validator on the internet
+            # by default the page calls an online validator
             swagger_ui_parameters={"validatorUrl": None},
         )
 
     @app.get("/docs/{name}", include_in_schema=False)
     async def docs_file(name: str) -> FileResponse:
         if name not in (SCRIPT, STYLE, ICON):
-            raise HTTPException(404, "there is no such file")
+            raise HTTPException(404, "no such file")
         return FileResponse(swagger_ui_path / name)
 
     @app.get("/favicon.ico", include_in_schema=False)
@@ -54,7 +54,7 @@ def install_docs(app: FastAPI) -> None:
 
 
 def _as_openapi_3_0(node: Any) -> Any:
-    """OpenAPI 3.1's JSON Schema in the words of 3.0, which is what the package's Swagger UI 4 can draw."""
+    """Convert OpenAPI 3.1's JSON Schema to 3.0's, the newest version that the package's Swagger UI 4 renders."""
     if isinstance(node, list):
         return [_as_openapi_3_0(item) for item in node]
     if not isinstance(node, dict):
@@ -62,9 +62,9 @@ def _as_openapi_3_0(node: Any) -> Any:
     schema = {key: _as_openapi_3_0(value) for key, value in node.items()}
     alternatives = schema.get("anyOf")
     if isinstance(alternatives, list) and {"type": "null"} in alternatives:
-        others = [item for item in alternatives if item != {"type": "null"}]
+        non_null = [item for item in alternatives if item != {"type": "null"}]
         del schema["anyOf"]
-        schema = {**(others[0] if len(others) == 1 else {"anyOf": others}), **schema, "nullable": True}
+        schema = {**(non_null[0] if len(non_null) == 1 else {"anyOf": non_null}), **schema, "nullable": True}
         if "enum" in schema:
             schema["enum"] = [*schema["enum"], None]
     for bound in ("minimum", "maximum"):

@@ -1,4 +1,4 @@
-"""The end of a service that nobody notices: first it says that it will go, then it goes."""
+"""Graceful shutdown with a drain period."""
 
 import asyncio
 import signal
@@ -12,14 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Drain:
-    """Puts a pause between SIGTERM and what the server does at it, which is to refuse new connections.
+    """Delays the server's own SIGTERM handler, which refuses new connections, by a drain period.
 
-    In the pause ``/ready`` says 503 and every answer closes its connection, so that whoever distributes requests sends
-    them elsewhere, and no request is on its way into a connection that is being closed. What is in flight after the
-    pause is for the server to wait for; uvicorn does. A second SIGTERM ends the pause.
+    During this period every request is still answered, but ``/ready`` returns 503 and each response closes its
+    connection, so that a load balancer sends further requests elsewhere and none is lost in a closing connection.
+    Afterwards the server finishes the requests in flight, as uvicorn does. A second SIGTERM ends the period at once.
 
     Args:
-        seconds: Length of the pause.
+        seconds: Length of the drain period.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -28,22 +28,22 @@ class Drain:
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
-        """Takes the place of the server's handler while the application runs."""
-        # signals belong to the main thread; a server in another one has no handler either
+        """Replace the server's handler while the application runs."""
+        # only the main thread can set signal handlers; a server in another thread has none to replace
         server_handler = signal.getsignal(signal.SIGTERM)
         if threading.current_thread() is not threading.main_thread() or not callable(server_handler):
             yield
             return
         loop = asyncio.get_running_loop()
 
-        def pause(number: int, frame: FrameType | None) -> None:
+        def start_drain(number: int, frame: FrameType | None) -> None:
             if self.started:
                 server_handler(number, frame)
                 return
             self.started = True
             loop.call_soon_threadsafe(loop.call_later, self._seconds, server_handler, number, None)
 
-        signal.signal(signal.SIGTERM, pause)
+        signal.signal(signal.SIGTERM, start_drain)
         try:
             yield
         finally:
@@ -51,11 +51,11 @@ class Drain:
 
 
 class ClosingMiddleware:
-    """Lets every answer close its connection once the drain has begun.
+    """Makes every response close its connection once the drain has started.
 
     Args:
-        app: The application behind it.
-        drain: Says whether it has.
+        app: The wrapped application.
+        drain: The service's drain.
     """
 
     def __init__(self, app: ASGIApp, drain: Drain) -> None:
@@ -63,7 +63,7 @@ class ClosingMiddleware:
         self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Pass the request on; once draining, add ``Connection: close``."""
 
         async def closing_send(message: Message) -> None:
             if self._drain.started and message["type"] == "http.response.start":

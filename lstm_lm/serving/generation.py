@@ -1,61 +1,55 @@
-"""Generation for many clients at once: all of them move on by a word with each step of the model."""
+"""Continuous batching: each model step advances every active generation by one word."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-from fastapi import HTTPException, Request
 
 from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.sequences import ActiveSequence, sample_next, step_batch
 from lstm_lm.serving.batching import DynamicBatcher
 
-CLIENT_CLOSED_REQUEST = 499
-
-Result = TypeVar("Result")
-
 
 class WordStream:
-    """The words of a text on their way to its client: iterating gives all that are there, at least one, each time.
+    """The words of one generation as they are sampled: each iteration gives all that are ready, at least one.
 
-    Ends with the text, or raises what came in place of a word.
+    Stops at the end of the generation, or raises the exception that ended it.
     """
 
     def __init__(self) -> None:
-        self._coming: asyncio.Queue[str | Exception] = asyncio.Queue()
+        self._queue: asyncio.Queue[str | Exception] = asyncio.Queue()
         self._end: Exception | None = None
-        self.wanted = True
+        self.closed = False
+        """Whether the consumer has left."""
 
     def put(self, word: str | Exception) -> None:
-        """Add a word, or an exception, which is the last to come."""
-        self._coming.put_nowait(word)
+        """Add a word, or the exception that ends the stream."""
+        self._queue.put_nowait(word)
 
     def __aiter__(self) -> "WordStream":
         return self
 
     async def __anext__(self) -> list[str]:
         words: list[str] = []
-        while self._end is None and not (words and self._coming.empty()):
-            word = await self._coming.get()
+        while self._end is None and not (words and self._queue.empty()):
+            word = await self._queue.get()
             if isinstance(word, str):
                 words.append(word)
             else:
                 self._end = word
         if words:
             return words
-        assert self._end is not None, "words go on until there is an end"
+        assert self._end is not None, "without words the stream has ended"
         raise self._end
 
 
 @dataclass(frozen=True)
 class _GenerationItem:
-    text: ActiveSequence
+    sequence: ActiveSequence
     words: WordStream = field(default_factory=WordStream)
 
     def should_continue(self, result: str | Exception | None) -> bool:
-        return self.words.wanted and isinstance(result, str) and not self.text.finished
+        return not self.words.closed and isinstance(result, str) and not self.sequence.finished
 
     def deliver(self, result: str | Exception | None, should_continue: bool) -> None:
         if result is not None:
@@ -65,61 +59,37 @@ class _GenerationItem:
 
 
 class ContinuousBatcher:
-    """Texts that go on together: a round reads a word of each, and each chooses its next.
+    """Steps all active sequences together and samples each one's next word.
 
-    One whose words nobody takes any more is dropped after the next round.
+    A sequence without a consumer is dropped after the current step.
 
     Args:
         backend: Runs the network.
-        max_batch: Most texts in a round.
-        on_batch: Told the number of texts of each round.
+        max_batch: Most sequences in one step.
+        on_batch: Called with each batch's size.
     """
 
     def __init__(self, backend: Backend, max_batch: int, on_batch: Callable[[int], None]) -> None:
         self._backend = backend
-        self._rounds = DynamicBatcher[_GenerationItem](self._read_and_choose, max_batch, on_batch)
+        self._batcher = DynamicBatcher[_GenerationItem](self._step, max_batch, on_batch)
 
     def __len__(self) -> int:
-        """Texts that go on at present."""
-        return len(self._rounds)
+        """Number of active generations."""
+        return len(self._batcher)
 
     @contextmanager
-    def stream(self, text: ActiveSequence) -> Iterator[WordStream]:
-        """The words of ``text`` as they come, to its end or to an exception; leaving the context ends it at once."""
-        member = _GenerationItem(text)
-        self._rounds.add(member)
+    def stream(self, sequence: ActiveSequence) -> Iterator[WordStream]:
+        """The words of ``sequence`` as they are sampled; leaving the context cancels the rest."""
+        item = _GenerationItem(sequence)
+        self._batcher.submit(item)
         try:
-            yield member.words
+            yield item.words
         finally:
-            member.words.wanted = False
+            item.words.closed = True
 
-    def _read_and_choose(self, members: Sequence[_GenerationItem]) -> list[str | None]:
-        texts = [member.text for member in members]
-        if needs_step := [text for text in texts if text.needs_step]:
+    def _step(self, items: Sequence[_GenerationItem]) -> list[str | None]:
+        sequences = [item.sequence for item in items]
+        if needs_step := [sequence for sequence in sequences if sequence.needs_step]:
             step_batch(self._backend, needs_step)
-        # without top-k this looks at the whole vocabulary, 2 ms a text and more: it is not for the event loop
-        return sample_next(texts)
-
-
-async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of ``work``, which is cancelled as soon as the client hangs up.
-
-    Raises:
-        HTTPException: 499, which nobody reads, if the client hung up.
-    """
-    working, hung_up = asyncio.create_task(work), asyncio.create_task(_hung_up(request))
-    tasks = {working, hung_up}
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise HTTPException(CLIENT_CLOSED_REQUEST)
-        return working.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        # not in the event loop: without top-k, sampling takes 2 ms or more per sequence
+        return sample_next(sequences)

@@ -1,4 +1,4 @@
-"""``/info``: the model card as JSON, and the limits of the service."""
+"""``/info``: the model card as JSON, and the service's limits."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +13,7 @@ from lstm_lm.serving.settings import Settings
 
 
 class Limits(BaseModel):
-    """How much one request may ask for."""
+    """Limits on one request."""
 
     max_text_chars: int
     max_k: int
@@ -21,26 +21,26 @@ class Limits(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """The answer of ``/info``. What was not told to the service is null."""
+    """Response of ``/info``; unknown fields are null."""
 
-    # "model" is our word for the network's shape, and hides nothing of pydantic's
+    # the field "model" shadows nothing of pydantic's
     model_config = ConfigDict(protected_namespaces=())
 
-    version: str = Field(description="of lstm_lm")
+    version: str = Field(description="version of lstm_lm")
     name: str | None = None
     vocabulary_size: int
     parameters: int | None = None
-    model: dict[str, Any] | None = Field(default=None, description="what the network is made of")
-    tokenizer: str | None = Field(default=None, description="how the corpus was cut into words")
-    data: dict[str, Any] | None = Field(default=None, description="the corpus")
+    model: dict[str, Any] | None = Field(default=None, description="the network's architecture")
+    tokenizer: str | None = Field(default=None, description="the corpus's tokenizer")
+    data: dict[str, Any] | None = Field(default=None, description="the corpus and the vocabulary's settings")
     metrics: dict[str, Any] | None = Field(default=None, description="scores by split")
     presets: dict[str, dict[str, Any]] = Field(description="sampling presets by name")
-    default_preset: str = Field(description="the preset that is meant when none is named")
+    default_preset: str = Field(description="the preset of a request that names none")
     limits: Limits
 
 
-def info_route(engine: Engine, settings: Settings, about: ModelInfo | None) -> APIRouter:
-    """``/info`` about ``engine``, as far as it is known."""
+def info_route(engine: Engine, settings: Settings, model_info: ModelInfo | None) -> APIRouter:
+    """``/info``, with what ``model_info`` adds to the engine's own facts."""
     router = APIRouter()
     limits = Limits(max_text_chars=settings.max_text_chars, max_k=settings.max_k, max_words=settings.max_words)
     card = ModelCard(
@@ -50,20 +50,20 @@ def info_route(engine: Engine, settings: Settings, about: ModelInfo | None) -> A
         default_preset=engine.default_preset,
         limits=limits,
     )
-    if about is not None:
-        known = {
-            "name": about.name,
-            "parameters": about.model.num_parameters(len(engine.vocabulary)),
-            "model": asdict(about.model),
-            "tokenizer": about.tokenizer,
-            "data": about.data,
-            "metrics": about.metrics,
+    if model_info is not None:
+        details = {
+            "name": model_info.name,
+            "parameters": model_info.model.num_parameters(len(engine.vocabulary)),
+            "model": asdict(model_info.model),
+            "tokenizer": model_info.tokenizer,
+            "data": model_info.data,
+            "metrics": model_info.metrics,
         }
-        card = card.model_copy(update=known)
+        card = card.model_copy(update=details)
 
     @router.get("/info")
     async def info() -> ModelCard:
-        """What this service serves."""
+        """The model, its scores, its presets and the service's limits."""
         return card
 
     return router

@@ -1,4 +1,4 @@
-"""The page that asks for the key: one file without a script, since nothing else may be loaded without the key."""
+"""The login page: one file without scripts, because everything else needs the API key."""
 
 import base64
 import hashlib
@@ -31,11 +31,11 @@ def login_page(action: str, problem: str) -> tuple[str, str]:
     """A form with one field, ``key``.
 
     Args:
-        action: Where the form is sent, relative to the page.
-        problem: What was wrong with the last try; empty at the first.
+        action: The form's target, relative to the page.
+        problem: Why the last attempt failed; empty at first.
 
     Returns:
-        The page, and its Content-Security-Policy.
+        The HTML and its Content-Security-Policy.
     """
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     alert = f'<p role="alert" id="problem">{escape(problem)}</p>' if problem else ""
@@ -44,16 +44,16 @@ def login_page(action: str, problem: str) -> tuple[str, str]:
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Key needed · lstm_lm</title>
+<title>API key · lstm_lm</title>
 <style>{_STYLE}</style>
 <main>
-<h1>This service needs its key</h1>
-<p>Whoever runs it has set one. It is kept until the browser is closed.</p>
+<h1>Enter the API key</h1>
+<p>The operator of this service has set one. The browser remembers it until it is closed.</p>
 {alert}
 <form method="post" action="{escape(action)}">
-<label for="key">Key</label>
+<label for="key">API key</label>
 <input id="key" name="key" type="password" autocomplete="current-password" required autofocus{described}>
-<button>Open the page</button>
+<button>Continue</button>
 </form>
 </main>
 </html>

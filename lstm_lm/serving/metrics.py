@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus. A registry for each application, so that two in one process do not share figures."""
+"""``/metrics`` for Prometheus. Each application has its own registry, so that two in one process stay separate."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -11,47 +11,47 @@ from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# a keystroke is answered in milliseconds, a long generation takes tens of seconds
-SECONDS = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+# a prediction takes milliseconds, a long generation tens of seconds
+LATENCY_BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
 class Metrics:
-    """The figures of one application. Nothing that a user typed is among them."""
+    """Metrics of one application. None holds text from a request."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        # resident memory, processor time, open files; where there is no /proc it gives nothing
+        # resident memory, CPU time and open files; nothing where there is no /proc
         ProcessCollector(registry=self._registry)
         self.requests = Counter(
-            "lstm_lm_requests", "Requests answered", ("method", "route", "status"), registry=self._registry
+            "lstm_lm_requests", "Completed requests", ("method", "route", "status"), registry=self._registry
         )
         self.request_seconds = Histogram(
             "lstm_lm_request_seconds",
-            "Time from the head of a request to the end of its answer",
+            "Seconds from the head of a request to the end of its response",
             ("route",),
-            buckets=SECONDS,
+            buckets=LATENCY_BUCKETS,
             registry=self._registry,
         )
-        self.in_flight = Gauge("lstm_lm_requests_in_flight", "Requests not yet answered", registry=self._registry)
+        self.in_flight = Gauge("lstm_lm_requests_in_flight", "Requests in flight", registry=self._registry)
         self.batch_size = Histogram(
             "lstm_lm_batch_size",
-            "Texts that shared one round of predictions or continuations",
-            buckets=BATCH_SIZES,
+            "Texts per batch of predictions or generations",
+            buckets=BATCH_SIZE_BUCKETS,
             registry=self._registry,
         )
 
     def watch_gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Show ``lstm_lm_NAME``, a figure that goes up and down; ``read`` is called at each scrape."""
+        """Add the gauge ``lstm_lm_NAME``; each scrape calls ``read``."""
         Gauge(f"lstm_lm_{name}", description, registry=self._registry).set_function(read)
 
     def watch_counter(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Show ``lstm_lm_NAME_total``, a figure that only goes up; ``read`` is called at each scrape."""
-        self._registry.register(_ReadCounter(f"lstm_lm_{name}", description, read))
+        """Add the counter ``lstm_lm_NAME_total``; each scrape calls ``read``, which must never decrease."""
+        self._registry.register(_CallbackCounter(f"lstm_lm_{name}", description, read))
 
     def text(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
@@ -59,8 +59,8 @@ class MetricsMiddleware:
     """Counts and times every request.
 
     Args:
-        app: The application behind it.
-        metrics: Where the figures go.
+        app: The wrapped application.
+        metrics: Receives the measurements.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -68,15 +68,15 @@ class MetricsMiddleware:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and note how it went."""
+        """Pass the request on, add ``Server-Timing``, and record status and duration."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # an exception that reaches this place is answered with 500 outside of it
+        # an exception that gets here becomes a 500 in an outer middleware
         status = 500
         start = time.perf_counter()
 
-        async def noting_send(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -86,9 +86,9 @@ class MetricsMiddleware:
 
         with self._metrics.in_flight.track_inprogress():
             try:
-                await self._app(scope, receive, noting_send)
+                await self._app(scope, receive, recording_send)
             finally:
-                # names of routes alone: what a client makes up must not become a label
+                # only route names: a client must not be able to create labels
                 route = getattr(scope.get("route"), "path", "other")
                 method = scope["method"] if scope["method"] in METHODS else "other"
                 self._metrics.requests.labels(method, route, str(status)).inc()
@@ -96,18 +96,20 @@ class MetricsMiddleware:
 
 
 def metrics_route(metrics: Metrics) -> APIRouter:
-    """``/metrics``."""
+    """The ``/metrics`` route."""
     router = APIRouter()
 
-    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @router.get(
+        "/metrics", summary="Metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+    )
     async def show_metrics() -> Response:
-        """Figures for Prometheus: requests, latency, queue, batches, cache, memory."""
+        """Metrics for Prometheus: requests, latencies, queues, batch sizes, cache hits, memory."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return router
 
 
-class _ReadCounter(Collector):
+class _CallbackCounter(Collector):
     def __init__(self, name: str, description: str, read: Callable[[], float]) -> None:
         self._name = name
         self._description = description

@@ -1,4 +1,4 @@
-"""``GET /``: the page to type on. Files of the package alone; the browser is told to load nothing else."""
+"""``GET /``: the demo page. Its headers forbid the browser to load anything but this package's files."""
 
 import hashlib
 from pathlib import Path
@@ -18,17 +18,17 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # asked for anew each time, and mostly answered 304: a page never meets the scripts of an older service
+    # revalidate each time, so that a page never runs an older release's scripts
     "Cache-Control": "no-cache",
 }
 
 
 def page_routes() -> APIRouter:
-    """``/`` and the files that it names."""
+    """``/`` and the files that it loads."""
     router = APIRouter(include_in_schema=False)
     files = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in TYPES}
 
-    def answer(request: Request, name: str) -> Response:
+    def respond(request: Request, name: str) -> Response:
         content = files[name]
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = HEADERS | {"ETag": tag}
@@ -38,12 +38,12 @@ def page_routes() -> APIRouter:
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        return answer(request, INDEX)
+        return respond(request, INDEX)
 
     @router.get("/page/{name}")
     async def page_file(request: Request, name: str) -> Response:
         if name not in files or name == INDEX:
-            raise HTTPException(404, "there is no such file")
-        return answer(request, name)
+            raise HTTPException(404, "no such file")
+        return respond(request, name)
 
     return router

@@ -1,4 +1,4 @@
-"""Threads that run the model, so that the event loop never does, and places for those who wait for it."""
+"""Threads that run the model, so that the event loop never does, and a limit on concurrent requests."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class OverloadedError(Exception):
-    """As many requests wait as may wait. Becomes a 503 with Retry-After."""
+    """The request limit is reached. Becomes a 503 with Retry-After."""
 
 
 class ConcurrencyLimiter:
-    """A bounded number of requests at one time, all of them on the event loop's thread.
+    """Limits concurrent requests. For the event loop's thread only.
 
     Args:
-        limit: Most requests.
+        limit: Most requests at one time.
     """
 
     def __init__(self, limit: int) -> None:
@@ -27,10 +27,10 @@ class ConcurrencyLimiter:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold a place for a request.
+        """Hold a slot for one request.
 
         Raises:
-            OverloadedError: If all places are taken.
+            OverloadedError: If no slot is free.
         """
         if self.in_use >= self._limit:
             raise OverloadedError
@@ -45,12 +45,12 @@ class InferenceThreadPool:
     """A bounded number of threads, first come first served.
 
     Args:
-        workers: Threads that run at one time.
+        workers: Most threads at one time.
     """
 
     def __init__(self, workers: int) -> None:
-        self._threads = CapacityLimiter(workers)
+        self._limiter = CapacityLimiter(workers)
 
     async def run(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        """The result of ``function``, run in a thread as soon as one is free."""
-        return await to_thread.run_sync(function, *arguments, limiter=self._threads)
+        """Call ``function`` in a thread as soon as one is free."""
+        return await to_thread.run_sync(function, *arguments, limiter=self._limiter)

@@ -1,4 +1,4 @@
-"""Predictions for many clients at once."""
+"""Predictions of many clients in shared batches."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,41 +9,42 @@ from lstm_lm.inference.prediction import PendingPrediction, Prediction, Predicti
 from lstm_lm.serving.batching import DynamicBatcher
 from lstm_lm.serving.pool import InferenceThreadPool
 
-# what a round may do for a question on the way: more would keep all the others waiting
-_QUICK_WORDS = 4
-_QUICK_CHARS = 1000
+# a batch prefills at most this much itself: more would delay its other requests
+_MAX_INLINE_TOKENS = 4
+_MAX_INLINE_CHARS = 1000
 
-Outcome = Prediction | Exception | None
+BatchResult = Prediction | Exception | None
+"""``None`` asks for the text to be prefilled first."""
 
 
 @dataclass(frozen=True, eq=False)
 class _PredictionItem:
-    question: PendingPrediction
-    outcome: asyncio.Future[Prediction | None]
+    pending: PendingPrediction
+    future: asyncio.Future[Prediction | None]
 
-    def should_continue(self, _result: Outcome) -> bool:
+    def should_continue(self, _result: BatchResult) -> bool:
         return False
 
-    def deliver(self, result: Outcome, _goes_on: bool) -> None:
-        if self.outcome.cancelled():
+    def deliver(self, result: BatchResult, _should_continue: bool) -> None:
+        if self.future.cancelled():
             return
         if isinstance(result, Exception):
-            self.outcome.set_exception(result)
+            self.future.set_exception(result)
         else:
-            self.outcome.set_result(result)
+            self.future.set_result(result)
 
 
 class PredictionBatcher:
-    """Answers questions in rounds, each from one step of the network.
+    """Predicts in batches; each costs one model step.
 
-    A text of which more than a few words are new is read in a thread of the pool first, so that nobody who types waits
-    for it.
+    A text with more than a few uncached words is prefilled in the thread pool first, so that it does not delay the
+    batch.
 
     Args:
-        engine: Gives the answers.
-        pool: Its threads read what is long.
-        max_batch: Most questions in a round.
-        on_batch: Told the number of questions of each round.
+        engine: Predicts.
+        pool: Prefills long texts.
+        max_batch: Most predictions in one batch.
+        on_batch: Called with each batch's size.
     """
 
     def __init__(
@@ -51,41 +52,40 @@ class PredictionBatcher:
     ) -> None:
         self._engine = engine
         self._pool = pool
-        self._rounds = DynamicBatcher[_PredictionItem](self._answer, max_batch, on_batch)
+        self._batcher = DynamicBatcher[_PredictionItem](self._run_batch, max_batch, on_batch)
 
-    async def predict(self, wanted: PredictionRequest) -> Prediction:
-        """The answer of ``Engine.predict``.
+    async def predict(self, request: PredictionRequest) -> Prediction:
+        """The result of ``Engine.predict``.
 
         Raises:
-            ConfigError: As there.
+            ConfigError: If ``request`` has a problem.
         """
-        question = self._engine.prepare(wanted)
-        if len(wanted.text) > _QUICK_CHARS:
-            await self._catch_up(question)
-        while (answer := await self._in_a_round(question)) is None:
-            await self._catch_up(question)
-        return answer
+        pending = self._engine.prepare(request)
+        if len(request.text) > _MAX_INLINE_CHARS:
+            await self._prefill(pending)
+        while (prediction := await self._submit(pending)) is None:
+            await self._prefill(pending)
+        return prediction
 
-    async def _catch_up(self, question: PendingPrediction) -> None:
-        await self._pool.run(question.prefill, self._engine.backend)
+    async def _prefill(self, pending: PendingPrediction) -> None:
+        await self._pool.run(pending.prefill, self._engine.backend)
 
-    async def _in_a_round(self, question: PendingPrediction) -> Prediction | None:
-        """The answer, or ``None`` if the text has to be read first."""
-        outcome = asyncio.get_running_loop().create_future()
-        self._rounds.add(_PredictionItem(question, outcome))
-        result: Prediction | None = await outcome
-        return result
+    async def _submit(self, pending: PendingPrediction) -> Prediction | None:
+        future = asyncio.get_running_loop().create_future()
+        self._batcher.submit(_PredictionItem(pending, future))
+        prediction: Prediction | None = await future
+        return prediction
 
-    def _answer(self, batch: Sequence[_PredictionItem]) -> list[Outcome]:
+    def _run_batch(self, batch: Sequence[_PredictionItem]) -> list[BatchResult]:
         backend = self._engine.backend
-        outcomes: dict[_PredictionItem, Outcome] = dict.fromkeys(batch)
+        results: dict[_PredictionItem, BatchResult] = dict.fromkeys(batch)
         ready = []
-        for asked in batch:
+        for item in batch:
             try:
-                if asked.question.num_prefill_tokens() <= _QUICK_WORDS:
-                    asked.question.prefill(backend)
-                    ready.append(asked)
-            except Exception as error:  # a text that cannot be read is nobody else's trouble
-                outcomes[asked] = error
-        outcomes.update(zip(ready, predict_batch(backend, [asked.question for asked in ready]), strict=True))
-        return [outcomes[asked] for asked in batch]
+                if item.pending.num_prefill_tokens() <= _MAX_INLINE_TOKENS:
+                    item.pending.prefill(backend)
+                    ready.append(item)
+            except Exception as error:  # one text that fails must not fail its batch
+                results[item] = error
+        results.update(zip(ready, predict_batch(backend, [item.pending for item in ready]), strict=True))
+        return [results[item] for item in batch]

@@ -1,21 +1,23 @@
-"""The routes of the service."""
+"""The routes of the model and of the health checks."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.sequences import ActiveSequence
+from lstm_lm.serving.disconnect import cancel_on_disconnect
 from lstm_lm.serving.draining import Drain
-from lstm_lm.serving.generation import ContinuousBatcher, cancel_on_disconnect
+from lstm_lm.serving.generation import ContinuousBatcher
+from lstm_lm.serving.generation_output import GenerationOutput, collect
 from lstm_lm.serving.pool import ConcurrencyLimiter, InferenceThreadPool
 from lstm_lm.serving.predictions import PredictionBatcher
-from lstm_lm.serving.responses import EventStream, GenerationOutput, collect
 from lstm_lm.serving.schemas import (
     ErrorResponse,
     GeneratedText,
@@ -26,11 +28,13 @@ from lstm_lm.serving.schemas import (
     SuggestedWord,
     Suggestions,
     TextField,
-    known_preset,
+    preset_validator,
 )
 from lstm_lm.serving.settings import Settings
+from lstm_lm.serving.sse import EventStream
 from lstm_lm.serving.strict_json import StrictJSONRoute
 
+SAMPLING_FIELDS = SamplingConfig.__dataclass_fields__.keys()
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "The body is not JSON"},
     413: {"model": ErrorResponse, "description": "The body is too long"},
@@ -39,39 +43,39 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorResponse, "description": "Too many requests are waiting"},
 }
 STREAMED: dict[str, Any] = {
-    "description": 'The text; with `stream` events whose data is `{"piece": …}`, then one event `done` with the whole, '
-    "or one event `error`",
+    "description": 'The text. With `stream`: one event per piece of text, with the data `{"piece": …}`, then one event '
+    "`done` with the complete response, or one event `error`",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
 
 
 def health_routes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
-    """``/health`` and ``/ready``, for whatever keeps the service running."""
+    """``/health`` and ``/ready``, for a supervisor or load balancer."""
     router = APIRouter()
-    # a thread of its own: a long queue makes nobody unready
-    thread = CapacityLimiter(1)
+    # its own thread: a long queue must not make the service unready
+    limiter = CapacityLimiter(1)
 
-    def first_step() -> None:
-        # never from what is kept: the model itself has to answer
-        PrefixCache(0).read(engine.backend, [engine.vocabulary.eos_id])
+    def infer() -> None:
+        # without a cache, so that the model itself runs
+        PrefixCache(0).forward(engine.backend, [engine.vocabulary.eos_id])
 
     @router.get("/health")
     async def health() -> Status:
-        """The process lives."""
+        """The process is alive."""
         return Status()
 
-    @router.get("/ready", responses={503: {"model": ErrorResponse, "description": "The model does not answer"}})
+    @router.get("/ready", responses={503: {"model": ErrorResponse, "description": "The service is not ready"}})
     async def ready() -> Status:
-        """A real inference succeeded just now, and the service is not about to end."""
+        """An inference succeeded just now, and the service is not shutting down."""
         if drain.started:
-            raise HTTPException(503, "not ready: the service is about to end")
+            raise HTTPException(503, "not ready: shutting down")
         try:
             with move_on_after(settings.ready_seconds):
-                await to_thread.run_sync(first_step, limiter=thread, abandon_on_cancel=True)
+                await to_thread.run_sync(infer, limiter=limiter, abandon_on_cancel=True)
                 return Status()
         except Exception as error:
-            raise HTTPException(503, "not ready: the model fails to predict") from error
-        raise HTTPException(503, f"not ready: the model took longer than {settings.ready_seconds:g} s")
+            raise HTTPException(503, "not ready: inference failed") from error
+        raise HTTPException(503, f"not ready: inference took longer than {settings.ready_seconds:g} s")
 
     return router
 
@@ -85,38 +89,59 @@ def model_routes(
     generations: ContinuousBatcher,
     generate_limiter: ConcurrencyLimiter,
 ) -> APIRouter:
-    """``/predict`` and ``/generate``, with the limits of ``settings`` in their models and places for each."""
+    """``/predict`` and ``/generate``; the limits of ``settings`` are part of their schemas."""
 
     async def acquire_slot() -> AsyncIterator[None]:
-        # to the end of the answer, streamed ones too
+        # until the response is complete, also when streamed
         with generate_limiter.slot():
             yield
 
     router = APIRouter(route_class=StrictJSONRoute, responses=ERROR_RESPONSES)
+    default_k, default_words = min(10, settings.max_k), min(50, settings.max_words)
+    WordCount = Annotated[int, Field(ge=1, le=settings.max_words)]  # noqa: N806
 
     class PredictRequest(PredictionOptions):
-        text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="what was typed so far")]
-        k: int = Field(min(10, settings.max_k), ge=1, le=settings.max_k, description="how many suggestions")
+        model_config = ConfigDict(json_schema_extra={"example": {"text": "I want to", "k": default_k}})
+
+        text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="the text so far")]
+        k: int = Field(default_k, ge=1, le=settings.max_k, description="most suggestions")
 
     class GenerateRequest(SamplingOptions):
-        text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="what to go on from")]
-        generate: int = Field(min(50, settings.max_words), ge=1, le=settings.max_words, description="how many words")
-        preset: Annotated[str, known_preset(engine.presets)] = Field(
+        model_config = ConfigDict(
+            json_schema_extra={
+                "example": {
+                    "text": "The people that",
+                    "max_words": default_words,
+                    "strategy": "sample",
+                    "temperature": 0.9,
+                    "top_k": 50,
+                    "repetition_penalty": 1.2,
+                    "repeat_window": 80,
+                    "seed": 7,
+                }
+            }
+        )
+
+        text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="the text to continue")]
+        max_words: WordCount = Field(default_words, description="most words to generate")
+        generate: WordCount = Field(default_words, description="the same as max_words")
+        preset: Annotated[str, preset_validator(engine.presets)] = Field(
             engine.default_preset,
             json_schema_extra={"enum": list(engine.presets)},
             description="where options that are not given come from",
         )
-        stop: StopList = Field([], description="end before the first of these strings")
-        stream: bool = Field(False, description="answer with server-sent events, a piece of text each")
+        stop: StopList = Field([], description="stop before the first of these strings")
+        stream: bool = Field(False, description="respond with server-sent events as the text grows")
 
     @router.post("/predict")
     async def predict(body: PredictRequest) -> Suggestions:
-        """The most probable next words."""
+        """Suggest the most probable next words."""
         with predict_limiter.slot():
-            prediction = await predictions.predict(body.wanted(body.text, body.k))
+            prediction = await predictions.predict(body.to_request(body.text, body.k))
         return Suggestions(
             suggestions=[
-                SuggestedWord(word=word.word, probability=word.probability) for word in prediction.suggestions
+                SuggestedWord(word=suggestion.word, probability=suggestion.probability)
+                for suggestion in prediction.suggestions
             ],
             unknown_words=list(prediction.unknown_words),
         )
@@ -128,16 +153,18 @@ def model_routes(
         dependencies=[Depends(acquire_slot)],
     )
     async def generate(request: Request, body: GenerateRequest) -> GeneratedText | Response:
-        """The text, continued: as a whole, or with `stream` as it grows."""
-        sampling = with_seed(engine.resolve_sampling(body.preset, **body.changes()))
+        """Continue a text. Responds once with the whole text, or with `stream` while it grows."""
+        given = body.given()
+        changes = {name: given[name] for name in given.keys() & SAMPLING_FIELDS}
+        sampling = with_seed(engine.resolve_sampling(body.preset, **changes))
 
-        def begin() -> tuple[ActiveSequence, GenerationOutput]:
-            text = engine.start_generation(body.text, sampling, body.generate)
-            return text, GenerationOutput(body.text, text.unknown_words, sampling.seed, body.stop)
+        def start() -> tuple[ActiveSequence, GenerationOutput]:
+            sequence = engine.start_generation(body.text, sampling, given.get("max_words", default_words))
+            return sequence, GenerationOutput(body.text, sequence.unknown_words, sampling.seed, body.stop)
 
-        text, continued = await pool.run(begin)
+        sequence, output = await pool.run(start)
         if body.stream:
-            return EventStream(generations, text, continued)
-        return await cancel_on_disconnect(request, collect(generations, text, continued))
+            return EventStream(generations, sequence, output)
+        return await cancel_on_disconnect(request, collect(generations, sequence, output))
 
     return router

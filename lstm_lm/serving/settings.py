@@ -1,4 +1,4 @@
-"""What the service is told by its environment: variables ``LSTM_LM_BUNDLE``, ``LSTM_LM_MAX_K`` and so on."""
+"""Settings of the service from environment variables: ``LSTM_LM_BUNDLE``, ``LSTM_LM_MAX_K`` and so on."""
 
 import re
 from pathlib import Path
@@ -15,56 +15,56 @@ ENV_PREFIX = "LSTM_LM_"
 ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
 
 
-def _sendable(key: SecretStr) -> SecretStr:
-    # what cannot stand in a header could never be given
+def _check_key(key: SecretStr) -> SecretStr:
+    # a client must be able to send it in a header
     if not re.fullmatch(r"[!-~]{8,256}", key.get_secret_value()):
         raise PydanticCustomError("key", "must be 8 to 256 printable ASCII characters without spaces")
     return key
 
 
-def _listed(value: Any) -> Any:
+def _split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _origin(origin: str) -> str:
+def _check_origin(origin: str) -> str:
     if origin != "*" and not ORIGIN.fullmatch(origin):
-        raise PydanticCustomError("origin", "must be sites such as https://example.org, with commas between, or *")
+        raise PydanticCustomError("origin", "must be origins such as https://example.org, separated by commas, or *")
     return origin
 
 
-Origins = tuple[Annotated[str, AfterValidator(_origin)], ...]
+Origins = tuple[Annotated[str, AfterValidator(_check_origin)], ...]
 
 
-def _known_backend(name: str) -> str:
+def _check_backend(name: str) -> str:
     if name not in BACKENDS:
         raise PydanticCustomError("backend", "must be one of {names}", {"names": ", ".join(BACKENDS)})
     return name
 
 
 class Settings(BaseSettings):
-    """Settings of one service process, each from the environment variable of its name with ``LSTM_LM_`` before it.
+    """Settings of one service process. The environment variable of a field is its name with the prefix ``LSTM_LM_``.
 
     Attributes:
         bundle: The exported bundle to serve.
-        host: Address to listen on, for ``lstm-lm serve``; uvicorn takes its own ``--host``.
-        port: Port to listen on, for ``lstm-lm serve``; 0 takes a free one.
-        backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first that the bundle has.
-        prefix_cache_size: Most beginnings of texts whose state is kept, so that a text that grew by a word costs one
-            step of the model; 0 keeps none. Each takes about 12 kB with the medium model.
-        prefill_threads: Threads that prefill longer texts, beside the one for predictions and the one for generation;
-            the event loop itself never runs the model.
+        host: Address to listen on with ``lstm-lm serve``; uvicorn takes its own ``--host``.
+        port: Port to listen on with ``lstm-lm serve``; 0 takes a free one.
+        backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle
+            has a file for.
+        prefix_cache_size: Most text prefixes whose LSTM state is kept, so that a text that grew by one word costs one
+            step of the model; 0 keeps none. A state takes about 12 kB with the medium model.
+        prefill_threads: Threads that prefill longer texts. Predictions and generations have one more thread each.
         max_batch: Most texts in one step of the model.
-        max_queue_size: Largest number of waiting predictions beyond ``prefill_threads``, and the same number of running
-            or waiting generations; one more is answered with 503 and Retry-After.
-        max_body_bytes: Longest request body; a longer one is answered 413 before it is read to its end.
+        max_queue_size: Most predictions at one time beyond ``prefill_threads``, and as many generations; one more gets
+            503 with Retry-After.
+        max_body_bytes: Longest request body; a longer one gets 413 before it is read to its end.
         max_text_chars: Longest ``text`` of a request.
-        max_k: Most suggestions that one request may ask for.
-        max_words: Most words that one request may generate.
-        ready_seconds: Longest time that the inference behind ``/ready`` may take.
-        drain_seconds: How long after SIGTERM everything is still answered, while ``/ready`` says 503, so that whoever
-            distributes requests notices.
-        api_key: Asked for on every route but ``/health`` and ``/ready``; unset asks for none.
-        cors_origins: Sites whose pages may call the service, with commas between; ``*`` is every site, unset none.
+        max_k: Most suggestions per request.
+        max_words: Most generated words per request.
+        ready_seconds: Time limit for the inference behind ``/ready``.
+        drain_seconds: Drain period after SIGTERM: requests are still answered while ``/ready`` returns 503, so that a
+            load balancer sends them elsewhere.
+        api_key: Required on every route except ``/health`` and ``/ready``; unset requires none.
+        cors_origins: Origins whose pages may call the service, separated by commas; ``*`` allows all, unset none.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     bundle: Path
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    backend: Annotated[str, AfterValidator(_known_backend)] = "auto"
+    backend: Annotated[str, AfterValidator(_check_backend)] = "auto"
     prefix_cache_size: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
     prefill_threads: Annotated[int, Field(ge=1, le=256)] = 2
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
@@ -83,15 +83,15 @@ class Settings(BaseSettings):
     max_words: Annotated[int, Field(ge=1)] = 500
     ready_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0
-    api_key: Annotated[SecretStr, AfterValidator(_sendable)] | None = None
-    cors_origins: Annotated[Origins, NoDecode, BeforeValidator(_listed)] = ()
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = None
+    cors_origins: Annotated[Origins, NoDecode, BeforeValidator(_split_commas)] = ()
 
 
 def read_settings(**overrides: Any) -> Settings:
-    """Settings from the environment.
+    """Read the settings from the environment.
 
     Args:
-        **overrides: Values that win over the environment.
+        **overrides: Values that take precedence over the environment.
 
     Raises:
         ConfigError: With every variable that is missing or wrong.
@@ -104,8 +104,8 @@ def read_settings(**overrides: Any) -> Settings:
         ) from None
 
 
-def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+def _problem(location: tuple[int | str, ...], error_type: str, message: str) -> str:
     name = str(location[0])
-    if kind == "missing":
+    if error_type == "missing":
         message = "is not set; give the folder that `lstm-lm export` wrote"
     return f"{ENV_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}"

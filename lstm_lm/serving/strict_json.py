@@ -1,4 +1,4 @@
-"""Request bodies are JSON as the standard has it, or are refused with the place of the first error."""
+"""Request bodies must be standard JSON; an error names the position of the first mistake."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -12,15 +12,15 @@ from starlette.types import Message, Receive
 class StrictJSONRequest(Request):
     """A request whose body is read by pydantic's JSON parser.
 
-    Python's own takes NaN and lone surrogates, which no answer could spell, and meets a deep nesting with a
-    RecursionError.
+    Python's own accepts NaN and lone surrogates, which no response can encode, and raises RecursionError on deep
+    nesting.
     """
 
     async def json(self) -> Any:
         """The body as Python data.
 
         Raises:
-            HTTPException: 400 with what is wrong and where, never with the input itself.
+            HTTPException: 400 with the mistake and its position, without the input itself.
         """
         body = await self.body()
         try:
@@ -30,16 +30,16 @@ class StrictJSONRequest(Request):
 
 
 class StrictJSONRoute(APIRoute):
-    """A route that takes a JSON body of at most ``app.state.max_body_bytes`` and nothing else."""
+    """A route that accepts only a JSON body of at most ``app.state.max_body_bytes``."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler for a :class:`StrictJSONRequest`, behind checks of content type and length."""
+        """FastAPI's handler, after checks of content type and length."""
         handler = super().get_route_handler()
 
         async def strict_handler(request: Request) -> Response:
             if not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415, "the body must be JSON; send the header Content-Type: application/json")
-            receive = _at_most(request.app.state.max_body_bytes, request)
+            receive = _limit_body(request, request.app.state.max_body_bytes)
             return await handler(StrictJSONRequest(request.scope, receive))
 
         return strict_handler
@@ -50,8 +50,8 @@ def _is_json(content_type: str) -> bool:
     return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
 
 
-def _at_most(limit: int, request: Request) -> Receive:
-    # FastAPI's own max_body_size answers in plain text; every failure here is JSON that names the limit
+def _limit_body(request: Request, limit: int) -> Receive:
+    # FastAPI's max_body_size responds in plain text; every error here is JSON and names the limit
     too_long = HTTPException(413, f"the body is longer than {limit} bytes; send a shorter one")
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length) > limit:

@@ -1,1 +1,1 @@
-"""Words from raw text and back, and the vocabulary."""
+"""Tokenization, detokenization, casing and the vocabulary."""

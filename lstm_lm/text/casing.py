@@ -1,29 +1,31 @@
-"""Capitals as a person writes them."""
+"""Sentence starts and capital letters."""
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
 from lstm_lm.text.vocabulary import EOS
 
-# signs that may stand between the end of a sentence and the next one, as Moses cuts them
-_AROUND_SENTENCES = frozenset("\"'()[]“”\u2018\u2019«»") | {"''", "``"}
+# Moses' tokens that may stand between the end of a sentence and the start of the next
+_QUOTES_AND_BRACKETS = frozenset("\"'()[]“”\u2018\u2019«»") | {"''", "``"}
 
 
 def starts_sentence(words: Sequence[str]) -> bool:
-    """Whether the word after ``words`` begins a sentence: at the start of a text or a line, or after ``.``, ``!`` or
-    ``?``, quotes and brackets aside. The dot of "Mr." is part of a word and ends nothing.
+    """Whether the word after ``words`` starts a sentence.
+
+    A sentence starts at the start of a text or line and after ``.``, ``!`` or ``?``; quotes and brackets are skipped.
+    The dot of "Mr." is part of a word and ends no sentence.
 
     Args:
-        words: As ``tokenize_input`` cuts them.
+        words: The text before, as ``tokenize_input`` splits it.
     """
-    return next((_ends_sentence(word) for word in reversed(words) if word not in _AROUND_SENTENCES), True)
+    return next((_ends_sentence(word) for word in reversed(words) if word not in _QUOTES_AND_BRACKETS), True)
 
 
 def sentence_starts(words: Iterable[str]) -> Iterator[bool]:
-    """For each of ``words`` whether it begins a sentence: :func:`starts_sentence` of the words before it."""
+    """For each of ``words``, whether it starts a sentence: :func:`starts_sentence` of the words before it."""
     starts = True
     for word in words:
         yield starts
-        if word not in _AROUND_SENTENCES:
+        if word not in _QUOTES_AND_BRACKETS:
             starts = _ends_sentence(word)
 
 
@@ -32,26 +34,26 @@ def _ends_sentence(word: str) -> bool:
 
 
 def capitalized(word: str) -> str:
-    """``word`` as it begins a sentence: "the" is "The"; "iPhone" and "'s" stay as they are."""
+    """``word`` at the start of a sentence: "the" becomes "The"; "iPhone" and "'s" stay as they are."""
     first, rest = word[:1], word[1:]
     return first.title() + rest if first.islower() and rest == rest.lower() else word
 
 
-def apply_prefix_case(prefix: str, word: str, known: Container[str]) -> str:
-    """``word`` as it goes on from ``prefix``, with which it begins, case aside.
+def apply_prefix_case(prefix: str, word: str, known_words: Container[str]) -> str:
+    """``word`` as a completion of ``prefix``, in the case that the prefix suggests.
 
-    Capitals that were typed stay: "Th" is "The", "TH" is "THE". Small letters give way to a word's own capitals where
-    it is not known without them: "th" is "the" although "The" is a word too, but "lon" is "London".
+    Typed capitals stay: "Th" gives "The", "TH" gives "THE". Typed small letters stay only if the result is a known
+    word: "th" gives "the" although "The" is known too, but "lon" gives "London".
 
     Args:
-        prefix: The beginning, as typed.
-        word: A word.
-        known: The words that there are.
+        prefix: Start of the word, as typed.
+        word: A word that starts with ``prefix``, ignoring case.
+        known_words: Words whose case is right as it is.
     """
     if sum(map(str.isalpha, prefix)) > 1 and prefix.isupper():
         return word.upper()
     as_typed = prefix + word[len(prefix) :]
-    if as_typed in known:
+    if as_typed in known_words:
         return as_typed
-    typed = zip(prefix, word, strict=False)
-    return "".join(a if a.isupper() else b for a, b in typed) + word[len(prefix) :]
+    pairs = zip(prefix, word, strict=False)
+    return "".join(typed if typed.isupper() else char for typed, char in pairs) + word[len(prefix) :]

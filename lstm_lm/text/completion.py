@@ -1,4 +1,4 @@
-"""What a keyboard can offer: the words of a vocabulary as text, by how they begin."""
+"""Completion candidates: the words of a vocabulary that start with a prefix, as text."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
@@ -9,44 +9,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.text.casing import apply_prefix_case, capitalized
-from lstm_lm.text.input_text import SIGNS
+from lstm_lm.text.detokenize import INFIXES
 from lstm_lm.text.vocabulary import Vocabulary
 
-_REMEMBERED_LENGTH = 2  # longer beginnings fit few words, and are more of what somebody typed
+_MAX_CACHED_PREFIX = 2  # longer prefixes match few words, and a cached one would keep more of a user's text
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """N words of a vocabulary as G texts, G at most N: words that read the same are one text.
+    """N words of a vocabulary as G texts, G <= N: words with the same text are one candidate."""
 
-    Attributes:
-        ids: The words (N,): one for each text in their order, then the others.
-        groups: Of each word its text's place in ``texts`` (N,), so that the first G are 0, 1, and so on.
-        texts: What is shown, each once.
-        are_words: Which of the texts are words, not punctuation or symbols (G,).
-    """
-
-    # numpy looks things up by its own kind of index alone, and would turn any other into it each time
+    # numpy converts any other index type on each lookup
     ids: NDArray[np.intp]
+    """Word ids (N,): first one word per text, in the order of ``texts``, then the remaining words."""
     groups: NDArray[np.intp]
+    """Position in ``texts`` of each word's text (N,); the first G are 0, 1, ..., G - 1."""
     texts: tuple[str, ...]
+    """The distinct texts."""
     are_words: NDArray[np.bool_]
+    """Which texts are words, not punctuation or symbols (G,)."""
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """Where each text stands."""
+        """Position of each text in ``texts``."""
         return {text: position for position, text in enumerate(self.texts)}
 
     def probs(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of the texts (G,) from those of the words (N,)."""
-        # most texts are one word, so that only the others need adding up
+        # most texts have one word: only the remaining words need adding
         size = len(self.texts)
         summed = probs[:size].copy()
         np.add.at(summed, self.groups[size:], probs[size:])
         return summed
 
     def only_words(self) -> "Candidates":
-        """Without punctuation and symbols."""
+        """The same candidates without punctuation and symbols."""
         kept = self.are_words[self.groups]
         positions, groups = np.unique(self.groups[kept], return_inverse=True)
         texts = tuple(self.texts[position] for position in positions)
@@ -54,49 +51,49 @@ class Candidates:
 
 
 class WordIndex:
-    """The words of a vocabulary by how they are written, case aside.
+    """Prefix index of a vocabulary that ignores case.
 
     Args:
-        vocabulary: The words; ``<unk>`` and ``<eos>`` are not among those found.
+        vocabulary: The words to index; ``<unk>`` and ``<eos>`` are left out.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         special = (vocabulary.unk_id, vocabulary.eos_id)
-        found = sorted((normalized(word), i) for i, word in enumerate(vocabulary.words) if i not in special)
-        # what begins alike lies side by side
-        self._normalized = [folded for folded, _ in found]
-        self._ids = np.array([i for _, i in found], dtype=np.int32)
-        # tables of the vocabulary alone: a hit gives what a miss would have built
-        self._remembered = lru_cache(maxsize=512)(self._find)
+        # sorted, so that the words with one prefix are neighbours
+        entries = sorted((normalized(word), i) for i, word in enumerate(vocabulary.words) if i not in special)
+        self._normalized = [text for text, _ in entries]
+        self._ids = np.array([i for _, i in entries], dtype=np.int32)
+        # depends on the vocabulary only, so cached results never change
+        self._find_cached = lru_cache(maxsize=512)(self._find)
         self._all = (self._find("", False), self._find("", True))
 
     def candidates(self, prefix: str, capital: bool = False) -> Candidates:
-        """Every word that begins with ``prefix`` whatever the case, as it looks after what was typed.
+        """Every word that starts with ``prefix``, ignoring case, in the case that fits the prefix.
 
         Args:
-            prefix: Beginning of a word as typed; empty fits every word.
-            capital: Whether a sentence begins here.
+            prefix: Start of a word as typed; the empty prefix matches every word.
+            capital: Whether the word starts a sentence.
         """
         if not prefix:
             return self._all[capital]
-        return (self._remembered if len(prefix) <= _REMEMBERED_LENGTH else self._find)(prefix, capital)
+        return (self._find_cached if len(prefix) <= _MAX_CACHED_PREFIX else self._find)(prefix, capital)
 
     def ids_ignoring_case(self, words: Iterable[str]) -> NDArray[np.int32]:
-        """Ids of the vocabulary's words that read as one of ``words``, case aside: ``-`` finds ``@-@`` too."""
+        """Ids of the words whose text equals one of ``words``, ignoring case; ``-`` matches ``@-@`` too."""
         ranges = []
         for word in words:
-            folded = normalized(word)
-            begin = bisect_left(self._normalized, folded)
-            ranges.append(self._ids[begin : bisect_right(self._normalized, folded, lo=begin)])
+            text = normalized(word)
+            begin = bisect_left(self._normalized, text)
+            ranges.append(self._ids[begin : bisect_right(self._normalized, text, lo=begin)])
         return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int32)
 
     def _find(self, prefix: str, capital: bool) -> Candidates:
         folded = prefix.casefold()
         begin = bisect_left(self._normalized, folded)
-        # no word holds a character beyond the last one of Unicode
+        # the last code point of Unicode is no character, so it sorts after every word with the prefix
         end = bisect_left(self._normalized, folded + chr(0x10FFFF), lo=begin)
-        positions, firsts, oov = dict[str, int](), [], []
+        positions, first_ids, remaining = dict[str, int](), [], []
         for i in self._ids[begin:end].tolist():
             word = surface_form(self._vocabulary.word(i))
             if not has_prefix(word, prefix):
@@ -104,35 +101,35 @@ class WordIndex:
             text = apply_prefix_case(prefix, word, self._vocabulary)
             text = capitalized(text) if capital else text
             if text in positions:
-                oov.append((i, positions[text]))
+                remaining.append((i, positions[text]))
             else:
                 positions[text] = len(positions)
-                firsts.append(i)
+                first_ids.append(i)
         texts = tuple(positions)
         return Candidates(
-            np.array([*firsts, *(i for i, _ in oov)], dtype=np.intp),
-            np.array([*range(len(texts)), *(position for _, position in oov)], dtype=np.intp),
+            np.array([*first_ids, *(i for i, _ in remaining)], dtype=np.intp),
+            np.array([*range(len(texts)), *(position for _, position in remaining)], dtype=np.intp),
             texts,
             np.array([is_word(text) for text in texts], dtype=np.bool_),
         )
 
 
 def has_prefix(word: str, prefix: str) -> bool:
-    """Whether ``word`` begins with ``prefix``, case aside."""
-    # casefold may change the length: "ß" is "ss", but does not begin with "s"
+    """Whether ``word`` starts with ``prefix``, ignoring case."""
+    # casefold can change the length: "ß" is "ss", but does not start with "s"
     return word[: len(prefix)].casefold() == prefix.casefold()
 
 
 def is_word(text: str) -> bool:
-    """Whether ``text`` holds a letter or a digit: it is no punctuation and no symbol."""
+    """Whether ``text`` has a letter or digit, so that it is not punctuation or a symbol."""
     return any(map(str.isalnum, text))
 
 
 def normalized(word: str) -> str:
-    """What ``word`` reads like, case aside: equal for ``The`` and ``the``, and for ``-`` and ``@-@``."""
+    """The text of ``word`` without its case: equal for ``The`` and ``the``, and for ``-`` and ``@-@``."""
     return surface_form(word).casefold()
 
 
 def surface_form(word: str) -> str:
-    """A word of the vocabulary as text: ``@-@`` is "-"."""
-    return SIGNS.get(word, word)
+    """A vocabulary word as text: ``@-@`` is "-"."""
+    return INFIXES.get(word, word)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Atomic writes: a reader never sees a half-written file."""
 
 import fcntl
 import json
@@ -19,26 +19,46 @@ _ABANDONED_FOLDER_SECONDS = 24 * 3600.0
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace ``path`` by ``content`` in one step; after a crash it holds the old or the new content, never a part.
+    """Replace ``path`` by ``content`` in one step: after a crash it holds the old or the new content, never a part.
 
     Args:
-        path: The file to write; its folder is made if missing.
-        content: Bytes as they are, or text that is written as UTF-8.
+        path: The file to write; a missing folder is created.
+        content: Bytes, or text to encode as UTF-8.
 
     Raises:
-        OSError: If the folder cannot be written; nothing is left behind.
+        OSError: If the folder is not writable; no temporary file remains.
     """
     with atomic_writer(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def replace_by_link(path: Path, source: Path) -> None:
+    """Replace ``path`` by a hard link to ``source`` in one step, or by a copy where the file system has no links.
+
+    Both must be replaced, never changed in place, when one of them gets new content.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.link")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:
+        write_atomically(path, source.read_bytes())
+        return
+    temporary.replace(path)
+    temporary.unlink(missing_ok=True)  # it stays where both were the same file before
+    sync_folder(path.parent)
+
+
 def write_json(path: Path, data: Any) -> None:
-    """Write plain data as JSON, atomically; infinity and NaN, which JSON does not know, become null."""
+    """Write plain data as JSON, atomically; infinity and NaN, which JSON does not have, become null."""
     write_atomically(path, json.dumps(nan_to_none(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def nan_to_none(data: Any) -> Any:
-    """The same plain data with ``None`` for infinity and NaN (a perplexity can overflow)."""
+    """Replace infinity and NaN by ``None`` in plain data (a perplexity can overflow)."""
     if isinstance(data, dict):
         return {name: nan_to_none(item) for name, item in data.items()}
     if isinstance(data, list):
@@ -48,13 +68,12 @@ def nan_to_none(data: Any) -> Any:
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of ``path`` when the block ends well, and leaves nothing behind when it does not.
+    """A file that replaces ``path`` when the block succeeds; if the block raises, it is removed.
 
-    It lies in the folder of ``path`` until then: a rename within a file system is one step, a move between two is a
-    copy that can be cut short.
+    Until then it is in the folder of ``path``: a rename within a file system is atomic, a move between two is not.
 
     Args:
-        path: The file to write; its folder is made if missing.
+        path: The file to write; a missing folder is created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
@@ -65,7 +84,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; a result is as readable as any other file of the user
+        # mkstemp makes files private; give this one the user's usual permissions
         Path(temporary).chmod(0o666 & ~current_umask())
         Path(temporary).replace(path)
     except BaseException:
@@ -121,7 +140,7 @@ def current_umask() -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside ``folder`` survive a power cut."""
+    """Flush the entries of ``folder`` to disk, so that a rename inside it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Words of a line of text."""
+"""Tokenizers: a line of text as words."""
 
 import re
 from functools import cache
@@ -7,23 +7,23 @@ from sacremoses import MosesTokenizer
 
 from lstm_lm.text.vocabulary import UNK
 
-# part of the key under which encoded corpora are cached: raise it when the same text gives other words
+# part of the cache key of encoded corpora: raise it when the same text gives other words
 VERSION = 1
 
-# WikiText takes numbers apart as well: 1 @,@ 000 and 3 @.@ 5, but not 1,000th
-# begun where a run of digits begins alone: from each of its digits on, a long run would take quadratic time
+# WikiText splits numbers too: 1 @,@ 000 and 3 @.@ 5, but not 1,000th
+# the lookbehind keeps a long run of digits linear: a match starts only at its first digit
 _NUMBER = re.compile(r"(?<!\d)\d+(?:[.,]\d+)+")
 _SEPARATOR = re.compile(r"[.,]")
-# a letter of no living language: inside Moses <unk> counts as a word, so that "<unk>'s" gives "<unk> 's"
+# a rare letter in place of <unk>, which Moses then treats as a word: "<unk>'s" gives "<unk> 's"
 _UNK_LETTER = "\ua66e"
 
 
 class Tokenizer:
-    """Cuts a line of text into words; a value that equals others of its name.
+    """Splits a line of text into words; tokenizers of the same name are equal.
 
-    ``whitespace`` is for text that comes tokenised. ``moses`` follows WikiText (Merity et al. 2016 §4.2), which is
-    Moses' English rules with hyphens and numbers taken apart and nothing escaped: ``don 't``, ``role @-@ playing``,
-    ``1 @,@ 000``, ``3 @.@ 5``.
+    ``whitespace`` is for text that is tokenized already. ``moses`` follows WikiText (Merity et al. 2016 §4.2): Moses'
+    English rules, with hyphens and numbers split and nothing escaped: ``don 't``, ``role @-@ playing``, ``1 @,@ 000``,
+    ``3 @.@ 5``.
 
     Args:
         name: ``whitespace`` or ``moses``.
@@ -55,7 +55,7 @@ def _moses_words(line: str) -> list[str]:
     has_unk = UNK in line
     if has_unk:
         line = line.replace(UNK, _UNK_LETTER)
-    # escape=False because a language model reads & and not &amp;
+    # escape=False: a language model reads &, not &amp;
     text: str = _moses().tokenize(line, aggressive_dash_splits=True, escape=False, return_str=True)
     if has_unk:
         text = text.replace(_UNK_LETTER, UNK)
@@ -75,7 +75,7 @@ def _moses() -> "_FastMoses":
 
 
 class _FastMoses(MosesTokenizer):  # type: ignore[misc]  # sacremoses is untyped
-    """The same rules; sacremoses builds a set of every letter of Unicode anew for each full stop it meets."""
+    """The same rules without rebuilding a set of every Unicode letter at each full stop, as sacremoses does."""
 
     _lower = frozenset(MosesTokenizer.IsLower)
     _alpha = frozenset(MosesTokenizer.IsAlpha)

@@ -1,4 +1,4 @@
-"""Words and their ids."""
+"""The vocabulary: words and their ids."""
 
 import hashlib
 import json
@@ -16,21 +16,22 @@ FORMAT = 1
 
 
 class Vocabulary:
-    """The words that a model knows, numbered by falling frequency; it never changes.
+    """The words that a model knows, numbered by falling frequency; immutable.
 
-    ``<unk>`` and ``<eos>`` stand where their own frequency puts them, so that the first ids are the frequent ones
-    for every word alike: a sampled softmax and an adaptive one rely on that.
+    ``<unk>`` and ``<eos>`` are sorted by frequency like any word: the sampled and the adaptive softmax need the most
+    frequent words first.
 
     Args:
-        words: Every word once, ``<unk>`` and ``<eos>`` among them; a word's place is its id.
-        counts: How often train holds each word; never rising.
+        words: Every word once, ``<unk>`` and ``<eos>`` included; a word's position is its id.
+        counts: Number of occurrences of each word in train, never rising.
 
     Attributes:
-        unk_id: Id of ``<unk>``, which stands for every other word.
+        unk_id: Id of ``<unk>``, which replaces every other word.
         eos_id: Id of ``<eos>``, which ends every line.
 
     Raises:
-        ValueError: If words repeat, are empty or hold white space, a special word is missing, or the counts do not fit.
+        ValueError: If a word repeats, is empty or has white space, a special word is missing, or ``counts`` has another
+            length or rises.
     """
 
     def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
@@ -38,37 +39,37 @@ class Vocabulary:
         self.counts: tuple[int, ...] = tuple(counts)
         self._ids: dict[str, int] = {word: index for index, word in enumerate(self.words)}
         if len(self._ids) != len(self.words):
-            raise ValueError("a vocabulary holds every word once")
+            raise ValueError("a word occurs more than once")
         if len(self.counts) != len(self.words):
             raise ValueError(f"{len(self.words)} words need as many counts (got {len(self.counts)})")
         if any(a < b for a, b in zip(self.counts, self.counts[1:], strict=False)):
-            raise ValueError("a vocabulary is sorted by falling frequency")
+            raise ValueError("words must be sorted by falling frequency")
         if any(word.split() != [word] for word in self.words):
-            raise ValueError("a word holds no white space, and something else")
+            raise ValueError("a word is empty or has white space")
         missing = [special for special in (UNK, EOS) if special not in self._ids]
         if missing:
-            raise ValueError(f"a vocabulary needs {' and '.join(missing)}")
+            raise ValueError(f"{' and '.join(missing)} must be in the vocabulary")
         self.unk_id: int = self._ids[UNK]
         self.eos_id: int = self._ids[EOS]
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], min_count: int = 1, max_size: int = 0) -> "Vocabulary":
-        """Choose the words that are known from how often train holds each.
+        """Build a vocabulary from the word counts of train.
 
         Args:
-            counts: Frequency of every word of train, ``<eos>`` included.
+            counts: Number of occurrences of every word in train, ``<eos>`` included.
             min_count: Rarer words become ``<unk>``.
-            max_size: Largest size, special words included; 0 is no limit.
+            max_size: Largest size, special words included; 0 means no limit.
         """
-        known = [(word, n) for word, n in counts.items() if n >= min_count and word not in (UNK, EOS)]
-        known.sort(key=_by_frequency)
+        kept = [(word, n) for word, n in counts.items() if n >= min_count and word not in (UNK, EOS)]
+        kept.sort(key=_by_frequency)
         if max_size:
-            known = known[: max_size - 2]
+            kept = kept[: max_size - 2]
         eos_count = counts.get(EOS, 0)
-        unk_count = sum(counts.values()) - eos_count - sum(n for _, n in known)
-        known += [(UNK, unk_count), (EOS, eos_count)]
-        known.sort(key=_by_frequency)
-        return cls([word for word, _ in known], [n for _, n in known])
+        unk_count = sum(counts.values()) - eos_count - sum(n for _, n in kept)
+        kept += [(UNK, unk_count), (EOS, eos_count)]
+        kept.sort(key=_by_frequency)
+        return cls([word for word, _ in kept], [n for _, n in kept])
 
     def __len__(self) -> int:
         return len(self.words)
@@ -86,11 +87,11 @@ class Vocabulary:
         return f"Vocabulary({len(self)} words, {self.fingerprint[:12]})"
 
     def id(self, word: str) -> int:
-        """Id of ``word``, or ``unk_id`` where it is not known."""
+        """Id of ``word``, or ``unk_id`` if it is unknown."""
         return self._ids.get(word, self.unk_id)
 
     def word(self, index: int) -> str:
-        """The word with id ``index``, in [0, V)."""
+        """The word with id ``index`` in [0, V)."""
         return self.words[index]
 
     def encode(self, words: Iterable[str]) -> list[int]:
@@ -99,53 +100,53 @@ class Vocabulary:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the words in their order: equal fingerprints encode equally."""
+        """sha256 of the words in order: vocabularies with equal fingerprints encode text alike."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, fit for JSON and for a checkpoint."""
+        """Plain data for JSON and checkpoints."""
         return {"format": FORMAT, "words": list(self.words), "counts": list(self.counts)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Vocabulary":
-        """Read what :meth:`to_dict` gave.
+        """Build a vocabulary from the result of :meth:`to_dict`.
 
         Raises:
-            DataError: If it is of another format, incomplete or contradictory.
+            DataError: If the data has another format, is incomplete or is inconsistent.
         """
         if data.get("format") != FORMAT:
             raise DataError(
                 f"vocabulary: this version of lstm_lm reads format {FORMAT} (got {data.get('format')!r}); "
-                "update lstm_lm if it is newer"
+                "update lstm_lm if the format is newer"
             )
         words, counts = data.get("words"), data.get("counts")
         if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
-            raise DataError("vocabulary: 'words' must be a list of strings; the file is damaged, write it anew")
+            raise DataError("vocabulary: 'words' must be a list of strings; the file is damaged, write it again")
         if not (isinstance(counts, list) and all(type(n) is int for n in counts)):
-            raise DataError("vocabulary: 'counts' must be a list of integers; the file is damaged, write it anew")
+            raise DataError("vocabulary: 'counts' must be a list of integers; the file is damaged, write it again")
         try:
-            "".join(words).encode()  # JSON can spell half a character, which no answer could hold
+            "".join(words).encode()  # JSON allows lone surrogates, which UTF-8 does not
             return cls(words, counts)
         except ValueError as error:
-            raise DataError(f"vocabulary: {error}; the file is damaged, write it anew") from error
+            raise DataError(f"vocabulary: {error}; the file is damaged, write it again") from error
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
+        """Write the vocabulary as JSON, atomically."""
         write_atomically(path, json.dumps(self.to_dict(), ensure_ascii=False))
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
-            DataError: If the file cannot be read or is no vocabulary.
+            DataError: If the file is unreadable or not a vocabulary.
         """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(data, dict):
                 raise ValueError("not a JSON object")
         except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{path}: cannot be read as a vocabulary ({error}); write it anew") from error
+            raise DataError(f"{path}: not a readable vocabulary ({error}); write it again") from error
         try:
             return cls.from_dict(data)
         except DataError as error:

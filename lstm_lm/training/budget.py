@@ -1,72 +1,73 @@
-"""A budget in time: reading it, and what follows from it."""
+"""Time budgets: parsing, the epochs that fit, and dropouts scaled to them."""
 
 import re
 from dataclasses import replace
 
 from lstm_lm.nn.config import ModelConfig
 
-_PARTS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-_BUDGET = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in _PARTS))
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_BUDGET = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in _UNIT_SECONDS))
 
 DROPOUTS = ("embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_dropout")
 _DROPOUT_POWER = 0.5
-_LARGEST_FACTOR = 2.0
-_LARGEST_DROPOUT = 0.75
+_MAX_FACTOR = 2.0
+_MAX_DROPOUT = 0.75
 
 
 def parse_budget(text: str) -> float:
-    """Read a time such as ``90s``, ``10m``, ``8h`` or ``1h30m``.
+    """Parse a duration such as ``90s``, ``10m``, ``8h`` or ``1h30m``.
 
     Returns:
         Seconds.
 
     Raises:
-        ValueError: If the text is none or the time is 0.
+        ValueError: If ``text`` is not a duration, or the duration is 0.
     """
     match = _BUDGET.fullmatch(text.strip())
-    seconds = sum(_PARTS[unit] * float(number) for unit, number in match.groupdict().items() if number) if match else 0
+    parts = match.groupdict() if match else {}
+    seconds = sum(_UNIT_SECONDS[unit] * float(number) for unit, number in parts.items() if number)
     if not seconds:
-        raise ValueError(f"must be a time above 0 with its unit (got {text!r}); write it as in 90s, 10m, 8h or 1h30m")
+        raise ValueError(f"must be a duration above 0 with a unit (got {text!r}); for example 90s, 10m, 8h or 1h30m")
     return float(seconds)
 
 
 def planned_epochs(
-    learning_seconds: float,
+    remaining_seconds: float,
     tokens_per_second: float,
     epoch_tokens: int,
-    validation_seconds: float,
+    validation_time: float,
     val_check_interval: float,
     max_val_fraction: float,
 ) -> float:
-    """How many epochs fit into the time that is left, validations on the way included.
+    """Epochs that fit into the remaining time, including the validations before the last one.
 
     Args:
-        learning_seconds: Time until the last validation begins.
-        tokens_per_second: Speed of the training steps.
-        epoch_tokens: Tokens of an epoch.
-        validation_seconds: Time that one validation takes.
+        remaining_seconds: Time until the last validation starts.
+        tokens_per_second: Throughput of the training steps.
+        epoch_tokens: Tokens per epoch.
+        validation_time: Seconds per validation.
         val_check_interval: Epochs between two validations.
-        max_val_fraction: Largest share of the time that they may take.
+        max_val_fraction: Largest fraction of the time that validations may take.
     """
     period = val_check_interval * epoch_tokens / tokens_per_second
-    share = min(validation_seconds / (period + validation_seconds), max_val_fraction)
-    return (1.0 - share) * learning_seconds * tokens_per_second / epoch_tokens
+    val_fraction = min(validation_time / (period + validation_time), max_val_fraction)
+    return (1.0 - val_fraction) * remaining_seconds * tokens_per_second / epoch_tokens
 
 
-def dropout_factor(epochs: float, meant_for: float) -> float:
-    """By how much to multiply dropouts that are meant for another number of epochs.
+def dropout_factor(epochs: float, reference_epochs: float) -> float:
+    """Multiplier for dropouts that were chosen for another number of epochs.
 
-    A network that sees its corpus more often needs more noise: ``sqrt(epochs / meant_for)``, at most 2. The square
-    root is an empirical choice.
+    More passes over a corpus need more regularisation: ``sqrt(epochs / reference_epochs)``, at most 2. The square root
+    is an empirical choice.
 
     Args:
         epochs: Epochs of this run.
-        meant_for: Epochs for which the dropouts were chosen.
+        reference_epochs: Epochs that the dropouts were chosen for.
     """
-    return float(min((epochs / meant_for) ** _DROPOUT_POWER, _LARGEST_FACTOR))
+    return float(min((epochs / reference_epochs) ** _DROPOUT_POWER, _MAX_FACTOR))
 
 
 def scale_dropouts(config: ModelConfig, factor: float) -> ModelConfig:
-    """The same network with every dropout multiplied by ``factor``, none of them above 0.75."""
-    scaled = {name: min(getattr(config, name) * factor, _LARGEST_DROPOUT) for name in DROPOUTS}
+    """A copy of ``config`` with every dropout multiplied by ``factor`` and capped at 0.75."""
+    scaled = {name: min(getattr(config, name) * factor, _MAX_DROPOUT) for name in DROPOUTS}
     return replace(config, **scaled)

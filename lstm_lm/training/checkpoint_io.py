@@ -1,4 +1,4 @@
-"""Writing checkpoints so that a killed run leaves a whole one."""
+"""Atomic checkpoint writes: a killed run leaves a complete checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError
 from lstm_lm.export.checkpoint import TUNED
-from lstm_lm.export.checkpoint_file import open_checkpoint
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.text.files import atomic_writer
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary file beside the checkpoint, then renames it; reads plain data alone.
+    """Writes to a temporary file next to the checkpoint, syncs it to disk, then renames it.
 
-    Lightning's own way goes through ``$TMPDIR`` without fsync: on another file system the move is a copy, and a kill
-    in its middle leaves a broken checkpoint.
+    Lightning writes to ``$TMPDIR`` without fsync and moves the file. On another file system this move is a copy, and a
+    process killed during the copy leaves a damaged checkpoint.
     """
 
     @override
@@ -26,14 +26,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             _write(checkpoint, Path(path))
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise CheckpointError(
-                f"{path}: the checkpoint cannot be written ({error}); make room on the disk or choose another "
-                "folder with hydra.run.dir=FOLDER. An earlier checkpoint of that name is unharmed"
+                f"{path}: cannot write the checkpoint ({error}); free disk space or choose another folder with "
+                "hydra.run.dir=FOLDER. An earlier checkpoint at this path is intact"
             ) from error
 
     @override
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint, verified, to the CPU; Lightning moves it from there."""
-        return open_checkpoint(Path(path))
+        return load_raw_checkpoint(Path(path))
 
 
 def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified: int) -> None:
@@ -48,7 +48,7 @@ def save_tuned(path: Path, evaluation: str, settings: dict[str, float], modified
     Raises:
         CheckpointError: If it was written anew in the meantime, or cannot be written; that message has the settings.
     """
-    content = open_checkpoint(path)
+    content = load_raw_checkpoint(path)
     if path.stat().st_mtime_ns != modified:
         raise CheckpointError(
             f"{path}: was written anew while its settings were tuned, so they are not saved; tune it again when its "

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself, and whether a run can go on from it."""
+"""Checkpoint metadata, and the check that a run can resume from a checkpoint."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,17 +11,17 @@ from lstm_lm.export.checkpoint import CHECKPOINT_FORMAT
 from lstm_lm.text.vocabulary import Vocabulary
 
 
-def checkpoint_record(
+def build_checkpoint_metadata(
     config: TrainConfig, precision: str, vocabulary: Vocabulary, devices: int, sparse_gradient: bool
 ) -> dict[str, Any]:
-    """What a checkpoint says about itself: plain data that is read without this config.
+    """Metadata of a run's checkpoints: plain data that is readable without the run's config.
 
     Args:
-        config: Of the run.
+        config: Config of the run.
         precision: ``fp32`` or ``bf16``.
-        vocabulary: The network's words.
-        devices: Number of processes, each of which trains its own columns.
-        sparse_gradient: Whether the optimizer keeps its state of words by rows.
+        vocabulary: Vocabulary of the network.
+        devices: Number of processes; each trains its own columns.
+        sparse_gradient: Whether the optimizer keeps its state per embedding row.
     """
     presets = {**config.presets, "default": config.sampling}
     return {
@@ -29,7 +29,7 @@ def checkpoint_record(
         "model": asdict(config.model),
         "vocabulary": vocabulary.to_dict(),
         "tokenizer": config.data.tokenizer,
-        "data": asdict(_from_anywhere(config.data)),
+        "data": asdict(_with_absolute_paths(config.data)),
         "presets": {name: asdict(preset) for name, preset in presets.items()},
         "default_preset": "default",
         "metrics": {},
@@ -44,8 +44,8 @@ def checkpoint_record(
     }
 
 
-def _from_anywhere(data: DataConfig) -> DataConfig:
-    """The same corpus with absolute places, so that the checkpoint is scored from any working directory."""
+def _with_absolute_paths(data: DataConfig) -> DataConfig:
+    """``data`` with absolute paths, so that a checkpoint can be scored from any working directory."""
     hub_path = data.hub_path
     if hub_path is not None and Path(hub_path).expanduser().is_dir():
         hub_path = _absolute(hub_path)
@@ -56,22 +56,22 @@ def _absolute(folder: str | None) -> str | None:
     return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
-def check_resumable(path: Path, saved: dict[str, Any], record: dict[str, Any]) -> None:
-    """Refuse a checkpoint that this run cannot go on from, before anything is trained.
+def check_resumable(path: Path, saved: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Reject a checkpoint that this run cannot resume from, before training starts.
 
     Args:
-        path: Where it lies, for the message.
-        saved: What the checkpoint says about itself.
-        record: What this run's own checkpoints say.
+        path: Path of the checkpoint, for the message.
+        saved: Metadata of the checkpoint.
+        metadata: Metadata of this run.
 
     Raises:
-        CheckpointError: If it is of a run whose steps would have been others: what it restores would silently win over
-            the config, or not fit.
+        CheckpointError: If the two runs would train differently: the restored state would silently override the
+            config, or not fit.
     """
     if saved.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{path}: has format {saved.get('format')}, and only format {CHECKPOINT_FORMAT} can be resumed; eval, "
-            "export and predict still read it; to train again, leave out resume"
+            f"{path}: format {saved.get('format')} cannot be resumed, only format {CHECKPOINT_FORMAT}; eval, export "
+            "and predict still read it; to train from scratch, leave out resume"
         )
     for part in (
         "model",
@@ -86,8 +86,8 @@ def check_resumable(path: Path, saved: dict[str, Any], record: dict[str, Any]) -
         "precision",
         "devices",
     ):
-        if saved.get(part) != record[part]:
-            shown = "" if part == "vocabulary" else f" (it has {saved.get(part)}, the config {record[part]})"
+        if saved.get(part) != metadata[part]:
+            values = "" if part == "vocabulary" else f" (checkpoint: {saved.get(part)}, config: {metadata[part]})"
             raise CheckpointError(
-                f"{path}: was trained with another {part}{shown}; resume with the overrides of the first run"
+                f"{path}: was trained with a different {part}{values}; resume with the overrides of the first run"
             )

@@ -1,27 +1,30 @@
-"""The corpus as Lightning asks for it."""
+"""The LightningDataModule of an encoded corpus."""
 
 from typing import Any
 
 import lightning as L
+import torch
 
 from lstm_lm.data.config import BatchingConfig, DataConfig
-from lstm_lm.data.encoding import EncodedCorpus, Progress, load_corpus
+from lstm_lm.data.encoding import EncodedCorpus, EncodingProgress, load_corpus
 from lstm_lm.data.streams import EvalWindows, TrainWindows
 
 
 class LanguageModelDataModule(L.LightningDataModule):
-    """Training windows that can be resumed anywhere, and evaluation windows that leave nothing out.
+    """Training windows that can be resumed at any step, and evaluation windows that cover every token.
 
-    With several processes each trains its own columns, and all evaluate everything: their scores agree.
+    With several processes, each trains its own columns and evaluates everything, so their scores agree.
 
     Args:
-        data: The corpus.
-        batching: Sizes of the batches.
-        seed: What rotation and jitter of the training windows are drawn from.
-        progress: Told how far the corpus is encoded.
+        data: Corpus config.
+        batching: Batch sizes and window length.
+        seed: Seed of the random offset and jitter of the training windows.
+        progress: Called with the progress of the encoding.
     """
 
-    def __init__(self, data: DataConfig, batching: BatchingConfig, seed: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self, data: DataConfig, batching: BatchingConfig, seed: int, progress: EncodingProgress | None = None
+    ) -> None:
         super().__init__()
         self._data = data
         self._batching = batching
@@ -33,21 +36,21 @@ class LanguageModelDataModule(L.LightningDataModule):
 
     @property
     def corpus(self) -> EncodedCorpus:
-        """The corpus; there after :meth:`setup`."""
+        """The encoded corpus; available after :meth:`setup`."""
         assert self._corpus is not None, "setup() comes first"
         return self._corpus
 
     def prepare_data(self) -> None:
-        """Encode in one process of a machine; the others find it in the cache."""
+        """Encode the corpus in one process per machine; the others read the cache."""
         load_corpus(self._data, self._progress)
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  # Lightning names it
-        """Open the corpus; a second call changes nothing."""
+        """Load the corpus; further calls do nothing."""
         if self._corpus is None:
             self._corpus = load_corpus(self._data, self._progress)
 
     def train_dataloader(self) -> TrainWindows:
-        """Training windows, from where a checkpoint left them."""
+        """Training windows, starting where a loaded checkpoint stopped."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         windows = TrainWindows(
             self.corpus.splits["train"],
@@ -56,6 +59,7 @@ class LanguageModelDataModule(L.LightningDataModule):
             self.corpus.vocabulary.eos_id,
             rank=rank,
             world_size=world_size,
+            device=self._gpu,
         )
         if self._train_state is not None:
             windows.load_state_dict(self._train_state)
@@ -64,11 +68,11 @@ class LanguageModelDataModule(L.LightningDataModule):
         return windows
 
     def val_dataloader(self) -> EvalWindows:
-        """Windows over the whole of valid."""
+        """Windows over the whole valid split."""
         return self._eval_windows("valid")
 
     def test_dataloader(self) -> EvalWindows:
-        """Windows over the whole of test."""
+        """Windows over the whole test split."""
         return self._eval_windows("test")
 
     def _eval_windows(self, split: str) -> EvalWindows:
@@ -77,16 +81,23 @@ class LanguageModelDataModule(L.LightningDataModule):
             self._batching.eval_batch_size,
             self._batching.bptt_length,
             self.corpus.vocabulary.eos_id,
+            device=self._gpu,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Place in the training windows.
+    @property
+    def _gpu(self) -> torch.device | None:
+        """The device that windows are made on; ``None`` is the CPU."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        return None if device.type == "cpu" else device
 
-        Lightning saves the loader's own state too, but hands it back only to an epoch that was broken off: after a
-        checkpoint of an epoch's end, the next epoch would be the first one again.
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the training windows.
+
+        Lightning also saves the state of the loader, but restores it only in the middle of an epoch: after a checkpoint
+        from the end of an epoch, the run would start with the windows of epoch 0 again.
         """
         return {} if self._train_windows is None else {"train_windows": self._train_windows.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the place for the training windows to come."""
+        """Store the position for the next :meth:`train_dataloader`."""
         self._train_state = state_dict.get("train_windows")

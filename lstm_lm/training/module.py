@@ -1,5 +1,7 @@
-"""The network, seen by Lightning."""
+"""The LightningModule that trains and validates a language model."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,24 +21,26 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
+from lstm_lm.training.objective import GraphedObjective, window_objective
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.schedules import build_schedule
 
 
 class LanguageModelModule(L.LightningModule):
-    """Trains a network by truncated backpropagation through time, the state carried from window to window.
+    """Trains a network by truncated backpropagation through time; the state is carried from window to window.
 
     Args:
         model: The network.
         loss: Softmax and activation regularisation.
-        optimizer: The optimizer.
-        schedule: The learning rate's schedule.
-        vocabulary: The words of the corpus.
-        bptt_length: Usual length of a window; a longer or shorter one weighs accordingly.
-        seed: Every draw of a step follows from it and the step's number, so that a resumed run repeats them.
-        fraction: From optimizer steps to the share of the run that is done; drives the schedule.
-        record: What a checkpoint says about itself, beside weights and optimizer; plain data.
-        sparse_gradient: Sampled softmax: give the optimizer a sparse gradient of the words' rows.
+        optimizer: Optimizer config.
+        schedule: Learning-rate schedule.
+        vocabulary: Vocabulary of the corpus.
+        bptt_length: Nominal window length; the loss of a longer or shorter window is scaled accordingly.
+        seed: Seeds each step together with the step number, so that a resumed run draws the same random numbers.
+        fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
+        checkpoint_metadata: Plain data that checkpoints hold beside weights and optimizer state.
+        sparse_gradient: Give the optimizer sparse gradients of the embedding and output rows (sampled softmax).
+        cuda_graphs: On a GPU, record the work of a window of ``bptt_length`` once and replay it in each step.
     """
 
     def __init__(
@@ -50,8 +54,9 @@ class LanguageModelModule(L.LightningModule):
         bptt_length: int,
         seed: int,
         fraction: Callable[[int], float],
-        record: dict[str, Any],
+        checkpoint_metadata: dict[str, Any],
         sparse_gradient: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -61,8 +66,11 @@ class LanguageModelModule(L.LightningModule):
         self.bptt_length = bptt_length
         self.seed = seed
         self.fraction = fraction
-        self.record = record
+        self.checkpoint_metadata = checkpoint_metadata
         self.loss = SoftmaxLoss(loss, vocabulary.counts, sparse_gradient=sparse_gradient)
+        # no submodule: its weights are the network's
+        self._objective = functools.partial(window_objective, self.model, self.loss, bptt_length)
+        self._graphed = GraphedObjective(self.model, self.loss, bptt_length) if cuda_graphs else None
         self.valid_metric = ScoreMetric(vocabulary)
         self.valid_score: Score | None = None
         self._scored_step = -1
@@ -72,7 +80,7 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def on_train_start(self) -> None:
-        if self._state is not None:  # of a checkpoint, which is read onto the CPU
+        if self._state is not None:  # restored from a checkpoint, on the CPU
             self._state = self._state.to(self.device)
 
     @override
@@ -90,36 +98,24 @@ class LanguageModelModule(L.LightningModule):
         state = self._state
         if batch.starts_stream or state is None:
             state = self.model.initial_state(batch.input_ids.shape[0])
-        features, state = self.model.features(batch.input_ids, state.detach())
-        self._state = state.detach()
-        dropped = self.model.output_dropout(features)
-        nll = self.loss(
-            dropped.flatten(0, 1),
-            self.model.output_weight,
-            self.model.output_bias,
-            batch.target_ids.flatten(),
-            self.model.clusters,
-        )
-        if not bool(nll.isfinite()):
-            raise TrainingError(
-                f"the loss became {nll.item()} at step {self.global_step}; lower optimizer.lr "
-                f"(got {self.optimizer_config.lr}) or trainer.gradient_clip_val"
-            )
-        objective = nll + self._activation_penalty(features, dropped)
-        # the gradient is a mean over the window's tokens: a short window must not move the weights as far as a long
-        # one (Merity et al. 2017 §4.1)
-        objective = objective * (batch.target_ids.shape[1] / self.bptt_length)
-        return {"loss": objective, "nll": nll.detach(), "features": dropped.detach()}
+        step = self._objective if self._graphed is None else self._graphed.step(batch)
+        objective, nll, dropped, *tensors = step(batch.input_ids, batch.target_ids, *state.detach().tensors())
+        self._state = LSTMState.from_tensors(tensors)
+        if nll.device.type == "cpu":  # on a GPU TrainingMetrics reads the losses of several steps at once
+            self.check_finite(nll.item(), self.global_step)
+        return {"loss": objective, "nll": nll, "features": dropped}
 
-    def _activation_penalty(self, features: Tensor, dropped: Tensor) -> Tensor:
-        """AR and TAR (Merity et al. 2017 §4.6): small activations, and small changes of them."""
-        penalty = features.new_zeros(())
-        if self.loss_config.activation_reg > 0.0:
-            penalty = penalty + self.loss_config.activation_reg * dropped.square().mean()
-        if self.loss_config.temporal_activation_reg > 0.0 and features.shape[1] > 1:
-            change = features[:, 1:] - features[:, :-1]
-            penalty = penalty + self.loss_config.temporal_activation_reg * change.square().mean()
-        return penalty
+    def check_finite(self, nll: float, step: int) -> None:
+        """Refuse a loss that is not a number.
+
+        Raises:
+            TrainingError: If ``nll``, the loss of the step with the number ``step``, is infinite or NaN.
+        """
+        if not math.isfinite(nll):
+            raise TrainingError(
+                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.lr}) or "
+                "trainer.gradient_clip_val"
+            )
 
     @override
     def on_validation_epoch_start(self) -> None:
@@ -131,14 +127,15 @@ class LanguageModelModule(L.LightningModule):
         state = self._valid_state
         if batch.starts_stream or state is None:
             state = self.model.initial_state(batch.input_ids.shape[0])
-        with torch.autocast(self.device.type, enabled=False):  # as every evaluation, whatever the training's format
+        with torch.autocast(self.device.type, enabled=False):  # every evaluation runs in float32
             features, self._valid_state = self.model.features(batch.input_ids, state)
             self.valid_metric.update_window(self.model, features, batch)
 
     @override
     def on_validation_epoch_end(self) -> None:
         score = self.valid_score = self.valid_metric.score()
-        self.record["metrics"], self._scored_step = {"valid": score.to_dict()}, self.global_step
+        self.checkpoint_metadata["metrics"] = {"valid": score.to_dict()}
+        self._scored_step = self.global_step
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(score.loss)
@@ -154,8 +151,8 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        # a plateau is looked for after each validation, before the checkpoint is written: Lightning would do so after
-        # it, at the end of the epoch, and a run resumed from that checkpoint would miss it
+        # on_validation_epoch_end steps a plateau schedule, before the checkpoint is written: Lightning would step it
+        # afterwards, at the end of the epoch, and a run resumed from that checkpoint would miss the step
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
 
@@ -163,9 +160,9 @@ class LanguageModelModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = self._state
         checkpoint["lstm_lm"] = {
-            **self.record,
-            # a network that has learnt since has another score, which nobody knows
-            "metrics": self.record["metrics"] if self._scored_step == self.global_step else {},
+            **self.checkpoint_metadata,
+            # if the weights changed since validation, the score no longer applies
+            "metrics": self.checkpoint_metadata["metrics"] if self._scored_step == self.global_step else {},
             "epoch": self.current_epoch,
             "step": self.global_step,
             "state": None if state is None else {"hidden": list(state.hidden), "cell": list(state.cell)},
@@ -175,7 +172,8 @@ class LanguageModelModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["lstm_lm"]["state"]
         self._state = None if state is None else LSTMState(tuple(state["hidden"]), tuple(state["cell"]))
-        self.record["metrics"], self._scored_step = checkpoint["lstm_lm"]["metrics"], checkpoint["lstm_lm"]["step"]
+        self.checkpoint_metadata["metrics"] = checkpoint["lstm_lm"]["metrics"]
+        self._scored_step = checkpoint["lstm_lm"]["step"]
 
     @override
     def configure_gradient_clipping(
@@ -184,15 +182,15 @@ class LanguageModelModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        # ours, because Lightning refuses a fused optimizer in mixed precision for fear of a loss scale, which bfloat16
-        # does not have; because torch takes no norm of a sparse gradient; and because the norm is worth a curve
+        # overridden because Lightning rejects fused optimizers in mixed precision (for a loss scale that bfloat16 does
+        # not have), because torch has no norm of a sparse gradient, and to log the norm
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         gradients = []
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
             if gradient.is_sparse:
-                gradient = parameter.grad = gradient.coalesce()  # rows that stand several times are added up
+                gradient = parameter.grad = gradient.coalesce()  # sums duplicate rows
             gradients.append(gradient.values() if gradient.is_sparse else gradient)
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         limit = torch.inf if gradient_clip_val is None else gradient_clip_val

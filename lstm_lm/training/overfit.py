@@ -1,4 +1,4 @@
-"""Can a network learn at all? One window again and again."""
+"""Sanity check: overfit a single window."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 
-OVERFIT_SHARE = 0.05  # of the first loss: what a network that learns reaches on a single window
+OVERFIT_FRACTION = 0.05  # of the first loss; a working network gets below it on a single window
 
 
-def fit_one_window(trainer: L.Trainer, module: LanguageModelModule, data: LanguageModelDataModule) -> None:
+def fit_one_batch(trainer: L.Trainer, module: LanguageModelModule, data: LanguageModelDataModule) -> None:
     """Train on the first window of train until ``max_steps``."""
     window = next(iter(data.train_dataloader()))
     assert trainer.max_steps > 0, "overfit_one_batch needs trainer.max_steps"
-    trainer.fit(module, train_dataloaders=_Repeated(window, trainer.max_steps))
+    trainer.fit(module, train_dataloaders=_RepeatedWindow(window, trainer.max_steps))
 
 
 @dataclass(frozen=True)
-class _Repeated:
-    """A loader that gives one window again and again; a list Lightning would take for several loaders."""
+class _RepeatedWindow:
+    """A loader that repeats one window; Lightning would treat a list as several loaders."""
 
     window: Window
     times: int
@@ -36,15 +36,15 @@ class _Repeated:
         return repeat(self.window, self.times)
 
 
-def check_overfit(curves: TrainingMetrics) -> None:
-    """Refuse a run that did not learn its window.
+def check_overfit(training_metrics: TrainingMetrics) -> None:
+    """Fail a run that did not learn its window.
 
     Raises:
         TrainingError: If the last loss is not below 5 % of the first.
     """
-    first, last = curves.first_loss, curves.last_loss
-    if first is None or not last < OVERFIT_SHARE * first:
+    first, last = training_metrics.first_loss, training_metrics.last_loss
+    if first is None or not last < OVERFIT_FRACTION * first:
         raise TrainingError(
-            f"one window was not learnt by heart: the loss went from {first:.4f} to {last:.4f}, and must fall below "
-            f"{OVERFIT_SHARE:.0%} of its start; try more trainer.max_steps or another optimizer.lr"
+            f"the model did not overfit one window: the loss went from {first:.4f} to {last:.4f} and must end below "
+            f"{OVERFIT_FRACTION:.0%} of its first value; raise trainer.max_steps or change optimizer.lr"
         )

@@ -1,4 +1,4 @@
-"""AdamW for a network with a large embedding."""
+"""AdamW for large embeddings with sparse gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-DECAY_EVERY = 16  # steps whose weight decay is multiplied in at one time
+DECAY_EVERY = 16  # steps between two applications of the accumulated weight decay
 
 
 class RowAdamW(AdamW):
-    """AdamW that touches only those rows of an embedding which have a gradient.
+    """AdamW that updates only the embedding rows that have a gradient.
 
-    A window and its sampled softmax meet a tenth of the words; AdamW goes through embedding, gradient and both moments
-    whole at every step. Here a parameter whose gradient is sparse is updated by rows, and every other one by AdamW. The
-    group of such a parameter has beta1 = 0: without a first moment a row without a gradient stays where it is, so that
-    leaving it out is exact. Only weight decay concerns every row at every step; it is gathered in one factor, which is
-    multiplied in every ``DECAY_EVERY`` steps. At these steps the weights are those of AdamW (Loshchilov & Hutter
-    2017); in between they are larger by what is owed.
+    A window and its sampled softmax use a tenth of the words, but AdamW reads the whole embedding, gradient and both
+    moments at every step. Here, parameters with a sparse gradient are updated by rows, all others by AdamW. The group
+    of such a parameter needs beta1 = 0: without a first moment, a row without a gradient does not move, so skipping it
+    is exact. Only weight decay affects every row at every step; it is accumulated in one factor (``pending_decay``)
+    that is applied every ``DECAY_EVERY`` steps. At these steps the weights equal those of AdamW (Loshchilov & Hutter
+    2017); in between, multiply them by ``pending_decay`` to get AdamW's.
     """
 
     @torch.no_grad()
@@ -26,10 +26,10 @@ class RowAdamW(AdamW):
         """Update every parameter that has a gradient.
 
         Args:
-            closure: Takes the gradients first; what it returns is returned.
+            closure: Computes the gradients; its return value is returned.
 
         Raises:
-            ValueError: If a parameter with a sparse gradient has another beta1 than 0.
+            ValueError: If a parameter with a sparse gradient has a beta1 other than 0.
         """
         loss = None
         if closure is not None:
@@ -39,7 +39,7 @@ class RowAdamW(AdamW):
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     self._step_rows(parameter, group)
-                    parameter.grad = None  # which AdamW passes over
+                    parameter.grad = None  # AdamW skips it
         super().step()
         return loss
 
@@ -58,13 +58,13 @@ class RowAdamW(AdamW):
         step = state["step"].add_(1)
         pending_decay = state["pending_decay"].mul_(1.0 - lr * group["weight_decay"])
 
-        since = step - state["last_step"][rows]
-        square = state["square"].index_select(0, rows).mul_((beta2**since).unsqueeze(1))
+        steps_since = step - state["last_step"][rows]
+        square = state["square"].index_select(0, rows).mul_((beta2**steps_since).unsqueeze(1))
         square.addcmul_(values, values, value=1.0 - beta2)
         state["square"].index_copy_(0, rows, square)
         state["last_step"][rows] = step
         root = square.div_(1.0 - beta2**step).sqrt_().add_(group["eps"])
-        # what is stored times what is owed is the weight
+        # the stored weight times pending_decay is AdamW's weight
         parameter.index_add_(0, rows, values.div(root).mul_(-lr / pending_decay))
         if step % DECAY_EVERY == 0:
             parameter.mul_(pending_decay)

@@ -1,4 +1,4 @@
-"""Lightning's trainer, set up for a run."""
+"""Builds the Lightning Trainer of a run."""
 
 import logging
 import warnings
@@ -26,40 +26,40 @@ def build_trainer(
     run_dir: Path,
     precision: str,
     vocabulary: Vocabulary,
-    clock: TimeBudget,
-    curves: TrainingMetrics,
-    planner: EpochPlanner,
+    time_budget: TimeBudget,
+    training_metrics: TrainingMetrics,
+    epoch_planner: EpochPlanner,
     checkpoints: BestAndLastCheckpoint,
 ) -> L.Trainer:
-    """Lightning's trainer with our callbacks, in the order in which they must be asked.
+    """Build Lightning's Trainer, with the callbacks in the order that they depend on.
 
     Args:
         config: A validated config.
-        run_dir: Where checkpoints and event files go.
+        run_dir: Folder of checkpoints and event files.
         precision: ``fp32`` or ``bf16``.
-        vocabulary: For samples and projector.
-        clock: Ends the run in time.
-        curves: Measures it.
-        planner: Says how many epochs it will have.
-        checkpoints: Keeps it.
+        vocabulary: Vocabulary for the text samples and the projector.
+        time_budget: Ends the run in time.
+        training_metrics: Measures and logs it.
+        epoch_planner: Plans its number of epochs.
+        checkpoints: Saves it.
 
     Raises:
-        TrainingError: If this machine has not the devices that ``config`` asks for.
+        TrainingError: If this machine does not have the devices of ``config``.
     """
     _quiet_lightning()
     trainer_config = config.trainer
-    callbacks: list[Callback] = [clock, curves, planner]
+    callbacks: list[Callback] = [time_budget, training_metrics, epoch_planner]
     if config.callbacks.sample_words and config.presets:
         prompt, num_words = config.callbacks.sample_prompt, config.callbacks.sample_words
         callbacks.append(TextSamples(vocabulary, config.presets, prompt, num_words, config.seed))
     if config.callbacks.progress_bar:
-        callbacks.append(ProgressBar(curves))
+        callbacks.append(ProgressBar(training_metrics))
     if config.averaging.name != "none":
         callbacks.append(AveragedWeights(config.averaging))
-    if config.callbacks.projector_words:  # after the average has become the network
+    if config.callbacks.projector_words:  # after AveragedWeights has copied the average into the network
         callbacks.append(EmbeddingProjector(vocabulary, config.callbacks.projector_words))
     if config.callbacks.early_stopping_patience:
-        # at the end of a validation, so that the checkpoint written there knows how long there was no better loss
+        # at the end of a validation, so that its checkpoint includes the patience counter
         patience = config.callbacks.early_stopping_patience
         callbacks.append(EarlyStopping("valid/loss", patience=patience, check_on_train_epoch_end=False))
     if not trainer_config.overfit_one_batch:
@@ -78,7 +78,7 @@ def build_trainer(
             limit_train_batches=trainer_config.limit_train_batches or 1.0,
             limit_val_batches=0 if trainer_config.overfit_one_batch else (trainer_config.limit_val_batches or 1.0),
             num_sanity_val_steps=0,
-            log_every_n_steps=1,  # Curves decides
+            log_every_n_steps=1,  # TrainingMetrics decides
             logger=logger if config.logger.tensorboard else False,
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
@@ -94,14 +94,12 @@ def build_trainer(
             f"machine does not have them ({error}); set trainer=cpu"
         ) from error
     if trainer.strategy.root_device.type == "mps":
-        raise TrainingError(
-            "trainer.accelerator: a Mac's GPU has no float64, which scores are summed in; set trainer=cpu"
-        )
+        raise TrainingError("trainer.accelerator: Apple GPUs have no float64, which the scores need; set trainer=cpu")
     return trainer
 
 
 def _quiet_lightning() -> None:
-    # its hints on hardware and products say nothing about this run, which has its own log
+    # its tips about hardware and products are noise in the run's own log
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)

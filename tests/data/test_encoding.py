@@ -1,4 +1,4 @@
-"""Counts are exact, the cache notices every change, and bad input is named."""
+"""Encoding: exact counts, cache keys, and errors for bad input."""
 
 import errno
 import os
@@ -54,7 +54,7 @@ def test_wikitext2_has_the_published_counts(wikitext2_dir: Path) -> None:
     assert counts.tolist() == list(corpus.vocabulary.counts)
 
 
-def test_splits_are_words_and_one_eos_a_line(config: DataConfig) -> None:
+def test_splits_are_words_and_one_eos_per_line(config: DataConfig) -> None:
     corpus = load_corpus(config)
     assert " ".join(words(corpus.vocabulary, corpus.splits["train"])) == "a b b c c c <eos> <eos> d c b a <eos>"
     assert words(corpus.vocabulary, corpus.splits["valid"]) == ["a", UNK, "c", EOS]
@@ -83,7 +83,7 @@ def test_marks_of_joined_files_are_dropped_and_others_stay(config: DataConfig, f
 
 @pytest.mark.parametrize("tokenizer", ["whitespace", "moses"])
 def test_long_lines_and_many_blocks_lose_nothing(config: DataConfig, folder: Path, tokenizer: str) -> None:
-    """A text of one line, as some corpora come, is read in blocks too."""
+    """Some corpora are one long line, which is split into blocks too."""
     config.tokenizer = tokenizer
     one_line = " ".join(f"w{i % 97}" for i in range(600_000 if tokenizer == "whitespace" else 300_000))
     (folder / "train.txt").write_text(one_line)
@@ -94,7 +94,7 @@ def test_long_lines_and_many_blocks_lose_nothing(config: DataConfig, folder: Pat
     assert words(corpus.vocabulary, corpus.splits["valid"]) == expected
 
 
-def test_moses_and_the_vocabularys_limits_are_followed(config: DataConfig, folder: Path) -> None:
+def test_tokenizer_min_count_and_max_size_are_applied(config: DataConfig, folder: Path) -> None:
     (folder / "train.txt").write_text("Don't stop, don't stop at 1,000 well-known things.\n" * 3 + "rare one\n")
     config.tokenizer, config.min_count = "moses", 2
     corpus = load_corpus(config)
@@ -105,19 +105,19 @@ def test_moses_and_the_vocabularys_limits_are_followed(config: DataConfig, folde
     assert len(load_corpus(config).vocabulary) == 5
 
 
-def test_an_encoded_corpus_is_not_encoded_again(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_corpus_is_not_encoded_again(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int, int]] = []
     first = load_corpus(config, lambda *call: calls.append(call))
     assert {split for split, _, _ in calls} == {"train", "valid", "test"}
     assert all(0 < done <= total for _, done, total in calls)
-    monkeypatch.setattr(encoding, "_encoded", lambda *_: pytest.fail("encoded again"))
-    again = load_corpus(config, lambda *_: pytest.fail("progress of nothing"))
-    assert again.vocabulary == first.vocabulary
-    assert all(np.array_equal(again.splits[split], ids) for split, ids in first.splits.items())
+    monkeypatch.setattr(encoding, "_encode_blocks", lambda *_: pytest.fail("encoded again"))
+    cached = load_corpus(config, lambda *_: pytest.fail("progress of a cached corpus"))
+    assert cached.vocabulary == first.vocabulary
+    assert all(np.array_equal(cached.splits[split], ids) for split, ids in first.splits.items())
 
 
 @pytest.mark.parametrize("change", ["content", "tokenizer", "min_count", "max_size"])
-def test_every_change_encodes_anew(config: DataConfig, folder: Path, change: str) -> None:
+def test_every_change_encodes_again(config: DataConfig, folder: Path, change: str) -> None:
     load_corpus(config)
     if change == "content":
         stat = (folder / "valid.txt").stat()
@@ -129,18 +129,18 @@ def test_every_change_encodes_anew(config: DataConfig, folder: Path, change: str
     assert len(entries(config)) == 2
 
 
-def test_a_split_in_another_vocabulary(config: DataConfig) -> None:
+def test_a_split_is_encoded_with_another_vocabulary(config: DataConfig) -> None:
     vocabulary = Vocabulary.from_counts({"x": 3, "c": 2})
     ids = encode_split(config, "valid", vocabulary)
     assert words(vocabulary, ids) == [UNK, "x", "c", EOS]
     assert np.array_equal(encode_split(config, "valid", vocabulary), ids)
-    own = load_corpus(config)
-    assert np.array_equal(encode_split(config, "test", own.vocabulary), own.splits["test"])
+    corpus = load_corpus(config)
+    assert np.array_equal(encode_split(config, "test", corpus.vocabulary), corpus.splits["test"])
     with pytest.raises(DataError, match=r"split: unknown .got 'dev'.; use one of train, valid, test"):
         encode_split(config, "dev", vocabulary)
 
 
-def test_a_killed_encoding_leaves_nothing_that_counts(config: DataConfig) -> None:
+def test_a_killed_encoding_leaves_no_cache_entry(config: DataConfig) -> None:
     script = (
         "import os, sys\n"
         "from lstm_lm.data.encoding import load_corpus\n"
@@ -150,10 +150,10 @@ def test_a_killed_encoding_leaves_nothing_that_counts(config: DataConfig) -> Non
     )
     killed = subprocess.run([sys.executable, "-c", script, str(config.dir), str(config.cache_dir)], check=False)
     assert killed.returncode == 9
-    (left,) = entries(config)
-    assert left.startswith(".partial-")
+    (partial,) = entries(config)
+    assert partial.startswith(".partial-")
     old = time.time() - 2 * 24 * 3600
-    for path in [*(cache_root(config) / left).iterdir(), cache_root(config) / left]:
+    for path in [*(cache_root(config) / partial).iterdir(), cache_root(config) / partial]:
         os.utime(path, (old, old))
     assert len(load_corpus(config).splits["train"]) == 13
     assert not [name for name in entries(config) if name.startswith(".partial-")]
@@ -205,45 +205,45 @@ def test_a_cache_folder_follows_the_umask(umask: int, mode: int, config: DataCon
     assert all(path.stat().st_mode & 0o777 == mode & 0o666 for path in entry.iterdir())
 
 
-def test_two_processes_may_encode_at_once(config: DataConfig) -> None:
-    def encode_in_the_middle(split: str, *_: int) -> None:
+def test_two_processes_can_encode_at_the_same_time(config: DataConfig) -> None:
+    def encode_meanwhile(split: str, *_: int) -> None:
         if split == "test":
             load_corpus(config)
 
-    assert len(load_corpus(config, encode_in_the_middle).splits["train"]) == 13
+    assert len(load_corpus(config, encode_meanwhile).splits["train"]) == 13
     assert len(entries(config)) == 1
 
 
-def test_a_full_disk_is_named(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_a_full_disk_names_the_remedy(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(encoding, "_encode_known", full)
+    monkeypatch.setattr(encoding, "_write_split", full)
     with pytest.raises(DataError, match=r"No space left on device.*free some space.*data\.cache_dir"):
         load_corpus(config)
     assert entries(config) == []
 
 
-def test_a_cache_that_cannot_be_is_named(config: DataConfig, tmp_path: Path) -> None:
+def test_error_for_an_unwritable_cache_names_the_remedy(config: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     config.cache_dir = str(tmp_path / "file" / "cache")
-    with pytest.raises(DataError, match=r"cannot be written .*data\.cache_dir"):
+    with pytest.raises(DataError, match=r"cannot write the encoded corpus .*data\.cache_dir"):
         load_corpus(config)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"valid\.txt: there is no such file; data\.dir must hold train\.txt"),
-        (b"", r"valid\.txt: the valid split is empty; give it"),
+        (None, r"valid\.txt: no such file; data\.dir must contain train\.txt"),
+        (b"", r"valid\.txt: the valid split is empty; it needs at least one line"),
         (b"\n \n\n", r"valid\.txt: the valid split is empty"),
-        (b"a b\0c\n", r"valid\.txt: is binary, not text; give"),
-        (b"a\nb\n" + "schön\n".encode("latin-1"), r"valid\.txt: is not UTF-8 text .line 3 holds the byte 0xf6.; conv"),
-        (b"a b\n" * 2**19 + b"\xff\n", r"valid\.txt: is not UTF-8 text .line 524,289 holds the byte 0xff.; convert it"),
+        (b"a b\0c\n", r"valid\.txt: is binary, not text; use plain UTF-8 text"),
+        (b"a\nb\n" + "schön\n".encode("latin-1"), r"valid\.txt: is not UTF-8 text .line 3 has the byte 0xf6.; conv"),
+        (b"a b\n" * 2**19 + b"\xff\n", r"valid\.txt: is not UTF-8 text .line 524,289 has the byte 0xff.; convert it"),
         ("a b\n".encode("utf-16")[:-1], r"valid\.txt: begins with a byte order mark of utf-16, but is not such text"),
     ],
 )
-def test_a_bad_file_is_named_with_its_remedy(
+def test_error_for_a_bad_file_has_its_path_and_the_remedy(
     config: DataConfig, folder: Path, content: bytes | None, message: str
 ) -> None:
     (folder / "valid.txt").unlink() if content is None else (folder / "valid.txt").write_bytes(content)
@@ -274,7 +274,7 @@ def test_several_files_of_a_split_are_named(config: DataConfig, folder: Path) ->
 
 def test_a_file_as_the_folder_is_named_with_its_folder(config: DataConfig, folder: Path) -> None:
     config.dir = str(folder / "train.txt")
-    with pytest.raises(DataError, match=r"train\.txt: is a file; give the folder that holds it, data\.dir=.*/corpus$"):
+    with pytest.raises(DataError, match=r"train\.txt: is a file; use its folder, data\.dir=.*/corpus$"):
         load_corpus(config)
 
 
@@ -305,21 +305,21 @@ def test_unknown_words_that_train_does_not_prepare_for_are_warned_of(
     assert ("data.min_count=3 makes" in caplog.text) == warned
 
 
-def test_a_missing_folder_is_named(config: DataConfig) -> None:
+def test_error_for_a_missing_folder_has_its_path(config: DataConfig) -> None:
     config.dir = "/nowhere/at/all"
-    with pytest.raises(DataError, match=r"data\.dir=/nowhere/at/all: there is no such folder; give one that holds"):
+    with pytest.raises(DataError, match=r"data\.dir=/nowhere/at/all: no such folder; it must contain train\.txt"):
         load_corpus(config)
 
 
 @pytest.mark.parametrize(("text", "min_count"), [("a a a\n", 1), ("a b c\n", 2)])
-def test_a_vocabulary_of_no_or_one_word_is_refused(config: DataConfig, folder: Path, text: str, min_count: int) -> None:
+def test_fewer_than_two_words_are_refused(config: DataConfig, folder: Path, text: str, min_count: int) -> None:
     (folder / "train.txt").write_text(text)
     config.min_count = min_count
-    with pytest.raises(DataError, match=r"train\.txt: gives a vocabulary of [01] words?;.*lower data\.min_count"):
+    with pytest.raises(DataError, match=r"train\.txt: gives a vocabulary of [01] words?, .*lower data\.min_count"):
         load_corpus(config)
 
 
-def test_a_wrong_spec_is_refused_whole() -> None:
+def test_all_config_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         load_corpus(DataConfig(source="text_files", tokenizer="bpe", min_count=0))
     assert [problem.split(":")[0] for problem in error.value.problems] == [

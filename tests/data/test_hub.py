@@ -1,4 +1,4 @@
-"""Corpora in the hub's layout give the published files, and a hub that does not answer is an error that helps."""
+"""Corpora in the hub's layout, and errors of the hub."""
 
 import errno
 import time
@@ -20,12 +20,12 @@ from lstm_lm.text.vocabulary import EOS
 
 
 @pytest.fixture(autouse=True)
-def own_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "datasets"))
 
 
 def write_hub_folder(folder: Path, texts: dict[str, str], column: str = "text") -> DataConfig:
-    """Lay splits out as Salesforce/wikitext does: a row a line with its line break, blank lines as empty strings."""
+    """Write splits in the layout of Salesforce/wikitext: one row per line, with its line break unless blank."""
     config = folder / "wikitext-2-v1"
     config.mkdir(parents=True)
     for split, text in texts.items():
@@ -36,18 +36,18 @@ def write_hub_folder(folder: Path, texts: dict[str, str], column: str = "text") 
     )
 
 
-def test_a_folder_in_the_hubs_layout_equals_the_published_files(wikitext2_dir: Path, tmp_path: Path) -> None:
-    names = {"train": "train", "valid": "validation", "test": "test"}
-    texts = {theirs: (wikitext2_dir / f"{ours}.txt").read_bytes().decode() for ours, theirs in names.items()}
+def test_a_folder_in_the_hubs_layout_equals_the_text_files(wikitext2_dir: Path, tmp_path: Path) -> None:
+    files = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
+    texts = {hub_split: (wikitext2_dir / file).read_bytes().decode() for hub_split, file in files.items()}
     corpus = load_corpus(write_hub_folder(tmp_path / "hub", texts))
-    published = load_corpus(DataConfig(source="text_files", dir=str(wikitext2_dir)))
+    expected = load_corpus(DataConfig(source="text_files", dir=str(wikitext2_dir)))
     assert len(corpus.vocabulary) == 33_278
-    assert corpus.vocabulary == published.vocabulary
-    for split, ids in published.splits.items():
+    assert corpus.vocabulary == expected.vocabulary
+    for split, ids in expected.splits.items():
         assert np.array_equal(corpus.splits[split], ids)
 
 
-def test_several_files_of_a_split_are_read_in_order(tmp_path: Path) -> None:
+def test_the_files_of_a_split_are_read_in_order(tmp_path: Path) -> None:
     config = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "validation": "a\n", "test": "b\n"})
     folder = tmp_path / "hub" / "wikitext-2-v1"
     (folder / "train-00000-of-00001.parquet").unlink()
@@ -57,42 +57,42 @@ def test_several_files_of_a_split_are_read_in_order(tmp_path: Path) -> None:
     assert [corpus.vocabulary.word(int(i)) for i in corpus.splits["train"]] == ["a", "b", EOS, "c", "c", EOS]
 
 
-def test_a_missing_split_is_named(tmp_path: Path) -> None:
+def test_error_for_a_missing_split_has_its_file(tmp_path: Path) -> None:
     config = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "test": "a\n"})
-    with pytest.raises(DataError, match=r"wikitext-2-v1: holds no validation-\*\.parquet; data\.hub_path"):
+    with pytest.raises(DataError, match=r"wikitext-2-v1: no validation-\*\.parquet found; data\.hub_path"):
         load_corpus(config)
 
 
-@pytest.mark.parametrize("place", ["/nowhere/wikitext", "./wikitext", "~/wikitext-that-is-not-there"])
-def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(place: str, tmp_path: Path) -> None:
-    config = DataConfig("wikitext2", hub_path=place, hub_config="wikitext-2-v1", cache_dir=str(tmp_path))
-    with pytest.raises(DataError, match=rf"data\.hub_path={place}: there is no such folder") as error:
+@pytest.mark.parametrize("folder", ["/nowhere/wikitext", "./wikitext", "~/missing-wikitext"])
+def test_a_missing_folder_is_not_looked_up_on_the_hub(folder: str, tmp_path: Path) -> None:
+    config = DataConfig("wikitext2", hub_path=folder, hub_config="wikitext-2-v1", cache_dir=str(tmp_path))
+    with pytest.raises(DataError, match=rf"data\.hub_path={folder}: no such folder") as error:
         load_corpus(config)
     assert not isinstance(error.value, CorpusUnreachableError)
 
 
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
+def test_error_for_a_missing_column_has_the_columns(tmp_path: Path) -> None:
     texts = {"train": "a b\n", "validation": "a\n", "test": "b\n"}
     config = write_hub_folder(tmp_path / "hub", texts, column="body")
-    with pytest.raises(DataError, match=r"has no column 'text' .it has body."):
+    with pytest.raises(DataError, match=r"has no column 'text' .got body."):
         load_corpus(config)
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+def test_error_for_a_damaged_file(tmp_path: Path) -> None:
     config = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "validation": "a\n", "test": "b\n"})
     (tmp_path / "hub" / "wikitext-2-v1" / "train-00000-of-00001.parquet").write_bytes(b"no parquet")
-    with pytest.raises(DataError, match="the Parquet files cannot be read"):
+    with pytest.raises(DataError, match="the Parquet files are unreadable"):
         load_corpus(config)
 
 
-def behind(error: OSError) -> Exception:
-    """What datasets makes of an error while it writes."""
-    raised = datasets.exceptions.DatasetGenerationError("An error occurred while generating the dataset")
-    raised.__cause__ = error
-    return raised
+def generation_error(cause: OSError) -> Exception:
+    """The error that datasets raises if it cannot write."""
+    error = datasets.exceptions.DatasetGenerationError("An error occurred while generating the dataset")
+    error.__cause__ = cause
+    return error
 
 
-def hub_spec(tmp_path: Path) -> DataConfig:
+def hub_config(tmp_path: Path) -> DataConfig:
     return DataConfig(
         source="wikitext2",
         hub_path="Salesforce/wikitext",
@@ -102,14 +102,14 @@ def hub_spec(tmp_path: Path) -> DataConfig:
 
 
 @pytest.mark.parametrize("config_is_missing", [False, True])
-def test_a_hub_that_does_not_answer_is_reported_at_once_with_both_ways_out(
+def test_an_unreachable_hub_is_reported_at_once_with_both_alternatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config_is_missing: bool
 ) -> None:
     class Unreachable:
         def head(self, *_: Any, **__: Any) -> None:
             raise httpx.ConnectError("Name or service not known")
 
-    if config_is_missing:  # of a dataset of which another config was downloaded before
+    if config_is_missing:  # another config of the dataset is in the cache
 
         def load_dataset(*_: Any, **__: Any) -> None:
             raise ValueError("Couldn't find cache for Salesforce/wikitext\nAvailable configs in the cache: ['x']")
@@ -119,10 +119,10 @@ def test_a_hub_that_does_not_answer_is_reported_at_once_with_both_ways_out(
     offline_before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
     begin = time.monotonic()
     with pytest.raises(CorpusUnreachableError) as error:
-        load_corpus(hub_spec(tmp_path))
+        load_corpus(hub_config(tmp_path))
     assert time.monotonic() - begin < 5
     message = str(error.value)
-    assert "Salesforce/wikitext (wikitext-2-v1): the Hugging Face hub cannot be reached" in message
+    assert "Salesforce/wikitext (wikitext-2-v1): the Hugging Face hub is unreachable" in message
     assert "data=text_files data.dir=FOLDER" in message
     assert "data=python_docs" in message
     assert "\n" not in message
@@ -133,17 +133,17 @@ def test_a_hub_that_does_not_answer_is_reported_at_once_with_both_ways_out(
 @pytest.mark.parametrize(
     ("raised", "expected", "message"),
     [
-        (ConnectionError("reset"), CorpusUnreachableError, "cannot be reached.*data=python_docs"),
-        (httpx.ReadTimeout("slow"), CorpusUnreachableError, "cannot be reached.*data=text_files"),
+        (ConnectionError("reset"), CorpusUnreachableError, "is unreachable.*data=python_docs"),
+        (httpx.ReadTimeout("slow"), CorpusUnreachableError, "is unreachable.*data=text_files"),
         (datasets.exceptions.DatasetNotFoundError("x"), CorpusUnreachableError, r"data\.hub_path=Salesforce/wikitext"),
         (ValueError("BuilderConfig 'x' not found"), DataError, r"data\.hub_config=wikitext-2-v1.*BuilderConfig"),
         (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left"),
-        (behind(OSError(errno.ENOSPC, "No space left on device")), OSError, "No space left"),
-        (behind(OSError(errno.EACCES, "Permission denied")), OSError, "Permission denied"),
+        (generation_error(OSError(errno.ENOSPC, "No space left on device")), OSError, "No space left"),
+        (generation_error(OSError(errno.EACCES, "Permission denied")), OSError, "Permission denied"),
         (OSError("Not enough disk space. Needed: 1 TB"), OSError, "Errno 28.*Not enough disk space"),
     ],
 )
-def test_what_the_hub_answers_becomes_a_message_of_ours(
+def test_errors_of_the_hub_become_errors_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception], message: str
 ) -> None:
     class Reachable:
@@ -156,4 +156,4 @@ def test_what_the_hub_answers_becomes_a_message_of_ours(
     monkeypatch.setattr(huggingface_hub, "get_session", Reachable)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(expected, match=message):
-        load_corpus(hub_spec(tmp_path))
+        load_corpus(hub_config(tmp_path))

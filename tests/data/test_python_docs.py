@@ -1,4 +1,4 @@
-"""Python's own prose: the same each time, nothing in two splits, no code."""
+"""Prose of the Python installation: reproducible, without code, and no paragraph in two splits."""
 
 import hashlib
 import os
@@ -8,48 +8,47 @@ import sys
 import pytest
 
 from lstm_lm.data import python_docs
-from lstm_lm.data.config import DataConfig
+from lstm_lm.data.config import SPLITS, DataConfig
 from lstm_lm.data.encoding import load_corpus
 
-SPLITS = ("train", "valid", "test")
 DIGEST = (
     "import hashlib; from lstm_lm.data import python_docs as p; "
-    "print(hashlib.sha256('\\n'.join(l for s in ('train', 'valid', 'test') for l in p.Split(s)).encode()).hexdigest(), "
-    "p.sources_digest())"
+    "lines = [line for split in ('train', 'valid', 'test') for line in p.DocsSplit(split)]; "
+    "print(hashlib.sha256('\\n'.join(lines).encode()).hexdigest(), p.sources_digest())"
 )
 
 
-def test_another_process_makes_the_same_text() -> None:
-    text = "\n".join(line for split in SPLITS for line in python_docs.Split(split))
-    here = f"{hashlib.sha256(text.encode()).hexdigest()} {python_docs.sources_digest()}\n"
+def test_another_process_extracts_the_same_text() -> None:
+    text = "\n".join(line for split in SPLITS for line in python_docs.DocsSplit(split))
+    expected = f"{hashlib.sha256(text.encode()).hexdigest()} {python_docs.sources_digest()}\n"
     environment = os.environ | {"PYTHONHASHSEED": "7"}
-    there = subprocess.run([sys.executable, "-c", DIGEST], check=True, capture_output=True, text=True, env=environment)
-    assert there.stdout == here
+    other = subprocess.run([sys.executable, "-c", DIGEST], check=True, capture_output=True, text=True, env=environment)
+    assert other.stdout == expected
 
 
 def test_no_paragraph_is_in_two_splits() -> None:
-    every = [line for split in SPLITS for line in python_docs.Split(split)]
-    assert len(set(every)) == len(every)
+    paragraphs = [line for split in SPLITS for line in python_docs.DocsSplit(split)]
+    assert len(set(paragraphs)) == len(paragraphs)
 
 
-def test_documents_stay_in_their_split() -> None:
+def test_a_document_never_changes_its_split() -> None:
     names = [name for name, _ in python_docs._sources()]
     assert len(names) > 300
-    shares = [sum(python_docs.split_of(name) == split for name in names) / len(names) for split in SPLITS]
-    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
+    fractions = [sum(python_docs.split_of(name) == split for name in names) / len(names) for split in SPLITS]
+    assert fractions == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
     assert python_docs.split_of("module json.decoder") == python_docs.split_of("module json.decoder")
 
 
 def test_a_paragraph_is_a_line_of_prose_without_code() -> None:
     for split in SPLITS:
-        for line in python_docs.Split(split):
+        for line in python_docs.DocsSplit(split):
             assert line == " ".join(line.split())
             assert ">>>" not in line
             assert "::=" not in line
             assert "``" not in line
 
 
-def test_it_is_large_enough_to_train_on() -> None:
+def test_the_corpus_is_large_enough_to_train_on() -> None:
     corpus = load_corpus(DataConfig(source="python_docs", tokenizer="moses", min_count=3))
     assert len(corpus.splits["train"]) > 150_000
     assert min(len(corpus.splits["valid"]), len(corpus.splits["test"])) > 10_000
@@ -75,5 +74,5 @@ def test_it_is_large_enough_to_train_on() -> None:
         ("", []),
     ],
 )
-def test_markup_goes_and_prose_stays(text: str, paragraphs: list[str]) -> None:
+def test_markup_is_removed_and_prose_kept(text: str, paragraphs: list[str]) -> None:
     assert [line for line in python_docs.prose(text) if line != "The if statement"] == paragraphs

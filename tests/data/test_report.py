@@ -1,4 +1,4 @@
-"""What a user is shown before training, and the check that stops a wrong shift."""
+"""The corpus report, and the check that targets are the inputs shifted by one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from lstm_lm.data.report import data_report
 from lstm_lm.errors import DataError
 
 
-def test_a_report_counts_and_decodes(tmp_path: Path) -> None:
+def test_the_report_has_counts_and_a_decoded_sample(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("the cat 's hat @-@ stand , it sat .\n\n" * 20)
     (tmp_path / "valid.txt").write_text("the dog sat .\n")
     (tmp_path / "test.txt").write_text("the cat\n" * 3)

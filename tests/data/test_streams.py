@@ -1,4 +1,4 @@
-"""Every word lies where a drawing of the grid says."""
+"""Windows of a split: every word at its place in the grid, epochs, resuming."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from lstm_lm.data.streams import EvalWindows, TrainWindows, Window, jittered_len
 from lstm_lm.errors import DataError
 
 EOS = 0
-# the words of the tests are letters, and "." is <eos>
+# each word is a letter; "." is <eos>
 ALPHABET = ".abcdefghijklmnopqrstuvwxyz"
 
 
@@ -19,7 +19,7 @@ def ids_of(letters: str) -> np.ndarray:
     return np.array([ALPHABET.index(letter) for letter in letters], dtype=np.int32)
 
 
-def drawn(rows: torch.Tensor) -> list[str]:
+def letters(rows: torch.Tensor) -> list[str]:
     return ["".join(ALPHABET[index] for index in row) for row in rows.tolist()]
 
 
@@ -34,11 +34,11 @@ def content(windows: list[Window]) -> list[tuple[list[list[int]], list[list[int]
     return [(w.input_ids.tolist(), w.target_ids.tolist(), w.starts_stream) for w in windows]
 
 
-def test_training_grid_as_drawn() -> None:
+def test_training_grid() -> None:
     windows = list(
         TrainWindows(ids_of("abcdefghijklmn."), BatchingConfig(batch_size=3, bptt_length=2), seed=1, eos_id=EOS)
     )
-    assert [(drawn(w.input_ids), drawn(w.target_ids)) for w in windows] == [
+    assert [(letters(w.input_ids), letters(w.target_ids)) for w in windows] == [
         ([".a", "ef", "jk"], ["ab", "fg", "kl"]),
         (["bc", "gh", "lm"], ["cd", "hi", "mn"]),
         (["d", "i", "n"], ["e", "j", "."]),
@@ -48,13 +48,13 @@ def test_training_grid_as_drawn() -> None:
     assert windows[0].input_ids.dtype == windows[0].target_ids.dtype == torch.int64
 
 
-def test_evaluation_grid_as_drawn() -> None:
+def test_evaluation_grid() -> None:
     windows = list(EvalWindows(ids_of("abcdefgh."), batch_size=2, window_length=3, eos_id=EOS))
-    assert [(drawn(w.input_ids), drawn(w.target_ids)) for w in windows[:1]] == [([".ab", "efg"], ["abc", "fgh"])]
+    assert [(letters(w.input_ids), letters(w.target_ids)) for w in windows[:1]] == [([".ab", "efg"], ["abc", "fgh"])]
     last = windows[-1]
     assert last.mask is not None
     assert last.mask.tolist() == [[True, True], [True, False]]
-    assert [row[:1] for row in drawn(last.target_ids)] == ["d", "."]
+    assert [row[:1] for row in letters(last.target_ids)] == ["d", "."]
     assert [w.starts_stream for w in windows] == [True, False]
 
 
@@ -68,7 +68,7 @@ def test_evaluation_predicts_every_word_once_from_the_one_before(n: int, batch_s
     assert sorted(pairs) == [(i, i + 1) for i in range(n)]
 
 
-def test_batch_1_and_10_evaluate_the_same_tokens_of_wikitext_sized_splits() -> None:
+def test_batch_sizes_1_and_10_evaluate_the_same_tokens() -> None:
     ids = np.random.default_rng(0).integers(0, 50, 245_569).astype(np.int32)
     counts = []
     for batch_size in (1, 10):
@@ -88,11 +88,11 @@ def test_targets_are_inputs_shifted_by_one_and_windows_join(jitter: bool, random
     inputs = torch.cat([w.input_ids for w in windows], dim=1)
     targets = torch.cat([w.target_ids for w in windows], dim=1)
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
-    # 1,000 words in 4 streams: each word is a target once an epoch
+    # 1,000 words in 4 streams: each word is a target once per epoch
     assert sorted(targets.flatten().tolist()) == sorted([*range(999), EOS])
 
 
-def test_one_seed_gives_one_order_and_epochs_differ() -> None:
+def test_a_seed_reproduces_the_epochs_and_epochs_differ() -> None:
     one, other = train_windows(), train_windows()
     epochs = [content(list(one)) for _ in range(3)]
     assert epochs == [content(list(other)) for _ in range(3)]
@@ -101,12 +101,12 @@ def test_one_seed_gives_one_order_and_epochs_differ() -> None:
     assert {len(epoch) for epoch in epochs} == {len(one)}
 
 
-def test_without_jitter_and_rotation_epochs_are_alike() -> None:
+def test_epochs_are_equal_without_jitter_and_random_offset() -> None:
     windows = train_windows(jitter=False, random_offset=False)
     assert content(list(windows)) == content(list(windows))
 
 
-def test_rotation_changes_where_windows_are_cut_but_not_their_shapes() -> None:
+def test_random_offset_changes_the_windows_but_not_their_shapes() -> None:
     windows = train_windows(jitter=False)
     one, other = list(windows), list(windows)
     assert [w.target_ids.shape for w in one] == [w.target_ids.shape for w in other]
@@ -122,7 +122,7 @@ def test_jittered_lengths_fill_the_stream(stream_length: int, bptt_length: int, 
     assert min(lengths) >= min(5, bptt_length)
 
 
-def test_jitter_draws_around_bptt_and_sometimes_its_half() -> None:
+def test_jittered_lengths_are_near_bptt_length_or_sometimes_its_half() -> None:
     lengths = np.array(jittered_lengths(700_000, 70, seed=1))
     short = (lengths < 50).mean()
     assert 0.03 < short < 0.07
@@ -131,21 +131,21 @@ def test_jitter_draws_around_bptt_and_sometimes_its_half() -> None:
 
 
 @pytest.mark.parametrize("done", [0, 1, 5, 11])
-def test_resuming_trains_the_next_window(done: int) -> None:
+def test_resuming_continues_with_the_next_window(done: int) -> None:
     whole = train_windows()
     expected = content(list(whole)) + content(list(whole))
-    broken = train_windows()
-    iterator = iter(broken)
+    interrupted = train_windows()
+    iterator = iter(interrupted)
     for _ in range(done):
         next(iterator)
     resumed = train_windows()
-    resumed.load_state_dict(broken.state_dict())
-    # Lightning asks for an iterator once more than it uses
+    resumed.load_state_dict(interrupted.state_dict())
+    # Lightning creates one iterator more than it uses
     iter(resumed)
     assert content(list(resumed)) + content(list(resumed)) == expected[done:]
 
 
-def test_resuming_from_an_epochs_end_starts_the_next() -> None:
+def test_resuming_at_the_end_of_an_epoch_starts_the_next() -> None:
     whole = train_windows()
     list(whole)
     state = whole.state_dict()
@@ -155,14 +155,14 @@ def test_resuming_from_an_epochs_end_starts_the_next() -> None:
     assert content(list(resumed)) == content(list(whole))
 
 
-def test_a_broken_off_epoch_begins_again() -> None:
+def test_an_incomplete_epoch_is_repeated() -> None:
     windows = train_windows()
     first = next(iter(windows))
     assert content([next(iter(windows))]) == content([first])
 
 
-def test_a_place_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(DataError, match=r"taken after 999 windows .* the same data, batching and seed"):
+def test_a_position_past_the_epoch_is_refused() -> None:
+    with pytest.raises(DataError, match=r"at window 999 of an epoch, .* the same data, batching and seed"):
         train_windows().load_state_dict({"epoch": 0, "position": 999})
 
 
@@ -171,23 +171,21 @@ def test_processes_share_the_columns() -> None:
     ids = np.arange(400, dtype=np.int32)
     whole = list(TrainWindows(ids, BatchingConfig(batch_size=4, bptt_length=10), 1, EOS))
     parts = [list(TrainWindows(ids, config, 1, EOS, rank=rank, world_size=2)) for rank in range(2)]
-    for together, one, other in zip(whole, *parts, strict=True):
-        assert torch.equal(together.target_ids, torch.cat([one.target_ids, other.target_ids]))
+    for window, first, second in zip(whole, *parts, strict=True):
+        assert torch.equal(window.target_ids, torch.cat([first.target_ids, second.target_ids]))
 
 
-def test_a_window_longer_than_the_stream_is_refused_with_the_remedy() -> None:
-    with pytest.raises(
-        DataError, match=r"100 words cut into 20 streams are 5 words each.*bptt_length=35.*lower batching"
-    ):
+def test_error_for_too_short_streams_names_the_remedy() -> None:
+    with pytest.raises(DataError, match=r"100 words in 20 streams are 5 words each.*bptt_length=35.*lower batching"):
         TrainWindows(np.zeros(100, dtype=np.int32), BatchingConfig(), 1, EOS)
 
 
 def test_an_empty_split_is_refused() -> None:
-    with pytest.raises(DataError, match="empty"):
+    with pytest.raises(DataError, match="split to evaluate is empty; it needs at least one line"):
         EvalWindows(np.zeros(0, dtype=np.int32), 1, 10, EOS)
 
 
-def test_a_window_moves_as_a_whole() -> None:
+def test_to_moves_all_tensors_of_a_window() -> None:
     window = next(iter(EvalWindows(np.arange(5, dtype=np.int32), 2, 3, EOS)))
     moved = window.to("meta")
     assert moved.input_ids.device.type == moved.target_ids.device.type == "meta"
@@ -195,7 +193,7 @@ def test_a_window_moves_as_a_whole() -> None:
     assert moved.mask.device.type == "meta"
 
 
-def test_changing_a_window_does_not_change_the_split() -> None:
+def test_modifying_a_window_does_not_modify_the_split() -> None:
     ids = np.arange(100, dtype=np.int32)
     ids.setflags(write=False)
     for window in TrainWindows(ids, BatchingConfig(batch_size=2, bptt_length=5, random_offset=True), 1, EOS):

@@ -1,4 +1,4 @@
-"""The neural cache: by hand, causal, a distribution, whatever the blocks; and its search finds what its score says."""
+"""The neural cache: by hand, causal, independent of block size; and its search agrees with its score."""
 
 import math
 
@@ -19,10 +19,10 @@ from lstm_lm.evaluation.static import evaluate_static
 SETTINGS = {"cache_window": 20, "cache_theta": 0.7, "cache_weight": 0.3}
 
 
-def read(ids: np.ndarray, settings: dict[str, float], block: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+def interpolate(ids: np.ndarray, settings: dict[str, float], block: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     """Mixtures (N, V) and losses (N,) of a stream."""
     model = network()
-    cache = NeuralCache.of(settings, model)
+    cache = NeuralCache.from_settings(settings, model)
     mixtures, nlls = [], []
     with eval_mode(model):
         for features, targets in stream_features(model, ids, block, VOCABULARY.eos_id):
@@ -39,25 +39,25 @@ def by_hand(ids: np.ndarray, settings: dict[str, float]) -> torch.Tensor:
         ((features, _),) = [*stream_features(model, ids, len(ids), VOCABULARY.eos_id)]
         probs = model.logits(features).double().softmax(dim=1)
     features, rows = features.double(), []
-    for place in range(len(ids)):
+    for position in range(len(ids)):
         window = int(settings["cache_window"]) or len(ids)
-        past = range(max(0, place - window), place)
+        past = range(max(0, position - window), position)
         if not past:
-            rows.append(probs[place])
+            rows.append(probs[position])
             continue
-        scores = torch.tensor([settings["cache_theta"] * float(features[place] @ features[i]) for i in past])
+        scores = torch.tensor([settings["cache_theta"] * float(features[position] @ features[i]) for i in past])
         cached = torch.zeros(len(VOCABULARY), dtype=torch.float64)
         for i, share in zip(past, scores.double().softmax(dim=0).tolist(), strict=True):
             cached[ids[i]] += share
-        rows.append((1 - settings["cache_weight"]) * probs[place] + settings["cache_weight"] * cached)
+        rows.append((1 - settings["cache_weight"]) * probs[position] + settings["cache_weight"] * cached)
     return torch.stack(rows)
 
 
 @pytest.mark.parametrize("window", [1, 7, 20, 500, 0])
 @pytest.mark.parametrize("block", [1, 5, 16, 200])
-def test_mixture_by_hand_whatever_the_blocks(window: int, block: int) -> None:
+def test_mixture_by_hand_for_any_block_size(window: int, block: int) -> None:
     ids, settings = stream(90), {**SETTINGS, "cache_window": window}
-    mixtures, nll = read(ids, settings, block)
+    mixtures, nll = interpolate(ids, settings, block)
     expected = by_hand(ids, settings)
     assert torch.allclose(mixtures.double(), expected, atol=1e-6)
     assert torch.allclose(mixtures.sum(dim=1), torch.ones(90), atol=1e-5)
@@ -79,14 +79,14 @@ def test_two_words_by_hand() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 39), st.integers(0, 7), st.integers(1, 50))
-def test_a_later_word_changes_no_earlier_probability(place: int, word: int, block: int) -> None:
+def test_later_words_do_not_change_earlier_probabilities(position: int, word: int, block: int) -> None:
     ids = stream(40)
     changed = ids.copy()
-    changed[place] = word
-    (before, nll), (after, other_nll) = read(ids, SETTINGS, block), read(changed, SETTINGS, block)
-    # the word itself is another one, its distribution is not
-    assert torch.allclose(before[: place + 1], after[: place + 1], atol=1e-6)
-    assert torch.allclose(nll[:place], other_nll[:place], atol=1e-6)
+    changed[position] = word
+    (before, nll), (after, other_nll) = interpolate(ids, SETTINGS, block), interpolate(changed, SETTINGS, block)
+    # the changed word has another loss but the same distribution
+    assert torch.allclose(before[: position + 1], after[: position + 1], atol=1e-6)
+    assert torch.allclose(nll[:position], other_nll[:position], atol=1e-6)
 
 
 def test_weight_0_is_static() -> None:
@@ -98,7 +98,7 @@ def test_weight_0_is_static() -> None:
     assert (score.tokens, score.top1, score.top3, score.words) == (300, static.top1, static.top3, static.words)
 
 
-def test_the_score_is_that_of_the_mixture() -> None:
+def test_score_is_the_loss_of_the_mixture() -> None:
     ids = stream(300)
     score = evaluate_cache(network().train(), ids, VOCABULARY, EvaluationConfig(name="cache"), SETTINGS)
     mixtures = by_hand(ids, SETTINGS)
@@ -107,7 +107,7 @@ def test_the_score_is_that_of_the_mixture() -> None:
     assert score.top1 == pytest.approx(float((mixtures.argmax(dim=1) == targets).double().mean()))
 
 
-def test_a_model_is_left_as_it_came_in() -> None:
+def test_evaluation_keeps_mode_and_weights() -> None:
     model = network().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     evaluate_cache(model, stream(100), VOCABULARY, EvaluationConfig(name="cache"), SETTINGS)
@@ -115,22 +115,22 @@ def test_a_model_is_left_as_it_came_in() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_chance_too_small_for_a_float_is_still_finite() -> None:
+def test_loss_is_finite_when_a_probability_underflows() -> None:
     cache = NeuralCache(window=10, theta=1.0, weight=0.5, hidden_dim=1)
     logits = torch.tensor([[0.0, 500.0], [0.0, 500.0]])
     _, nll = cache.interpolate(F.log_softmax(logits, dim=1), torch.ones(2, 1), torch.tensor([0, 0]))
     assert nll.tolist() == pytest.approx([500.0, math.log(2.0)])
 
 
-def features_of(ids: np.ndarray) -> torch.Tensor:
+def compute_features(ids: np.ndarray) -> torch.Tensor:
     model = network()
     with eval_mode(model):
         return torch.cat([features for features, _ in stream_features(model, ids, 32, VOCABULARY.eos_id)])
 
 
-def test_the_search_sees_what_the_score_sees() -> None:
+def test_search_computes_the_probabilities_of_the_score() -> None:
     ids = stream(150)
-    features, words = features_of(ids), torch.from_numpy(ids).long()
+    features, words = compute_features(ids), torch.from_numpy(ids).long()
     windows, thetas = [3, 20, 0], [0.0, 0.4, 5.0]
     masses = torch.cat(
         [target_masses(features, words, begin, min(begin + 40, 150), thetas, windows) for begin in range(0, 150, 40)],
@@ -144,20 +144,20 @@ def test_the_search_sees_what_the_score_sees() -> None:
             assert masses[row, column, 0] == 0
 
 
-def test_the_search_finds_the_best_of_its_settings_and_keeps_given_ones() -> None:
-    # words repeat after 40 places: a cache pays that looks back at least so far
+def test_search_finds_the_best_settings_and_keeps_given_ones() -> None:
+    # words repeat after 40 positions, so a window of at least 40 helps
     ids = np.tile(stream(40), 30)
-    features, words = features_of(ids), torch.from_numpy(ids).long()
+    features, words = compute_features(ids), torch.from_numpy(ids).long()
     static = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig())
     nll = torch.full((len(ids),), static.loss)
-    seen: list[str] = []
-    found = search_cache(features, words, nll, {}, lambda stage, *_: seen.append(stage))
+    stages: list[str] = []
+    best_settings = search_cache(features, words, nll, {}, lambda stage, *_: stages.append(stage))
     config = EvaluationConfig(name="cache")
-    best = evaluate_cache(network(), ids, VOCABULARY, config, found).loss
+    best = evaluate_cache(network(), ids, VOCABULARY, config, best_settings).loss
     assert best < static.loss
     for name, factor in (("cache_theta", 0.25), ("cache_window", 0.2), ("cache_weight", 0.2)):
-        other = {**found, name: type(found[name])(found[name] * factor)}
+        other = {**best_settings, name: type(best_settings[name])(best_settings[name] * factor)}
         assert evaluate_cache(network(), ids, VOCABULARY, config, other).loss > best - 0.02
-    assert set(seen) == {"cache, first look", "cache"}
+    assert set(stages) == {"cache search, first pass", "cache search"}
     fixed = search_cache(features, words, nll, {"cache_theta": 0.3, "cache_window": 77}, lambda *_: None)
     assert (fixed["cache_theta"], fixed["cache_window"]) == (0.3, 77)

@@ -1,4 +1,4 @@
-"""Dynamic evaluation: its gradient is autograd's, its step the paper's, and it learns from the past alone."""
+"""Dynamic evaluation: gradients match autograd, updates match the paper, and scores are causal."""
 
 import copy
 
@@ -18,20 +18,20 @@ from lstm_lm.evaluation.manual_lstm import ManualGradLSTM
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.nn.config import ModelConfig
 
-SPEC = EvaluationConfig(name="dynamic", window_length=9, gradient_windows=20)
+CONFIG = EvaluationConfig(name="dynamic", window_length=9, gradient_windows=20)
 SETTINGS = {"lr": 0.3, "decay": 0.02}
 CACHE = {"cache_window": 20, "cache_theta": 0.7, "cache_weight": 0.3}
 
 
 @pytest.fixture(scope="module")
-def usual() -> GradientRMS:
-    return gradient_rms(network(), stream(200, seed=7), VOCABULARY.eos_id, SPEC)
+def rms() -> GradientRMS:
+    return gradient_rms(network(), stream(200, seed=7), VOCABULARY.eos_id, CONFIG)
 
 
-def losses(ids: np.ndarray, usual: GradientRMS, settings: dict[str, float] | None = None) -> np.ndarray:
-    dynamic = DynamicEvaluator(network(), usual, SPEC.window_length)
+def losses(ids: np.ndarray, rms: GradientRMS, settings: dict[str, float] | None = None) -> np.ndarray:
+    dynamic = DynamicEvaluator(network(), rms, CONFIG.window_length)
     return np.concatenate(
-        [segment.nll.numpy() for segment in dynamic.read(ids, VOCABULARY.eos_id, **(settings or SETTINGS))]
+        [segment.nll.numpy() for segment in dynamic.score_segments(ids, VOCABULARY.eos_id, **(settings or SETTINGS))]
     )
 
 
@@ -46,32 +46,32 @@ def losses(ids: np.ndarray, usual: GradientRMS, settings: dict[str, float] | Non
     ],
     ids=str,
 )
-def test_loss_and_gradient_are_those_of_autograd(config: ModelConfig) -> None:
+def test_loss_and_gradient_match_autograd(config: ModelConfig) -> None:
     model = network(config).train()
-    learning = ManualGradLSTM(model, window_length=11)
+    manual = ManualGradLSTM(model, window_length=11)
     state, rng = model.initial_state(1), np.random.default_rng(0)
-    for length in (11, 11, 4):  # the state goes on, and the last segment of a split is shorter
+    for length in (11, 11, 4):  # the state is carried over, and the last segment is shorter
         inputs, targets = (torch.from_numpy(rng.integers(8, size=length)) for _ in range(2))
         features, state = model.features(inputs.unsqueeze(0), state.detach())
         logits = model.logits(features[0])
         model.zero_grad()
         F.cross_entropy(logits, targets).backward()
-        segment = learning.forward(inputs, targets)
+        segment = manual.forward(inputs, targets)
         assert torch.allclose(segment.log_probabilities, logits.log_softmax(dim=1), atol=1e-5)
         assert torch.allclose(segment.nll, F.cross_entropy(logits, targets, reduction="none"), atol=1e-5)
-        learning.backward(segment)
-        for parameter, gradient in zip(model.parameters(), learning.gradients, strict=True):
+        manual.backward(segment)
+        for parameter, gradient in zip(model.parameters(), manual.gradients, strict=True):
             assert parameter.grad is not None
             assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
 
-def test_the_step_is_the_papers(usual: GradientRMS) -> None:
-    """Two segments by autograd, with the update written as in the paper."""
+def test_update_matches_the_paper(rms: GradientRMS) -> None:
+    """Two segments with autograd and the update rule of the paper."""
     model, ids, lr, decay = network().eval(), stream(18), 0.05, 0.9
     moving = copy.deepcopy(model)
-    count = sum(size.numel() for size in usual.root_mean_squares)
-    mean = sum(float(size.sum()) for size in usual.root_mean_squares) / count
-    assert usual.mean == pytest.approx(mean, rel=1e-5)
+    count = sum(value.numel() for value in rms.per_weight)
+    mean = sum(float(value.sum()) for value in rms.per_weight) / count
+    assert rms.mean == pytest.approx(mean, rel=1e-5)
     state, expected = moving.initial_state(1), []
     inputs = torch.from_numpy(np.concatenate([[VOCABULARY.eos_id], ids[:-1]])).long().view(2, 9)
     for input_ids, target_ids in zip(inputs, torch.from_numpy(ids).long().view(2, 9), strict=True):
@@ -81,16 +81,14 @@ def test_the_step_is_the_papers(usual: GradientRMS) -> None:
         moving.zero_grad()
         nll.mean().backward()
         with torch.no_grad():
-            for parameter, trained, size in zip(
-                moving.parameters(), model.parameters(), usual.root_mean_squares, strict=True
-            ):
-                back = (size / mean).clamp(max=1.0 / decay)
-                parameter += decay * back * (trained - parameter) - lr * parameter.grad / (size + EPSILON * mean)
-    found = losses(ids, usual, {"lr": lr, "decay": decay})
-    assert found == pytest.approx(torch.cat(expected).numpy(), abs=1e-4)
+            for parameter, trained, value in zip(moving.parameters(), model.parameters(), rms.per_weight, strict=True):
+                rms_norm = (value / mean).clamp(max=1.0 / decay)
+                parameter += decay * rms_norm * (trained - parameter) - lr * parameter.grad / (value + EPSILON * mean)
+    actual = losses(ids, rms, {"lr": lr, "decay": decay})
+    assert actual == pytest.approx(torch.cat(expected).numpy(), abs=1e-4)
 
 
-def test_usual_gradients_are_roots_of_mean_squares() -> None:
+def test_gradient_rms_by_autograd() -> None:
     model, ids = network().eval(), stream(27)
     config = EvaluationConfig(name="dynamic", window_length=9, gradient_windows=3)
     squares = [torch.zeros_like(parameter) for parameter in model.parameters()]
@@ -102,32 +100,32 @@ def test_usual_gradients_are_roots_of_mean_squares() -> None:
         F.cross_entropy(model.logits(features[0]), torch.from_numpy(ids[part]).long()).backward()
         for square, parameter in zip(squares, model.parameters(), strict=True):
             square += parameter.grad**2 / 3
-    found = gradient_rms(model, ids, VOCABULARY.eos_id, config)
-    for square, size in zip(squares, found.root_mean_squares, strict=True):
-        assert torch.allclose(square.sqrt(), size, atol=1e-6)
+    measured = gradient_rms(model, ids, VOCABULARY.eos_id, config)
+    for square, value in zip(squares, measured.per_weight, strict=True):
+        assert torch.allclose(square.sqrt(), value, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 39), st.integers(0, 7))
-def test_a_later_word_changes_no_earlier_probability(place: int, word: int) -> None:
-    usual = GradientRMS([torch.ones_like(parameter) for parameter in network().parameters()], 1.0)
+def test_later_words_do_not_change_earlier_probabilities(position: int, word: int) -> None:
+    rms = GradientRMS([torch.ones_like(parameter) for parameter in network().parameters()], 1.0)
     ids = stream(40)
     changed = ids.copy()
-    changed[place] = word
-    assert (losses(changed, usual)[:place] == losses(ids, usual)[:place]).all()
+    changed[position] = word
+    assert (losses(changed, rms)[:position] == losses(ids, rms)[:position]).all()
 
 
-def test_a_word_changes_what_comes_after_its_segment(usual: GradientRMS) -> None:
+def test_a_word_changes_the_losses_after_its_segment(rms: GradientRMS) -> None:
     ids = stream(40)
     changed = ids.copy()
     changed[0] = (ids[0] + 1) % 8
-    assert (losses(changed, usual)[9:] != losses(ids, usual)[9:]).any()
+    assert (losses(changed, rms)[9:] != losses(ids, rms)[9:]).any()
 
 
 @pytest.mark.parametrize("cache", [{}, CACHE])
-def test_standing_still_it_is_the_static_model(usual: GradientRMS, cache: dict[str, float]) -> None:
+def test_lr_0_equals_static_evaluation(rms: GradientRMS, cache: dict[str, float]) -> None:
     ids = stream(300)
-    score = evaluate_dynamic(network(), ids, VOCABULARY, SPEC, {"lr": 0.0, "decay": 0.0, **cache}, usual)
+    score = evaluate_dynamic(network(), ids, VOCABULARY, CONFIG, {"lr": 0.0, "decay": 0.0, **cache}, rms)
     if cache:
         expected = evaluate_cache(network(), ids, VOCABULARY, EvaluationConfig(name="cache"), cache)
     else:
@@ -141,31 +139,33 @@ def test_standing_still_it_is_the_static_model(usual: GradientRMS, cache: dict[s
     )
 
 
-def test_it_learns_what_repeats(usual: GradientRMS) -> None:
+def test_repeated_text_is_learned(rms: GradientRMS) -> None:
     ids = np.tile(stream(12), 60)
     static = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig())
-    dynamic = evaluate_dynamic(network(), ids, VOCABULARY, SPEC, SETTINGS, usual)
+    dynamic = evaluate_dynamic(network(), ids, VOCABULARY, CONFIG, SETTINGS, rms)
     assert dynamic.loss < 0.8 * static.loss
-    assert dynamic.interval is None, "too few words for two blocks"
+    assert dynamic.interval is None, "the split has only one block"
 
 
-def test_a_strong_decay_holds_the_weights_where_they_were() -> None:
+def test_decay_1_restores_the_trained_weights() -> None:
     model = network()
-    usual = GradientRMS([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
-    dynamic = DynamicEvaluator(model, usual, 9)
-    for _ in dynamic.read(stream(40), VOCABULARY.eos_id, lr=0.0, decay=1.0):
+    rms = GradientRMS([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
+    dynamic = DynamicEvaluator(model, rms, 9)
+    for _ in dynamic.score_segments(stream(40), VOCABULARY.eos_id, lr=0.0, decay=1.0):
         for weight in dynamic._network.weights:
             weight += 0.5
     for weight, trained in zip(dynamic._network.weights, model.parameters(), strict=True):
         assert torch.equal(weight, trained)
 
 
-def test_a_model_is_left_as_it_came_in_and_each_reading_begins_anew(usual: GradientRMS) -> None:
+def test_model_is_unchanged_and_each_run_starts_from_trained_weights(rms: GradientRMS) -> None:
     model = network().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    dynamic = DynamicEvaluator(model, usual, 9)
+    dynamic = DynamicEvaluator(model, rms, 9)
     first, second = (
-        np.concatenate([segment.nll.numpy() for segment in dynamic.read(stream(60), VOCABULARY.eos_id, 0.05, 0.02)])
+        np.concatenate(
+            [segment.nll.numpy() for segment in dynamic.score_segments(stream(60), VOCABULARY.eos_id, 0.05, 0.02)]
+        )
         for _ in range(2)
     )
     assert (first == second).all()
@@ -174,16 +174,16 @@ def test_a_model_is_left_as_it_came_in_and_each_reading_begins_anew(usual: Gradi
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_progress_is_told_and_an_empty_split_refused(usual: GradientRMS) -> None:
+def test_progress_is_reported_and_empty_splits_are_rejected(rms: GradientRMS) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate_dynamic(network(), stream(20), VOCABULARY, SPEC, SETTINGS, usual, lambda *done: seen.append(done))
+    evaluate_dynamic(network(), stream(20), VOCABULARY, CONFIG, SETTINGS, rms, lambda *done: seen.append(done))
     assert seen == [(9, 20), (18, 20), (20, 20)]
     with pytest.raises(DataError, match="empty"):
-        evaluate_dynamic(network(), stream(0), VOCABULARY, SPEC, SETTINGS, usual)
+        evaluate_dynamic(network(), stream(0), VOCABULARY, CONFIG, SETTINGS, rms)
     with pytest.raises(DataError, match="train is empty"):
-        gradient_rms(network(), stream(0), VOCABULARY.eos_id, SPEC)
+        gradient_rms(network(), stream(0), VOCABULARY.eos_id, CONFIG)
 
 
-def test_weights_that_diverge_are_told_with_the_remedy(usual: GradientRMS) -> None:
+def test_divergence_is_reported_with_a_remedy(rms: GradientRMS) -> None:
     with pytest.raises(EvaluationError, match=r"diverged after .* of 300 tokens; lower evaluation.lr \(got 1e\+38\)"):
-        evaluate_dynamic(network(), stream(300), VOCABULARY, SPEC, {"lr": 1e38, "decay": 0.0}, usual)
+        evaluate_dynamic(network(), stream(300), VOCABULARY, CONFIG, {"lr": 1e38, "decay": 0.0}, rms)

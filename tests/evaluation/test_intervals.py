@@ -1,4 +1,4 @@
-"""The bootstrap: where articles begin, by hand, repeatable, and as wide as it should be."""
+"""The bootstrap: article boundaries, reproducibility and width."""
 
 import numpy as np
 import pytest
@@ -14,39 +14,39 @@ def encoded(*names: str) -> np.ndarray:
     return np.array(VOCABULARY.encode(words), dtype=np.int32)
 
 
-def test_an_article_begins_with_a_heading_of_level_one() -> None:
+def test_articles_start_with_a_level_1_heading() -> None:
     article = ("title", "blank", "text", "section", "text")
     ids = encoded("blank", *article, *("long title", *article[1:]) * 1, *article * 9)
     starts, unit = article_starts(ids, VOCABULARY)
     assert unit == "article"
     assert len(starts) == 11
-    assert starts[0] == 0, "what is before the first heading belongs to the first article"
+    assert starts[0] == 0, "lines before the first heading belong to the first article"
     assert starts[1] == 1 + len(encoded(*article))
     assert starts[2] - starts[1] == len(encoded("long title", *article[1:]))
     assert (np.diff(starts[2:]) == len(encoded(*article))).all()
 
 
 @pytest.mark.parametrize("line", ["section", "text", "blank"])
-def test_other_lines_are_no_headings(line: str) -> None:
+def test_other_lines_are_not_headings(line: str) -> None:
     assert article_starts(encoded(*["title", line] * 12), VOCABULARY)[0].size == 12
     assert article_starts(encoded(*[line] * 40), VOCABULARY)[1] == "block"
 
 
-def test_a_corpus_without_headings_is_cut_into_blocks_of_lines() -> None:
+def test_corpus_without_headings_is_cut_into_blocks_of_lines() -> None:
     ids = encoded(*["text"] * 2000)
     starts, unit = article_starts(ids, VOCABULARY)
     assert unit == "block"
     assert len(starts) == len(ids) // BLOCK_WORDS
-    assert (starts % 4 == 0).all(), "a block begins with a line"
+    assert (starts % 4 == 0).all(), "a block starts at a line"
     assert set(np.diff(starts)) == {BLOCK_WORDS}
 
 
-def test_a_last_line_without_an_end_counts() -> None:
+def test_last_line_without_eos_counts() -> None:
     ids = encoded(*["title", "text"] * 12)[:-1]
     assert len(article_starts(ids, VOCABULARY)[0]) == 12
 
 
-def test_equal_articles_leave_no_doubt() -> None:
+def test_equal_articles_give_an_interval_of_width_0() -> None:
     ids = encoded(*["title", "text"] * 20)
     interval = bootstrap(np.full(len(ids), np.log(50.0)), ids, VOCABULARY)
     assert interval is not None
@@ -54,7 +54,7 @@ def test_equal_articles_leave_no_doubt() -> None:
     assert (interval.articles, interval.unit, interval.level) == (20, "article", 0.95)
 
 
-def test_the_interval_is_that_of_the_mean_of_articles() -> None:
+def test_interval_matches_the_normal_approximation() -> None:
     rng, count = np.random.default_rng(0), 400
     ids = encoded(*["title", "text"] * count)
     losses = rng.normal(4.0, 0.5, size=count)
@@ -65,17 +65,17 @@ def test_the_interval_is_that_of_the_mean_of_articles() -> None:
     assert np.log(interval.high) == pytest.approx(losses.mean() + half, abs=0.01)
 
 
-def test_a_long_article_weighs_more() -> None:
+def test_articles_are_weighted_by_length() -> None:
     ids = encoded(*["title", "text"] * 10, *["text"] * 200)
     nll = np.full(len(ids), 2.0)
     nll[-804:] = 6.0
     interval = bootstrap(nll, ids, VOCABULARY)
     assert interval is not None
-    assert np.log(interval.high) > 5.5, "where the long article is drawn, its words decide"
-    assert np.log(interval.low) == pytest.approx(2.0), "in a third of the draws it is missing"
+    assert np.log(interval.high) > 5.5, "resamples with the long article"
+    assert np.log(interval.low) == pytest.approx(2.0), "a third of the resamples do not contain it"
 
 
-def test_one_seed_gives_one_interval_and_a_single_article_none() -> None:
+def test_interval_is_reproducible_and_needs_two_articles() -> None:
     ids = encoded(*["title", "text"] * 20)
     nll = np.random.default_rng(1).random(len(ids))
     assert bootstrap(nll, ids, VOCABULARY) == bootstrap(nll, ids, VOCABULARY)

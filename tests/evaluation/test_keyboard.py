@@ -1,4 +1,4 @@
-"""Keystrokes saved: by hand, and what the engine itself would have shown."""
+"""Keystroke savings: by hand, and compared to the engine's suggestions."""
 
 import numpy as np
 import pytest
@@ -29,27 +29,28 @@ def stream(length: int) -> list[int]:
     return np.random.default_rng(1).integers(len(VOCABULARY), size=length).tolist()
 
 
-def typed_by_hand(ids: list[int]) -> KeyboardScore:
-    """The same through the engine: a text that grows by a letter, and three suggestions after each."""
-    typings = []
-    for place, target in enumerate(ids):
+def keyboard_with_engine(ids: list[int]) -> KeyboardScore:
+    """The score from ``Engine.predict`` after every letter."""
+    typed = []
+    for position, target in enumerate(ids):
         word = VOCABULARY.word(target)
         if target in SPECIAL or not is_word(word):
             continue
-        text = " ".join("\n" if i == VOCABULARY.eos_id else VOCABULARY.word(i) for i in ids[:place])
-        shown = [
+        text = " ".join("\n" if i == VOCABULARY.eos_id else VOCABULARY.word(i) for i in ids[:position])
+        suggestions = [
             [s.word for s in ENGINE.predict(text, 3, word[:letters], words_only=True).suggestions]
             for letters in range(len(word))
         ]
-        letters = next((letters for letters, bar in enumerate(shown) if word in bar), None)
-        typings.append(TypedWord(len(word), shown[0].index(word) if word in shown[0] else None, letters))
-    return keyboard_score(typings, len(ids))
+        letters_typed = next((letters for letters, words in enumerate(suggestions) if word in words), None)
+        rank = suggestions[0].index(word) if word in suggestions[0] else None
+        typed.append(TypedWord(len(word), rank, letters_typed))
+    return keyboard_score(typed, len(ids))
 
 
 @given(st.lists(st.integers(0, len(VOCABULARY) - 1), min_size=1, max_size=8))
 @settings(deadline=None, max_examples=25)
-def test_a_word_is_taken_when_the_engine_shows_it(ids: list[int]) -> None:
-    assert keyboard(ids) == typed_by_hand(ids)
+def test_a_word_is_accepted_when_the_engine_suggests_it(ids: list[int]) -> None:
+    assert keyboard(ids) == keyboard_with_engine(ids)
 
 
 def test_keystrokes_by_hand() -> None:
@@ -57,26 +58,26 @@ def test_keystrokes_by_hand() -> None:
     vocabulary = Vocabulary(words, range(len(words), 0, -1))
     logits = np.array([4.0, 3.0, 2.0, 1.0, 9.0, 9.0, 9.0], dtype=np.float32)
     bar = SuggestionBar(vocabulary)
-    assert [bar.typing(word, False, logits) for word in range(4)] == [
+    assert [bar.type_word(word, False, logits) for word in range(4)] == [
         TypedWord(3, 0, 0),
         TypedWord(4, 1, 0),
         TypedWord(4, 2, 0),
         TypedWord(7, 3, 4),
     ]
-    score = keyboard_score([bar.typing(word, False, logits) for word in range(4)], 7)
-    # 4 + 5 + 5 + 8 keystrokes, against 1 + 1 + 1 + ("thea" and one to take it)
+    score = keyboard_score([bar.type_word(word, False, logits) for word in range(4)], 7)
+    # 4 + 5 + 5 + 8 keystrokes, against 1 + 1 + 1 + ("thea" and one to accept)
     assert (score.keystrokes, score.keystrokes_with_suggestions) == (22, 8)
     assert score.keystroke_savings_rate == pytest.approx(14 / 22)
     assert (score.tokens, score.words.tokens, score.words.top1, score.words.top3) == (7, 4, 0.25, 0.75)
     assert score.taken == 1.0
-    # the corpus' small letter where a sentence begins is not what the bar shows
-    assert bar.typing(0, True, logits) == TypedWord(3, None, None)
-    assert bar.typing(0, True, logits).keystrokes == 4
+    # at the start of a sentence the suggestion is capitalized, unlike the word of the corpus
+    assert bar.type_word(0, True, logits) == TypedWord(3, None, None)
+    assert bar.type_word(0, True, logits).keystrokes == 4
 
 
 @given(st.integers(1, 40), st.integers(1, 5))
 @settings(deadline=None, max_examples=20)
-def test_the_score_does_not_depend_on_the_window_and_every_real_word_counts(window: int, batch_size: int) -> None:
+def test_score_does_not_depend_on_the_window_and_every_word_counts(window: int, batch_size: int) -> None:
     ids = stream(60)
     assert keyboard(ids, window_length=window) == keyboard(ids)
     score = keyboard(ids, window_length=window, batch_size=batch_size)
@@ -85,14 +86,14 @@ def test_the_score_does_not_depend_on_the_window_and_every_real_word_counts(wind
     assert score.keystrokes == keyboard(ids).keystrokes
 
 
-def test_suggestions_never_cost() -> None:
+def test_suggestions_never_cost_keystrokes() -> None:
     score = keyboard(stream(300))
     assert 0.0 < score.keystroke_savings_rate < 1.0
     assert score.words.top1 <= score.words.top3 <= score.taken
     assert keyboard([VOCABULARY.eos_id]).keystroke_savings_rate == 0.0
 
 
-def test_it_leaves_mode_and_weights_alone_and_tells_its_progress() -> None:
+def test_evaluation_keeps_mode_and_weights_and_reports_progress() -> None:
     model, seen = small_network().train(), []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ids = np.array(stream(100), dtype=np.int32)
@@ -103,6 +104,6 @@ def test_it_leaves_mode_and_weights_alone_and_tells_its_progress() -> None:
     assert seen == [(40, 100), (80, 100), (100, 100)]
 
 
-def test_an_empty_split_is_refused() -> None:
+def test_empty_split_is_rejected() -> None:
     with pytest.raises(DataError, match="empty"):
         keyboard([])

@@ -1,4 +1,4 @@
-"""The score: by hand, whatever the window and the batch, exactly over the whole split."""
+"""The score: by hand, and independent of window and batch size."""
 
 import math
 from pathlib import Path
@@ -34,7 +34,7 @@ def stream(length: int) -> np.ndarray:
     return np.random.default_rng(0).integers(len(VOCABULARY), size=length).astype(np.int32)
 
 
-def counted(logits: torch.Tensor, target_ids: torch.Tensor) -> ScoreMetric:
+def updated_metric(logits: torch.Tensor, target_ids: torch.Tensor) -> ScoreMetric:
     metric = ScoreMetric(VOCABULARY)
     nll = F.cross_entropy(logits, target_ids, reduction="none")
     metric.update(nll, target_rank(logits, target_ids), target_ids)
@@ -44,17 +44,17 @@ def counted(logits: torch.Tensor, target_ids: torch.Tensor) -> ScoreMetric:
 def test_loss_perplexity_and_top_k_by_hand() -> None:
     # probabilities 1/2, 1/4, 1/8 ...: the target of row i is the i-th most probable word
     logits = -math.log(2.0) * torch.arange(8.0).repeat(4, 1)
-    score = counted(logits, torch.tensor([0, 2, 4, 3])).score()  # the , river <unk>
-    normaliser = sum(2.0**-i for i in range(8))
+    score = updated_metric(logits, torch.tensor([0, 2, 4, 3])).score()  # the , river <unk>
+    normalizer = sum(2.0**-i for i in range(8))
     assert score.tokens == 4
-    assert score.loss == pytest.approx(sum(math.log(normaliser) + i * math.log(2.0) for i in (0, 2, 4, 3)) / 4)
+    assert score.loss == pytest.approx(sum(math.log(normalizer) + i * math.log(2.0) for i in (0, 2, 4, 3)) / 4)
     assert score.perplexity == pytest.approx(math.exp(score.loss))
     assert (score.top1, score.top3, score.top5) == (0.25, 0.5, 1.0)
     assert (score.words.tokens, score.words.top1, score.words.top3, score.words.top5) == (2, 0.5, 0.5, 1.0)
     assert score.unk_rate == 0.25
 
 
-def test_words_are_what_a_keyboard_offers() -> None:
+def test_word_mask_excludes_punctuation_unk_and_eos() -> None:
     assert [word for word, is_word in zip(VOCABULARY.words, word_mask(VOCABULARY), strict=True) if is_word] == [
         "the",
         "river",
@@ -63,7 +63,7 @@ def test_words_are_what_a_keyboard_offers() -> None:
     ]
 
 
-def test_a_tie_counts_against_the_target() -> None:
+def test_ties_count_against_the_target() -> None:
     assert target_rank(torch.zeros(2, 8), torch.tensor([0, 7])).tolist() == [7, 7]
     assert target_rank(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([2])).tolist() == [1]
 
@@ -80,13 +80,13 @@ def test_score_does_not_depend_on_the_window_length() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 403, 500])
-def test_every_token_counts_whatever_the_batch_size(batch_size: int) -> None:
+def test_every_token_counts_for_any_batch_size(batch_size: int) -> None:
     score = evaluate_static(network(), stream(403), VOCABULARY, EvaluationConfig(batch_size=batch_size))
     assert score.tokens == 403
     assert score.unk_rate == pytest.approx(float((stream(403) == VOCABULARY.unk_id).mean()))
 
 
-def test_batch_of_one_equals_word_by_word_probabilities() -> None:
+def test_batch_size_1_equals_word_by_word_probabilities() -> None:
     model, ids = network().eval(), stream(30)
     state, nll, previous = model.initial_state(1), 0.0, VOCABULARY.eos_id
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_batch_of_one_equals_word_by_word_probabilities() -> None:
     assert score.loss == pytest.approx(nll / 30, abs=1e-6)
 
 
-def test_evaluation_leaves_mode_and_weights_alone_and_tells_its_progress() -> None:
+def test_evaluation_keeps_mode_and_weights_and_reports_progress() -> None:
     model, seen = network().train(), []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     evaluate_static(model, stream(100), VOCABULARY, EvaluationConfig(window_length=40), lambda *done: seen.append(done))
@@ -107,13 +107,13 @@ def test_evaluation_leaves_mode_and_weights_alone_and_tells_its_progress() -> No
     assert seen == [(40, 100), (80, 100), (100, 100)]
 
 
-def test_an_empty_split_is_refused() -> None:
+def test_empty_split_is_rejected() -> None:
     with pytest.raises(DataError, match="empty"):
         evaluate_static(network(), stream(0), VOCABULARY, EvaluationConfig())
 
 
-def test_a_loss_beyond_floats_is_infinite_perplexity() -> None:
-    score = counted(torch.tensor([[1000.0, 0, 0, 0, 0, 0, 0, 0]]), torch.tensor([1])).score()
+def test_perplexity_overflows_to_infinity() -> None:
+    score = updated_metric(torch.tensor([[1000.0, 0, 0, 0, 0, 0, 0, 0]]), torch.tensor([1])).score()
     assert score.loss == pytest.approx(1000.0)
     assert score.perplexity == math.inf
 

@@ -1,4 +1,4 @@
-"""Tuning: it ends at better settings than it began with, keeps given ones, and gives up what falls behind."""
+"""Tuning: it improves on the defaults, keeps given settings and prunes bad trials."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from small_streams import VOCABULARY, network, stream
 from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.config import DEFAULTS, EvaluationConfig, checked_settings, resolve_settings
 from lstm_lm.evaluation.dynamic import GradientRMS, evaluate_dynamic, gradient_rms
-from lstm_lm.evaluation.tuning import MOST_TRIALS, tune
+from lstm_lm.evaluation.tuning import MAX_TRIALS, tune
 
 IDS = np.tile(stream(30), 12)
 
 
 @pytest.fixture(scope="module")
-def usual() -> GradientRMS:
+def rms() -> GradientRMS:
     return gradient_rms(network(), stream(200, seed=7), VOCABULARY.eos_id, config("dynamic"))
 
 
@@ -21,49 +21,49 @@ def config(name: str, **settings: float) -> EvaluationConfig:
     return EvaluationConfig(name=name, window_length=9, gradient_windows=20, **settings)  # type: ignore[arg-type]
 
 
-def test_dynamic_settings_are_better_than_the_defaults(usual: GradientRMS) -> None:
+def test_tuned_settings_beat_the_defaults(rms: GradientRMS) -> None:
     stages: list[str] = []
-    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic"), usual, lambda stage, *_: stages.append(stage))
-    assert set(found) == {"lr", "decay"}
-    begun, ended = (
-        evaluate_dynamic(network(), IDS, VOCABULARY, config("dynamic"), settings, usual).loss
-        for settings in (DEFAULTS, found)
+    tuned = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic"), rms, lambda stage, *_: stages.append(stage))
+    assert set(tuned) == {"lr", "decay"}
+    before, after = (
+        evaluate_dynamic(network(), IDS, VOCABULARY, config("dynamic"), settings, rms).loss
+        for settings in (DEFAULTS, tuned)
     )
-    assert ended < begun
-    assert 3 <= len(set(stages)) <= MOST_TRIALS
+    assert after < before
+    assert 3 <= len(set(stages)) <= MAX_TRIALS
 
 
-def test_given_settings_stay(usual: GradientRMS) -> None:
-    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic", lr=0.01), usual, lambda *_: None)
-    assert found["lr"] == 0.01
+def test_given_settings_stay_fixed(rms: GradientRMS) -> None:
+    tuned = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic", lr=0.01), rms, lambda *_: None)
+    assert tuned["lr"] == 0.01
     given = {"lr": 0.01, "decay": 0.1, "cache_theta": 0.5}
-    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic_cache", **given), usual, lambda *_: None)
-    assert given.items() <= found.items()
-    assert set(found) == {*given, "cache_window", "cache_weight"}
+    tuned = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic_cache", **given), rms, lambda *_: None)
+    assert given.items() <= tuned.items()
+    assert set(tuned) == {*given, "cache_window", "cache_weight"}
 
 
-def test_a_rate_that_is_far_too_high_is_lowered(usual: GradientRMS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_learning_rate_that_is_too_high_is_lowered(rms: GradientRMS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEFAULTS, "lr", 2.0)
-    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic"), usual, lambda *_: None)
-    assert 0.0 < found["lr"] < 1.0
+    tuned = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic"), rms, lambda *_: None)
+    assert 0.0 < tuned["lr"] < 1.0
 
 
-def test_where_learning_does_not_help_the_weights_stay(usual: GradientRMS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lr_is_0_if_no_learning_rate_helps(rms: GradientRMS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEFAULTS, "lr", 1e25)
-    found = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic_cache"), usual, lambda *_: None)
-    assert found["lr"] == 0.0
-    with pytest.raises(EvaluationError, match=r"diverge on valid with evaluation.lr=1e\+38; give a lower one"):
-        tune(network(), IDS, VOCABULARY.eos_id, config("dynamic", lr=1e38), usual, lambda *_: None)
+    tuned = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic_cache"), rms, lambda *_: None)
+    assert tuned["lr"] == 0.0
+    with pytest.raises(EvaluationError, match=r"diverge on valid with evaluation.lr=1e\+38; lower it"):
+        tune(network(), IDS, VOCABULARY.eos_id, config("dynamic", lr=1e38), rms, lambda *_: None)
 
 
-def test_only_the_first_tokens_are_read(usual: GradientRMS) -> None:
+def test_tune_tokens_limits_the_split(rms: GradientRMS) -> None:
     totals: set[int] = set()
     short = config("dynamic", tune_tokens=50)
-    tune(network(), IDS, VOCABULARY.eos_id, short, usual, lambda *told: totals.add(told[2]))
+    tune(network(), IDS, VOCABULARY.eos_id, short, rms, lambda _stage, _done, total: totals.add(total))
     assert totals == {50}
 
 
-def test_given_before_tuned_before_default() -> None:
+def test_given_overrides_tuned_overrides_default() -> None:
     values, sources = resolve_settings(config("dynamic_cache", lr=0.5), {"lr": 0.1, "decay": 0.2})
     assert (values["lr"], values["decay"], values["cache_theta"]) == (0.5, 0.2, DEFAULTS["cache_theta"])
     assert (sources["lr"], sources["decay"], sources["cache_theta"]) == ("given", "tuned", "default")
@@ -76,17 +76,17 @@ def test_given_before_tuned_before_default() -> None:
         ({"name": "cache", "cache_weight": 1.5}, "cache_weight: must be from 0 to 1 (got 1.5)"),
         ({"name": "cache", "cache_theta": float("nan")}, "cache_theta: must be from 0 to 100"),
         ({"name": "cache", "cache_window": -1}, "cache_window: must not be negative"),
-        ({"name": "cache", "batch_size": 4}, "batch_size: cache reads the split as one stream (got 4)"),
-        ({"name": "cache", "lr": 0.1}, "lr: cache has no use for it (got 0.1); it belongs to dynamic, dynamic_cache"),
-        ({"name": "static", "cache_weight": 0.1}, "cache_weight: static has no use for it"),
+        ({"name": "cache", "batch_size": 4}, "batch_size: cache evaluates the split as one stream (got 4)"),
+        ({"name": "cache", "lr": 0.1}, "lr: not used by cache (got 0.1); used by dynamic, dynamic_cache"),
+        ({"name": "static", "cache_weight": 0.1}, "cache_weight: not used by static"),
         ({"name": "dynamic", "decay": -0.1}, "decay: must be from 0 to 1"),
         ({"name": "dynamic", "gradient_windows": 0}, "gradient_windows: must be at least 1"),
         ({"name": "dynamic", "tune_tokens": -1}, "tune_tokens: must not be negative"),
     ],
 )
-def test_a_wrong_setting_is_told(settings: dict[str, float], problem: str) -> None:
-    (found,) = EvaluationConfig(**settings).problems()  # type: ignore[arg-type]
-    assert found.startswith(problem)
+def test_invalid_setting_is_reported(settings: dict[str, float], problem: str) -> None:
+    (actual,) = EvaluationConfig(**settings).problems()  # type: ignore[arg-type]
+    assert actual.startswith(problem)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_wrong_setting_is_told(settings: dict[str, float], problem: str) -> No
         ("other", {"lr": 0.1}),
     ],
 )
-def test_settings_that_somebody_broke_are_refused(name: str, settings: dict[str, object]) -> None:
+def test_invalid_tuned_settings_are_rejected(name: str, settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"tuned.{name}"):
         checked_settings(name, settings)
     assert checked_settings("cache", {"cache_window": 10, "cache_theta": 1}) == {"cache_window": 10, "cache_theta": 1.0}

@@ -70,12 +70,12 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (lambda c: c["lstm_lm"].pop("vocabulary"), "vocabulary: missing field"),
         (lambda c: c["lstm_lm"]["vocabulary"]["words"].pop(), "48 words need as many counts"),
         (lambda c: c["lstm_lm"]["model"].update(hidden_dims=[5]), "model.tie_weights: needs embedding_dim"),
-        (lambda c: c["lstm_lm"]["model"].update(hidden_dims=[16]), "does not belong to it"),
+        (lambda c: c["lstm_lm"]["model"].update(hidden_dims=[16]), "is unexpected"),
         (lambda c: c["lstm_lm"]["model"].update(depth=2), "model.depth: unknown field"),
         (lambda c: c["lstm_lm"].update(default_preset="x"), r"default_preset: .*\(got 'x'\)"),
         (lambda c: c["state_dict"].pop("model.output_bias"), "output_bias is missing"),
         (lambda c: c["state_dict"].update({"model.output_bias": torch.zeros(2)}), r"output_bias has shape \(2,\)"),
-        (lambda c: c["state_dict"]["model.output_bias"].fill_(torch.nan), "output_bias holds infinity or NaN"),
+        (lambda c: c["state_dict"]["model.output_bias"].fill_(torch.nan), "output_bias contains infinity or NaN"),
     ],
 )
 def test_what_does_not_fit_is_named(change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from small_models import checkpoint_content, small_network
 
 from lstm_lm.errors import CheckpointError
 from lstm_lm.export.checkpoint import read_checkpoint
-from lstm_lm.export.checkpoint_file import open_checkpoint
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_every_flipped_bit_and_zeroed_page_in_a_tensor_is_noticed(path: Path) ->
             damaged[ranges[name].start : ranges[name].stop] = bytes(len(ranges[name]))
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"x\.ckpt: the checkpoint is damaged \(data/\d+ does not match"):
-            open_checkpoint(path)
+            load_raw_checkpoint(path)
 
 
 def test_a_flip_anywhere_is_noticed_or_changes_nothing(path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_truncated_file_is_incomplete(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(CheckpointError, match=r"x\.ckpt: (is empty|the checkpoint is incomplete or damaged .*bytes\))"):
-        open_checkpoint(path)
+        load_raw_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_another_archive_is_named_without_torchs_words(path: Path, name: str, co
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(name, content)
     with pytest.raises(CheckpointError, match=message) as caught:
-        open_checkpoint(path)
+        load_raw_checkpoint(path)
     assert not {"PytorchStreamReader", "miniz", "enforce"} & set(str(caught.value).split())
 
 
@@ -95,7 +95,7 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(path: Path) -> No
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", bytes(50_000_000))
     with pytest.raises(CheckpointError, match="is not an archive that torch wrote"):
-        open_checkpoint(path)
+        load_raw_checkpoint(path)
 
 
 def shared(levels: int) -> list[Any]:
@@ -150,7 +150,7 @@ def swap_bias(make: Callable[[torch.Tensor], Any]) -> Callable[[dict[str, Any]],
         (swap_bias(lambda _: None), "output_bias is a NoneType, not a tensor"),
         (swap_bias(lambda bias: bias.to_sparse()), "output_bias is not stored as one contiguous block"),
         (swap_bias(lambda bias: bias[:1].expand(bias.shape)), "output_bias is not stored as one contiguous block"),
-        (swap_bias(lambda bias: bias.to(torch.complex64)), "output_bias holds torch.complex64"),
+        (swap_bias(lambda bias: bias.to(torch.complex64)), "output_bias has dtype torch.complex64"),
         (swap_bias(lambda bias: torch.nested.nested_tensor([bias, bias])), "output_bias is a nested tensor"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Each filter keeps what its name says."""
+"""Logits processors: properties and hand-computed cases."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from lstm_lm.inference.logits import (
     softmax,
 )
 
-# few different values, so that ties are common
+# few distinct values, so that ties are common
 tied = st.integers(-3, 3).map(float)
 spread = st.floats(-50, 50, width=32)
 rows = st.integers(1, 12).flatmap(lambda size: arrays(np.float32, size, elements=st.one_of(tied, spread)))
@@ -28,7 +28,7 @@ Array = NDArray[np.float32]
 
 
 @given(either, st.integers(1, 15))
-def test_top_k_leaves_exactly_k_and_the_largest(logits: Array, k: int) -> None:
+def test_top_k_keeps_exactly_the_k_largest(logits: Array, k: int) -> None:
     kept = keep_top_k(logits, k)
     finite = np.isfinite(kept)
     assert (finite.sum(axis=-1) == min(k, logits.shape[-1])).all()
@@ -38,11 +38,11 @@ def test_top_k_leaves_exactly_k_and_the_largest(logits: Array, k: int) -> None:
     assert (smallest_kept >= largest_dropped).all()
 
 
-def test_top_k_prefers_the_lower_id_among_equals() -> None:
+def test_top_k_breaks_ties_by_lower_id() -> None:
     assert np.isfinite(keep_top_k(np.array([1.0, 2.0, 1.0, 2.0, 1.0]), 3)).tolist() == [True, True, False, True, False]
 
 
-def test_top_k_never_brings_back_what_was_taken_out() -> None:
+def test_top_k_never_restores_removed_words() -> None:
     assert np.isfinite(keep_top_k(np.array([-np.inf, 0.0, -np.inf]), 2)).tolist() == [False, True, False]
 
 
@@ -54,7 +54,7 @@ def test_top_p_is_the_smallest_set_that_reaches_p(logits: Array, p: float) -> No
     assert (kept.sum(axis=-1) >= 1).all()
     assert (reached >= p - 1e-9).all()
     smallest = np.where(kept, probs, np.inf).min(axis=-1)
-    # without its least probable word it falls short, unless that is its only one
+    # without its least probable word the nucleus is too small, unless it is the only word
     assert ((reached - smallest < p + 1e-9) | (kept.sum(axis=-1) == 1)).all()
     assert (smallest >= np.where(kept, 0.0, probs).max(axis=-1)).all()
 
@@ -81,9 +81,7 @@ def test_temperature_by_hand() -> None:
 
 
 @given(rows, st.floats(1.0, 10.0), st.data())
-def test_a_penalised_word_becomes_less_likely_and_no_other_does(
-    logits: Array, penalty: float, data: st.DataObject
-) -> None:
+def test_penalized_words_become_less_likely_and_others_stay(logits: Array, penalty: float, data: st.DataObject) -> None:
     ids = data.draw(st.lists(st.integers(0, len(logits) - 1), max_size=5))
     penalized = penalize_repeats(logits[None], [ids], penalty)[0]
     others = np.setdiff1d(np.arange(len(logits)), ids)
@@ -107,7 +105,7 @@ def test_the_penalty_by_hand() -> None:
 
 
 @given(either, st.data())
-def test_banned_words_are_out_and_the_rest_is_unchanged(logits: Array, data: st.DataObject) -> None:
+def test_banned_words_are_removed_and_others_stay(logits: Array, data: st.DataObject) -> None:
     size = logits.shape[-1]
     ids = data.draw(st.lists(st.integers(0, size - 1), max_size=size))
     if len(set(ids)) == size:
@@ -121,7 +119,7 @@ def test_banned_words_are_out_and_the_rest_is_unchanged(logits: Array, data: st.
 
 
 @given(either)
-def test_filters_leave_their_argument_alone(logits: Array) -> None:
+def test_arguments_are_not_modified(logits: Array) -> None:
     before, table = logits.copy(), np.atleast_2d(logits)
     for result in (
         keep_top_k(logits, 2),
@@ -138,18 +136,18 @@ def test_filters_leave_their_argument_alone(logits: Array) -> None:
 
 
 @pytest.mark.parametrize("row", [[-np.inf, -np.inf], [np.nan, 0.0], [np.inf, 0.0]])
-def test_nothing_to_choose_from_is_an_error_and_not_nan(row: list[float]) -> None:
+def test_softmax_without_a_finite_logit_is_an_error(row: list[float]) -> None:
     with pytest.raises(ValueError, match="no word is left"):
         softmax(np.array(row))
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_top_k_needs_one(k: int) -> None:
+def test_top_k_requires_k_of_at_least_1(k: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         keep_top_k(np.zeros(3), k)
 
 
 @pytest.mark.parametrize("p", [0.0, -0.1, 1.1, float("nan")])
-def test_top_p_needs_a_share(p: float) -> None:
+def test_top_p_requires_p_in_0_to_1(p: float) -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         keep_top_p(np.zeros(3), p)

@@ -1,4 +1,4 @@
-"""What is suggested: by prefix, in the case that was typed, from what the filters and lists leave in."""
+"""Suggestions: prefixes, case, filters, word lists and the neural cache."""
 
 import numpy as np
 import pytest
@@ -24,12 +24,12 @@ caches = st.none() | st.builds(CacheConfig, weight=weights, theta=st.floats(0.0,
 
 def probs(prediction: Prediction) -> dict[str, float]:
     shown = {s.word: s.probability for s in prediction.suggestions}
-    assert len(shown) == len(prediction.suggestions), "a text was suggested twice"
+    assert len(shown) == len(prediction.suggestions), "a text is suggested twice"
     return shown
 
 
-def close(found: dict[str, float], expected: dict[str, float]) -> bool:
-    return found.keys() == expected.keys() and all(found[w] == pytest.approx(expected[w], rel=1e-6) for w in found)
+def close(actual: dict[str, float], expected: dict[str, float]) -> bool:
+    return actual.keys() == expected.keys() and all(actual[w] == pytest.approx(expected[w], rel=1e-6) for w in actual)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def close(found: dict[str, float], expected: dict[str, float]) -> bool:
         ("zz", []),
     ],
 )
-def test_a_prefix_keeps_the_words_that_begin_so_and_the_typed_case(prefix: str, expected: list[str]) -> None:
+def test_prefix_selects_words_and_keeps_typed_case(prefix: str, expected: list[str]) -> None:
     suggestions = ENGINE.predict("I want", 20, prefix).suggestions
     assert sorted(s.word for s in suggestions) == sorted(expected)
     assert [s.probability for s in suggestions] == sorted((s.probability for s in suggestions), reverse=True)
@@ -58,7 +58,7 @@ def test_a_prefix_keeps_the_words_that_begin_so_and_the_typed_case(prefix: str, 
 @pytest.mark.parametrize(
     "text", ["", "  ", "cats.", "cats. ", 'he said "cats."', "cats!", "cats?!", "cats\n", '"', "("]
 )
-def test_a_sentence_begins_with_a_capital(text: str) -> None:
+def test_sentence_start_is_capitalized(text: str) -> None:
     shown = probs(ENGINE.predict(text, 99))
     assert {"The", "That", "Cats", "McDonald", "I", "'s", "1", "-"} <= shown.keys()
     assert not {"the", "that", "cats"} & shown.keys()
@@ -66,7 +66,7 @@ def test_a_sentence_begins_with_a_capital(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["the", "the,", "Mr. the", '"the', "1.5"])
-def test_elsewhere_a_word_stays_as_it_is(text: str) -> None:
+def test_case_is_unchanged_within_a_sentence(text: str) -> None:
     assert {"the", "The", "cats"} <= probs(ENGINE.predict(text, 99)).keys()
 
 
@@ -82,7 +82,7 @@ def test_elsewhere_a_word_stays_as_it_is(text: str) -> None:
         ("the", "zork-ri", ["zork-river"]),
     ],
 )
-def test_signs_before_the_half_typed_word_or_inside_it_stay(text: str, prefix: str, shown: list[str]) -> None:
+def test_prefix_may_contain_punctuation(text: str, prefix: str, shown: list[str]) -> None:
     prediction = ENGINE.predict(text, 9, prefix)
     assert sorted(probs(prediction)) == sorted(shown)
     assert sum(probs(prediction).values()) == pytest.approx(1.0)
@@ -91,51 +91,51 @@ def test_signs_before_the_half_typed_word_or_inside_it_stay(text: str, prefix: s
 
 @given(texts, prefixes, st.booleans(), st.none() | word_lists, word_lists, caches)
 @settings(deadline=None)
-def test_what_is_left_in_keeps_its_ratios_and_sums_to_1(
+def test_filters_keep_ratios_and_renormalize(
     text: str, prefix: str, words_only: bool, allow: list[str] | None, deny: list[str], cache: CacheConfig | None
 ) -> None:
     everything = probs(ENGINE.predict(text, 10**6, prefix, cache=cache))
     allowed = None if allow is None else {normalized(word) for word in allow}
     denied = {normalized(word) for word in deny}
-    left = {
+    kept = {
         word: prob
         for word, prob in everything.items()
         if (is_word(word) or not words_only)
         and (allowed is None or normalized(word) in allowed)
         and normalized(word) not in denied
     }
-    found = probs(ENGINE.predict(text, 10**6, prefix, words_only=words_only, allow=allow, deny=deny, cache=cache))
-    total = sum(left.values())
-    assert close(found, {word: prob / total for word, prob in left.items()})
+    shown = probs(ENGINE.predict(text, 10**6, prefix, words_only=words_only, allow=allow, deny=deny, cache=cache))
+    total = sum(kept.values())
+    assert close(shown, {word: prob / total for word, prob in kept.items()})
     if everything:
         assert sum(everything.values()) == pytest.approx(1.0)
-    if found:
-        assert sum(found.values()) == pytest.approx(1.0)
+    if shown:
+        assert sum(shown.values()) == pytest.approx(1.0)
 
 
 @given(texts, prefixes, caches)
 @settings(deadline=None)
-def test_a_prefix_takes_from_all_words_those_that_begin_so(text: str, prefix: str, cache: CacheConfig | None) -> None:
-    everything, found = (probs(ENGINE.predict(text, 10**6, p, cache=cache)) for p in ("", prefix))
+def test_prefix_selects_from_all_suggestions(text: str, prefix: str, cache: CacheConfig | None) -> None:
+    everything, completed = (probs(ENGINE.predict(text, 10**6, p, cache=cache)) for p in ("", prefix))
     folded = [
         (word.casefold(), prob) for word, prob in everything.items() if normalized(word).startswith(prefix.lower())
     ]
     total = sum(prob for _, prob in folded)
-    by_reading = {word: sum(c for w, c in folded if w == word) / total for word, _ in folded}
-    assert {word.casefold() for word in found} == by_reading.keys()
-    for reads in by_reading:
-        shown = sum(prob for word, prob in found.items() if word.casefold() == reads)
-        assert shown == pytest.approx(by_reading[reads], rel=1e-6)
+    expected = {word: sum(p for w, p in folded if w == word) / total for word, _ in folded}
+    assert {word.casefold() for word in completed} == expected.keys()
+    for word, expected_prob in expected.items():
+        prob = sum(p for w, p in completed.items() if w.casefold() == word)
+        assert prob == pytest.approx(expected_prob, rel=1e-6)
 
 
 @given(texts, prefixes, st.integers(1, 60), caches)
 @settings(deadline=None)
-def test_fewer_suggestions_are_the_first_of_more(text: str, prefix: str, k: int, cache: CacheConfig | None) -> None:
+def test_smaller_k_gives_a_prefix_of_the_suggestions(text: str, prefix: str, k: int, cache: CacheConfig | None) -> None:
     everything = ENGINE.predict(text, 10**6, prefix, cache=cache).suggestions
     assert ENGINE.predict(text, k, prefix, cache=cache).suggestions == everything[:k]
 
 
-def test_both_cases_of_a_word_are_one_completion() -> None:
+def test_both_cases_of_a_word_are_one_suggestion() -> None:
     everything = probs(ENGINE.predict("I", 99))
     share = sum(prob for word, prob in everything.items() if word.casefold().startswith("the"))
     expected = (everything["the"] + everything["The"]) / share
@@ -144,7 +144,7 @@ def test_both_cases_of_a_word_are_one_completion() -> None:
         assert shown[prefix] == pytest.approx(expected, rel=1e-6)
 
 
-def test_lists_know_no_case_and_deny_wins() -> None:
+def test_word_lists_ignore_case_and_deny_overrides_allow() -> None:
     assert probs(ENGINE.predict("I", 9, allow=["THE", "Cat", "nowhere"])).keys() == {"the", "The", "cat"}
     assert probs(ENGINE.predict("I", 9, allow=["the", "cat"], deny=["The"])).keys() == {"cat"}
     assert probs(ENGINE.predict("I", 99, deny=["-"])).keys() & {"-", "@-@"} == set()
@@ -152,20 +152,20 @@ def test_lists_know_no_case_and_deny_wins() -> None:
     assert ENGINE.predict("I", 9, allow=["cat"], deny=["cat"]).suggestions == ()
 
 
-def test_words_only_leaves_out_punctuation_and_symbols() -> None:
+def test_words_only_excludes_punctuation_and_symbols() -> None:
     shown = probs(ENGINE.predict("I", 99, words_only=True)).keys()
     assert not shown & set(',."-()')
     assert {"the", "1", "000", "'s", "don't"} <= shown
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         ENGINE.predict("I", 0, cache=CacheConfig(weight=1.5, theta=float("nan"), window=-1))
     fields = [problem.partition(":")[0] for problem in caught.value.problems]
     assert fields == ["cache.weight", "cache.theta", "cache.window", "k"]
 
 
-def test_a_name_of_the_text_is_offered_again_as_it_was_written() -> None:
+def test_cache_suggests_oov_words_in_their_spelling() -> None:
     text = "McDonald saw Zyzzyva. They saw"
     assert "Zyzzyva" not in probs(ENGINE.predict(text, 99))
     assert "Zyzzyva" in probs(ENGINE.predict(text, 99, cache=CacheConfig()))
@@ -178,23 +178,23 @@ def test_a_name_of_the_text_is_offered_again_as_it_was_written() -> None:
 
 @given(texts, texts)
 @settings(deadline=None)
-def test_nothing_of_a_text_is_left_for_the_next(first: str, second: str) -> None:
-    alone = small_engine().predict(second, 99, cache=CacheConfig())
+def test_cache_does_not_leak_between_requests(first: str, second: str) -> None:
+    expected = small_engine().predict(second, 99, cache=CacheConfig())
     ENGINE.predict(first, 99, cache=CacheConfig())
-    assert ENGINE.predict(second, 99, cache=CacheConfig()) == alone
+    assert ENGINE.predict(second, 99, cache=CacheConfig()) == expected
 
 
-def test_the_weight_goes_from_the_model_alone_to_the_words_of_the_text_alone() -> None:
+def test_weight_0_is_the_model_and_weight_1_is_the_cache() -> None:
     text = "the Zork of"
     assert close(probs(ENGINE.predict(text, 99, cache=CacheConfig(weight=0.0))), probs(ENGINE.predict(text, 99)))
     assert probs(ENGINE.predict(text, 99, cache=CacheConfig(weight=1.0))).keys() == {"the", "Zork", "of"}
     assert ENGINE.predict(text, 99, "c", cache=CacheConfig(weight=1.0)).suggestions == ()
 
 
-def test_the_mixture_is_that_of_the_paper() -> None:
+def test_mixture_matches_the_paper() -> None:
     words, config = ["the", "Zork", "saw", "the"], CacheConfig(weight=0.3, theta=0.5)
     ids = np.array([[VOCABULARY.eos_id, *VOCABULARY.encode(words)]])
-    features, logits, _ = ENGINE.backend.read(ids, ENGINE.backend.initial_state(1))
+    features, logits, _ = ENGINE.backend.prefill(ids, ENGINE.backend.initial_state(1))
     model = np.exp(logits.astype(np.float64))
     model *= 0.7 / model.sum()
     weights = np.exp([0.5 * float(features[i] @ features[-1]) for i in range(4)])
@@ -205,8 +205,8 @@ def test_the_mixture_is_that_of_the_paper() -> None:
         "saw": model[VOCABULARY.id("saw")] + weights[2],
         "cat": model[VOCABULARY.id("cat")],
     }
-    left = 1.0 - model[VOCABULARY.unk_id] - model[VOCABULARY.eos_id]
+    allowed = 1.0 - model[VOCABULARY.unk_id] - model[VOCABULARY.eos_id]
     shown = probs(ENGINE.predict(" ".join(words), 99, cache=config))
     assert {word: shown[word] for word in expected} == pytest.approx(
-        {w: c / left for w, c in expected.items()}, rel=1e-5
+        {word: prob / allowed for word, prob in expected.items()}, rel=1e-5
     )

@@ -1,4 +1,4 @@
-"""What is cached changes the time of an answer and nothing else."""
+"""The prefix cache changes only the time of a result."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ NETWORK = small_network()
 WEIGHTS = {name: tensor.numpy() for name, tensor in NETWORK.state_dict().items()}
 TORCH = TorchBackend(NETWORK)
 words = st.integers(0, len(WORDS) - 1)
-# a text is changed again and again: some of its words are replaced by others, at any place
+# repeated edits of one text, each replacing some of its words at any position
 edits = st.lists(
     st.tuples(st.floats(0, 1), st.integers(0, 3), st.lists(words, max_size=4) | st.lists(words, max_size=70)),
     min_size=1,
@@ -41,8 +41,8 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     yield OnnxBackend(path, NETWORK.config, len(WORDS), threads=1)
 
 
-class Counting:
-    """A backend that notes how many words each call reads."""
+class CountingBackend:
+    """A backend that records the number of tokens in each call."""
 
     vocab_size = len(WORDS)
 
@@ -56,130 +56,130 @@ class Counting:
         self.calls.append(input_ids.shape[1])
         return TORCH.step(input_ids, state)
 
-    def read(self, input_ids: NDArray[np.int64], state: State) -> Any:
+    def prefill(self, input_ids: NDArray[np.int64], state: State) -> Any:
         self.calls.append(input_ids.shape[1])
-        return TORCH.read(input_ids, state)
+        return TORCH.prefill(input_ids, state)
 
-    def taken(self) -> list[int]:
+    def pop_calls(self) -> list[int]:
         calls, self.calls = self.calls, []
         return calls
 
 
 @given(edits, st.integers(1, 40), st.lists(st.booleans(), min_size=25, max_size=25))
 @settings(deadline=None, max_examples=40)
-def test_an_answer_does_not_depend_on_what_is_cached(
-    backend: Backend, edits: list[tuple[float, int, list[int]]], size: int, wants_features: list[bool]
+def test_output_does_not_depend_on_the_cache(
+    backend: Backend, edits: list[tuple[float, int, list[int]]], size: int, features: list[bool]
 ) -> None:
     cached, plain = PrefixCache(size), PrefixCache(0)
     exact = isinstance(backend, OnnxBackend) and "int8" in backend.name
     ids = [0]
-    for (place, removed, added), wanted in zip(edits, wants_features, strict=False):
-        start = 1 + int(place * (len(ids) - 1))
+    for (fraction, removed, added), return_features in zip(edits, features, strict=False):
+        start = 1 + int(fraction * (len(ids) - 1))
         ids = [*ids[:start], *added, *ids[start + removed :]]
-        ours, expected = cached.read(backend, ids, wanted), plain.read(backend, ids, True)
-        assert (ours.features is not None) == wanted
-        pairs = [(ours.logits, expected.logits), *zip(ours.state, expected.state, strict=True)]
-        if ours.features is not None and expected.features is not None:
-            pairs.append((ours.features, expected.features))
+        actual, expected = cached.forward(backend, ids, return_features), plain.forward(backend, ids, True)
+        assert (actual.features is not None) == return_features
+        pairs = [(actual.logits, expected.logits), *zip(actual.state, expected.state, strict=True)]
+        if actual.features is not None and expected.features is not None:
+            pairs.append((actual.features, expected.features))
         for one, other in pairs:
             assert one.shape == other.shape
-            # int8 sums are whole numbers, so that nothing depends on how the words are divided
+            # int8 sums are integers, so the result does not depend on how the tokens are chunked
             assert np.array_equal(one, other) if exact else np.abs(one - other).max() < 1e-4
         assert len(cached) <= size
 
 
 @given(st.lists(st.lists(st.sampled_from(["the", "cat", "Xyzzy", "river", "."]), max_size=8), min_size=1, max_size=12))
 @settings(deadline=None, max_examples=25)
-def test_an_engine_says_the_same_with_and_without(texts: list[list[str]]) -> None:
+def test_engine_results_are_the_same_with_and_without_the_cache(texts: list[list[str]]) -> None:
     plain, cached = (Engine(TORCH, small_vocabulary(), PRESETS, "greedy", size) for size in (0, 8))
     for index, text in enumerate(texts):
         config = CacheConfig() if index % 2 else None
-        ours = cached.predict(" ".join(text), 5, cache=config)
+        actual = cached.predict(" ".join(text), 5, cache=config)
         expected = plain.predict(" ".join(text), 5, cache=config)
-        assert [one.word for one in ours.suggestions] == [one.word for one in expected.suggestions]
-        assert [one.probability for one in ours.suggestions] == pytest.approx(
-            [one.probability for one in expected.suggestions], abs=1e-5
+        assert [s.word for s in actual.suggestions] == [s.word for s in expected.suggestions]
+        assert [s.probability for s in actual.suggestions] == pytest.approx(
+            [s.probability for s in expected.suggestions], abs=1e-5
         )
         sampling = plain.resolve_sampling("greedy")
         assert cached.generate(" ".join(text), sampling, 4).words == plain.generate(" ".join(text), sampling, 4).words
 
 
-def test_a_text_that_grows_costs_one_step_a_word_and_no_step_again() -> None:
-    cache, backend = PrefixCache(100), Counting()
+def test_each_added_word_costs_one_step_and_repeats_cost_none() -> None:
+    cache, backend = PrefixCache(100), CountingBackend()
     text = list(range(1, 20))
     for length in range(1, len(text) + 1):
-        cache.read(backend, text[:length])
-        assert backend.taken() == [1]
-        cache.read(backend, text[:length], features=True)
-        assert backend.taken() == []
+        cache.forward(backend, text[:length])
+        assert backend.pop_calls() == [1]
+        cache.forward(backend, text[:length], features=True)
+        assert backend.pop_calls() == []
     assert (cache.hits, cache.misses) == (2 * len(text) - 2, 2)
 
 
-def test_an_edit_in_the_middle_reads_no_more_than_what_follows_it() -> None:
-    cache, backend = PrefixCache(100), Counting()
+def test_an_edit_resumes_from_the_nearest_stored_state() -> None:
+    cache, backend = PrefixCache(100), CountingBackend()
     text = [index % len(WORDS) for index in range(1, 101)]
-    cache.read(backend, text)
-    assert backend.taken() == [32, 32, 32, 3, 1]
-    cache.read(backend, [*text[:70], 0, *text[71:]])
-    assert backend.taken() == [32, 3, 1], "the state after 64 words is known"
-    cache.read(backend, [*text[:99], 0])
-    assert backend.taken() == [1], "the last word of the text before is another one"
+    cache.forward(backend, text)
+    assert backend.pop_calls() == [32, 32, 32, 3, 1]
+    cache.forward(backend, [*text[:70], 0, *text[71:]])
+    assert backend.pop_calls() == [32, 3, 1], "the state after 64 words is cached"
+    cache.forward(backend, [*text[:99], 0])
+    assert backend.pop_calls() == [1], "only the last word differs from the first text"
 
 
-def test_the_least_recently_used_prefix_is_dropped_first() -> None:
-    cache, backend = PrefixCache(3), Counting()
+def test_least_recently_used_prefix_is_evicted_first() -> None:
+    cache, backend = PrefixCache(3), CountingBackend()
     for word in (1, 2, 3):
-        cache.read(backend, [word])
-    cache.read(backend, [1])
-    cache.read(backend, [4])  # 2 was asked for longest ago
-    backend.taken()
+        cache.forward(backend, [word])
+    cache.forward(backend, [1])
+    cache.forward(backend, [4])  # 2 is the least recently used
+    backend.pop_calls()
     for word, calls in ((1, []), (3, []), (4, []), (2, [1])):
-        cache.read(backend, [word])
-        assert backend.taken() == calls
+        cache.forward(backend, [word])
+        assert backend.pop_calls() == calls
     assert len(cache) == 3
 
 
-def test_a_text_longer_than_the_cache_still_grows_by_a_step() -> None:
-    cache, backend = PrefixCache(4), Counting()
+def test_a_text_longer_than_the_cache_still_costs_one_step_per_word() -> None:
+    cache, backend = PrefixCache(4), CountingBackend()
     text = [index % len(WORDS) for index in range(1, 41)]
     for length in range(1, len(text) + 1):
-        cache.read(backend, text[:length])
-        assert backend.taken() == [1]
+        cache.forward(backend, text[:length])
+        assert backend.pop_calls() == [1]
 
 
-def test_memory_is_bounded_and_no_batch_is_kept_alive() -> None:
-    class Batched(Counting):
-        """Answers with a row of a batch of many, as a batch shared by many texts gives it."""
+def test_memory_is_bounded_and_views_are_copied() -> None:
+    class BatchedBackend(CountingBackend):
+        """Returns views of a larger batch, as a step shared by several texts does."""
 
         def step(self, input_ids: NDArray[np.int64], state: State) -> Any:
             logits, after = TORCH.step(np.repeat(input_ids, 8, 0), tuple(np.repeat(part, 8, 0) for part in state))
             return logits[3:4], tuple(part[3:4] for part in after)
 
-    cache, backend = PrefixCache(50), Batched()
+    cache, backend = PrefixCache(50), BatchedBackend()
     for length in range(1, 200):
-        cache.read(backend, [index % len(WORDS) for index in range(length)])
+        cache.forward(backend, [index % len(WORDS) for index in range(length)])
     assert len(cache) == 50
     assert len(cache._logits) <= 32
-    kept = [part for prefix in cache._prefixes.values() for part in (*prefix.state, prefix.features)]
-    assert all(part.base is None for part in (*kept, *cache._logits.values()))
+    stored = [array for entry in cache._entries.values() for array in (*entry.state, entry.features)]
+    assert all(array.base is None for array in (*stored, *cache._logits.values()))
 
 
-def test_several_threads_get_what_one_gets() -> None:
+def test_threads_get_the_same_results() -> None:
     cache, rng = PrefixCache(20), np.random.default_rng(0)
     stem = rng.integers(0, len(WORDS), 40).tolist()
     texts = [[*stem[: rng.integers(1, 40)], int(rng.integers(0, len(WORDS)))] for _ in range(60)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda text: cache.read(TORCH, text, features=True), texts * 2))
-    for text, read in zip(texts * 2, together, strict=True):
-        expected = PrefixCache(0).read(TORCH, text, features=True)
-        assert np.abs(read.logits - expected.logits).max() < 1e-5
-        assert read.features is not None
+        outputs = list(pool.map(lambda text: cache.forward(TORCH, text, features=True), texts * 2))
+    for text, output in zip(texts * 2, outputs, strict=True):
+        expected = PrefixCache(0).forward(TORCH, text, features=True)
+        assert np.abs(output.logits - expected.logits).max() < 1e-5
+        assert output.features is not None
         assert expected.features is not None
-        assert np.abs(read.features - expected.features).max() < 1e-5
+        assert np.abs(output.features - expected.features).max() < 1e-5
     assert cache.hits + cache.misses == len(texts) * 2
 
 
-def test_the_words_of_a_text_are_not_kept() -> None:
+def test_keys_are_digests() -> None:
     cache = PrefixCache(10)
-    cache.read(TORCH, [7, 11, 13])
-    assert all(isinstance(key, bytes) and len(key) == 16 for key in cache._prefixes)
+    cache.forward(TORCH, [7, 11, 13])
+    assert all(isinstance(key, bytes) and len(key) == 16 for key in cache._entries)

@@ -1,4 +1,4 @@
-"""Texts that go on together."""
+"""Sequences generated in one batch."""
 
 from itertools import takewhile
 
@@ -8,7 +8,7 @@ from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.sequences import sample_next, step_batch
 
 
-def test_texts_that_go_on_together_are_the_texts_that_would_have_gone_on_alone() -> None:
+def test_batched_generation_equals_single_generation() -> None:
     engine = small_engine()
     requests = [
         (prompt, SamplingConfig(**{**vars(preset), "seed": seed}), words)
@@ -17,13 +17,13 @@ def test_texts_that_go_on_together_are_the_texts_that_would_have_gone_on_alone()
         )
         for words in (1, 7, 12)
     ]
-    texts = [engine.start_generation(*request) for request in requests]
-    words: list[list[str | None]] = [[] for _ in texts]
+    sequences = [engine.start_generation(*request) for request in requests]
+    generated: list[list[str | None]] = [[] for _ in sequences]
     for _ in range(13):
-        if needs_step := [text for text in texts if text.needs_step]:
+        if needs_step := [sequence for sequence in sequences if sequence.needs_step]:
             step_batch(engine.backend, needs_step)
-        for own, word in zip(words, sample_next(texts), strict=True):
-            own.append(word)
-    assert all(text.finished for text in texts)
-    for request, own in zip(requests, words, strict=True):
-        assert list(takewhile(lambda word: word is not None, own)) == list(engine.stream(*request))
+        for words, word in zip(generated, sample_next(sequences), strict=True):
+            words.append(word)
+    assert all(sequence.finished for sequence in sequences)
+    for request, words in zip(requests, generated, strict=True):
+        assert list(takewhile(lambda word: word is not None, words)) == list(engine.stream(*request))

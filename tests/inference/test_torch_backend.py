@@ -1,4 +1,4 @@
-"""One step a word is the same network as a whole window."""
+"""Stepping token by token equals the full forward pass."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +28,7 @@ def full_forward(row: list[int]) -> NDArray[np.float32]:
 
 @given(ids)
 @settings(deadline=None)
-def test_decoding_word_by_word_equals_the_full_forward(row: list[int]) -> None:
+def test_decoding_token_by_token_equals_the_full_forward(row: list[int]) -> None:
     state = BACKEND.initial_state(1)
     stepped = []
     for index in row:
@@ -39,26 +39,26 @@ def test_decoding_word_by_word_equals_the_full_forward(row: list[int]) -> None:
 
 @given(ids, ids)
 @settings(deadline=None)
-def test_a_state_goes_on_where_it_was_left(first: list[int], second: list[int]) -> None:
+def test_a_state_can_be_resumed(first: list[int], second: list[int]) -> None:
     _, state = BACKEND.step(np.array([first]), BACKEND.initial_state(1))
     logits, _ = BACKEND.step(np.array([second]), state)
     assert np.abs(logits[0] - full_forward(first + second)[-1]).max() < 1e-5
 
 
-def test_states_of_several_texts_join_on_axis_0() -> None:
+def test_states_are_stacked_on_axis_0() -> None:
     rows = [[1, 2, 3], [7, 5, 4]]
     states = [BACKEND.step(np.array([row]), BACKEND.initial_state(1))[1] for row in rows]
-    joined = tuple(np.concatenate(parts) for parts in zip(*states, strict=True))
-    assert [part.shape for part in joined] == [(2, 20), (2, 20), (2, 8), (2, 8)]
-    logits, after = BACKEND.step(np.array([[9], [8]]), joined)
+    stacked = tuple(np.concatenate(parts) for parts in zip(*states, strict=True))
+    assert [part.shape for part in stacked] == [(2, 20), (2, 20), (2, 8), (2, 8)]
+    logits, after = BACKEND.step(np.array([[9], [8]]), stacked)
     for index, row in enumerate(rows):
-        expected, alone = BACKEND.step(np.array([[9 - index]]), states[index])
+        expected, single = BACKEND.step(np.array([[9 - index]]), states[index])
         assert np.abs(logits[index] - expected[0]).max() < 1e-5
-        assert all(np.abs(a[index] - b[0]).max() < 1e-5 for a, b in zip(after, alone, strict=True))
+        assert all(np.abs(a[index] - b[0]).max() < 1e-5 for a, b in zip(after, single, strict=True))
         assert np.abs(logits[index] - full_forward([*row, 9 - index])[-1]).max() < 1e-5
 
 
-def test_a_step_leaves_its_state_alone_and_gives_plain_arrays() -> None:
+def test_step_does_not_modify_its_state_and_returns_numpy_arrays() -> None:
     _, state = BACKEND.step(np.array([[3]]), BACKEND.initial_state(1))
     before = [part.copy() for part in state]
     logits, after = BACKEND.step(np.array([[4]]), state)
@@ -68,24 +68,24 @@ def test_a_step_leaves_its_state_alone_and_gives_plain_arrays() -> None:
     assert not any(parameter.grad is not None for parameter in NETWORK.parameters())
 
 
-def test_several_threads_get_what_one_gets() -> None:
+def test_threads_get_the_same_results() -> None:
     rng = np.random.default_rng(0)
     texts = [rng.integers(0, len(WORDS), size=(1, 12)) for _ in range(16)]
 
-    def read(text: NDArray[np.int64]) -> NDArray[np.float32]:
+    def decode(text: NDArray[np.int64]) -> NDArray[np.float32]:
         state = BACKEND.initial_state(1)
         for step in range(text.shape[1]):
             logits, state = BACKEND.step(text[:, step : step + 1], state)
         return logits
 
-    alone = [read(text) for text in texts]
+    sequential = [decode(text) for text in texts]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(read, texts * 4))
-    assert all(np.abs(a - b).max() < 1e-6 for a, b in zip(alone * 4, together, strict=True))
+        threaded = list(pool.map(decode, texts * 4))
+    assert all(np.abs(a - b).max() < 1e-6 for a, b in zip(sequential * 4, threaded, strict=True))
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])
-def test_a_network_is_built_from_exactly_its_own_weights(tie_weights: bool) -> None:
+def test_build_network_requires_exactly_its_weights(tie_weights: bool) -> None:
     config = ModelConfig(embedding_dim=16, hidden_dims=[24, 16], tie_weights=tie_weights)
     weights = {name: tensor.clone() for name, tensor in small_network(config).state_dict().items()}
     network = build_network(config, len(WORDS), weights)
@@ -97,27 +97,27 @@ def test_a_network_is_built_from_exactly_its_own_weights(tie_weights: bool) -> N
 
     for changed, message in (
         ({name: tensor for name, tensor in weights.items() if name != "output_bias"}, "output_bias is missing"),
-        (weights | {"decoder.weight": torch.zeros(1)}, "decoder.weight does not belong"),
-        (weights | {"output_bias": torch.zeros(3)}, r"output_bias has shape \(3,\) where it needs \(49,\)"),
-        (weights | {"output_bias": torch.full((49,), torch.nan)}, "output_bias holds infinity or NaN"),
-        (weights | {"output_bias": torch.zeros(49, dtype=torch.int8)}, "output_bias holds torch.int8"),
+        (weights | {"decoder.weight": torch.zeros(1)}, "decoder.weight is unexpected"),
+        (weights | {"output_bias": torch.zeros(3)}, r"output_bias has shape \(3,\), expected \(49,\)"),
+        (weights | {"output_bias": torch.full((49,), torch.nan)}, "output_bias contains infinity or NaN"),
+        (weights | {"output_bias": torch.zeros(49, dtype=torch.int8)}, "output_bias has dtype torch.int8"),
     ):
         with pytest.raises(ValueError, match=message):
             build_network(config, len(WORDS), changed)
 
 
-def test_impossible_sizes_are_refused_before_anything_is_allocated() -> None:
+def test_impossible_sizes_are_rejected_before_allocation() -> None:
     for width in (10**9, 10**18):
         with pytest.raises(ValueError, match=r"embedding\.weight has shape|no network can have these sizes"):
             build_network(ModelConfig(embedding_dim=width, hidden_dims=[width]), len(WORDS), NETWORK.state_dict())
 
 
-def test_a_network_in_training_mode_is_refused() -> None:
+def test_training_mode_is_rejected() -> None:
     with pytest.raises(AssertionError, match="training mode"):
         TorchBackend(small_network().train())
 
 
-def test_a_network_comes_back_from_safetensors(tmp_path: Path) -> None:
+def test_load_network_restores_a_safetensors_file(tmp_path: Path) -> None:
     save_file(NETWORK.state_dict(), tmp_path / "weights")
     loaded = load_network(NETWORK.config, len(WORDS), tmp_path / "weights")
     assert all(torch.equal(tensor, NETWORK.state_dict()[name]) for name, tensor in loaded.state_dict().items())

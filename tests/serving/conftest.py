@@ -1,4 +1,4 @@
-"""The service over a small real bundle, and a client that calls it in this process."""
+"""The service with a small bundle, and a client that calls it in this process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ people want they time years good I You old new @-@ @,@ , . " ' ( ) ; don 't 's w
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a random network over a few dozen words."""
+    """A bundle with random weights and a few dozen words."""
     counts = {word: 1000 - index for index, word in enumerate(["the", "<eos>", *WORDS.split()[1:]])}
     vocabulary = Vocabulary.from_counts({**counts, "seldom": 1}, min_count=2)
     config = ModelConfig(embedding_dim=12, hidden_dims=[16, 12])

@@ -1,4 +1,4 @@
-"""The service as a process of its own, and raw bytes to send to it."""
+"""The service in its own process, and raw requests to it."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 180  # a machine that is busy with a training needs a minute to import torch
+START_SECONDS = 180  # a busy machine may need a minute to import torch
 JSON_LINE = "Content-Type: application/json"
 
 
@@ -65,10 +65,10 @@ def started(command: list[str], port: int, folder: Path, **variables: str) -> It
 
 
 def exchange(port: int, sent: bytes) -> bytes:
-    """What comes back on a fresh connection whose sending side closes after ``sent``."""
+    """The response on a new connection whose sending side closes after ``sent``."""
     with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as connection:
         received = b""
-        # the service may answer and close before all was sent
+        # the service may respond and close early
         with suppress(OSError):
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)

@@ -1,13 +1,14 @@
-"""/docs needs nothing from outside, and describes what the service does."""
+"""/docs works offline, and the OpenAPI schema describes the service."""
 
 import json
 import re
 from typing import Any
 
+import pytest
 from service_client import Client
 
 
-def test_the_page_and_all_its_files_come_from_the_service(client: Client) -> None:
+def test_docs_page_loads_only_files_of_the_service(client: Client) -> None:
     page = client.get("/docs")
     assert page.status_code == 200
     assert "https://" not in page.text
@@ -28,14 +29,14 @@ def subschemas(node: Any) -> Any:
         yield from subschemas(item)
 
 
-def test_the_description_is_openapi_3_0_and_tells_the_limits(client: Client) -> None:
-    description = client.get("/openapi.json").json()
-    assert description["openapi"].startswith("3.0.")
-    assert set(description["paths"]) == {"/health", "/ready", "/predict", "/generate", "/info", "/metrics"}
-    for schema in subschemas(description):
+def test_schema_is_openapi_3_0_with_the_limits(client: Client) -> None:
+    openapi = client.get("/openapi.json").json()
+    assert openapi["openapi"].startswith("3.0.")
+    assert set(openapi["paths"]) == {"/health", "/ready", "/predict", "/generate", "/info", "/metrics"}
+    for schema in subschemas(openapi):
         assert schema.get("type") != "null"
         assert isinstance(schema.get("exclusiveMinimum", True), bool)
-    schemas = description["components"]["schemas"]
+    schemas = openapi["components"]["schemas"]
     assert schemas["PredictRequest"]["additionalProperties"] is False
     assert schemas["PredictRequest"]["properties"]["k"]["maximum"] == 20
     options = schemas["GenerateRequest"]["properties"]
@@ -45,5 +46,11 @@ def test_the_description_is_openapi_3_0_and_tells_the_limits(client: Client) -> 
         "type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": 100, "nullable": True,
     }  # fmt: skip
     assert options["strategy"]["enum"] == ["greedy", "sample", None]
-    # no framework's own error format: every failure is ours
-    assert "HTTPValidationError" not in json.dumps(description)
+    # every error has the service's own format
+    assert "HTTPValidationError" not in json.dumps(openapi)
+
+
+@pytest.mark.parametrize(("path", "schema"), [("/predict", "PredictRequest"), ("/generate", "GenerateRequest")])
+def test_example_request_is_accepted(client: Client, path: str, schema: str) -> None:
+    example = client.get("/openapi.json").json()["components"]["schemas"][schema]["example"]
+    assert client.post_json(path, example).status_code == 200

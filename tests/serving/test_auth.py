@@ -1,4 +1,4 @@
-"""The key, and pages of other sites."""
+"""API key authentication and cross-origin requests."""
 
 import hmac
 from pathlib import Path
@@ -26,7 +26,7 @@ PATHS = ("/", "/page/main.js", "/info", "/metrics", "/docs", "/docs/swagger-ui.c
          "/predict", "/nothing", "/health/", "//health", "/sign-in")  # fmt: skip
 
 
-def test_every_route_but_the_probes_needs_the_key(guarded: Client) -> None:
+def test_every_route_but_health_checks_needs_the_key(guarded: Client) -> None:
     for path in ("/health", "/ready"):
         assert guarded.get(path).status_code == 200
     for path in PATHS:
@@ -40,7 +40,7 @@ def test_every_route_but_the_probes_needs_the_key(guarded: Client) -> None:
     "headers",
     [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}],
 )
-def test_the_key_in_a_header_opens_everything(guarded: Client, headers: dict[str, str]) -> None:
+def test_key_in_a_header_opens_every_route(guarded: Client, headers: dict[str, str]) -> None:
     for path in ("/", "/page/main.js", "/info", "/metrics", "/docs", "/openapi.json"):
         assert guarded.request("GET", path, headers=headers).status_code == 200
     assert guarded.request("POST", "/predict", json={"text": "the"}, headers=headers).status_code == 200
@@ -55,29 +55,29 @@ def test_the_key_in_a_header_opens_everything(guarded: Client, headers: dict[str
         {"cookie": "lstm_lm_session="}, {"authorization": "Bearer " + "a" * 10_000},
     ],
 )  # fmt: skip
-def test_anything_else_does_not(guarded: Client, headers: dict[str, Any]) -> None:
+def test_wrong_credentials_get_401(guarded: Client, headers: dict[str, Any]) -> None:
     response = guarded.request("POST", "/predict", json={"text": "the"}, headers=headers)
     assert response.status_code == 401
     assert "Authorization: Bearer KEY" in response.json()["detail"]
     assert KEY not in response.text
 
 
-def test_keys_are_compared_in_constant_time(guarded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_comparison_takes_constant_time(guarded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[int] = []
     compare = hmac.compare_digest
 
-    def noting(left: bytes, right: bytes) -> bool:
+    def recording(left: bytes, right: bytes) -> bool:
         compared.append(len(left))
         return compare(left, right)
 
-    monkeypatch.setattr(auth.hmac, "compare_digest", noting)
+    monkeypatch.setattr(auth.hmac, "compare_digest", recording)
     for key in (KEY, "", "short", "x" * 5000):
         guarded.request("GET", "/info", headers={"x-api-key": key})
-    # all three places are looked at each time, and what is compared always has the same length
+    # three comparisons per request, all of digests of one length
     assert compared == [32] * 12
 
 
-def test_a_browser_gets_a_form_that_loads_nothing_and_a_cookie_for_the_key(guarded: Client) -> None:
+def test_browser_gets_a_login_form_and_a_cookie_for_the_key(guarded: Client) -> None:
     page = guarded.request("GET", "/", headers=BROWSER)
     assert page.status_code == 401
     assert 'name="key"' in page.text
@@ -99,17 +99,17 @@ def test_a_browser_gets_a_form_that_loads_nothing_and_a_cookie_for_the_key(guard
     assert guarded.request("GET", "/info", headers=session).status_code == 200
 
 
-def test_only_listed_sites_may_call(guarded: Client, client: Client) -> None:
-    asks = {"origin": "https://b.example", "access-control-request-method": "POST",
+def test_only_listed_origins_may_call(guarded: Client, client: Client) -> None:
+    preflight = {"origin": "https://b.example", "access-control-request-method": "POST",
             "access-control-request-headers": "authorization,content-type"}  # fmt: skip
-    allowed = guarded.request("OPTIONS", "/predict", headers=asks)
+    allowed = guarded.request("OPTIONS", "/predict", headers=preflight)
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == "https://b.example"
-    # a key, but no visitor's cookie
+    # with the API key, but not with a visitor's cookie
     assert "access-control-allow-credentials" not in allowed.headers
-    answered = guarded.request("GET", "/health", headers={"origin": "https://a.example"})
-    assert answered.headers["access-control-allow-origin"] == "https://a.example"
-    refused = guarded.request("OPTIONS", "/predict", headers=asks | {"origin": "https://c.example"})
+    simple = guarded.request("GET", "/health", headers={"origin": "https://a.example"})
+    assert simple.headers["access-control-allow-origin"] == "https://a.example"
+    refused = guarded.request("OPTIONS", "/predict", headers=preflight | {"origin": "https://c.example"})
     assert "access-control-allow-origin" not in refused.headers
     unset = client.request("GET", "/health", headers={"origin": "https://a.example"})
     assert not [name for name in unset.headers if name.startswith("access-control")]
@@ -122,19 +122,19 @@ def test_only_listed_sites_may_call(guarded: Client, client: Client) -> None:
         ({"api_key": "with a space"}, "LSTM_LM_API_KEY: must be"),
         ({"api_key": "schlüssel-wort"}, "LSTM_LM_API_KEY: must be"),
         ({"api_key": ""}, "LSTM_LM_API_KEY: must be"),
-        ({"cors_origins": "example.org"}, "LSTM_LM_CORS_ORIGINS: must be sites such as"),
-        ({"cors_origins": "https://a.example/"}, "LSTM_LM_CORS_ORIGINS: must be sites"),
-        ({"cors_origins": "https://*.example"}, "LSTM_LM_CORS_ORIGINS: must be sites"),
+        ({"cors_origins": "example.org"}, "LSTM_LM_CORS_ORIGINS: must be origins such as"),
+        ({"cors_origins": "https://a.example/"}, "LSTM_LM_CORS_ORIGINS: must be origins"),
+        ({"cors_origins": "https://*.example"}, "LSTM_LM_CORS_ORIGINS: must be origins"),
     ],
 )
-def test_wrong_settings_are_named_and_not_repeated(settings: dict[str, str], words: str) -> None:
+def test_wrong_settings_are_named_without_their_values(settings: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_settings(bundle="any", **settings)
     assert words in str(caught.value)
     assert "horse" not in str(caught.value)
 
 
-def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LSTM_LM_CORS_ORIGINS", " https://a.example, http://localhost:3000 ")
     monkeypatch.setenv("LSTM_LM_API_KEY", KEY)
     settings = read_settings(bundle="any")

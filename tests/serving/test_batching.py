@@ -1,4 +1,4 @@
-"""Predictions that share a step are those that each would have had alone."""
+"""Batched predictions equal single ones, and one failure does not spread."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ LONG = " ".join(WORDS[2:7] * 100)
 
 
 class GatedBackend(TorchBackend):
-    """Notes the texts and words of each step, and lets calls wait at a gate while it is closed."""
+    """Records each step's texts and words; calls wait while their gate is closed."""
 
     def __init__(self) -> None:
         super().__init__(small_network())
@@ -40,123 +40,127 @@ class GatedBackend(TorchBackend):
             raise RuntimeError("broken")
         return super().step(input_ids, state)
 
-    def read(
+    def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
         assert self.read_gate.wait(10)
-        return super().read(input_ids, state)
+        return super().prefill(input_ids, state)
 
 
-def remembering(backend: GatedBackend) -> Engine:
-    """An engine as the service has it: with states of prefixes."""
+def caching_engine(backend: GatedBackend) -> Engine:
+    """An engine with a prefix cache, as in the service."""
     return Engine(backend, small_vocabulary(), PRESETS, "balanced", prefix_cache_size=100)
 
 
-def ask_all(
+Result = Prediction | Exception | None
+
+
+def predict_all(
     engine: Engine,
-    wanted: Sequence[PredictionRequest],
-    meanwhile: Callable[[list[Prediction | Exception | None]], None] = lambda _: None,
+    requests: Sequence[PredictionRequest],
+    meanwhile: Callable[[list[Result]], None] = lambda _: None,
     max_batch: int = 32,
-) -> tuple[list[Prediction | Exception | None], list[int]]:
-    """The answers to questions asked at the same time, and the sizes of the rounds.
+) -> tuple[list[Result], list[int]]:
+    """The results of concurrent requests, and the batch sizes.
 
     Args:
-        engine: Gives the answers.
-        wanted: The questions.
-        meanwhile: Called with the answers so far as soon as nothing moves any more.
-        max_batch: Most questions in a round.
+        engine: Predicts.
+        requests: Submitted at the same time.
+        meanwhile: Called 0.3 s later with the results so far; ``None`` where a request still waits.
+        max_batch: Largest batch.
     """
     sizes: list[int] = []
-    found: list[Prediction | Exception | None] = [None] * len(wanted)
+    results: list[Result] = [None] * len(requests)
 
-    async def ask(predictions: PredictionBatcher, place: int) -> None:
+    async def predict(predictions: PredictionBatcher, index: int) -> None:
         try:
-            found[place] = await predictions.predict(wanted[place])
+            results[index] = await predictions.predict(requests[index])
         except (RuntimeError, ConfigError) as error:
-            found[place] = error
+            results[index] = error
 
     async def run() -> None:
         predictions = PredictionBatcher(engine, InferenceThreadPool(2), max_batch, sizes.append)
         async with anyio.create_task_group() as tasks:
-            for place in range(len(wanted)):
-                tasks.start_soon(ask, predictions, place)
+            for index in range(len(requests)):
+                tasks.start_soon(predict, predictions, index)
             await anyio.sleep(0.3)
-            meanwhile(found)
+            meanwhile(results)
 
     anyio.run(run)
-    return found, sizes
+    return results, sizes
 
 
-def test_questions_that_share_a_step_get_the_answers_they_would_have_had_alone() -> None:
-    alone, backend = small_engine(), GatedBackend()
-    shared = remembering(backend)
-    wanted = [
+def test_batched_predictions_equal_single_ones() -> None:
+    single, backend = small_engine(), GatedBackend()
+    batched = caching_engine(backend)
+    requests = [
         PredictionRequest(text, k, prefix, cache=cache)
         for text in ("", "the", "the cat", "Xyzzy the", LONG, "of the cat in the city of the river .", "the")
         for k, prefix, cache in ((3, "", None), (10, "t", None), (5, "", CacheConfig()))
     ]
-    for _ in range(2):  # with nothing known, and with everything
-        found, _ = ask_all(shared, wanted)
-        for one, answer in zip(wanted, found, strict=True):
-            expected = alone.predict(one.text, one.k, one.prefix, cache=one.cache)
-            assert isinstance(answer, Prediction)
-            assert answer.unknown_words == expected.unknown_words
-            assert [s.word for s in answer.suggestions] == [s.word for s in expected.suggestions]
-            assert [s.probability for s in answer.suggestions] == pytest.approx(
+    for _ in range(2):  # with an empty and with a filled prefix cache
+        results, _ = predict_all(batched, requests)
+        for request, result in zip(requests, results, strict=True):
+            expected = single.predict(request.text, request.k, request.prefix, cache=request.cache)
+            assert isinstance(result, Prediction)
+            assert result.unknown_words == expected.unknown_words
+            assert [s.word for s in result.suggestions] == [s.word for s in expected.suggestions]
+            assert [s.probability for s in result.suggestions] == pytest.approx(
                 [s.probability for s in expected.suggestions], abs=1e-5
             )
     assert max(rows for rows, _ in backend.steps) > 4
 
 
-def test_what_arrives_during_a_round_is_the_next_round_of_at_most_its_size() -> None:
+def test_requests_that_arrive_during_a_batch_form_the_next_one() -> None:
     backend = GatedBackend()
     backend.step_gate.clear()
-    engine = remembering(backend)
-    _, sizes = ask_all(
+    engine = caching_engine(backend)
+    _, sizes = predict_all(
         engine, [PredictionRequest(word) for word in WORDS[2:9]], lambda _: backend.step_gate.set(), max_batch=4
     )
     assert sizes == [4, 3]
     assert [rows for rows, _ in backend.steps] == [4, 3]
 
 
-def test_who_types_does_not_wait_for_a_long_text_to_be_read() -> None:
+def test_short_text_does_not_wait_for_the_prefill_of_long_ones() -> None:
     backend = GatedBackend()
-    engine = remembering(backend)
+    engine = caching_engine(backend)
     engine.predict("the old")
     backend.read_gate.clear()
-    long, typed = "the cat of the river in the city", "the old river"
+    long, short = "the cat of the river in the city", "the old river"
     assert len(long) < 1000 < len(LONG)
 
-    def look(found: list[Prediction | Exception | None]) -> None:
-        assert [answer is None for answer in found] == [True, False, True]
+    def check_and_open(results: list[Result]) -> None:
+        assert [result is None for result in results] == [True, False, True]
         backend.read_gate.set()
 
-    found, _ = ask_all(engine, [PredictionRequest(long), PredictionRequest(typed), PredictionRequest(LONG)], look)
-    assert all(isinstance(answer, Prediction) for answer in found)
+    requests = [PredictionRequest(long), PredictionRequest(short), PredictionRequest(LONG)]
+    results, _ = predict_all(engine, requests, check_and_open)
+    assert all(isinstance(result, Prediction) for result in results)
 
 
-def test_an_error_reaches_all_who_shared_the_step_and_nobody_after_them() -> None:
+def test_failed_step_fails_its_batch_and_no_later_one() -> None:
     backend = GatedBackend()
-    engine = remembering(backend)
+    engine = caching_engine(backend)
     backend.broken = True
-    found, _ = ask_all(engine, [PredictionRequest("the"), PredictionRequest("cat")])
-    assert [str(error) for error in found] == ["broken", "broken"]
+    results, _ = predict_all(engine, [PredictionRequest("the"), PredictionRequest("cat")])
+    assert [str(error) for error in results] == ["broken", "broken"]
     backend.broken = False
-    found, _ = ask_all(engine, [PredictionRequest("the"), PredictionRequest("cat")])
-    assert all(isinstance(answer, Prediction) for answer in found)
+    results, _ = predict_all(engine, [PredictionRequest("the"), PredictionRequest("cat")])
+    assert all(isinstance(result, Prediction) for result in results)
 
 
-def test_a_text_that_cannot_be_read_is_nobody_elses_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = remembering(GatedBackend())
-    opened = engine.prefix_cache.lookup
+def test_bad_request_does_not_fail_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = caching_engine(GatedBackend())
+    lookup = engine.prefix_cache.lookup
 
-    def fragile(ids: Sequence[int], features: bool = False) -> object:
+    def failing_lookup(ids: Sequence[int], features: bool = False) -> object:
         if len(ids) == 4:
             raise RuntimeError("three words are too many")
-        return opened(ids, features)
+        return lookup(ids, features)
 
-    monkeypatch.setattr(engine.prefix_cache, "lookup", fragile)
-    found, sizes = ask_all(
+    monkeypatch.setattr(engine.prefix_cache, "lookup", failing_lookup)
+    results, sizes = predict_all(
         engine,
         [
             PredictionRequest("the"),
@@ -165,41 +169,41 @@ def test_a_text_that_cannot_be_read_is_nobody_elses_trouble(monkeypatch: pytest.
             PredictionRequest("the", k=0),
         ],
     )
-    assert [isinstance(answer, Prediction) for answer in found] == [True, False, True, False]
-    assert str(found[1]) == "three words are too many"
-    assert isinstance(found[3], ConfigError)
+    assert [isinstance(result, Prediction) for result in results] == [True, False, True, False]
+    assert str(results[1]) == "three words are too many"
+    assert isinstance(results[3], ConfigError)
     assert sizes == [3]
 
 
-class Asker:
-    """A member that is there for one round."""
+class Item:
+    """A batch item for one batch."""
 
-    def __init__(self, unsure: bool) -> None:
-        self.unsure = unsure
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
         self.result: str | Exception | None = None
         self.done = anyio.Event()
 
     def should_continue(self, result: str) -> bool:
-        if self.unsure:
-            raise RuntimeError(f"does {result} mean to go on?")
+        if self.fails:
+            raise RuntimeError(f"no decision after {result}")
         return False
 
-    def deliver(self, result: str | Exception, _goes_on: bool) -> None:
+    def deliver(self, result: str | Exception, _should_continue: bool) -> None:
         self.result = result
         self.done.set()
 
 
-def test_a_member_that_breaks_a_round_leaves_nobody_waiting() -> None:
+def test_item_that_raises_leaves_no_other_waiting() -> None:
     async def scenario() -> list[str]:
-        rounds = DynamicBatcher[Asker](lambda batch: ["yes"] * len(batch), 8, lambda _: None)
-        heard = []
-        for together in ([Asker(False), Asker(True)], [Asker(False)]):
+        batcher = DynamicBatcher[Item](lambda batch: ["yes"] * len(batch), 8, lambda _: None)
+        results = []
+        for items in ([Item(False), Item(True)], [Item(False)]):
             with anyio.fail_after(10):
-                for asker in together:
-                    rounds.add(asker)
-                for asker in together:
-                    await asker.done.wait()
-            heard += [str(asker.result) for asker in together]
-        return heard
+                for item in items:
+                    batcher.submit(item)
+                for item in items:
+                    await item.done.wait()
+            results += [str(item.result) for item in items]
+        return results
 
-    assert anyio.run(scenario) == ["does yes mean to go on?"] * 2 + ["yes"]
+    assert anyio.run(scenario) == ["no decision after yes"] * 2 + ["yes"]

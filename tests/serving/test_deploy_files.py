@@ -1,4 +1,4 @@
-"""The files under scripts/deploy/ say what the service understands."""
+"""The files under scripts/deploy/ are valid."""
 
 import plistlib
 import re
@@ -15,21 +15,21 @@ DEPLOY = Path(__file__).parents[2] / "scripts" / "deploy"
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "lstm-lm.service", "lstm-lm.plist"])
-def test_the_files_set_settings_that_exist_and_start_the_service(name: str) -> None:
+def test_files_use_existing_settings(name: str) -> None:
     text = (DEPLOY / name).read_text()
     named = set(re.findall(rf"\b{ENV_PREFIX}([A-Z_]+)\b", text)) - {"NAME"}
     assert {"BUNDLE", "HOST", "PORT"} <= named <= {field.upper() for field in Settings.model_fields}
     assert "constraints.txt" in text
 
 
-def test_the_launchd_file_is_a_property_list() -> None:
+def test_launchd_file_is_a_property_list() -> None:
     job = plistlib.loads((DEPLOY / "lstm-lm.plist").read_bytes())
     assert Path(job["ProgramArguments"][0]).name == "lstm-lm"
     assert job["ProgramArguments"][1:] == ["serve"]
     assert all(isinstance(value, str) for value in job["EnvironmentVariables"].values())
 
 
-def test_the_image_has_a_user_of_its_own_and_a_health_check_that_compiles() -> None:
+def test_image_has_its_own_user_and_a_valid_health_check() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     assert re.search(r"^USER (?!0$|root$)\S+$", text, re.MULTILINE)
     check = re.search(r'CMD \["python", "-c", "(.+)"\]$', text, re.MULTILINE)
@@ -41,7 +41,7 @@ def test_the_image_has_a_user_of_its_own_and_a_health_check_that_compiles() -> N
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+def test_systemd_unit_is_valid(tmp_path: Path) -> None:
     unit = tmp_path / "lstm-lm.service"
     unit.write_text((DEPLOY / "lstm-lm.service").read_text().replace("/opt/lstm-lm/bin/lstm-lm", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""SIGTERM under load: whoever looks at /ready goes elsewhere in time, and nobody else notices."""
+"""SIGTERM under load: /ready returns 503 in time, and no request fails."""
 
 import json
 import signal
@@ -23,17 +23,17 @@ def service(tiny_bundle: Path, tmp_path: Path) -> Iterator[Service]:
 def test_sigterm_under_load_drops_no_request(service: Service) -> None:
     url, process = service.url, service.process
     draining = threading.Event()
-    answered: list[tuple[int, str]] = []
+    completed: list[tuple[int, str]] = []
     failures: list[Exception] = []
 
-    def keep_asking(path: str, body: dict[str, object]) -> None:
+    def send_requests(path: str, body: dict[str, object]) -> None:
         with httpx.Client(base_url=url, timeout=60) as client:
             while not draining.is_set():
                 try:
-                    answer = client.post(path, json=body)
-                    answered.append((answer.status_code, answer.headers.get("connection", "")))
+                    response = client.post(path, json=body)
+                    completed.append((response.status_code, response.headers.get("connection", "")))
                     if path == "/generate" and body.get("stream"):
-                        assert json.loads(answer.text.rsplit("data: ", 1)[1])["words"]
+                        assert json.loads(response.text.rsplit("data: ", 1)[1])["words"]
                 except Exception as error:
                     failures.append(error)
 
@@ -42,23 +42,23 @@ def test_sigterm_under_load_drops_no_request(service: Service) -> None:
         ("/generate", {"text": "the", "generate": 300}),
         ("/generate", {"text": "the", "generate": 300, "stream": True}),
     ]
-    clients = [threading.Thread(target=keep_asking, args=load) for load in loads * 2]
+    clients = [threading.Thread(target=send_requests, args=load) for load in loads * 2]
     for client in clients:
         client.start()
     for _ in range(1000):
-        if len(answered) > 10:
+        if len(completed) > 10:
             break
         time.sleep(0.01)
-    before = len(answered)
+    before = len(completed)
     process.send_signal(signal.SIGTERM)
-    # as a balancer would; it takes its time to notice
+    # poll as a load balancer does
     for _ in range(200):
         ready = httpx.get(f"{url}/ready")
         if ready.status_code == 503:
             break
         time.sleep(0.01)
     assert (ready.status_code, ready.headers["connection"]) == (503, "close")
-    assert ready.json()["detail"] == "not ready: the service is about to end"
+    assert ready.json()["detail"] == "not ready: shutting down"
     assert httpx.get(f"{url}/health").status_code == 200
     time.sleep(0.3)
     draining.set()
@@ -67,13 +67,13 @@ def test_sigterm_under_load_drops_no_request(service: Service) -> None:
     process.wait(30)
     assert failures == []
     assert before > 10
-    assert len(answered) > before
-    assert {status for status, _ in answered} == {200}
-    # but for those that had begun to answer before
-    assert "close" in {connection for _, connection in answered[before:]}
+    assert len(completed) > before
+    assert {status for status, _ in completed} == {200}
+    # not for responses that had started before
+    assert "close" in {connection for _, connection in completed[before:]}
 
 
-def test_a_second_sigterm_ends_the_pause(service: Service) -> None:
+def test_second_sigterm_ends_the_drain_period(service: Service) -> None:
     url, process = service.url, service.process
     with httpx.Client(base_url=url) as client:
         assert client.get("/health").status_code == 200

@@ -1,4 +1,4 @@
-"""What the service tells about itself: page files, model card, figures."""
+"""Page files, /info and /metrics."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from lstm_lm.serving.page_routes import FOLDER
 from lstm_lm.serving.settings import Settings
 
 
-def test_the_page_loads_files_of_the_service_alone(client: Client) -> None:
+def test_page_loads_only_files_of_the_service(client: Client) -> None:
     page = client.get("/")
     assert page.status_code == 200
     policy = page.headers["content-security-policy"]
@@ -28,13 +28,13 @@ def test_the_page_loads_files_of_the_service_alone(client: Client) -> None:
     for file in FOLDER.iterdir():
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), file
-        # neither would pass the policy
+        # the policy would block these
         assert not re.search(r"<style|\sstyle=|\son\w+=|innerHTML", text), file
         for imported in re.findall(r'from "\./([^"]+)"', text):
             assert (FOLDER / imported).is_file()
 
 
-def test_page_files_have_a_type_and_are_sent_once(client: Client) -> None:
+def test_page_files_have_a_type_and_an_etag(client: Client) -> None:
     for name, kind in (("main.js", "text/javascript"), ("style.css", "text/css"), ("icon.svg", "image/svg+xml")):
         first = client.get(f"/page/{name}")
         assert first.headers["content-type"].startswith(kind)
@@ -45,27 +45,27 @@ def test_page_files_have_a_type_and_are_sent_once(client: Client) -> None:
         assert client.get(f"/page/{name}").status_code == 404
 
 
-def test_the_model_card_is_that_of_the_bundle(client: Client, tiny_bundle: Path) -> None:
+def test_info_matches_the_bundle(client: Client, tiny_bundle: Path) -> None:
     bundle = read_bundle(tiny_bundle)
-    card = client.get("/info").json()
+    info = client.get("/info").json()
     manifest = json.loads((tiny_bundle / "manifest.json").read_text(encoding="utf-8"))
-    assert card["name"] == "tiny"
+    assert info["name"] == "tiny"
     for field in ("model", "tokenizer", "data", "metrics", "presets", "default_preset", "vocabulary_size"):
-        assert card[field] == manifest[field]
+        assert info[field] == manifest[field]
     weights = (
         math.prod(tensor.shape) for tensor in LSTMLanguageModel(bundle.model, len(bundle.vocabulary)).parameters()
     )
-    assert card["parameters"] == sum(weights)
-    assert card["limits"] == {"max_text_chars": 2000, "max_k": 20, "max_words": 50}
+    assert info["parameters"] == sum(weights)
+    assert info["limits"] == {"max_text_chars": 2000, "max_k": 20, "max_words": 50}
 
 
-def test_parameters_are_counted_as_the_network_has_them() -> None:
+def test_num_parameters_matches_the_network() -> None:
     for config in (ModelConfig(6, [8, 6]), ModelConfig(6, [8, 5, 4], tie_weights=False), ModelConfig(5, [5])):
         network = LSTMLanguageModel(config, 30)
         assert config.num_parameters(30) == sum(parameter.numel() for parameter in network.parameters())
 
 
-def figures(client: Client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def read_metrics(client: Client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     response = client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     families = text_string_to_metric_families(response.text)
@@ -76,26 +76,28 @@ def figures(client: Client) -> dict[tuple[str, frozenset[tuple[str, str]]], floa
     }
 
 
-def test_figures_count_requests_by_route_and_never_by_what_was_sent(tiny_bundle: Path, portal: BlockingPortal) -> None:
+def test_metrics_count_requests_by_route_and_hold_no_text(tiny_bundle: Path, portal: BlockingPortal) -> None:
     client = Client(create_app(Settings(bundle=tiny_bundle)), portal)
     for _ in range(3):
         client.post_json("/predict", {"text": "xyzzy"})
     client.post_json("/predict", {"text": 1})
     client.post_json("/generate", {"text": "the", "generate": 4})
     client.request("BREW", "/xyzzy")
-    found = figures(client)
+    metrics = read_metrics(client)
 
     def requests(method: str, route: str, status: str) -> float:
-        return found["lstm_lm_requests_total", frozenset({"method": method, "route": route, "status": status}.items())]
+        return metrics[
+            "lstm_lm_requests_total", frozenset({"method": method, "route": route, "status": status}.items())
+        ]
 
     assert requests("POST", "/predict", "200") == 3
     assert requests("POST", "/predict", "422") == 1
     assert requests("other", "other", "404") == 1
-    assert found["lstm_lm_request_seconds_count", frozenset({("route", "/predict")})] == 4
-    assert found["lstm_lm_requests_in_flight", frozenset()] == 1
-    assert found["lstm_lm_model_requests", frozenset()] == 0
-    assert found["lstm_lm_batch_size_count", frozenset()] > 0
-    assert not any("xyzzy" in str(sample) for sample in found)
-    # another application in this process has its own
-    other = figures(Client(create_app(Settings(bundle=tiny_bundle)), portal))
+    assert metrics["lstm_lm_request_seconds_count", frozenset({("route", "/predict")})] == 4
+    assert metrics["lstm_lm_requests_in_flight", frozenset()] == 1
+    assert metrics["lstm_lm_model_requests", frozenset()] == 0
+    assert metrics["lstm_lm_batch_size_count", frozenset()] > 0
+    assert not any("xyzzy" in str(sample) for sample in metrics)
+    # another application in this process has its own metrics
+    other = read_metrics(Client(create_app(Settings(bundle=tiny_bundle)), portal))
     assert ("lstm_lm_request_seconds_count", frozenset({("route", "/predict")})) not in other

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer says what is wrong with a 4xx, and the service lives."""
+"""Malformed requests get a 4xx that says what is wrong, and the service survives."""
 
 import json
 from collections.abc import Iterator
@@ -84,15 +84,18 @@ WRONG_FIELDS: dict[str, dict[str, list[object]]] = {
     },
     "/generate": {
         "generate": [0, -1, 51, 10**9, 10**400, 2.0, "5", None, True, [3], {}],
+        "max_words": [0, -1, 51, 10**9, 10**400, 2.0, "5", None, True, [3], {}],
         "strategy": ["", "beam", "GREEDY", 1, True, [], {}, "greedy\x00"],
         "temperature": [0, -1, 101, 1e308, -1e308, 10**400, "1", True, [], {}],
         "topk": [-1, 1.5, 10**30, "5", True, [], {}],
+        "top_k": [-1, 1.5, 10**30, "5", True, [], {}],
         "top_p": [0, -0.1, 1.1, 2, "1", True, [], {}],
         "seed": [-1, 2**63, 10**40, 1.5, "7", True, [], {}],
         "ban_unk": [0, 1, "true", "yes", [], {}],
         "stop_eos": [0, 1, "true", "no", [], {}],
         "ban_tokens": [1, True, {}, [1], [None], [["a"]], ["\x00"], ["a"] * 1001, ["a" * 101], {"a": "b"}],
         "repeat_penalty": [0, 0.5, -1, 101, "1.2", True, [], {}],
+        "repetition_penalty": [0, 0.5, -1, 101, "1.2", True, [], {}],
         "repeat_window": [-1, 1.5, 10**30, "80", True, [], {}],
         "stop": [None, "", ".", 1, {}, [""], [1], [None], ["\x00"], ["a"] * 17, ["a" * 101], [["a"]]],
         "stream": [None, 0, 1, "true", [], {}],
@@ -138,22 +141,22 @@ def bodies() -> Iterator[tuple[str, bytes]]:
             yield "/generate", b'{"text": "a", "' + name + b'": ' + number + b"}"
 
 
-def test_malformed_bodies_are_refused_in_words(client: Client) -> None:
-    # null means "from the preset" for an option, but not for a text or a count
+def test_malformed_body_gets_a_message(client: Client) -> None:
+    # null means "from the preset" for a sampling option, but not for the text or a count
     requests = list(bodies())
     assert len(requests) > 250
     for path, body in requests:
         response = client.post(path, body, JSON_TYPE)
         assert response.status_code in {400, 422}, (path, body[:80], response.status_code, response.text[:200])
-        answer = response.json()
-        assert len(answer["detail"]) > 10, (path, body[:80], answer)
+        error = response.json()
+        assert len(error["detail"]) > 10, (path, body[:80], error)
         assert SECRET not in response.text
     assert client.get("/health").status_code == 200
     assert client.get("/ready").status_code == 200
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_anything_but_json_is_415(client: Client, path: str) -> None:
+def test_other_content_types_get_415(client: Client, path: str) -> None:
     for content_type in WRONG_TYPES:
         response = client.post(path, b'{"text": "a"}', {"content-type": content_type})
         assert response.status_code == 415, content_type
@@ -162,12 +165,12 @@ def test_anything_but_json_is_415(client: Client, path: str) -> None:
     assert client.post(path, b"", {}).status_code == 415
 
 
-def test_json_with_parameters_is_json(client: Client) -> None:
+def test_json_content_type_may_have_parameters(client: Client) -> None:
     for content_type in ("application/json; charset=utf-8", "Application/JSON", "application/problem+json"):
         assert client.post("/predict", b'{"text": "a"}', {"content-type": content_type}).status_code == 200
 
 
-def test_long_bodies_are_413_whether_they_tell_their_length_or_not(client: Client) -> None:
+def test_long_body_gets_413_with_and_without_a_length(client: Client) -> None:
     long = b'{"text": "' + b"a" * 70_000 + b'"}'
 
     async def chunks():  # type: ignore[no-untyped-def]
@@ -181,7 +184,7 @@ def test_long_bodies_are_413_whether_they_tell_their_length_or_not(client: Clien
             assert "65536 bytes" in response.json()["detail"]
 
 
-def test_wrong_methods_and_paths_are_4xx(client: Client) -> None:
+def test_wrong_methods_and_paths_get_4xx(client: Client) -> None:
     for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "BREW"):
         for path in PATHS:
             assert client.request(method, path).status_code == 405
@@ -207,20 +210,29 @@ def test_wrong_methods_and_paths_are_4xx(client: Client) -> None:
         ("/predict", {"text": "a", "cache": {"wieght": 0.2}}, ["cache.wieght: unknown field; did you mean weight?"]),
         ("/predict", {"text": "a", "k": 21}, ["k: input should be less than or equal to 20"]),
         ("/predict", {"text": "a\x00"}, ["text: must not contain the NUL character"]),
-        ("/generate", {"text": "a", "top_k": 1}, ["top_k: unknown field; did you mean topk?"]),
+        ("/generate", {"text": "a", "TOP_K": 1}, ["TOP_K: unknown field; did you mean top_k?"]),
+        ("/generate", {"text": "a", "topK": 1}, ["topK: unknown field; did you mean topk?"]),
+        ("/generate", {"text": "a", "max_word": 1}, ["max_word: unknown field; did you mean max_words?"]),
+        ("/generate", {"text": "a", "genrate": 1}, ["genrate: unknown field; did you mean generate?"]),
+        ("/generate", {"text": "a", "repetition": 2}, ["repetition: unknown field; did you mean repetition_penalty?"]),
+        (
+            "/generate",
+            {"text": "a", "repeat_penalti": 2},
+            ["repeat_penalti: unknown field; did you mean repeat_penalty?"],
+        ),
         ("/generate", {"text": "a", "strategy": "beam"}, ["strategy: input should be 'greedy' or 'sample'"]),
         ("/generate", {"text": "a", "preset": "x"}, ["preset: unknown preset; use one of"]),
         ("/generate", {"text": "a", "ban_tokens": ["the", 1]}, ["ban_tokens", "1: input should be a valid string"]),
         ("/generate", {"text": 1, "seed": -1, "topk": -1}, ["text: ", "seed: ", "topk: "]),
     ],
 )
-def test_the_answer_names_every_problem(client: Client, path: str, body: dict[str, object], words: list[str]) -> None:
+def test_response_names_every_problem(client: Client, path: str, body: dict[str, object], words: list[str]) -> None:
     response = client.post(path, json.dumps(body).encode(), JSON_TYPE)
     assert response.status_code == 422
-    answer = response.json()
+    error = response.json()
     for expected in words:
-        assert expected in answer["detail"]
-    assert "; ".join(answer["problems"]) == answer["detail"]
+        assert expected in error["detail"]
+    assert "; ".join(error["problems"]) == error["detail"]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +247,7 @@ def test_the_answer_names_every_problem(client: Client, path: str, body: dict[st
     ],
     ids=["names", "no words", "words", "commas", "unknown words", "stop strings"],
 )
-def test_a_body_of_nothing_but_mistakes_gets_a_short_answer(client: Client, fields: dict[str, object]) -> None:
+def test_body_with_many_mistakes_gets_a_short_response(client: Client, fields: dict[str, object]) -> None:
     response = client.post_json("/generate", {"text": "a", **fields})
     assert response.status_code == 422
-    assert len(response.content) < 8_000
+    assert len(response.content) < 10_000

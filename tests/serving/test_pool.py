@@ -1,4 +1,4 @@
-"""Generation blocks nobody, waits are bounded, and a client that hangs up or never gets on ends its own."""
+"""Generation blocks no other request, queues are bounded, and a client that disconnects ends its generation."""
 
 import socket
 import threading
@@ -30,7 +30,7 @@ VOCABULARY = Vocabulary(["the", "<eos>", "<unk>", "of", "and"], [5, 4, 3, 2, 1])
 
 
 class SlowBackend:
-    """Takes its time for a step, counts steps, and fails on demand."""
+    """Sleeps in each step, counts steps, and fails on demand."""
 
     vocab_size = len(VOCABULARY)
 
@@ -51,7 +51,7 @@ class SlowBackend:
         time.sleep(self.seconds)
         return np.zeros((len(input_ids), self.vocab_size), np.float32), state
 
-    def read(
+    def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
         logits, state = self.step(input_ids, state)
@@ -83,12 +83,12 @@ def generate(url: str, words: int) -> httpx.Response:
     return httpx.post(f"{url}/generate", json={"text": "the", "generate": words}, timeout=60)
 
 
-def test_health_answers_at_once_and_predictions_get_their_turn_while_all_generate_together() -> None:
+def test_health_and_predictions_respond_during_generations_that_share_steps() -> None:
     backend = SlowBackend(0.02)
     with running(service(backend, prefill_threads=1)) as url, ThreadPoolExecutor() as clients:
         long = [clients.submit(generate, url, 100) for _ in range(3)]
         time.sleep(0.3)
-        # over one connection: httpx alone may take a second for a new client where the machine is busy
+        # one connection: on a busy machine httpx may need a second to create a client
         with httpx.Client() as prober:
             prober.get(f"{url}/health")
             for _ in range(10):
@@ -99,11 +99,11 @@ def test_health_answers_at_once_and_predictions_get_their_turn_while_all_generat
         assert httpx.post(f"{url}/predict", json={"text": "the"}, timeout=60).status_code == 200
         assert not any(future.done() for future in long)
         assert all(future.result().status_code == 200 for future in long)
-        # three texts, but the steps of little more than one
+        # three texts in little more steps than one
         assert backend.steps < 150
 
 
-def test_a_client_that_hangs_up_ends_its_generation() -> None:
+def test_client_that_disconnects_ends_its_generation() -> None:
     backend = SlowBackend(0.02)
     with running(service(backend, prefill_threads=1)) as url:
         with pytest.raises(httpx.ReadTimeout):
@@ -114,66 +114,66 @@ def test_a_client_that_hangs_up_ends_its_generation() -> None:
         assert backend.steps == after < 100
 
 
-def test_a_hundred_aborted_streams_leave_none_running() -> None:
+def test_hundred_aborted_streams_leave_none_running() -> None:
     backend = SlowBackend(0.01)
 
-    def read_a_little(url: str) -> None:
+    def read_first_line(url: str) -> None:
         body = {"text": "the", "generate": 500, "stream": True}
-        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as answer:
-            assert answer.status_code == 200
-            next(answer.iter_lines())
+        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as response:
+            assert response.status_code == 200
+            next(response.iter_lines())
 
     with running(service(backend)) as url, ThreadPoolExecutor(20) as clients:
-        for done in [clients.submit(read_a_little, url) for _ in range(100)]:
+        for done in [clients.submit(read_first_line, url) for _ in range(100)]:
             done.result()
         time.sleep(1)
         after = backend.steps
-        figures = httpx.get(f"{url}/metrics").text
-        assert "lstm_lm_generations 0.0" in figures
-        assert "lstm_lm_model_requests 0.0" in figures
+        metrics = httpx.get(f"{url}/metrics").text
+        assert "lstm_lm_generations 0.0" in metrics
+        assert "lstm_lm_model_requests 0.0" in metrics
         time.sleep(0.3)
         assert backend.steps == after
 
 
-def test_of_more_texts_than_fit_in_a_step_each_has_its_turn() -> None:
+def test_texts_beyond_the_largest_batch_take_turns() -> None:
     with running(service(SlowBackend(0.005), max_batch=2)) as url, ThreadPoolExecutor() as clients:
-        answers = [clients.submit(generate, url, 20) for _ in range(5)]
-        assert [len(answer.result().json()["words"]) for answer in answers] == [20] * 5
+        responses = [clients.submit(generate, url, 20) for _ in range(5)]
+        assert [len(response.result().json()["words"]) for response in responses] == [20] * 5
 
 
-def test_a_model_that_fails_ends_every_stream_with_an_error_in_words() -> None:
+def test_failing_model_ends_every_stream_with_an_error_event() -> None:
     backend = SlowBackend(0.02)
     body = {"text": "the", "generate": 400, "stream": True}
     with running(service(backend)) as url:
-        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as answer:
-            lines = answer.iter_lines()
+        with httpx.stream("POST", f"{url}/generate", json=body, timeout=60) as response:
+            lines = response.iter_lines()
             assert next(lines).startswith("data: ")
             backend.broken = True
-            # the service breaks the connection after its last event
+            # the service closes the connection after its last event
             received = []
             with suppress(httpx.RemoteProtocolError):
                 received.extend(lines)
         assert "event: error" in received
-        assert 'data: {"detail":"the model failed to go on; try again"}' in received
+        assert 'data: {"detail":"generation failed; try again"}' in received
         assert generate(url, 5).status_code == 500
         backend.broken = False
         assert generate(url, 5).status_code == 200
 
 
-def test_more_requests_than_may_wait_are_asked_to_come_back() -> None:
+def test_requests_beyond_the_limit_get_503_with_retry_after() -> None:
     with (
         running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url,
         ThreadPoolExecutor(8) as clients,
     ):
-        answers = [future.result() for future in [clients.submit(generate, url, 30) for _ in range(8)]]
-        statuses = sorted(answer.status_code for answer in answers)
+        responses = [future.result() for future in [clients.submit(generate, url, 30) for _ in range(8)]]
+        statuses = sorted(response.status_code for response in responses)
         assert statuses[0] == 200
         assert statuses[-1] == 503
-        refused = [answer for answer in answers if answer.status_code == 503]
+        refused = [response for response in responses if response.status_code == 503]
         assert all(
-            answer.headers["retry-after"] == "1" and "try again" in answer.json()["detail"] for answer in refused
+            response.headers["retry-after"] == "1" and "try again" in response.json()["detail"] for response in refused
         )
-        # the places are given back
+        # the slots are free again
         assert generate(url, 1).status_code == 200
 
 
@@ -187,13 +187,13 @@ def test_not_ready_when_the_model_fails_or_hangs() -> None:
         backend.broken = False
         backend.seconds = 0.6
         response = httpx.get(f"{url}/ready")
-        assert (response.status_code, response.json()["detail"]) == (503, "not ready: the model took longer than 0.2 s")
+        assert (response.status_code, response.json()["detail"]) == (503, "not ready: inference took longer than 0.2 s")
         backend.seconds = 0
         time.sleep(0.6)
         assert httpx.get(f"{url}/ready").status_code == 200
 
 
-def test_continuations_leave_places_for_predictions() -> None:
+def test_generations_leave_slots_for_predictions() -> None:
     with (
         running(service(SlowBackend(0.02), prefill_threads=1, max_queue_size=1)) as url,
         ThreadPoolExecutor() as clients,
@@ -205,16 +205,16 @@ def test_continuations_leave_places_for_predictions() -> None:
         assert all(future.result().status_code == 200 for future in long)
 
 
-def test_places_are_given_back() -> None:
-    places = ConcurrencyLimiter(2)
-    with places.slot(), places.slot(), pytest.raises(OverloadedError), places.slot():
+def test_slots_are_released() -> None:
+    limiter = ConcurrencyLimiter(2)
+    with limiter.slot(), limiter.slot(), pytest.raises(OverloadedError), limiter.slot():
         pass
-    with places.slot():
-        assert places.in_use == 1
-    assert places.in_use == 0
+    with limiter.slot():
+        assert limiter.in_use == 1
+    assert limiter.in_use == 0
 
 
-def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfinished_request_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "MAX_RECEIVE_SECONDS", 0.5)
     health = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
     unfinished = {
@@ -235,7 +235,7 @@ def test_a_request_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPa
                         connection.sendall(sent)
                         with suppress(ConnectionError):
                             assert connection.recv(65_536) == b"", name
-        # an answer may take longer, and so may the next request
+        # the limit applies neither to the response nor to the wait for the next request
         assert generate(url, 10).status_code == 200
         with closing(socket.create_connection(address, timeout=20)) as connection:
             for _ in range(2):

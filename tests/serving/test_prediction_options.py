@@ -1,4 +1,4 @@
-"""The options of /predict reach the engine, and wrong ones are refused in words."""
+"""The options of /predict reach the engine; wrong ones get a message."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ TEXT = "People in London want zyzzyva , and London wants"
         ({"prefix": "zy", "cache": {"weight": 0.5}}, {"prefix": "zy", "cache": CacheConfig(0.5)}),
     ],
 )
-def test_the_answer_is_what_the_engine_predicts(
+def test_predict_matches_the_engine(
     client: Client, engine: Engine, sent: dict[str, object], arguments: dict[str, object]
 ) -> None:
     response = client.post_json("/predict", {"text": TEXT, "k": 8, **sent})
@@ -48,11 +48,11 @@ def test_the_answer_is_what_the_engine_predicts(
     ]
 
 
-def test_a_word_of_the_text_that_the_model_never_saw_is_offered_again(client: Client) -> None:
+def test_cache_suggests_unknown_words_of_the_text(client: Client) -> None:
     body = {"text": TEXT, "prefix": "zy", "k": 3}
     assert client.post_json("/predict", body).json()["suggestions"] == []
-    offered = client.post_json("/predict", body | {"cache": True}).json()["suggestions"]
-    assert [suggestion["word"] for suggestion in offered] == ["zyzzyva"]
+    suggestions = client.post_json("/predict", body | {"cache": True}).json()["suggestions"]
+    assert [suggestion["word"] for suggestion in suggestions] == ["zyzzyva"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_word_of_the_text_that_the_model_never_saw_is_offered_again(client: Cl
      {"cache": {"weight": "1"}},
      {"cache": {"theta": -1}}, {"cache": {"theta": 1e308}}, {"cache": {"window": -1}}, {"cache": {"lambda": 1}}],
 )  # fmt: skip
-def test_wrong_options_are_refused_in_words(client: Client, fields: dict[str, object]) -> None:
+def test_wrong_option_gets_a_message(client: Client, fields: dict[str, object]) -> None:
     response = client.post_json("/predict", {"text": "a", **fields})
     assert response.status_code == 422
     assert response.json()["detail"].startswith(next(iter(fields)))

@@ -1,4 +1,4 @@
-"""The service as a process of its own: how it starts, what comes over a real socket, how it ends."""
+"""The service in its own process: start, requests over a real socket, shutdown."""
 
 import shutil
 import signal
@@ -45,14 +45,14 @@ def service(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         assert service.process.poll() is None
 
 
-def test_answers_over_a_socket(service: Service) -> None:
+def test_responds_over_a_socket(service: Service) -> None:
     assert len(httpx.post(f"{service.url}/predict", json={"text": "I want to", "k": 3}).json()["suggestions"]) == 3
-    answer = httpx.post(f"{service.url}/generate", json={"text": "the", "generate": 5, "seed": 1}).json()
-    assert answer["text"].startswith("the")
+    generated = httpx.post(f"{service.url}/generate", json={"text": "the", "generate": 5, "seed": 1}).json()
+    assert generated["text"].startswith("the")
     assert httpx.get(f"{service.url}/docs").status_code == 200
 
 
-def test_a_text_in_a_request_is_never_logged(service: Service) -> None:
+def test_text_of_a_request_is_never_logged(service: Service) -> None:
     for body in ({"text": "xyzzy typed"}, {"text": "xyzzy typed", "xyzzy": 1}, {"text": ["xyzzy"]}):
         httpx.post(f"{service.url}/generate", json=body)
     log = service.log.read_text()
@@ -61,17 +61,17 @@ def test_a_text_in_a_request_is_never_logged(service: Service) -> None:
 
 
 @pytest.mark.parametrize("path", ["/predict", "/generate"])
-def test_broken_connections_and_bodies_leave_the_service_alive(service: Service, path: str) -> None:
+def test_service_survives_broken_connections_and_bodies(service: Service, path: str) -> None:
     body = b'{"text": "the"}'
     chunked = head(path, JSON_LINE, "Transfer-Encoding: chunked")
     sent = {
-        "body shorter than said": head(path, JSON_LINE, "Content-Length: 100") + body,
-        "chunk shorter than said": chunked + b"ff\r\n" + body,
+        "body shorter than declared": head(path, JSON_LINE, "Content-Length: 100") + body,
+        "chunk shorter than declared": chunked + b"ff\r\n" + body,
         "no last chunk": chunked + b"f\r\n" + body + b"\r\n",
-        "chunk size no number": chunked + b"xyz\r\n" + body + b"\r\n0\r\n\r\n",
+        "chunk size not a number": chunked + b"xyz\r\n" + body + b"\r\n0\r\n\r\n",
         "chunk size negative": chunked + b"-5\r\n" + body + b"\r\n0\r\n\r\n",
         "chunk size huge": chunked + b"f" * 40 + b"\r\n" + body,
-        "length no number": head(path, JSON_LINE, "Content-Length: many") + body,
+        "length not a number": head(path, JSON_LINE, "Content-Length: many") + body,
         "length negative": head(path, JSON_LINE, "Content-Length: -1") + body,
         "two lengths": head(path, JSON_LINE, "Content-Length: 3", "Content-Length: 15") + body,
         "length and chunks": head(path, JSON_LINE, "Content-Length: 3", "Transfer-Encoding: chunked") + b"f\r\n" + body,
@@ -79,40 +79,40 @@ def test_broken_connections_and_bodies_leave_the_service_alive(service: Service,
         "header with NUL": head(path, "Content-Type: appli\x00cation/json", "Content-Length: 15") + body,
         "header not ASCII": head(path, "Content-Type: applicatión/json", "Content-Length: 15") + body,
         "endless header": head(path, "X: " + "a" * 2_000_000, JSON_LINE, "Content-Length: 15") + body,
-        "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200 + b"\r\n\r\n",
+        "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200 + b"\r\n\r\n",
         "nothing": b"",
     }
     for name, request in sent.items():
-        answer = exchange(service.port, request)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), (name, answer[:200])
+        response = exchange(service.port, request)
+        assert response == b"" or response.startswith(b"HTTP/1.1 4"), (name, response[:200])
         assert httpx.get(f"{service.url}/health").status_code == 200
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-def test_what_has_no_end_is_cut_off(service: Service) -> None:
+def test_endless_request_is_cut_off(service: Service) -> None:
     before = resident_mb(service.process.pid)
     chunked = head("/predict", JSON_LINE, "Transfer-Encoding: chunked")
-    begun = {
+    starts = {
         "path": b"GET /",
         "header": head("/predict")[:-2] + b"X: ",
         "chunk extension": chunked + b"f; ",
         "trailer": chunked + b'f\r\n{"text": "the"}\r\n0\r\nX: ',
     }
-    for name, start in begun.items():
+    for name, start in starts.items():
         with closing(socket.create_connection(("127.0.0.1", service.port), timeout=20)) as connection:
             connection.sendall(start)
             with suppress(ConnectionError):
                 for _ in range(1000):
                     connection.sendall(b"a" * 65_536)
-                pytest.fail(f"65 MB of a {name} were taken")
+                pytest.fail(f"65 MB of a {name} were accepted")
     many = [f"X-{number}: {'a' * 100}" for number in range(100_000)]
     assert exchange(service.port, head("/predict", *many))[:12] in (b"", b"HTTP/1.1 400")
     assert httpx.get(f"{service.url}/health").status_code == 200
     assert resident_mb(service.process.pid) - before < 50
 
 
-def test_requests_that_come_together_are_answered_in_turn(service: Service) -> None:
-    # more at once than an unfinished head may have
+def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
+    # more bytes at once than the limit for an unfinished head
     body = b'{"text": "%s"}' % (b"the " * 100)
     predict = head("/predict", JSON_LINE, f"Content-Length: {len(body)}").replace(b"Connection: close\r\n", b"") + body
     health = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -125,13 +125,13 @@ def test_requests_that_come_together_are_answered_in_turn(service: Service) -> N
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-def test_a_huge_body_is_refused_before_it_is_read(service: Service) -> None:
+def test_huge_body_is_refused_before_it_is_read(service: Service) -> None:
     before = resident_mb(service.process.pid)
-    told = head("/predict", JSON_LINE, "Content-Length: 200000000") + b'{"text": "' + b"a" * 1_000_000
-    untold = head("/predict", JSON_LINE, "Transfer-Encoding: chunked") + (b"10000\r\n" + b"a" * 65_536 + b"\r\n") * 300
-    for request in (told, untold):
+    declared = head("/predict", JSON_LINE, "Content-Length: 200000000") + b'{"text": "' + b"a" * 1_000_000
+    chunked = head("/predict", JSON_LINE, "Transfer-Encoding: chunked") + (b"10000\r\n" + b"a" * 65_536 + b"\r\n") * 300
+    for request in (declared, chunked):
         with closing(socket.create_connection(("127.0.0.1", service.port), timeout=20)) as connection:
-            # the service answers and closes while the body is still on its way
+            # the service responds and closes before the body has arrived
             with suppress(OSError):
                 connection.sendall(request)
             assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
@@ -141,7 +141,7 @@ def test_a_huge_body_is_refused_before_it_is_read(service: Service) -> None:
 
 @pytest.fixture
 def bad_bundles(tiny_bundle: Path, tmp_path: Path) -> dict[str, str]:
-    """Bundles that cannot be served, by what the message must say."""
+    """Unusable bundles, by a part of their error message."""
     damaged = shutil.copytree(tiny_bundle, tmp_path / "damaged")
     weights = bytearray((damaged / "model.safetensors").read_bytes())
     weights[-1] ^= 1
@@ -149,7 +149,7 @@ def bad_bundles(tiny_bundle: Path, tmp_path: Path) -> dict[str, str]:
     return {"there is no such": str(tmp_path / "absent"), "changed after the export": str(damaged)}
 
 
-def test_uvicorn_with_a_bad_bundle_ends_with_one_line_and_status_1(bad_bundles: dict[str, str]) -> None:
+def test_uvicorn_with_a_bad_bundle_prints_one_line_and_exits_with_1(bad_bundles: dict[str, str]) -> None:
     for words, bundle in bad_bundles.items():
         done = run(uvicorn_command(free_port()), LSTM_LM_BUNDLE=bundle)
         assert done.returncode == 1, done.stderr
@@ -158,7 +158,7 @@ def test_uvicorn_with_a_bad_bundle_ends_with_one_line_and_status_1(bad_bundles: 
         assert done.stderr.count("\n") == 1
 
 
-def test_serve_with_a_bad_bundle_ends_with_one_line_and_status_1(
+def test_serve_with_a_bad_bundle_prints_one_line_and_exits_with_1(
     bad_bundles: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for words, bundle in bad_bundles.items():
@@ -171,40 +171,40 @@ def test_serve_with_a_bad_bundle_ends_with_one_line_and_status_1(
     assert "LSTM_LM_BUNDLE: is not set" in capsys.readouterr().err
 
 
-def test_a_program_that_brings_its_settings_gets_the_error(tmp_path: Path) -> None:
+def test_create_app_with_settings_raises(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="absent"):
         create_app(Settings(bundle=tmp_path / "absent"))
 
 
-def test_a_backend_that_the_bundle_has_no_file_for_is_told(tiny_bundle: Path) -> None:
+def test_missing_backend_file_is_an_error(tiny_bundle: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no model\.int8\.onnx"):
         create_app(Settings(bundle=tiny_bundle, backend="int8"))
     with pytest.raises(ConfigError, match="LSTM_LM_BACKEND: must be one of auto, int8, onnx, torch"):
         read_settings(bundle=tiny_bundle, backend="cuda")
 
 
-def test_a_text_that_grows_is_not_read_again(service: Service) -> None:
+def test_growing_text_hits_the_prefix_cache(service: Service) -> None:
     def hits() -> float:
         return float(httpx.get(f"{service.url}/metrics").text.split("\nlstm_lm_prefix_cache_hits_total ")[1].split()[0])
 
     before = hits()
     for text in ("people want", "people want time", "people want time for", "people want time"):
-        answer = httpx.post(f"{service.url}/predict", json={"text": text})
-        assert answer.headers["server-timing"].startswith("app;dur=")
+        response = httpx.post(f"{service.url}/predict", json={"text": text})
+        assert response.headers["server-timing"].startswith("app;dur=")
     assert hits() == before + 3
 
 
-def test_an_address_that_cannot_be_had_is_told(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_address_is_an_error(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for host in ("203.0.113.1", "a..b"):
         assert main(["serve", "--model", str(tiny_bundle), "--host", host, "--port", "0"]) == 1
         assert "host: " in capsys.readouterr().err
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
         assert main(["serve", "--model", str(tiny_bundle), "--port", str(port)]) == 1
-    assert f"port: {port} is taken" in capsys.readouterr().err
+    assert f"port: {port} is in use" in capsys.readouterr().err
 
 
-def test_wrong_settings_are_named_all_at_once() -> None:
+def test_all_wrong_settings_are_named_at_once() -> None:
     done = run(uvicorn_command(free_port()), LSTM_LM_MAX_K="many", LSTM_LM_PREFILL_THREADS="0")
     assert done.returncode == 1
     for words in (
@@ -215,7 +215,7 @@ def test_wrong_settings_are_named_all_at_once() -> None:
         assert words in done.stderr
 
 
-def test_serve_says_where_it_listens_and_answers_what_is_in_flight_when_ctrl_c_ends_it(
+def test_serve_prints_its_address_and_finishes_requests_in_flight_after_ctrl_c(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -226,17 +226,17 @@ def test_serve_says_where_it_listens_and_answers_what_is_in_flight_when_ctrl_c_e
         ThreadPoolExecutor(4) as threads,
     ):
         body = {"text": "the", "generate": 500}
-        answers = [threads.submit(client.post, "/generate", json=body) for _ in range(4)]
-        # whoever comes later than the signal is refused
+        responses = [threads.submit(client.post, "/generate", json=body) for _ in range(4)]
+        # requests after the signal are refused
         while "\nlstm_lm_model_requests 4.0" not in client.get("/metrics").text:
-            assert not any(answer.done() for answer in answers), "they were answered before they were all there"
+            assert not any(response.done() for response in responses), "a request finished before all had started"
         service.process.send_signal(signal.SIGINT)
-        assert [answer.result().status_code for answer in answers] == [200] * 4
+        assert [response.result().status_code for response in responses] == [200] * 4
         assert service.process.wait(20) == 0
         assert f"serving {tiny_bundle} at {service.url} " in service.log.read_text()
 
 
-def test_the_service_is_imported_without_torch_and_trainer() -> None:
+def test_service_imports_neither_torch_nor_a_trainer() -> None:
     heavy = "{'torch', 'lightning', 'hydra', 'omegaconf', 'datasets'}"
     light = "import sys, lstm_lm.serving; assert 'fastapi' not in sys.modules, 'fastapi'"
     whole = f"import lstm_lm.serving.app; found = {heavy} & set(sys.modules); assert not found, found"

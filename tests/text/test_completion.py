@@ -1,4 +1,4 @@
-"""What a keyboard can offer, found by how it begins."""
+"""Completion candidates of a prefix."""
 
 import numpy as np
 import pytest
@@ -20,30 +20,30 @@ prefixes = st.one_of(
 
 
 @given(prefixes, st.booleans())
-def test_exactly_the_words_that_begin_so_are_found_each_in_one_text(prefix: str, capital: bool) -> None:
+def test_candidates_are_the_words_with_the_prefix_and_each_has_one_text(prefix: str, capital: bool) -> None:
     candidates = INDEX.candidates(prefix, capital)
-    found = [VOCABULARY.word(i) for i in candidates.ids]
-    assert sorted(found) == sorted(word for word in WORDS if has_prefix(surface_form(word), prefix))
+    words = [VOCABULARY.word(i) for i in candidates.ids]
+    assert sorted(words) == sorted(word for word in WORDS if has_prefix(surface_form(word), prefix))
     assert len(set(candidates.texts)) == len(candidates.texts) == len(candidates.are_words) == len(candidates.positions)
     assert sorted(set(candidates.groups.tolist())) == list(range(len(candidates.texts)))
-    for word, group in zip(found, candidates.groups.tolist(), strict=True):
+    for word, group in zip(words, candidates.groups.tolist(), strict=True):
         assert candidates.texts[group].casefold() == normalized(word)
         assert candidates.are_words[group] == is_word(word.strip("@"))
 
 
 @given(prefixes, st.booleans(), st.lists(st.floats(0.0, 1.0), min_size=len(WORDS) + 2, max_size=len(WORDS) + 2))
-def test_words_that_are_one_text_add_up(prefix: str, capital: bool, probs: list[float]) -> None:
+def test_words_with_the_same_text_add_their_probabilities(prefix: str, capital: bool, probs: list[float]) -> None:
     for candidates in (INDEX.candidates(prefix, capital), INDEX.candidates(prefix, capital).only_words()):
-        given = np.array(probs)[candidates.ids]
-        summed = candidates.probs(given)
+        word_probs = np.array(probs)[candidates.ids]
+        summed = candidates.probs(word_probs)
         assert summed.shape == (len(candidates.texts),)
-        assert summed.sum() == pytest.approx(given.sum())
+        assert summed.sum() == pytest.approx(word_probs.sum())
         for group in range(len(candidates.texts)):
-            assert summed[group] == pytest.approx(given[candidates.groups == group].sum())
+            assert summed[group] == pytest.approx(word_probs[candidates.groups == group].sum())
 
 
 @given(prefixes, st.booleans())
-def test_only_words_leaves_the_words_as_they_are(prefix: str, capital: bool) -> None:
+def test_only_words_removes_punctuation_and_symbols(prefix: str, capital: bool) -> None:
     candidates = INDEX.candidates(prefix, capital)
     words = candidates.only_words()
     assert list(words.texts) == [text for text in candidates.texts if is_word(text)]
@@ -52,7 +52,7 @@ def test_only_words_leaves_the_words_as_they_are(prefix: str, capital: bool) -> 
 
 
 @given(st.lists(st.sampled_from([*WORDS, "Nowhere", "tHe"]), max_size=5, unique=True))
-def test_a_list_finds_every_word_that_reads_so(words: list[str]) -> None:
-    readings = {normalized(word) for word in words}
-    found = {VOCABULARY.word(i) for i in INDEX.ids_ignoring_case(words)}
-    assert found == {word for word in WORDS if normalized(word) in readings}
+def test_ids_ignoring_case_finds_every_word_with_the_same_text(words: list[str]) -> None:
+    texts = {normalized(word) for word in words}
+    matches = {VOCABULARY.word(i) for i in INDEX.ids_ignoring_case(words)}
+    assert matches == {word for word in WORDS if normalized(word) in texts}

@@ -1,4 +1,4 @@
-"""A write is whole or did not happen, and a killed one leaves nothing for long."""
+"""Files that replace others in one step."""
 
 import os
 import signal
@@ -6,10 +6,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lstm_lm.text.files import atomic_writer, remove_abandoned, temporary_folder, write_atomically
+from lstm_lm.text.files import (
+    atomic_writer,
+    remove_abandoned,
+    replace_by_link,
+    temporary_folder,
+    write_atomically,
+)
 
 KILLED_WRITE = """
 import os, signal, sys
@@ -20,6 +27,32 @@ with atomic_writer(Path(sys.argv[1])) as file:
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_a_link_has_the_content_of_its_source_and_keeps_it(tmp_path: Path) -> None:
+    best, last = tmp_path / "best", tmp_path / "last"
+    write_atomically(best, b"one")
+    write_atomically(last, b"older")
+    for _ in range(2):  # the second time both are the same file already
+        replace_by_link(last, best)
+        assert last.read_bytes() == b"one"
+        assert last.samefile(best)
+    write_atomically(best, b"two")
+    assert last.read_bytes() == b"one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "last"]
+
+
+def test_a_file_system_without_links_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    best, last = tmp_path / "best", tmp_path / "last"
+    write_atomically(best, b"one")
+    replace_by_link(last, best)
+    assert last.read_bytes() == b"one"
+    assert not last.samefile(best)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "last"]
 
 
 def make_old(path: Path, seconds: float) -> None:

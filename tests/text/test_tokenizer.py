@@ -1,4 +1,4 @@
-"""Words are cut as WikiText cuts them."""
+"""Tokenizers split text as WikiText does."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.input_text import detokenize
+from lstm_lm.text.detokenize import detokenize
 from lstm_lm.text.tokenizer import Tokenizer
 
 MOSES = Tokenizer("moses")
@@ -31,7 +31,7 @@ def test_moses_follows_wikitext(line: str, words: str) -> None:
     assert MOSES.words(line) == words.split()
 
 
-def test_whitespace_changes_nothing() -> None:
+def test_whitespace_only_splits_at_spaces() -> None:
     assert Tokenizer("whitespace").words(" don't @-@  1,000. ") == ["don't", "@-@", "1,000."]
 
 
@@ -42,16 +42,16 @@ def test_a_tokenizer_is_a_value() -> None:
         Tokenizer("bpe")
 
 
-def test_wikitext_written_as_text_is_cut_as_it_was(wikitext2_dir: Path) -> None:
-    """Nearly every published line survives the way to text and back; the rest is what detokenising cannot know."""
+def test_detokenized_wikitext_gives_its_tokens_again(wikitext2_dir: Path) -> None:
+    """Most published lines survive the round trip; for the rest the text does not determine the tokens."""
     with (wikitext2_dir / "valid.txt").open(encoding="utf-8") as file:
         lines = [line.split() for line in file if line.strip()][:800]
-    words = sum(map(len, lines))
-    wrong = 0
+    num_words = sum(map(len, lines))
+    num_different = 0
     for line in lines:
         again = MOSES.words(detokenize(line))
-        wrong += len(set(enumerate(line)) ^ set(enumerate(again))) > 0
-    assert wrong / len(lines) < 0.15, f"{wrong} of {len(lines)} lines ({words} words) differ"
+        num_different += len(set(enumerate(line)) ^ set(enumerate(again))) > 0
+    assert num_different / len(lines) < 0.15, f"{num_different} of {len(lines)} lines ({num_words} words) differ"
 
 
 @given(st.text())

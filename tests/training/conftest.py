@@ -1,4 +1,4 @@
-"""A small run to begin with."""
+"""Fixtures: a small corpus and the config of a short run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from real_commands import write_corpus
-from small_runs import Make
+from small_runs import ConfigFactory
 
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.config import BatchingConfig, DataConfig
@@ -20,10 +20,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def config(corpus: Path) -> Make:
-    """A small run of two epochs of 39 windows, everything that draws random numbers switched on."""
+def config(corpus: Path) -> ConfigFactory:
+    """Builds configs of a short run: two epochs of 39 windows, with everything that draws random numbers enabled."""
 
-    def make(**parts: Any) -> TrainConfig:
+    def make(**overrides: Any) -> TrainConfig:
         return replace(
             TrainConfig(
                 data=DataConfig(source="text_files", dir=str(corpus)),
@@ -35,7 +35,7 @@ def config(corpus: Path) -> Make:
                 callbacks=CallbacksConfig(sample_words=0, projector_words=0, progress_bar=False),
                 logger=LoggerConfig(tensorboard=False),
             ),
-            **parts,
+            **overrides,
         )
 
     return make

@@ -1,4 +1,4 @@
-"""Lightning trains every window once, wherever a run is broken off and resumed."""
+"""Lightning trains every window exactly once, wherever a run is interrupted and resumed."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def datamodule(folder: Path) -> LanguageModelDataModule:
 
 
 class Recorder(L.LightningModule):
-    """Notes each window that it trains on."""
+    """Records each window that it trains on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Recorder(L.LightningModule):
 
 
 class SaveAt(Callback):
-    """Writes a checkpoint in one hook when so many windows are trained."""
+    """Writes a checkpoint in one hook after a number of trained windows."""
 
     def __init__(self, hook: str, trained: int, path: Path) -> None:
         self.hook, self.trained, self.path = hook, trained, path
@@ -89,18 +89,18 @@ def whole(folder: Path) -> Recorder:
     return fit(folder, [], max_epochs=EPOCHS)
 
 
-def test_every_epoch_is_trained_whole(whole: Recorder) -> None:
+def test_every_epoch_trains_all_windows(whole: Recorder) -> None:
     assert len(whole.trained) == EPOCHS * WINDOWS
     assert [starts for _, starts in whole.trained] == ([True] + [False] * (WINDOWS - 1)) * EPOCHS
     for epoch in range(EPOCHS):
         windows = [targets for targets, _ in whole.trained[epoch * WINDOWS : (epoch + 1) * WINDOWS]]
-        # 40 lines of 9 words and <eos> in 4 streams of 100
+        # 40 lines of 9 words and <eos>, in 4 columns of 100 tokens
         assert sum(len(window[0]) for window in windows) == 100
     assert whole.trained[0] != whole.trained[WINDOWS]
 
 
 BY_EPOCHS: dict[str, int] = {"max_epochs": EPOCHS}
-# Lightning treats a run that has max_steps as one that is measured in steps, and restores it in another way
+# with max_steps, Lightning counts and restores a run in steps
 BY_STEPS = {"max_steps": EPOCHS * WINDOWS, "max_epochs": -1}
 
 
@@ -117,7 +117,7 @@ BY_STEPS = {"max_steps": EPOCHS * WINDOWS, "max_epochs": -1}
         ("epoch", 1, 10),
     ],
 )
-def test_a_resumed_run_trains_the_rest_and_nothing_twice(
+def test_resumed_run_trains_each_remaining_window_once(
     folder: Path, tmp_path: Path, whole: Recorder, hook: str, epoch: int, windows: int, limit: dict[str, int]
 ) -> None:
     done = epoch * WINDOWS + windows
@@ -127,7 +127,7 @@ def test_a_resumed_run_trains_the_rest_and_nothing_twice(
     assert resumed.trained == whole.trained[done:]
 
 
-def test_evaluation_leaves_nothing_out(folder: Path) -> None:
+def test_evaluation_covers_every_token(folder: Path) -> None:
     data = datamodule(folder)
     data.setup()
     data.setup()

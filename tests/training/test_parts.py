@@ -1,4 +1,4 @@
-"""The parts of a run by themselves: optimizers, penalties, checkpoint files."""
+"""Unit tests of the parts of a run: optimizers, penalties, precision, checkpoint files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO, save_tuned
 from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.objective import activation_penalty
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.precision import choose_precision, product_seconds
 
@@ -27,7 +28,7 @@ def module(loss: LossConfig, optimizer: str = "adam") -> LanguageModelModule:
         bptt_length=6,
         seed=1,
         fraction=float,
-        record={},
+        checkpoint_metadata={},
         sparse_gradient=optimizer == "row_adamw",
     )
 
@@ -38,20 +39,20 @@ def window(length: int = 6) -> Window:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "class_name"),
     [("adam", "Adam"), ("adamw", "AdamW"), ("row_adamw", "RowAdamW"), ("sgd", "SGD"), ("asgd", "SGD")],
 )
-def test_optimizers_take_their_settings(name: str, kind: str) -> None:
+def test_optimizers_get_their_settings(name: str, class_name: str) -> None:
     network = small_network()
     optimizer = build_optimizer(OptimizerConfig(name, lr=0.5, weight_decay=0.1), network)
-    assert type(optimizer).__name__ == kind
+    assert type(optimizer).__name__ == class_name
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
     decays = {parameter: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
     assert decays == {parameter: 0.1 if parameter.ndim > 1 else 0.0 for parameter in network.parameters()}
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])
-def test_row_adamw_gives_rare_words_no_momentum_and_a_longer_memory(tie_weights: bool) -> None:
+def test_row_adamw_gives_word_rows_no_momentum_and_their_own_beta2(tie_weights: bool) -> None:
     network = small_network(ModelConfig(16, [16], tie_weights=tie_weights))
     optimizer = build_optimizer(OptimizerConfig("row_adamw", betas=[0.9, 0.99], row_beta2=0.999), network)
     betas = {parameter: group["betas"] for group in optimizer.param_groups for parameter in group["params"]}
@@ -61,8 +62,8 @@ def test_row_adamw_gives_rare_words_no_momentum_and_a_longer_memory(tie_weights:
 
 
 @pytest.mark.parametrize("limit", [None, 0.01])
-def test_a_sparse_gradient_is_measured_and_clipped_like_a_dense_one(limit: float | None) -> None:
-    found = []
+def test_sparse_gradient_norm_and_clipping_match_dense(limit: float | None) -> None:
+    results = []
     for name in ("adamw", "row_adamw"):
         torch.manual_seed(0)
         one = module(LossConfig("sampled_softmax", num_frequent=4, num_sampled=8), name)
@@ -72,39 +73,39 @@ def test_a_sparse_gradient_is_measured_and_clipped_like_a_dense_one(limit: float
         gradient = one.model.embedding.weight.grad
         assert gradient is not None
         assert gradient.is_sparse == (name == "row_adamw")
-        found.append((float(one.gradient_norm), gradient.to_dense()))
-    assert found[0][0] == pytest.approx(found[1][0])
-    torch.testing.assert_close(found[0][1], found[1][1])
-    assert limit is None or float(found[0][1].norm()) < limit < found[0][0]
+        results.append((float(one.gradient_norm), gradient.to_dense()))
+    assert results[0][0] == pytest.approx(results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1])
+    assert limit is None or float(results[0][1].norm()) < limit < results[0][0]
 
 
 def test_activation_penalties_by_hand() -> None:
     features = torch.tensor([[[1.0, 2.0], [3.0, 2.0]]])
-    both = module(LossConfig(activation_reg=2.0, temporal_activation_reg=3.0))
+    both = LossConfig(activation_reg=2.0, temporal_activation_reg=3.0)
     # mean square 4.5; one step changes by (2, 0): mean square 2
-    assert float(both._activation_penalty(features, features)) == pytest.approx(2.0 * 4.5 + 3.0 * 2.0)
-    assert float(module(LossConfig())._activation_penalty(features, features)) == 0.0
+    assert float(activation_penalty(both, features, features)) == pytest.approx(2.0 * 4.5 + 3.0 * 2.0)
+    assert float(activation_penalty(LossConfig(), features, features)) == 0.0
 
 
-def test_a_short_window_weighs_less() -> None:
+def test_short_window_counts_less() -> None:
     full, half = (float(module(LossConfig()).training_step(window(length), 0)["nll"]) for length in (6, 3))
     one, two = (module(LossConfig()).training_step(window(length), 0) for length in (6, 3))
     assert one["loss"].item() == pytest.approx(full)
     assert two["loss"].item() == pytest.approx(half / 2)
 
 
-def test_state_is_carried_to_the_next_window_and_cut_off_there() -> None:
+def test_state_is_carried_over_and_detached() -> None:
     carried = module(LossConfig())
     first = carried.training_step(window(), 0)
     later = Window(window().input_ids, window().target_ids, None, starts_stream=False)
     second = carried.training_step(later, 1)
     assert float(second["nll"]) != float(first["nll"])
-    second["loss"].backward()  # would fail if the first window's graph were still attached and freed
+    second["loss"].backward()  # fails if the graph of the first window is still attached
     again = carried.training_step(window(), 2)
     assert float(again["nll"]) == pytest.approx(float(first["nll"]))
 
 
-def test_precision_is_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_chosen_by_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("cpu") in ("fp32", "bf16")
     product_seconds.cache_clear()
     seconds = {torch.float32: 3.0, torch.bfloat16: 1.0}
@@ -118,9 +119,9 @@ def test_precision_is_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "__matmul__", slow_product)
     monkeypatch.setattr("time.perf_counter", lambda: now)
     assert choose_precision("cpu") == "bf16"
-    assert choose_precision("cpu") == "bf16", "timed once in a process"
+    assert choose_precision("cpu") == "bf16", "timed once per process"
     product_seconds.cache_clear()
-    seconds[torch.bfloat16] = 2.9  # too little to pay for the conversions
+    seconds[torch.bfloat16] = 2.9  # too small a gain to pay for the conversions
     assert choose_precision("cpu") == "fp32"
     product_seconds.cache_clear()
 
@@ -128,7 +129,7 @@ def test_precision_is_chosen_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "failure", [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")]
 )
-def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+def test_failed_checkpoint_write_keeps_the_old_file(
     failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.ckpt"
@@ -138,7 +139,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
         raise failure
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(CheckpointError, match=r"last\.ckpt: the checkpoint cannot be written .*make room"):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot write the checkpoint .*free disk space"):
         AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,4 +1,4 @@
-"""Several processes that train together (``trainer=ddp``), here on one CPU."""
+"""Distributed training (``trainer=ddp``), here with two processes on one CPU."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ SETTINGS = (
     "model=tiny",
     "schedule=constant",
     "trainer.precision=fp32",
-    "trainer.max_steps=10",  # Adam makes differences of rounding grow
+    "trainer.max_steps=10",  # Adam amplifies rounding differences
     "callbacks=quiet",
     "logger=none",
 )
@@ -23,7 +23,7 @@ NO_DROPOUT = [f"model.{name}_dropout=0" for name in ("embedding", "input", "hidd
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "parts",
+    "overrides",
     [
         ["optimizer=sgd", "optimizer.lr=1", "loss=full_softmax"],
         [
@@ -36,9 +36,9 @@ NO_DROPOUT = [f"model.{name}_dropout=0" for name in ("embedding", "input", "hidd
     ],
     ids=["sgd", "row_adamw"],
 )
-def test_two_processes_learn_what_one_with_twice_the_columns_learns(parts: list[str], tmp_path: Path) -> None:
+def test_two_processes_match_one_with_twice_the_columns(overrides: list[str], tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus")
-    common = [*SETTINGS, *NO_DROPOUT, *parts]
+    common = [*SETTINGS, *NO_DROPOUT, *overrides]
     run("train", *common, "batching.batch_size=8", "hydra.run.dir=one", cwd=tmp_path)
     two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "batching.batch_size=4"]
     run("train", *common, *two, "hydra.run.dir=two", cwd=tmp_path)

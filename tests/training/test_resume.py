@@ -1,4 +1,4 @@
-"""A run that was stopped, anywhere and however, goes on as if it had not been; what cannot go on is refused."""
+"""A resumed run equals an uninterrupted one; incompatible checkpoints are rejected."""
 
 import signal
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Make, assert_same_weights, interrupt_at, interrupt_validation, last_rate
+from small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
 
 from lstm_lm.data.config import BatchingConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
-from lstm_lm.export.checkpoint_file import open_checkpoint
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
@@ -22,7 +22,7 @@ from lstm_lm.training.run import train
 
 @pytest.mark.parametrize("step", [5, 38, 39, 60])
 @pytest.mark.parametrize(
-    "parts",
+    "overrides",
     [
         {"schedule": ScheduleConfig("cosine", warmup_fraction=0.1)},
         {
@@ -39,16 +39,16 @@ from lstm_lm.training.run import train
     ],
     ids=["adamw", "asgd", "row_adamw"],
 )
-def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(
-    step: int, parts: dict[str, Any], config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_run_interrupted_at_any_step_resumes_exactly(
+    step: int, overrides: dict[str, Any], config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(config(**parts), tmp_path / "whole")
+    whole = train(config(**overrides), tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_at(step, patch)
         with pytest.raises(TrainingInterruptedError) as interrupted:
-            train(config(**parts), tmp_path / "broken")
+            train(config(**overrides), tmp_path / "interrupted")
     assert interrupted.value.signal_number == signal.SIGINT
-    resumed = train(config(**parts, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    resumed = train(config(**overrides, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
     assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
     assert resumed["steps"] == whole["steps"]
     assert resumed["history"][-1]["loss"] == whole["history"][-1]["loss"]
@@ -58,45 +58,45 @@ def test_a_run_interrupted_anywhere_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize("averaging", ["none", "ema"])
-def test_a_run_interrupted_in_a_validation_goes_on_too(
-    averaging: str, config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_run_interrupted_in_a_validation_resumes_exactly(
+    averaging: str, config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"optimizer": OptimizerConfig("sgd", lr=1.0), "averaging": AveragingConfig(averaging)}
-    whole = train(config(**settings), tmp_path / "whole")
+    overrides = {"optimizer": OptimizerConfig("sgd", lr=1.0), "averaging": AveragingConfig(averaging)}
+    whole = train(config(**overrides), tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_validation(0, signal.SIGTERM, patch)
         with pytest.raises(TrainingInterruptedError) as interrupted:
-            train(config(**settings), tmp_path / "broken")
+            train(config(**overrides), tmp_path / "interrupted")
     assert interrupted.value.signal_number == signal.SIGTERM
-    resumed = train(config(**settings, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    resumed = train(config(**overrides, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
     assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
     assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
 
 
-def test_plateau_and_early_stopping_remember_a_validation_that_a_run_was_stopped_in(
-    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_plateau_and_early_stopping_count_the_interrupted_validation(
+    config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is learnt, so each validation counts: one that a resumed run forgets makes it end later or faster."""
+    """Nothing is learnt, so every validation counts: forgetting one changes the length and the learning rate."""
     callbacks = CallbacksConfig(early_stopping_patience=3, sample_words=0, projector_words=0, progress_bar=False)
-    settings = {
+    overrides = {
         "optimizer": OptimizerConfig("sgd", lr=1e-12),
         "schedule": ScheduleConfig("plateau", factor=0.5, patience=1),
         "trainer": TrainerConfig(precision="fp32", max_epochs=20),
         "callbacks": callbacks,
     }
-    whole = train(config(**settings), tmp_path / "whole")
+    whole = train(config(**overrides), tmp_path / "whole")
     assert whole["stopped_by"] == "early_stopping"
     with monkeypatch.context() as patch:
         interrupt_validation(1, signal.SIGINT, patch)
         with pytest.raises(TrainingInterruptedError) as interrupted:
-            train(config(**settings), tmp_path / "broken")
-    resumed = train(config(**settings, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+            train(config(**overrides), tmp_path / "interrupted")
+    resumed = train(config(**overrides, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
     assert resumed["steps"] == whole["steps"]
     rates = [last_rate(tmp_path / name) for name in ("whole", "resumed")]
     assert rates[0] == rates[1] < 1e-12
 
 
-def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None:
+def test_finished_run_can_be_extended(config: ConfigFactory, tmp_path: Path) -> None:
     train(config(), tmp_path / "short")
     longer = TrainerConfig(precision="fp32", max_epochs=3)
     whole = train(config(trainer=longer), tmp_path / "whole")
@@ -106,18 +106,18 @@ def test_a_finished_run_can_be_made_longer(config: Make, tmp_path: Path) -> None
     assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
 
 
-def test_resuming_a_run_that_is_over_says_so(config: Make, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_is_reported(config: ConfigFactory, tmp_path: Path) -> None:
     train(config(), tmp_path / "run")
     resume = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    with pytest.raises(TrainingError, match=r"had already come to its end after \d+ steps; raise trainer\.budget"):
+    with pytest.raises(TrainingError, match=r"is already finished after \d+ steps; raise trainer\.budget"):
         train(config(resume=resume), tmp_path / "again")
 
 
-def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make, tmp_path: Path) -> None:
+def test_resume_rejects_another_config_a_missing_file_and_a_damaged_one(config: ConfigFactory, tmp_path: Path) -> None:
     short = TrainerConfig(precision="fp32", max_steps=2)
     train(config(trainer=short), tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    with pytest.raises(CheckpointError, match="was trained with another model"):
+    with pytest.raises(CheckpointError, match="was trained with a different model"):
         train(config(model=ModelConfig(8, [8]), resume=str(last)), tmp_path / "other")
     for part, value in {
         "loss": LossConfig("sampled_softmax", num_frequent=4, num_sampled=8),
@@ -127,7 +127,7 @@ def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make,
         "batching": BatchingConfig(4, 4, 30, jitter=True, random_offset=True),
         "seed": 2,
     }.items():
-        with pytest.raises(CheckpointError, match=f"was trained with another {part} .*overrides of the first run"):
+        with pytest.raises(CheckpointError, match=f"was trained with a different {part} .*overrides of the first run"):
             train(config(**{part: value}, resume=str(last)), tmp_path / "other")
     with pytest.raises(CheckpointError, match="there is no such file"):
         train(config(resume=str(tmp_path / "nowhere.ckpt")), tmp_path / "other")
@@ -136,10 +136,10 @@ def test_resume_refuses_another_network_a_missing_file_and_rubbish(config: Make,
         train(config(resume=str(last)), tmp_path / "other")
 
 
-def test_a_signal_to_one_of_several_processes_stops_them_all(tmp_path: Path) -> None:
+def test_signal_to_one_process_stops_all(tmp_path: Path) -> None:
     saved: list[Path] = []
-    told = SimpleNamespace(reduce_boolean_decision=lambda *_, **__: True)  # another process was told to stop
-    trainer: Any = SimpleNamespace(strategy=told, global_step=3, save_checkpoint=saved.append)
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda *_, **__: True)  # another process received a signal
+    trainer: Any = SimpleNamespace(strategy=strategy, global_step=3, save_checkpoint=saved.append)
     checkpoints = BestAndLastCheckpoint(tmp_path)
     with pytest.raises(TrainingInterruptedError) as interrupted:
         GracefulInterrupt(checkpoints).on_train_batch_end(trainer)
@@ -147,7 +147,7 @@ def test_a_signal_to_one_of_several_processes_stops_them_all(tmp_path: Path) -> 
     assert saved == [checkpoints.last]
 
 
-def test_a_resumed_run_that_finds_no_better_keeps_the_best_of_the_first(config: Make, tmp_path: Path) -> None:
+def test_resumed_run_without_improvement_keeps_the_best_checkpoint(config: ConfigFactory, tmp_path: Path) -> None:
     first = train(config(), tmp_path / "first")
     longer = TrainerConfig(precision="fp32", max_epochs=3)
     resume = str(tmp_path / "first" / "checkpoints" / "last.ckpt")
@@ -165,12 +165,13 @@ def damaged(whole: bytes) -> bytes:
 @pytest.mark.parametrize("in_place", [True, False])
 @pytest.mark.parametrize("what", ["damaged", "truncated", "foreign"])
 def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
-    what: str, in_place: bool, config: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    what: str, in_place: bool, config: ConfigFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one_epoch = TrainerConfig(precision="fp32", max_epochs=1)
     train(config(trainer=one_epoch), tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     whole = best.read_bytes()
+    best.unlink()  # last.ckpt may be a link to the same file
     if what == "foreign":
         train(config(trainer=one_epoch, seed=2), tmp_path / "other")
         best.write_bytes((tmp_path / "other" / "checkpoints" / "best.ckpt").read_bytes())
@@ -180,7 +181,7 @@ def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
     metrics = train(config(resume=resume), folder)
     assert "the next validation writes a new best.ckpt" in caplog.text
     assert metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
-    assert open_checkpoint(folder / "checkpoints" / "best.ckpt")["lstm_lm"]["metrics"]["valid"] == metrics["valid"]
+    assert load_raw_checkpoint(folder / "checkpoints" / "best.ckpt")["lstm_lm"]["metrics"]["valid"] == metrics["valid"]
 
 
 @pytest.mark.parametrize(
@@ -194,11 +195,11 @@ def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
         (lambda c: c["optimizer_states"][0]["param_groups"][0].update(lr="x"), "TypeError"),
         (lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg has shape \(3,\)"),
         (lambda c: c["lstm_lm"]["state"]["hidden"].pop(), "Error"),
-        (lambda c: c["lstm_lm"].update(model=[1]), "was trained with another model"),
+        (lambda c: c["lstm_lm"].update(model=[1]), "was trained with a different model"),
     ],
 )
 def test_a_crafted_checkpoint_is_refused_by_resume(
-    change: Callable[[dict[str, Any]], Any], reason: str, config: Make, tmp_path: Path
+    change: Callable[[dict[str, Any]], Any], reason: str, config: ConfigFactory, tmp_path: Path
 ) -> None:
     train(config(trainer=TrainerConfig(precision="fp32", max_steps=2)), tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"

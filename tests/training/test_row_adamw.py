@@ -1,4 +1,4 @@
-"""The optimizer that updates rows, against AdamW over everything."""
+"""RowAdamW against AdamW."""
 
 import copy
 
@@ -13,7 +13,7 @@ WORDS, WIDTH = 30, 4
 Pair = tuple[torch.nn.Parameter, torch.nn.Parameter]
 
 
-def start() -> Pair:
+def initial_parameters() -> Pair:
     generator = torch.Generator().manual_seed(0)
     return (
         torch.nn.Parameter(torch.randn(WORDS, WIDTH, generator=generator)),
@@ -21,15 +21,15 @@ def start() -> Pair:
     )
 
 
-def build(kind: type[AdamW], pair: Pair) -> AdamW:
+def build(optimizer_class: type[AdamW], pair: Pair) -> AdamW:
     groups = [{"params": [pair[0]], "betas": (0.0, 0.95)}, {"params": [pair[1]], "betas": (0.9, 0.95)}]
-    return kind(groups, lr=0.02, weight_decay=0.3, fused=kind is RowAdamW)
+    return optimizer_class(groups, lr=0.02, weight_decay=0.3, fused=optimizer_class is RowAdamW)
 
 
 def take_step(optimizer: Optimizer, pair: Pair, number: int, sparse: bool) -> None:
     generator = torch.Generator().manual_seed(number)
     rows = torch.randint(WORDS, (5,), generator=generator)
-    rows = torch.cat([rows, rows[:2]])  # words that come twice
+    rows = torch.cat([rows, rows[:2]])  # duplicate rows
     values = torch.randn(len(rows), WIDTH, generator=generator)
     gradient = torch.sparse_coo_tensor(rows.unsqueeze(0), values, (WORDS, WIDTH), check_invariants=True)
     pair[0].grad = gradient if sparse else gradient.to_dense()
@@ -39,25 +39,25 @@ def take_step(optimizer: Optimizer, pair: Pair, number: int, sparse: bool) -> No
     optimizer.step()
 
 
-def follow(steps: int) -> tuple[Tensor, Tensor]:
-    """Weights after so many steps of both, the rows' with the decay that they still owe."""
-    by_rows, whole = start(), start()
-    ours, theirs = build(RowAdamW, by_rows), build(AdamW, whole)
+def train_both(steps: int) -> tuple[Tensor, Tensor]:
+    """Weights of RowAdamW, with the pending decay applied, and of AdamW after a number of steps."""
+    by_rows, dense = initial_parameters(), initial_parameters()
+    ours, theirs = build(RowAdamW, by_rows), build(AdamW, dense)
     for number in range(steps):
         take_step(ours, by_rows, number, sparse=True)
-        take_step(theirs, whole, number, sparse=False)
-    torch.testing.assert_close(by_rows[1], whole[1])  # the other parameter has its momentum
-    return by_rows[0].detach() * ours.state[by_rows[0]]["pending_decay"], whole[0].detach()
+        take_step(theirs, dense, number, sparse=False)
+    torch.testing.assert_close(by_rows[1], dense[1])  # the dense parameter keeps its momentum
+    return by_rows[0].detach() * ours.state[by_rows[0]]["pending_decay"], dense[0].detach()
 
 
 @pytest.mark.parametrize("steps", [1, 15, 16, 17, 100])
-def test_rows_go_where_adamw_without_momentum_goes(steps: int) -> None:
-    got, wanted = follow(steps)
-    torch.testing.assert_close(got, wanted)
+def test_row_updates_match_adamw_without_momentum(steps: int) -> None:
+    actual, expected = train_both(steps)
+    torch.testing.assert_close(actual, expected)
 
 
-def test_the_decay_is_paid_every_sixteen_steps() -> None:
-    pair = start()
+def test_decay_is_applied_every_sixteen_steps() -> None:
+    pair = initial_parameters()
     optimizer = build(RowAdamW, pair)
     for number in range(3 * DECAY_EVERY + 1):
         take_step(optimizer, pair, number, sparse=True)
@@ -66,8 +66,8 @@ def test_the_decay_is_paid_every_sixteen_steps() -> None:
         assert pending_decay > (1.0 - 0.02 * 0.3) ** DECAY_EVERY
 
 
-def test_a_dense_gradient_is_adamws() -> None:
-    pair, plain = start(), start()
+def test_dense_gradient_gets_adamw() -> None:
+    pair, plain = initial_parameters(), initial_parameters()
     ours, theirs = build(RowAdamW, pair), build(AdamW, plain)
     for number in range(5):
         take_step(ours, pair, number, sparse=False)
@@ -75,8 +75,8 @@ def test_a_dense_gradient_is_adamws() -> None:
     torch.testing.assert_close(pair, plain)
 
 
-def test_goes_on_from_its_state() -> None:
-    pair = start()
+def test_resumes_from_its_state_dict() -> None:
+    pair = initial_parameters()
     optimizer = build(RowAdamW, pair)
     for number in range(21):
         take_step(optimizer, pair, number, sparse=True)
@@ -89,8 +89,8 @@ def test_goes_on_from_its_state() -> None:
     assert all(torch.equal(one, two) for one, two in zip(pair, resumed, strict=True))
 
 
-def test_the_closure_comes_first() -> None:
-    pair = start()
+def test_closure_runs_before_the_update() -> None:
+    pair = initial_parameters()
     optimizer = build(RowAdamW, pair)
     before = pair[0].detach().clone()
 
@@ -103,7 +103,7 @@ def test_the_closure_comes_first() -> None:
     assert (pair[0] != before).any(dim=1).nonzero().flatten().tolist() == [3]
 
 
-def test_rows_with_momentum_are_refused() -> None:
-    pair = start()
+def test_sparse_gradient_with_momentum_is_rejected() -> None:
+    pair = initial_parameters()
     with pytest.raises(ValueError, match=r"beta1 must be 0 .*got 0\.9"):
         take_step(RowAdamW(pair, lr=0.02, betas=(0.9, 0.95)), pair, 0, sparse=True)

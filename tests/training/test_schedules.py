@@ -1,4 +1,4 @@
-"""The learning rate over a run."""
+"""Learning-rate schedules."""
 
 import pytest
 import torch
@@ -16,16 +16,16 @@ def factors(name: str, warmup: float = 0.2, final: float = 0.05) -> list[float]:
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "one_cycle"])
-def test_a_schedule_rises_to_its_peak_then_falls_to_its_end(name: str) -> None:
-    found = factors(name)
-    assert max(found) == found[20] == 1.0
-    assert found[:21] == sorted(found[:21])
-    assert found[20:] == sorted(found[20:], reverse=True)
-    assert found[100] == pytest.approx(0.05)
-    assert min(found) > 0
+def test_schedule_rises_to_its_peak_then_falls(name: str) -> None:
+    curve = factors(name)
+    assert max(curve) == curve[20] == 1.0
+    assert curve[:21] == sorted(curve[:21])
+    assert curve[20:] == sorted(curve[20:], reverse=True)
+    assert curve[100] == pytest.approx(0.05)
+    assert min(curve) > 0
 
 
-def test_shapes_by_hand() -> None:
+def test_schedule_shapes_at_known_points() -> None:
     assert [factors(name)[10] for name in ("cosine", "linear", "constant")] == pytest.approx([0.5] * 3)
     assert [factors(name)[60] for name in ("cosine", "linear")] == pytest.approx([(1.0 + 0.05) / 2] * 2)
     assert factors("cosine")[40] > factors("linear")[40]
@@ -37,7 +37,7 @@ def test_shapes_by_hand() -> None:
     assert cycle[95] == pytest.approx((0.1 + 0.001) / 2)
 
 
-def test_a_cycle_needs_room_for_both_slopes() -> None:
+def test_one_cycle_needs_a_rise_and_a_fall() -> None:
     for warmup in (0.0, 0.9):
         (problem,) = ScheduleConfig("one_cycle", warmup_fraction=warmup).problems()
         assert problem.startswith("warmup_fraction: one_cycle needs it above 0 and below 0.9")
@@ -45,11 +45,11 @@ def test_a_cycle_needs_room_for_both_slopes() -> None:
     assert problem.startswith("warmup_fraction: must be in [0, 1)")
 
 
-def test_the_share_done_drives_the_optimizers_rate() -> None:
+def test_completed_fraction_drives_the_learning_rate() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    done = iter((0.0, 0.25, 0.5, 0.75, 1.0))
+    fractions = iter((0.0, 0.25, 0.5, 0.75, 1.0))
     config = ScheduleConfig("linear", warmup_fraction=0.5, final_fraction=0.0)
-    scheduler = build_schedule(config, optimizer, lambda: next(done))["scheduler"]
+    scheduler = build_schedule(config, optimizer, lambda: next(fractions))["scheduler"]
     rates = []
     for _ in range(4):
         optimizer.step()

@@ -1,15 +1,15 @@
-// Server-sent events out of a response's body. EventSource itself can only GET.
+// A parser for server-sent events. EventSource itself only supports GET.
 
-/** Each event of `stream` as `{event, data}`. */
-export async function* eventsOf(stream) {
+/** Yields each event of `stream` as `{event, data}`. */
+export async function* parseEvents(stream) {
   let rest = "";
   let event = "message";
   let data = [];
-  for await (const text of chunksOf(stream)) {
+  for await (const text of readChunks(stream)) {
     const lines = (rest + text).split(/\r\n|\n|\r(?!$)/);
     rest = lines.pop();
     for (const line of lines) {
-      const [field, value] = fieldOf(line);
+      const [field, value] = parseField(line);
       if (field === "event") event = value;
       else if (field === "data") data.push(value);
       else if (line === "") {
@@ -21,14 +21,14 @@ export async function* eventsOf(stream) {
   }
 }
 
-function fieldOf(line) {
+function parseField(line) {
   const colon = line.indexOf(":");
   if (colon < 0) return [line, ""];
   return [line.slice(0, colon), line.slice(colon + 1).replace(/^ /, "")];
 }
 
-// not every browser lets a stream be iterated yet
-async function* chunksOf(stream) {
+// not every browser can iterate over a stream
+async function* readChunks(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   try {
     for (;;) {

@@ -1,145 +1,147 @@
-// Puts the page together.
+// Connects the parts of the page.
 
-import { Panel } from "./panel.js";
-import { modelCard } from "./service.js";
+import { Editor } from "./editor.js";
+import { GenerationPanel } from "./panel.js";
+import { fetchInfo } from "./service.js";
 import { bindTheme } from "./theme.js";
-import { Typing } from "./typing.js";
 
-const DRAFT = "lstm_lm draft";
-const COUNT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const WHOLE = new Intl.NumberFormat("en");
+const DRAFT_KEY = "lstm_lm draft";
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const INTEGER = new Intl.NumberFormat("en");
 const PERCENT = new Intl.NumberFormat("en", { style: "percent" });
 
-const part = (id) => document.getElementById(id);
-const text = part("text");
-const keys = { pressed: 0, saved: 0, taken: 0 };
+const element = (id) => document.getElementById(id);
+const text = element("text");
+const keys = { pressed: 0, saved: 0, accepted: 0 };
 let limits = { max_text_chars: 10_000, max_k: 100 };
 
-bindTheme(part("theme"));
+bindTheme(element("theme"));
 restoreDraft();
 
-const typing = new Typing(text, part("bar"), {
-  request: () => ({ words_only: true, cache: part("learn").checked }),
+const editor = new Editor(text, element("bar"), {
+  request: () => ({ words_only: true, cache: element("learn").checked }),
   limits: () => limits,
-  onAnswer: (ms, inService) => {
-    part("time").textContent = milliseconds(ms);
-    if (inService !== null) part("time-of").textContent = `${milliseconds(inService)} in the service`;
+  onResponse: (ms, serverMs) => {
+    element("round-trip").textContent = milliseconds(ms);
+    if (serverMs !== null) element("round-trip-detail").textContent = `${milliseconds(serverMs)} in the service`;
   },
   onKey: () => {
     keys.pressed += 1;
     showKeys();
   },
-  onTaken: (saved, { taken = true } = {}) => {
+  onAccept: (saved, { accepted = true } = {}) => {
     keys.saved += saved;
-    if (taken) {
+    if (accepted) {
       keys.pressed += 1;
-      keys.taken += 1;
+      keys.accepted += 1;
     }
     showKeys();
   },
   onProblem: showProblem,
-  onSpoken: (sentence) => (part("spoken").textContent = sentence),
+  onAnnounce: (sentence) => (element("announcement").textContent = sentence),
 });
 
-const panel = new Panel(
+const panel = new GenerationPanel(
   {
-    form: part("panel"),
-    preset: part("preset"),
-    words: part("words"),
-    seed: part("seed"),
-    go: part("go"),
-    written: part("written"),
-    progress: part("progress"),
-    keepSeed: part("keep-seed"),
-    use: part("use"),
+    form: element("panel"),
+    preset: element("preset"),
+    words: element("words"),
+    seed: element("seed"),
+    submit: element("generate"),
+    output: element("output"),
+    progress: element("progress"),
+    keepSeed: element("keep-seed"),
+    insert: element("insert"),
   },
   {
     text: () => text.value,
     limits: () => limits,
-    onUse: (continuation) => {
+    onInsert: (continuation) => {
       text.focus();
-      typing.replace(text.value.length, text.value.length, continuation);
+      editor.replace(text.value.length, text.value.length, continuation);
       text.scrollTop = text.scrollHeight;
-      typing.refresh();
+      editor.refresh();
     },
     onNeedsKey: askForKey,
   },
 );
 
-part("learn").addEventListener("change", () => typing.refresh({ force: true }));
-part("clear").addEventListener("click", () => {
+element("learn").addEventListener("change", () => editor.refresh({ force: true }));
+element("clear").addEventListener("click", () => {
   text.focus();
-  typing.replace(0, text.value.length, "");
-  Object.assign(keys, { pressed: 0, saved: 0, taken: 0 });
+  editor.replace(0, text.value.length, "");
+  Object.assign(keys, { pressed: 0, saved: 0, accepted: 0 });
   showKeys();
-  typing.refresh();
+  editor.refresh();
 });
 
-describeModel();
-typing.refresh({ force: true });
+showInfo();
+editor.refresh({ force: true });
 
 function milliseconds(ms) {
-  return ms < 10 ? `${ms.toFixed(1)} ms` : `${WHOLE.format(Math.round(ms))} ms`;
+  return ms < 10 ? `${ms.toFixed(1)} ms` : `${INTEGER.format(Math.round(ms))} ms`;
 }
 
 function showKeys() {
-  const { pressed, saved, taken } = keys;
-  const all = pressed + saved;
-  part("saved").textContent = taken && all ? PERCENT.format(Math.max(saved, 0) / all) : "0";
-  part("saved-of").textContent = taken ? `${WHOLE.format(saved)} of ${WHOLE.format(all)} keys` : "take a word to start";
-  part("taken").textContent = WHOLE.format(taken);
+  const { pressed, saved, accepted } = keys;
+  const total = pressed + saved;
+  element("saved").textContent = accepted && total ? PERCENT.format(Math.max(saved, 0) / total) : "0";
+  element("saved-detail").textContent = accepted
+    ? `${INTEGER.format(saved)} of ${INTEGER.format(total)} keys`
+    : "accept a word to start";
+  element("accepted").textContent = INTEGER.format(accepted);
 }
 
-async function describeModel() {
+async function showInfo() {
   try {
-    const card = await modelCard();
-    limits = card.limits;
-    panel.describe(card);
-    const facts = [card.name, `${WHOLE.format(card.vocabulary_size)} words`];
-    if (card.parameters) facts.push(`${COUNT.format(card.parameters)} parameters`);
-    const score = card.metrics?.test ?? card.metrics?.valid;
+    const info = await fetchInfo();
+    limits = info.limits;
+    panel.configure(info);
+    const facts = [info.name, `${INTEGER.format(info.vocabulary_size)} words`];
+    if (info.parameters) facts.push(`${COMPACT.format(info.parameters)} parameters`);
+    const score = info.metrics?.test ?? info.metrics?.valid;
     if (score?.perplexity) {
-      facts.push(`${card.metrics.test ? "test" : "validation"} perplexity ${score.perplexity.toFixed(1)}`);
+      facts.push(`${info.metrics.test ? "test" : "validation"} perplexity ${score.perplexity.toFixed(1)}`);
     }
-    part("model").textContent = facts.filter(Boolean).join(" · ");
+    element("model").textContent = facts.filter(Boolean).join(" · ");
   } catch (error) {
     showProblem(error);
   }
 }
 
 function showProblem(error) {
-  const place = part("problem");
-  place.hidden = error === null;
+  const problem = element("problem");
+  problem.hidden = error === null;
   if (error === null) return;
-  place.textContent = error.retryAfter ? `${error.message} Trying again…` : error.message;
+  problem.textContent = error.retryAfter ? `${error.message} Trying again…` : error.message;
   if (error.needsKey) askForKey();
 }
 
-// the service asks for the key before it gives this page, so loading it anew is asking; what was typed comes back
+// a reload leads to the login page; the draft survives it
 function askForKey() {
-  const place = part("problem");
+  const problem = element("problem");
   const button = document.createElement("button");
   button.type = "button";
   button.className = "quiet";
   button.textContent = "Enter the key";
   button.addEventListener("click", () => {
     try {
-      sessionStorage.setItem(DRAFT, text.value);
+      sessionStorage.setItem(DRAFT_KEY, text.value);
     } catch {
-      // storage is forbidden: the text is lost, as with any reload
+      // without storage the text is lost, as with any reload
     }
     location.reload();
   });
-  place.hidden = false;
-  place.replaceChildren("The service wants its key again. ", button);
+  problem.hidden = false;
+  problem.replaceChildren("The service needs the API key again. ", button);
 }
 
 function restoreDraft() {
   try {
-    text.value = sessionStorage.getItem(DRAFT) ?? text.value;
-    sessionStorage.removeItem(DRAFT);
+    text.value = sessionStorage.getItem(DRAFT_KEY) ?? text.value;
+    sessionStorage.removeItem(DRAFT_KEY);
   } catch {
-    // storage is forbidden: there is no draft
+    // without storage there is no draft
   }
   text.setSelectionRange(text.value.length, text.value.length);
 }

@@ -1,64 +1,64 @@
-// The panel that goes on with the text: streams, can be stopped, and says which seed repeats it.
+// The panel that continues the text: it streams, can be stopped, and shows the seed that repeats the result.
 
-import { writeOn } from "./service.js";
+import { streamGeneration } from "./service.js";
 import { tail } from "./words.js";
 
 const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 /**
- * Binds the panel's parts.
+ * Binds the panel's elements.
  *
- * @param parts elements: form, preset, words, seed, go, written, progress, keepSeed, use.
- * @param options `text()`: what to go on from; `limits()`: of the service, as `/info` has them; `onUse(continuation)`;
- *   `onNeedsKey()`.
+ * @param elements form, preset, words, seed, submit, output, progress, keepSeed, insert.
+ * @param options `text()`: the text to continue; `limits()`: the limits of `/info`; and the callbacks
+ *   `onInsert(continuation)`, `onNeedsKey()`.
  */
-export class Panel {
-  constructor(parts, options) {
-    this.parts = parts;
+export class GenerationPanel {
+  constructor(elements, options) {
+    this.elements = elements;
     this.options = options;
-    this.given = parts.written.querySelector(".given");
-    this.new = parts.written.querySelector(".new");
+    this.prompt = elements.output.querySelector(".prompt");
+    this.continuation = elements.output.querySelector(".continuation");
     this.running = null;
-    parts.form.addEventListener("submit", (event) => {
+    elements.form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (this.running) this.stop();
       else this.start();
     });
-    for (const place of [parts.form, parts.written]) {
-      place.addEventListener("keydown", (event) => {
+    for (const element of [elements.form, elements.output]) {
+      element.addEventListener("keydown", (event) => {
         if (event.key === "Escape") this.stop();
       });
     }
-    parts.keepSeed.addEventListener("click", () => {
-      parts.seed.value = parts.keepSeed.value;
-      parts.seed.focus();
+    elements.keepSeed.addEventListener("click", () => {
+      elements.seed.value = elements.keepSeed.value;
+      elements.seed.focus();
     });
-    parts.use.addEventListener("click", () => options.onUse(this.new.textContent));
+    elements.insert.addEventListener("click", () => options.onInsert(this.continuation.textContent));
   }
 
-  /** Fills in what the model card says. */
-  describe({ presets, default_preset: preferred, limits }) {
-    const names = Object.keys(presets);
-    this.parts.preset.replaceChildren(...names.map((name) => new Option(name, name, name === preferred, name === preferred)));
-    this.parts.words.max = limits.max_words;
-    if (Number(this.parts.words.value) > limits.max_words) this.parts.words.value = limits.max_words;
+  /** Fills in the presets and limits of `/info`. */
+  configure({ presets, default_preset: defaultPreset, limits }) {
+    const options = Object.keys(presets).map((name) => new Option(name, name, name === defaultPreset, name === defaultPreset));
+    this.elements.preset.replaceChildren(...options);
+    this.elements.words.max = limits.max_words;
+    if (Number(this.elements.words.value) > limits.max_words) this.elements.words.value = limits.max_words;
   }
 
-  /** Ends the stream; what was written stays. */
+  /** Ends the stream; the text so far stays. */
   stop() {
     this.running?.abort();
   }
 
-  /** Goes on from the text as it stands. */
+  /** Continues the current text. */
   async start() {
-    const { preset, words, seed, progress } = this.parts;
+    const { preset, words, seed, progress } = this.elements;
     const text = tail(this.options.text(), this.options.limits().max_text_chars);
-    const body = { text, generate: Number(words.value) };
+    const body = { text, max_words: Number(words.value) };
     if (preset.value) body.preset = preset.value;
-    // drawn here where none is given: one of the service's own may be larger than a script can hold
+    // drawn here, because the service's own may exceed the integers of JavaScript
     body.seed = seed.value === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number(seed.value);
     this.running = new AbortController();
-    this.#begin(text);
+    this.#onStart(text);
     const start = performance.now();
     let count = 0;
     const pace = () => {
@@ -66,20 +66,20 @@ export class Panel {
       return `${count} ${count === 1 ? "word" : "words"} in ${NUMBER.format(seconds)} s`;
     };
     try {
-      const answer = await writeOn(
+      const response = await streamGeneration(
         body,
         (piece) => {
           count += 1;
           this.#append(piece);
-          progress.textContent = `Writing… ${count} of ${body.generate}`;
+          progress.textContent = `Generating… ${count} of ${body.max_words}`;
         },
         this.running.signal,
       );
-      // a piece may hold several words
-      count = answer.words.length;
+      // one piece may hold several words
+      count = response.words.length;
       progress.textContent = `${pace()} · seed ${body.seed}`;
-      this.parts.keepSeed.value = String(body.seed);
-      this.parts.keepSeed.hidden = seed.value !== "";
+      this.elements.keepSeed.value = String(body.seed);
+      this.elements.keepSeed.hidden = seed.value !== "";
     } catch (error) {
       if (error.name === "AbortError") {
         progress.textContent = `Stopped after ${pace()}`;
@@ -89,39 +89,39 @@ export class Panel {
         if (error.needsKey) this.options.onNeedsKey();
       }
     } finally {
-      this.#end();
+      this.#onEnd();
     }
   }
 
-  #begin(text) {
-    const { written, go, progress, keepSeed, use } = this.parts;
-    this.given.textContent = text;
-    this.new.textContent = "";
-    written.classList.add("filled", "running");
-    written.setAttribute("aria-busy", "true");
-    written.scrollTop = written.scrollHeight;
+  #onStart(text) {
+    const { output, submit, progress, keepSeed, insert } = this.elements;
+    this.prompt.textContent = text;
+    this.continuation.textContent = "";
+    output.classList.add("filled", "running");
+    output.setAttribute("aria-busy", "true");
+    output.scrollTop = output.scrollHeight;
     progress.textContent = "Reading the text…";
     progress.classList.remove("problem");
-    keepSeed.hidden = use.hidden = true;
-    go.textContent = "Stop";
-    go.classList.add("stop");
+    keepSeed.hidden = insert.hidden = true;
+    submit.textContent = "Stop";
+    submit.classList.add("stop");
   }
 
   #append(piece) {
-    const { written } = this.parts;
-    // whoever scrolled up to read is left there
-    const atEnd = written.scrollHeight - written.scrollTop - written.clientHeight < 40;
-    this.new.append(piece);
-    if (atEnd) written.scrollTop = written.scrollHeight;
+    const { output } = this.elements;
+    // follow the text unless the reader has scrolled up
+    const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
+    this.continuation.append(piece);
+    if (atEnd) output.scrollTop = output.scrollHeight;
   }
 
-  #end() {
-    const { written, go, use } = this.parts;
+  #onEnd() {
+    const { output, submit, insert } = this.elements;
     this.running = null;
-    written.classList.remove("running");
-    written.setAttribute("aria-busy", "false");
-    use.hidden = this.new.textContent === "";
-    go.textContent = "Write on";
-    go.classList.remove("stop");
+    output.classList.remove("running");
+    output.setAttribute("aria-busy", "false");
+    insert.hidden = this.continuation.textContent === "";
+    submit.textContent = "Generate";
+    submit.classList.remove("stop");
   }
 }

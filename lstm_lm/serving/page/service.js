@@ -1,8 +1,8 @@
-// Calls of the service. Every failure is an Error whose message can be shown.
+// Requests to the service. Each failure is an Error whose message can be shown.
 
-import { eventsOf } from "./events.js";
+import { parseEvents } from "./events.js";
 
-/** A failure in words; `retryAfter` is set (in seconds) where trying again may help, `needsKey` where the key is. */
+/** `retryAfter`, in seconds, is set if a retry may help; `needsKey` if the API key is missing. */
 export class ServiceError extends Error {
   constructor(message, { retryAfter = null, needsKey = false } = {}) {
     super(message);
@@ -19,22 +19,22 @@ async function call(path, options) {
     if (error.name === "AbortError") throw error;
     throw new ServiceError("The service cannot be reached. Is it still running?", { retryAfter: 2 });
   }
-  if (!response.ok) throw await failure(response);
+  if (!response.ok) throw await toError(response);
   return response;
 }
 
-async function failure(response) {
+async function toError(response) {
   const detail = await response.json().then(
-    (answer) => (typeof answer.detail === "string" ? answer.detail : ""),
+    (body) => (typeof body.detail === "string" ? body.detail : ""),
     () => "",
   );
-  if (response.status === 401) return new ServiceError("The service wants its key again.", { needsKey: true });
+  if (response.status === 401) return new ServiceError("The service needs the API key again.", { needsKey: true });
   if (response.status === 503) {
     const retryAfter = Number(response.headers.get("retry-after")) || 2;
-    return new ServiceError(`The service is busy: ${detail || "it cannot answer now"}.`, { retryAfter });
+    return new ServiceError(`The service is busy: ${detail || "it cannot respond now"}.`, { retryAfter });
   }
-  if (response.status >= 500) return new ServiceError("The service failed. Its log says why.", { retryAfter: 5 });
-  return new ServiceError(`The service did not take this: ${detail || `status ${response.status}`}.`);
+  if (response.status >= 500) return new ServiceError("The service failed. Its log has the reason.", { retryAfter: 5 });
+  return new ServiceError(`The service rejected the request: ${detail || `status ${response.status}`}.`);
 }
 
 function post(path, body, signal) {
@@ -42,31 +42,31 @@ function post(path, body, signal) {
   return call(path, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
-/** The model card. */
-export async function modelCard() {
+/** The model card and the service's limits. */
+export async function fetchInfo() {
   return (await call("info")).json();
 }
 
-/** Suggestions for the word at the end of a text, best first, and the milliseconds that the service needed. */
-export async function suggestions(body, signal) {
+/** Suggestions, best first, and the service's own time in milliseconds or null. */
+export async function fetchSuggestions(body, signal) {
   const response = await post("predict", body, signal);
-  const inService = /;dur=([\d.]+)/.exec(response.headers.get("server-timing") ?? "")?.[1];
-  return { words: (await response.json()).suggestions, inService: inService ? Number(inService) : null };
+  const serverMs = /;dur=([\d.]+)/.exec(response.headers.get("server-timing") ?? "")?.[1];
+  return { suggestions: (await response.json()).suggestions, serverMs: serverMs ? Number(serverMs) : null };
 }
 
-/** Goes on with a text: `onPiece` gets each piece as it comes; the result is the whole answer. */
-export async function writeOn(body, onPiece, signal) {
+/** Streams a generation: calls `onPiece` with each piece of text and returns the complete response. */
+export async function streamGeneration(body, onPiece, signal) {
   const response = await post("generate", { ...body, stream: true }, signal);
   try {
-    for await (const { event, data } of eventsOf(response.body)) {
+    for await (const { event, data } of parseEvents(response.body)) {
       const content = JSON.parse(data);
       if (event === "done") return content;
-      if (event === "error") throw new ServiceError(content.detail ?? "The service could not go on.");
+      if (event === "error") throw new ServiceError(content.detail ?? "Generation failed.");
       onPiece(content.piece);
     }
   } catch (error) {
     if (error.name === "AbortError" || error instanceof ServiceError) throw error;
-    throw new ServiceError("The connection broke before the text was finished.");
+    throw new ServiceError("The connection broke before the text was complete.");
   }
-  throw new ServiceError("The connection ended before the text was finished.");
+  throw new ServiceError("The connection ended before the text was complete.");
 }

@@ -1,31 +1,31 @@
-// Light, dark, or as the system has it.
+// Light theme, dark theme, or the system's.
 
 const THEMES = ["auto", "light", "dark"];
-const NAMES = { auto: "Auto", light: "Light", dark: "Dark" };
-const PLACE = "lstm_lm theme";
+const LABELS = { auto: "Auto", light: "Light", dark: "Dark" };
+const STORAGE_KEY = "lstm_lm theme";
 
-/** Makes `button` go through the themes; the choice is kept in this browser. */
+/** Makes `button` cycle through the themes; the browser remembers the choice. */
 export function bindTheme(button) {
   let theme = "auto";
   try {
-    theme = localStorage.getItem(PLACE) ?? "auto";
+    theme = localStorage.getItem(STORAGE_KEY) ?? "auto";
   } catch {
-    // storage is forbidden: the choice holds for this visit
+    // without storage the choice lasts for this visit
   }
-  const show = () => {
+  const apply = () => {
     if (!THEMES.includes(theme)) theme = "auto";
     document.documentElement.dataset.theme = theme;
-    button.textContent = NAMES[theme];
-    button.setAttribute("aria-label", `Colours: ${NAMES[theme]}. Change`);
+    button.textContent = LABELS[theme];
+    button.setAttribute("aria-label", `Theme: ${LABELS[theme]}. Change`);
   };
   button.addEventListener("click", () => {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-    show();
+    apply();
     try {
-      localStorage.setItem(PLACE, theme);
+      localStorage.setItem(STORAGE_KEY, theme);
     } catch {
       // as above
     }
   });
-  show();
+  apply();
 }

@@ -1,14 +1,14 @@
-// Where a word begins, and how one is put into a text: pure functions on strings.
+// Word boundaries and insertion of words: pure functions on strings.
 
 const WORD_END = /[\p{L}\p{N}\p{M}]*$/u;
 const WORD_START = /^[\p{L}\p{N}\p{M}]*/u;
 const CLITIC = /^['’]\p{L}/u;
 
-/** The text before the word at `caret`, the part of it that is typed, and the part behind the caret. */
+/** The text before the word at `caret`, the word's part before the caret, and its part after the caret. */
 export function wordAt(value, caret) {
   const typed = value.slice(0, caret);
   let prefix = typed.match(WORD_END)[0];
-  // in "don't" the corpus begins a new word at the apostrophe; in "'hello" it does not
+  // the corpus splits "don't" at the apostrophe, but not "'hello"
   if (/[\p{L}\p{N}]['’]$/u.test(typed.slice(0, typed.length - prefix.length))) {
     prefix = typed.slice(typed.length - prefix.length - 1);
   }
@@ -19,7 +19,7 @@ export function wordAt(value, caret) {
   };
 }
 
-/** The end of `text`, at most `limit` characters long, begun at a word. Characters as the service counts them. */
+/** The end of `text`, at most `limit` code points as the service counts them, starting at a word. */
 export function tail(text, limit) {
   const characters = Array.from(text);
   if (characters.length <= limit) return text;
@@ -28,20 +28,20 @@ export function tail(text, limit) {
   return space < 0 ? end : end.slice(space + 1);
 }
 
-/** How `word` is put in at `caret`: the range that it replaces, and what is written there. */
+/** How to insert `word` at `caret`: the range to replace and its new text. */
 export function insertion(value, caret, word) {
   const { before, rest } = wordAt(value, caret);
-  // "'s" belongs to the word before it
-  const start = CLITIC.test(word) ? before.trimEnd().length : before.length;
-  const end = caret + rest.length;
-  const glued = start === before.length && /[\p{L}\p{N},.;:!?]$/u.test(before);
   const clitic = CLITIC.test(word);
-  // a space that stands there already is taken along, so that the caret ends behind it
-  const follows = value[end] === " ";
-  return { start, end: follows ? end + 1 : end, text: `${glued && !clitic ? " " : ""}${word} ` };
+  // "'s" attaches to the word before it
+  const start = clitic ? before.trimEnd().length : before.length;
+  const end = caret + rest.length;
+  const needsSpace = start === before.length && /[\p{L}\p{N},.;:!?]$/u.test(before);
+  // replace a space that follows, so that the caret ends behind it
+  const spaceFollows = value[end] === " ";
+  return { start, end: spaceFollows ? end + 1 : end, text: `${needsSpace && !clitic ? " " : ""}${word} ` };
 }
 
-/** Whether `character` stands right behind a word, with no space between. */
-export function closesUp(character) {
+/** Whether `character` follows a word without a space. */
+export function attachesToWord(character) {
   return character.length === 1 && ".,;:!?)".includes(character);
 }

@@ -1,1 +1,1 @@
-"""What goes on beside the training."""
+"""Lightning callbacks."""

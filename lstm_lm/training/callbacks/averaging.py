@@ -1,4 +1,4 @@
-"""The averaged weights of a run: validated, saved and exported in place of the last step's."""
+"""Weight averaging: the average is validated, saved and exported in place of the raw weights."""
 
 from typing import Any
 
@@ -8,63 +8,80 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from typing_extensions import override
 
-from lstm_lm.training.averaging import AveragingConfig, brings_nothing_new, newest_weight
+from lstm_lm.training.averaging import AveragingConfig, lerp_weight, nt_asgd_triggered
 from lstm_lm.training.module import LanguageModelModule
 
 
 class AveragedWeights(WeightAveraging):
-    """Averages as its spec says; until that begins the weights are their own average.
+    """Averages weights by the configured method; until averaging starts, the raw weights are used.
 
-    A checkpoint holds the average as the model and, beside it, the weights that learning goes on from.
+    A checkpoint holds the average as the model, and next to it the raw weights that training continues from.
 
     Args:
         config: An averaging other than ``none``.
     """
 
     def __init__(self, config: AveragingConfig) -> None:
-        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+        super().__init__(use_buffers=False)
         self.config = config
         self._fraction = 0.0
         self._losses: list[float] = []
         self._triggered = False
 
-    def _average(self, averages: list[Tensor], weights: list[Tensor], num_averaged: Any) -> None:
-        torch._foreach_lerp_(averages, weights, newest_weight(int(num_averaged), self.config))
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device  # Lightning moves the network there later
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:  # the count stays on the CPU, where reading it waits for nothing
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+
+    @torch.no_grad()
+    def _update(self, module: L.LightningModule) -> None:
+        """Take the present weights into the average; ``AveragedModel`` itself would wait for a GPU each time."""
+        assert self._average_model is not None
+        count = self._average_model.n_averaged
+        averages: list[Tensor] = list(self._average_model.module.parameters())
+        weights: list[Tensor] = list(module.parameters())
+        torch._foreach_lerp_(averages, weights, lerp_weight(int(count), self.config))
+        count += 1
 
     @property
-    def _averaging(self) -> bool:
+    def _has_average(self) -> bool:
         return self._average_model is not None and int(self._average_model.n_averaged) > 0
 
     @property
-    def _begun(self) -> bool:
+    def _started(self) -> bool:
         if self.config.name == "polyak":
             return self._fraction >= self.config.from_fraction
         return self.config.name == "ema" or self._triggered
 
     @override
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and (step_idx + 1) % self.config.every_steps == 0 and self._begun
+        return step_idx is not None and (step_idx + 1) % self.config.every_steps == 0 and self._started
 
     @override
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._fraction = pl_module.fraction(trainer.global_step)
-        if self._averaging and not self._begun:
-            # a run that was made longer when it was resumed: its tail is another one now
+        if self._has_average and not self._started:
+            # resumed with a longer budget or more epochs: averaging starts later, so discard the old average
             assert self._average_model is not None
             self._average_model.n_averaged.zero_()
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        step = trainer.global_step
+        if step > self._latest_update_step and self.should_update(step_idx=step - 1):
+            self._update(pl_module)
+            self._latest_update_step = step
 
-    # Lightning's callback swaps its copy in at any time; before the first update that copy is the untrained network
+    # Lightning's callback always swaps in its copy; before the first update this copy is the untrained network
     @override
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._averaging:
+        if self._has_average:
             super().on_validation_epoch_start(trainer, pl_module)
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._averaging:
+        if self._has_average:
             super().on_validation_epoch_end(trainer, pl_module)
 
     @override
@@ -73,11 +90,11 @@ class AveragedWeights(WeightAveraging):
     ) -> None:
         assert pl_module.valid_score is not None
         self._losses.append(pl_module.valid_score.loss)
-        self._triggered = self._triggered or brings_nothing_new(self._losses, self.config.patience)
+        self._triggered = self._triggered or nt_asgd_triggered(self._losses, self.config.patience)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._averaging:
+        if self._has_average:
             super().on_train_end(trainer, pl_module)
 
     @override
@@ -91,7 +108,7 @@ class AveragedWeights(WeightAveraging):
 
     @override
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self._averaging:
+        if self._has_average:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     @override

@@ -1,4 +1,4 @@
-"""Keeping what was learnt, also when a run is stopped from outside."""
+"""Checkpoints, written regularly and on an interrupt."""
 
 import logging
 import signal
@@ -12,9 +12,9 @@ import lightning as L
 from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError, TrainingInterruptedError
-from lstm_lm.export.checkpoint_file import open_checkpoint
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.serialization import check_plain, mapping
-from lstm_lm.text.files import write_atomically
+from lstm_lm.text.files import replace_by_link, write_atomically
 from lstm_lm.training.checkpoint_metadata import check_resumable
 from lstm_lm.training.module import LanguageModelModule
 
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 
 
 class BestAndLastCheckpoint(L.Callback):
-    """Keeps ``best.ckpt``, of the lowest valid loss, and ``last.ckpt``, from which a run goes on.
+    """Keeps ``best.ckpt``, with the lowest valid loss, and ``last.ckpt``, from which a run resumes.
 
-    The last one is written after each validation, every few minutes, and when the run is interrupted. Must be the
-    last callback, so that what the others have to say is in the checkpoints.
+    ``last.ckpt`` is written after each validation, every few minutes, and when the run is interrupted. Must come after
+    the callbacks whose state the checkpoints include.
 
     Args:
-        folder: Where they go.
-        every_seconds: Longest time that a killed run can lose.
+        folder: Folder of the checkpoints.
+        every_seconds: Longest training time that a killed run can lose.
 
     Attributes:
-        best_score: The score of ``best.ckpt``; ``None`` before the first validation.
+        best_score: Score of ``best.ckpt``; ``None`` before the first validation.
     """
 
     def __init__(self, folder: Path, every_seconds: float = 300.0) -> None:
@@ -54,37 +54,37 @@ class BestAndLastCheckpoint(L.Callback):
         return self.folder / "last.ckpt"
 
     def save_last(self, trainer: L.Trainer) -> None:
-        """Write ``last.ckpt``, unless it is already that of this step."""
+        """Write ``last.ckpt``, unless it already holds this step."""
         if self._saved_step != trainer.global_step:
             trainer.save_checkpoint(self.last)
             self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
 
-    def adopt_best(self, resume: Path, record: dict[str, Any]) -> None:
-        """Take over the best checkpoint of the run that ``resume`` goes on, in case this one finds no better.
+    def adopt_best(self, resume: Path, metadata: dict[str, Any]) -> None:
+        """Copy the best checkpoint of the resumed run, in case this run finds no better one.
 
-        One that is damaged, or of another run, is left: the next validation writes a new one.
+        One that is damaged or of another run is not used: the next validation writes a new one.
 
         Args:
             resume: The checkpoint that the run resumes from.
-            record: Metadata of this run's own checkpoints.
+            metadata: Metadata of this run's own checkpoints.
         """
-        theirs = resume.with_name(self.best.name)
-        if not theirs.is_file():
+        previous_best = resume.with_name(self.best.name)
+        if not previous_best.is_file():
             return
         try:
-            check_resumable(theirs, open_checkpoint(theirs)["lstm_lm"], record)
+            check_resumable(previous_best, load_raw_checkpoint(previous_best)["lstm_lm"], metadata)
         except CheckpointError as error:
             self._best_is_valid = False
             log.warning("%s; it is not used, and the next validation writes a new best.ckpt", error)
             return
-        if theirs.resolve() != self.best.resolve():
-            write_atomically(self.best, theirs.read_bytes())
+        if previous_best.resolve() != self.best.resolve():
+            write_atomically(self.best, previous_best.read_bytes())
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         due = time.monotonic() - self._saved_at >= self.every_seconds
-        # every process saves or none: a distributed run meets at a barrier there
+        # all processes save or none: saving is a barrier
         if trainer.strategy.broadcast(due):
             self.save_last(trainer)
 
@@ -95,7 +95,11 @@ class BestAndLastCheckpoint(L.Callback):
         if self.best_score is None or score["loss"] < self.best_score["loss"]:
             self.best_score = score
             trainer.save_checkpoint(self.best)
-        self._saved_step = -1  # the score is new even if no step was taken since
+            if trainer.is_global_zero:  # the same content: a large network takes seconds to write
+                replace_by_link(self.last, self.best)
+            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+            return
+        self._saved_step = -1  # the score is new even if no step followed the last save
         self.save_last(trainer)
 
     @override
@@ -107,14 +111,14 @@ class BestAndLastCheckpoint(L.Callback):
         if (saved := state_dict["best_score"]) is not None:
             check_plain(saved, "best_score")
             float(mapping(saved, "best_score")["loss"])
-        # a best score whose checkpoint is gone or damaged must not keep this run from writing one
+        # if best.ckpt is gone or damaged, its score must not prevent writing a new one
         self.best_score = saved if self._best_is_valid and self.best.is_file() else None
 
 
 class GracefulInterrupt(L.Callback):
-    """Ctrl-C and SIGTERM end a run after the step or validation at hand, where a checkpoint is exact.
+    """Ctrl-C and SIGTERM end a run after the current step or validation, when a checkpoint is exact.
 
-    A second signal ends it at once.
+    A second signal ends it immediately.
 
     Args:
         checkpoints: Saves the run before it ends.
@@ -127,17 +131,17 @@ class GracefulInterrupt(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # not earlier: Lightning puts its own handlers in place just before
+        # not earlier: Lightning installs its own handlers just before
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._received is not None:
-            self._leave()
+            self._exit()
         self._received = number
         log.warning(
-            "%s: saving and stopping after this step or validation; once more stops at once",
+            "%s: saving and stopping after this step or validation; send it again to stop immediately",
             signal.Signals(number).name,
         )
 
@@ -146,25 +150,25 @@ class GracefulInterrupt(L.Callback):
             signal.signal(number, handler)
         self._previous = {}
 
-    def _asked(self, trainer: L.Trainer) -> bool:
-        # of several processes all stop at the same step or none: a signal may have reached one of them alone
+    def _should_stop(self, trainer: L.Trainer) -> bool:
+        # all processes stop at the same step: the signal may have reached only one of them
         return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
 
-    def _leave(self) -> NoReturn:
+    def _exit(self) -> NoReturn:
         self._restore()
         raise TrainingInterruptedError(self._received or signal.SIGTERM, self.checkpoints.last)
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if self._asked(trainer):
+        if self._should_stop(trainer):
             self.checkpoints.save_last(trainer)
-            self._leave()
+            self._exit()
 
     @override
     def on_validation_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        # a validation is let end, for nothing goes on from its middle
-        if self._asked(trainer):
-            self._leave()
+        # only now: a run cannot resume in the middle of a validation
+        if self._should_stop(trainer):
+            self._exit()
 
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

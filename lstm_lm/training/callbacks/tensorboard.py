@@ -15,14 +15,14 @@ from lstm_lm.training.module import LanguageModelModule
 
 
 class TextSamples(L.Callback):
-    """Generates from every preset at each validation, with the engine that also serves.
+    """Generates a sample per preset at each validation, with the engine that also serves requests.
 
     Args:
-        vocabulary: Words of the network.
+        vocabulary: Vocabulary of the network.
         presets: Sampling presets by name.
-        prompt: What the samples go on from.
-        num_words: Words of each.
-        seed: Makes the samples of two runs comparable.
+        prompt: Text that the samples continue.
+        num_words: Words per sample.
+        seed: Sampling seed, so that the samples of two runs are comparable.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class TextSamples(L.Callback):
     def on_validation_epoch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule
     ) -> None:
-        # here, not at the end of the validation: averaged weights are in place until this hook of theirs
+        # not in on_validation_end: AveragedWeights restores the raw weights in its own on_validation_epoch_end
         if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
             return
         engine = Engine(TorchBackend(pl_module.model), self.vocabulary, self.presets, next(iter(self.presets)))
@@ -47,11 +47,11 @@ class TextSamples(L.Callback):
 
 
 class EmbeddingProjector(L.Callback):
-    """Writes the embedding of the most frequent words for TensorBoard's projector when training ends.
+    """Writes the embeddings of the most frequent words for TensorBoard's projector at the end of training.
 
     Args:
-        vocabulary: Words of the network, sorted by frequency.
-        num_words: How many of them.
+        vocabulary: Vocabulary of the network, sorted by frequency.
+        num_words: Number of words to write.
     """
 
     def __init__(self, vocabulary: Vocabulary, num_words: int) -> None:

@@ -1,4 +1,4 @@
-"""How far a run is, in time and in steps."""
+"""Progress of a run in time and in steps, and the time budget that ends it."""
 
 import time
 from itertools import islice
@@ -11,28 +11,28 @@ from typing_extensions import override
 from lstm_lm.data.streams import EvalWindows
 from lstm_lm.training.module import LanguageModelModule
 
-_PROBE_AFTER = 3  # steps: the first ones are slow
+_PROBE_AFTER = 3  # steps; the first ones are slow
 _PROBE_WINDOWS = 3
-# what is kept back for the last validation, in validations: the estimate from a few windows knows nothing of the
-# checkpoints that are written after it
-_MARGIN_GUESSED = 1.3
+# time reserved for the last validation, as a multiple of validation_time; the estimate from a few windows does not
+# include the checkpoints written after a validation
+_MARGIN_ESTIMATED = 1.3
 _MARGIN_MEASURED = 1.15
 
 
 class TimeBudget(L.Callback):
-    """Measures a run, across interruptions, and ends it with a last validation when its time or its steps are over.
+    """Measures a run across interruptions, and ends it with a last validation when its time or steps run out.
 
-    With a budget it also leaves out validations that would take too much of it; the last one is always made. Of
-    several processes the first one's clock counts for all. Must be the first callback, so that what the others do
-    after a validation counts as part of it.
+    With a budget, it also skips validations that would take too much of it, but never the last one. With several
+    processes, the clock of rank 0 decides. Must be the first callback, so that the work of other callbacks after a
+    validation counts towards its time.
 
     Args:
         budget: Seconds for training and its validations together; ``None`` is no limit.
-        max_val_fraction: Largest share of the time so far that validations before the last one may take.
+        max_val_fraction: Largest fraction of the elapsed time that validations before the last one may take.
 
     Attributes:
         exhausted: Whether the budget ended the run.
-        validation_time: Seconds that a validation takes with all that belongs to it; 0 before this is known.
+        validation_time: Seconds per validation, including the callbacks that follow it; 0 until it is known.
     """
 
     def __init__(self, budget: float | None, max_val_fraction: float = 0.1) -> None:
@@ -40,64 +40,64 @@ class TimeBudget(L.Callback):
         self.max_val_fraction = max_val_fraction
         self.exhausted = False
         self.validation_time = 0.0
-        self._margin = _MARGIN_GUESSED
-        self._before = 0.0
-        self._started: float | None = None
-        self._now = 0.0  # read once a step, so that all processes agree on it
+        self._margin = _MARGIN_ESTIMATED
+        self._previous_seconds = 0.0  # by the run that this one resumes
+        self._started_at: float | None = None
+        self._step_elapsed = 0.0  # read once per step and broadcast, so that all processes agree
         self._steps = 0
-        self._paused_at: float | None = None
-        self._pauses = 0.0
-        self._finished = False  # with its last validation, so that a run that is resumed has nothing left to do
+        self._validation_started_at: float | None = None
+        self._past_validation_time = 0.0
+        self._finished = False  # including the last validation: a resumed run has nothing left to do
 
     def start(self) -> None:
-        """Begin to count, if it has not begun: what prepares the learning is part of the budget."""
-        if self._started is None:
-            self._started = time.monotonic()
+        """Start counting, unless started already; setup before the first step is part of the budget."""
+        if self._started_at is None:
+            self._started_at = time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds of training and validations so far, those before a resume included."""
-        return self._before + (0.0 if self._started is None else time.monotonic() - self._started)
+        """Seconds of training and validations so far, including those before a resume."""
+        return self._previous_seconds + (0.0 if self._started_at is None else time.monotonic() - self._started_at)
 
     @property
-    def validation_seconds(self) -> float:
+    def total_validation_time(self) -> float:
         """Seconds of all validations so far."""
-        return self._pauses + (0.0 if self._paused_at is None else self.validation_time)
+        return self._past_validation_time + (0.0 if self._validation_started_at is None else self.validation_time)
 
     @property
-    def learning_seconds(self) -> float:
-        """Seconds until the last validation begins; only with a budget."""
+    def training_deadline(self) -> float:
+        """Elapsed seconds at which the last validation starts; only with a budget."""
         assert self.budget is not None
         return max(self.budget - self._margin * self.validation_time, 1e-9)
 
     def fraction(self, step: int, total_steps: float) -> float:
-        """Share of the run that is done, in [0, 1]: by steps or by time, whichever is further.
+        """Completed fraction of the run, in [0, 1]: by steps or by time, whichever is larger.
 
         Args:
             step: Optimizer steps taken.
-            total_steps: Steps at which the run ends; may be ``inf``.
+            total_steps: Steps after which the run ends; may be ``inf``.
         """
-        by_time = self._now / self.learning_seconds if self.budget else 0.0
+        by_time = self._step_elapsed / self.training_deadline if self.budget else 0.0
         return min(max(step / total_steps, by_time), 1.0)
 
     def should_validate(self) -> bool:
-        """Whether a validation before the last one fits into its share, and is not about to be followed by the last."""
+        """Whether an extra validation stays within ``max_val_fraction`` and well before the last one."""
         if not self.validation_time:
             return False
-        within_share = self.validation_seconds + self.validation_time <= self.max_val_fraction * (
-            self._now + self.validation_time
+        within_fraction = self.total_validation_time + self.validation_time <= self.max_val_fraction * (
+            self._step_elapsed + self.validation_time
         )
-        return within_share and self.learning_seconds - self._now > 2.0 * self.validation_time
+        return within_fraction and self.training_deadline - self._step_elapsed > 2.0 * self.validation_time
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.start()
-        self._now = self.elapsed()
+        self._step_elapsed = self.elapsed()
         if self._finished:
             trainer.should_stop = True
 
     @override
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
-        self._end_pause()
+        self._end_validation()
 
     @override
     def on_train_batch_end(  # type: ignore[override]
@@ -109,20 +109,20 @@ class TimeBudget(L.Callback):
         if self.budget is not None:
             if not self.validation_time and self._steps >= _PROBE_AFTER and trainer.enable_validation:
                 self.validation_time = self._probe(trainer, pl_module)
-            times = self.elapsed(), self.validation_time, self._pauses
-            self._now, self.validation_time, self._pauses = trainer.strategy.broadcast(times)
-            self.exhausted = self._now >= self.learning_seconds
+            times = self.elapsed(), self.validation_time, self._past_validation_time
+            self._step_elapsed, self.validation_time, self._past_validation_time = trainer.strategy.broadcast(times)
+            self.exhausted = self._step_elapsed >= self.training_deadline
             ends = ends or self.exhausted
-            # Lightning's own way of leaving out a validation, which it resets after each step
+            # Lightning's own flag for skipping a validation; it resets it after each step
             trainer.fit_loop.epoch_loop._skip_next_val = not (ends or self.should_validate())
-        # asked to stop, Lightning validates first; at max_steps it would end without, and after the last epoch too
-        # where val_check_interval does not divide its windows
+        # with should_stop, Lightning validates before it ends; at max_steps it does not, nor after the last epoch if
+        # val_check_interval does not divide the number of windows
         if ends:
             trainer.should_stop = True
 
     @torch.no_grad()
     def _probe(self, trainer: L.Trainer, module: LanguageModelModule) -> float:
-        """How long a validation will take, from its first windows; it draws no random number."""
+        """Estimate the seconds of a validation from its first windows, without drawing random numbers."""
         windows = trainer.val_dataloaders
         assert isinstance(windows, EvalWindows)
         seconds = []
@@ -139,33 +139,34 @@ class TimeBudget(L.Callback):
 
     @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._paused_at = time.monotonic()
+        self._validation_started_at = time.monotonic()
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # so that the checkpoint knows about this validation; what is left of it is added afterwards
-        self._measure_pause()
+        # so that the checkpoint includes this validation; on_train_batch_start adds the remaining callbacks
+        self._measure_validation()
         self._finished = self.exhausted
 
-    def _measure_pause(self) -> None:
-        assert self._paused_at is not None
-        self.validation_time, self._margin = time.monotonic() - self._paused_at, _MARGIN_MEASURED
+    def _measure_validation(self) -> None:
+        assert self._validation_started_at is not None
+        self.validation_time, self._margin = time.monotonic() - self._validation_started_at, _MARGIN_MEASURED
 
-    def _end_pause(self) -> None:
-        if self._paused_at is not None:
-            self._measure_pause()
-            self._pauses, self._paused_at = self._pauses + self.validation_time, None
+    def _end_validation(self) -> None:
+        if self._validation_started_at is not None:
+            self._measure_validation()
+            self._past_validation_time += self.validation_time
+            self._validation_started_at = None
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._end_pause()
-        self._before, self._started = self.elapsed(), None
+        self._end_validation()
+        self._previous_seconds, self._started_at = self.elapsed(), None
 
     @override
     def state_dict(self) -> dict[str, Any]:
         return {
             "elapsed_seconds": self.elapsed(),
-            "validation_seconds": self.validation_seconds,
+            "validation_seconds": self.total_validation_time,
             "validation_time": self.validation_time,
             "margin": self._margin,
             "budget": self.budget,
@@ -174,9 +175,9 @@ class TimeBudget(L.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._before = self._now = float(state_dict["elapsed_seconds"])
-        self._pauses = float(state_dict["validation_seconds"])
+        self._previous_seconds = self._step_elapsed = float(state_dict["elapsed_seconds"])
+        self._past_validation_time = float(state_dict["validation_seconds"])
         self.validation_time = float(state_dict["validation_time"])
         self._margin = float(state_dict["margin"])
-        raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
-        self._finished = state_dict["finished"] and not raised
+        budget_raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
+        self._finished = state_dict["finished"] and not budget_raised

@@ -1,4 +1,4 @@
-"""The curves of a run: measured once, shown in TensorBoard, in the log and in the progress bar."""
+"""Metrics of a run, measured once for TensorBoard, the log and the progress bar."""
 
 import logging
 import math
@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import BatchesProcessedColumn, CustomBarColumn
 from rich.progress import ProgressColumn, TextColumn
+from torch import Tensor
 from typing_extensions import override
 
 from lstm_lm.data.streams import Window
@@ -22,30 +23,30 @@ from lstm_lm.training.module import LanguageModelModule
 
 log = logging.getLogger(__name__)
 
-_SMOOTHING = 0.98  # of the loss that is shown
+_SMOOTHING = 0.98  # of the displayed loss
 _SECONDS_BETWEEN_LINES = 60.0
-_TOP_K_TOKENS = 256  # of a window, for train's top-1 and top-5: exact over the vocabulary, yet cheap
+_TOP_K_TOKENS = 256  # tokens of a window for train top-1 and top-5: exact over the vocabulary, yet cheap
 
 
 class TrainingMetrics(L.Callback):
-    """Loss, perplexity, top-1, top-5, learning rate, gradient norm and tokens a second.
+    """Loss, perplexity, top-1, top-5, learning rate, gradient norm and tokens per second.
 
     Args:
-        clock: How far the run is.
-        log_every_n_steps: Steps between two points.
-        epoch_tokens: Tokens of one pass over train.
+        time_budget: Progress of the run.
+        log_every_n_steps: Steps between two logged points.
+        epoch_tokens: Tokens per pass over train.
 
     Attributes:
-        history: One entry a validation: epoch, step, minutes, tokens and the score.
+        history: One entry per validation: epoch, step, minutes, tokens and the score.
         tokens: Tokens trained on.
-        measured_tokens: Those since the start or the resume.
-        training_seconds: Time that they took, validations left out.
-        first_loss: Loss of the first window, nats a token.
+        measured_tokens: Tokens since the start or resume.
+        training_seconds: Seconds since the start or resume, without validations.
+        first_loss: Loss of the first window, nats per token.
         last_loss: Loss of the latest window.
     """
 
-    def __init__(self, clock: TimeBudget, log_every_n_steps: int, epoch_tokens: int) -> None:
-        self.clock = clock
+    def __init__(self, time_budget: TimeBudget, log_every_n_steps: int, epoch_tokens: int) -> None:
+        self.time_budget = time_budget
         self.epoch_tokens = epoch_tokens
         self.log_every_n_steps = log_every_n_steps
         self.history: list[dict[str, Any]] = []
@@ -55,6 +56,8 @@ class TrainingMetrics(L.Callback):
         self.first_loss: float | None = None
         self.last_loss = math.nan
         self._smooth_loss: float | None = None
+        self._unread: list[tuple[int, Tensor]] = []  # steps and their losses, still on their device
+        self._unmeasured_tokens = 0
         self._window_start = 0.0
         self._window_tokens = 0
         self._tokens_per_second = 0.0
@@ -63,7 +66,7 @@ class TrainingMetrics(L.Callback):
 
     @property
     def mean_tokens_per_second(self) -> float:
-        """Tokens a second of training, validations left out, since the start or the resume."""
+        """Training tokens per second since the start or resume, without validations."""
         return self.measured_tokens / self.training_seconds if self.training_seconds else 0.0
 
     @override
@@ -75,39 +78,63 @@ class TrainingMetrics(L.Callback):
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule, outputs: Any, batch: Window, batch_idx: int
     ) -> None:
-        now, tokens, nll = time.monotonic(), batch.target_ids.numel() * trainer.world_size, float(outputs["nll"])
+        tokens, nll = batch.target_ids.numel() * trainer.world_size, outputs["nll"]
         self.tokens += tokens
-        self.measured_tokens += tokens
-        self._window_tokens += tokens
-        self.training_seconds += now - self._batch_end
-        self._batch_end = now
-        self.first_loss = nll if self.first_loss is None else self.first_loss
-        self.last_loss = nll
-        smooth = nll if self._smooth_loss is None else self._smooth_loss
-        self._smooth_loss = _SMOOTHING * smooth + (1.0 - _SMOOTHING) * nll
-        if trainer.global_step % self.log_every_n_steps:
+        self._unmeasured_tokens += tokens
+        self._unread.append((trainer.global_step - 1, nll))
+        is_point = trainer.global_step % self.log_every_n_steps == 0
+        if nll.device.type != "cpu" and not is_point:
+            return  # reading a loss would wait for a GPU, which has nothing to do then until the next step
+        self._read_losses(pl_module)
+        now = self._measure()
+        if not is_point:
             return
         self._tokens_per_second = self._window_tokens / max(now - self._window_start, 1e-9)
         self._window_start, self._window_tokens = now, 0
-        self._log_point(trainer, pl_module, outputs, batch, nll)
+        self._log_point(trainer, pl_module, outputs, batch)
         if now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            figures = "  ".join(f"{name} {value}" for name, value in self.shown(trainer).items())
+            figures = "  ".join(f"{name} {value}" for name, value in self.display_values(trainer).items())
             log.info("epoch %.2f  %s", self.tokens / self.epoch_tokens, figures)
 
-    def _log_point(
-        self, trainer: L.Trainer, module: LanguageModelModule, outputs: Any, batch: Window, nll: float
-    ) -> None:
+    def _measure(self) -> float:
+        """Add up tokens and time, once the device has finished all steps; returns the time."""
+        now = time.monotonic()
+        if self._unmeasured_tokens:
+            self.measured_tokens += self._unmeasured_tokens
+            self._window_tokens += self._unmeasured_tokens
+            self.training_seconds += now - self._batch_end
+            self._unmeasured_tokens, self._batch_end = 0, now
+        return now
+
+    def _read_losses(self, module: LanguageModelModule) -> None:
+        """Take in the losses of the steps since the last reading.
+
+        Raises:
+            TrainingError: If one is not finite.
+        """
+        if not self._unread:
+            return
+        steps, losses = zip(*self._unread, strict=True)
+        self._unread = []
+        for step, nll in zip(steps, torch.stack(losses).tolist(), strict=True):
+            module.check_finite(nll, step)
+            self.first_loss = nll if self.first_loss is None else self.first_loss
+            self.last_loss = nll
+            smooth = nll if self._smooth_loss is None else self._smooth_loss
+            self._smooth_loss = _SMOOTHING * smooth + (1.0 - _SMOOTHING) * nll
+
+    def _log_point(self, trainer: L.Trainer, module: LanguageModelModule, outputs: Any, batch: Window) -> None:
         if trainer.logger is None:
             return
-        # in full precision: here nothing casts for a step in bfloat16
+        # float32: no autocast applies here
         features, target_ids = outputs["features"].flatten(0, 1)[:_TOP_K_TOKENS].float(), batch.target_ids.flatten()
         with torch.no_grad():
             rank = target_rank(module.model.logits(features), target_ids[:_TOP_K_TOKENS])
         trainer.logger.log_metrics(
             {
-                "train/loss": nll,
-                "train/perplexity": math.exp(min(nll, 700.0)),
+                "train/loss": self.last_loss,
+                "train/perplexity": math.exp(min(self.last_loss, 700.0)),
                 "train/top1": float((rank < 1).float().mean()),
                 "train/top5": float((rank < 5).float().mean()),
                 "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
@@ -117,8 +144,8 @@ class TrainingMetrics(L.Callback):
             step=trainer.global_step,
         )
 
-    def shown(self, trainer: L.Trainer) -> dict[str, str]:
-        """The figures of now, as a person reads them."""
+    def display_values(self, trainer: L.Trainer) -> dict[str, str]:
+        """Current figures, formatted for display."""
         if self._smooth_loss is None:
             return {}
         figures = {
@@ -126,11 +153,29 @@ class TrainingMetrics(L.Callback):
             "perplexity": f"{math.exp(min(self._smooth_loss, 700.0)):.1f}",
             "tokens/s": f"{self._tokens_per_second:,.0f}",
         }
-        fraction = self.clock.fraction(trainer.global_step, trainer.estimated_stepping_batches)
+        fraction = self.time_budget.fraction(trainer.global_step, trainer.estimated_stepping_batches)
         if fraction > 0.0:
-            left = round(self.clock.elapsed() * (1.0 / fraction - 1.0))
-            figures["left"] = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+            remaining = round(self.time_budget.elapsed() * (1.0 / fraction - 1.0))
+            figures["remaining"] = f"{remaining // 3600}:{remaining // 60 % 60:02d}:{remaining % 60:02d}"
         return figures
+
+    @override
+    def on_validation_start(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: LanguageModelModule
+    ) -> None:
+        self._read_losses(pl_module)
+        self._measure()
+
+    @override
+    def on_save_checkpoint(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: LanguageModelModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._read_losses(pl_module)  # refuses to save weights that a loss without a value has spoilt
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
+        self._read_losses(pl_module)
+        self._measure()
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
@@ -141,7 +186,7 @@ class TrainingMetrics(L.Callback):
         entry = {
             "epoch": round(self.tokens / self.epoch_tokens, 3),
             "step": trainer.global_step,
-            "minutes": round(self.clock.elapsed() / 60.0, 2),
+            "minutes": round(self.time_budget.elapsed() / 60.0, 2),
             "tokens": self.tokens,
             **{
                 name: value for name, value in score.to_dict().items() if name in ("loss", "perplexity", "top1", "top5")
@@ -154,7 +199,7 @@ class TrainingMetrics(L.Callback):
             100.0 * score.top1,
             100.0 * score.top5,
         )
-        # what follows must not count the validation as training
+        # exclude the validation from the training time
         self._batch_end = self._window_start = time.monotonic()
         self._window_tokens = 0
 
@@ -171,15 +216,15 @@ class TrainingMetrics(L.Callback):
 
 
 class ProgressBar(RichProgressBar):
-    """Epoch, loss, perplexity, tokens a second and the time that is left of the whole run.
+    """Shows epoch, loss, perplexity, tokens per second and the remaining time of the run.
 
     Args:
-        curves: Where the figures come from.
+        training_metrics: Source of the figures.
     """
 
-    def __init__(self, curves: TrainingMetrics) -> None:
+    def __init__(self, training_metrics: TrainingMetrics) -> None:
         super().__init__(refresh_rate=4)
-        self.curves = curves
+        self.training_metrics = training_metrics
 
     @override
     def configure_columns(self, trainer: L.Trainer) -> list[ProgressColumn]:
@@ -196,4 +241,4 @@ class ProgressBar(RichProgressBar):
 
     @override
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        return dict(self.curves.shown(trainer))
+        return dict(self.training_metrics.display_values(trainer))

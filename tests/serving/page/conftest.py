@@ -18,7 +18,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# a busy machine takes its time, and a page that is right waits for nothing
+# long, because the machine may be busy; a passing test does not wait for it
 TIMEOUT_MS = 30_000
 expect.set_options(timeout=TIMEOUT_MS)
 
@@ -29,12 +29,12 @@ def url(tiny_bundle: Path) -> Iterator[str]:
         yield url
 
 
-# for a module, not for the session: its event loop would be in the way of tests that run one of their own
+# per module, because its event loop conflicts with tests that run their own
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
-        pytest.skip("chromium is not installed; `apt-get install chromium` as root brings it")
+        pytest.skip("chromium is not installed; run `apt-get install chromium` as root")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
         yield browser
@@ -46,7 +46,7 @@ Opener = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, url: str) -> Iterator[Opener]:
-    """Opens the page; fails the test on anything that the browser complains about or that comes from elsewhere."""
+    """Opens the page; the test fails on any console message, page error or request to another host."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
@@ -58,10 +58,10 @@ def open_page(browser: Browser, url: str) -> Iterator[Opener]:
             context.add_init_script(init_script)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: _note_foreign(request.url, address, complaints))
+        page.on("request", lambda request: _record_foreign(request.url, address, complaints))
         if quiet:
             page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        # Chromium may let the first request pass that follows a route: from here on it asks about every one
+        # install a route before the first request: Chromium may miss the one right after page.route
         page.route("**/*", lambda route: route.fallback())
         page.goto(f"{address}/")
         return page
@@ -77,6 +77,6 @@ def page(open_page: Opener) -> Page:
     return open_page()
 
 
-def _note_foreign(requested: str, own: str, complaints: list[str]) -> None:
+def _record_foreign(requested: str, own: str, complaints: list[str]) -> None:
     if not requested.startswith(f"{own}/"):
-        complaints.append(f"asked for {requested}")
+        complaints.append(f"request to {requested}")

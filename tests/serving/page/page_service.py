@@ -1,4 +1,4 @@
-"""A service on loopback whose model takes its time, and where screenshots go."""
+"""A service on loopback with a slow model, and the folder for screenshots."""
 
 import threading
 import time
@@ -17,8 +17,8 @@ STEP_SECONDS = 0.01
 SCREENSHOTS = Path(__file__).parents[3] / "outputs" / "screenshots"
 
 
-class Unhurried:
-    """A backend that needs a while for each step, so that a test can look on and stop it."""
+class SlowBackend:
+    """Sleeps in each step, so that a test can watch and stop a generation."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -33,11 +33,11 @@ class Unhurried:
 
 @contextmanager
 def listening(bundle: Path, **settings: Any) -> Iterator[str]:
-    """The address of a service in this process."""
-    read = read_bundle(bundle)
-    engine = build_engine(read)
-    engine.backend = Unhurried(engine.backend)
-    app = build_app(engine, Settings(bundle=bundle, **settings), read.about)
+    """Run a service in this process; yields its URL."""
+    loaded = read_bundle(bundle)
+    engine = build_engine(loaded)
+    engine.backend = SlowBackend(engine.backend)
+    app = build_app(engine, Settings(bundle=bundle, **settings), loaded.about)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

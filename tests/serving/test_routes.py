@@ -1,4 +1,4 @@
-"""What the service answers to good requests."""
+"""Responses to valid requests."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,13 @@ def engine(tiny_bundle: Path) -> Engine:
     return build_engine(read_bundle(tiny_bundle))
 
 
-def test_probes(client: Client) -> None:
+def test_health_and_ready(client: Client) -> None:
     for path in ("/health", "/ready"):
         response = client.get(path)
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-def test_predict_as_in_the_design(client: Client, engine: Engine) -> None:
+def test_predict_contract(client: Client, engine: Engine) -> None:
     response = client.post_json("/predict", {"text": "I want to", "k": 10})
     assert response.status_code == 200
     expected = engine.predict("I want to", 10)
@@ -35,12 +35,12 @@ def test_predict_as_in_the_design(client: Client, engine: Engine) -> None:
     assert 0 < sum(probabilities) <= 1
 
 
-def test_predict_names_unknown_words(client: Client) -> None:
+def test_predict_lists_unknown_words(client: Client) -> None:
     response = client.post_json("/predict", {"text": "the zyzzyva of", "k": 1})
     assert response.json()["unknown_words"] == ["zyzzyva"]
 
 
-DESIGN_BODY = {
+CONTRACT_BODY = {
     "text": "the people that",
     "generate": 30,
     "strategy": "sample",
@@ -55,29 +55,29 @@ DESIGN_BODY = {
 }
 
 
-def test_generate_as_in_the_design(client: Client) -> None:
-    response = client.post_json("/generate", DESIGN_BODY)
+def test_generate_contract(client: Client) -> None:
+    response = client.post_json("/generate", CONTRACT_BODY)
     assert response.status_code == 200
-    answer = response.json()
-    assert answer["text"].startswith("the people that")
-    assert len(answer["words"]) <= 30
-    assert not {",", "@-@", "<unk>", "<eos>"} & set(answer["words"])
-    assert answer["seed"] == 7
-    assert client.post_json("/generate", DESIGN_BODY).json() == answer
-    assert client.post_json("/generate", DESIGN_BODY | {"seed": 8}).json()["words"] != answer["words"]
+    generated = response.json()
+    assert generated["text"].startswith("the people that")
+    assert len(generated["words"]) <= 30
+    assert not {",", "@-@", "<unk>", "<eos>"} & set(generated["words"])
+    assert generated["seed"] == 7
+    assert client.post_json("/generate", CONTRACT_BODY).json() == generated
+    assert client.post_json("/generate", CONTRACT_BODY | {"seed": 8}).json()["words"] != generated["words"]
 
 
-def test_generate_is_what_the_engine_generates(client: Client, engine: Engine) -> None:
+def test_generate_matches_the_engine(client: Client, engine: Engine) -> None:
     for preset in engine.presets:
         body = {"text": "the zyzzyva isn't", "generate": 12, "seed": 3, "preset": preset}
-        answer = client.post_json("/generate", body).json()
+        generated = client.post_json("/generate", body).json()
         expected = engine.generate("the zyzzyva isn't", replace(engine.presets[preset], seed=3), 12)
-        assert answer["text"] == expected.text
-        assert answer["words"] == list(expected.words)
-        assert answer["unknown_words"] == list(expected.unknown_words)
+        assert generated["text"] == expected.text
+        assert generated["words"] == list(expected.words)
+        assert generated["unknown_words"] == list(expected.unknown_words)
 
 
-def test_a_seed_that_nobody_gave_is_told_and_repeats(client: Client) -> None:
+def test_drawn_seed_is_returned_and_repeats_the_text(client: Client) -> None:
     body = {"text": "the", "generate": 20, "strategy": "sample"}
     first = client.post_json("/generate", body).json()
     assert client.post_json("/generate", body | {"seed": first["seed"]}).json() == first
@@ -85,8 +85,8 @@ def test_a_seed_that_nobody_gave_is_told_and_repeats(client: Client) -> None:
     assert client.post_json("/generate", body | {"strategy": "greedy"}).json()["seed"] is None
 
 
-def test_banned_words_as_on_the_command_line(client: Client) -> None:
-    body = DESIGN_BODY | {"ban_tokens": '",@-@,the'}
+def test_banned_words_as_one_string(client: Client) -> None:
+    body = CONTRACT_BODY | {"ban_tokens": '",@-@,the'}
     assert not {'"', "@-@", "the"} & set(client.post_json("/generate", body).json()["words"])
 
 
@@ -105,7 +105,7 @@ def test_null_options_come_from_the_preset(client: Client) -> None:
         "1" * 2000, '" ' * 1000, "' " * 1000, "\\", '"', "&amp; <b>",
     ],
 )  # fmt: skip
-def test_any_text_is_answered(client: Client, text: str) -> None:
+def test_any_text_is_accepted(client: Client, text: str) -> None:
     predicted = client.post_json("/predict", {"text": text, "k": 3})
     assert predicted.status_code == 200, predicted.text
     assert len(predicted.json()["suggestions"]) == 3
@@ -114,7 +114,7 @@ def test_any_text_is_answered(client: Client, text: str) -> None:
     assert generated.json()["text"].startswith(text)
 
 
-def test_values_at_their_bounds_are_taken(client: Client) -> None:
+def test_values_at_their_bounds_are_accepted(client: Client) -> None:
     assert len(client.post_json("/predict", {"text": "a", "k": 20}).json()["suggestions"]) == 20
     body = {"text": "a", "generate": 50, "temperature": 100, "topk": 1_000_000, "top_p": 1e-12, "seed": 2**63 - 1}
     response = client.post_json("/generate", body | {"repeat_penalty": 100, "repeat_window": 1_000_000})

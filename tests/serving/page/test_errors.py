@@ -1,4 +1,4 @@
-"""What the page does when the service fails, asks for its key, or is set up to."""
+"""The page when the service fails or needs the API key."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def guarded_url(tiny_bundle: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("response", "words"),
     [
         (
             {"status": 503, "json": {"detail": "too many requests are waiting"}, "headers": {"Retry-After": "1"}},
@@ -26,14 +26,14 @@ def guarded_url(tiny_bundle: Path) -> Iterator[str]:
         (None, "cannot be reached. Is it still running? Trying again"),
     ],
 )
-def test_a_failure_is_told_in_words_and_tried_again(
+def test_failure_shows_a_message_and_is_retried(
     open_page,
-    answer: dict[str, object] | None,
+    response: dict[str, object] | None,
     words: str,  # type: ignore[no-untyped-def]
 ) -> None:
     page = open_page(quiet=False)
     expect(page.locator("#bar .stale")).to_have_count(0)
-    page.route("**/predict", lambda route: route.fulfill(**answer) if answer else route.abort())  # type: ignore[arg-type]
+    page.route("**/predict", lambda route: route.fulfill(**response) if response else route.abort())  # type: ignore[arg-type]
     page.keyboard.type("the ")
     problem = page.get_by_role("alert")
     expect(problem).to_contain_text(words)
@@ -43,28 +43,28 @@ def test_a_failure_is_told_in_words_and_tried_again(
     expect(problem).to_be_hidden()
 
 
-def test_a_refusal_is_told_in_words(open_page) -> None:  # type: ignore[no-untyped-def]
+def test_rejected_request_shows_a_message(open_page) -> None:  # type: ignore[no-untyped-def]
     page = open_page(quiet=False)
     expect(page.locator("#bar button").first).to_be_enabled()
     page.route("**/predict", lambda route: route.fulfill(status=422, json={"detail": "text: no such letters"}))
     page.keyboard.type("x")
-    expect(page.get_by_role("alert")).to_have_text("The service did not take this: text: no such letters.")
+    expect(page.get_by_role("alert")).to_have_text("The service rejected the request: text: no such letters.")
 
 
-def sign_in(page: Page, key: str) -> None:
-    page.get_by_label("Key").fill(key)
-    page.get_by_role("button", name="Open the page").click()
+def log_in(page: Page, key: str) -> None:
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Continue").click()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_key_is_asked_for_once_and_again_when_it_is_gone(open_page, guarded_url: str, scheme: str) -> None:  # type: ignore[no-untyped-def]
+def test_key_is_needed_once_and_again_without_the_cookie(open_page, guarded_url: str, scheme: str) -> None:  # type: ignore[no-untyped-def]
     page = open_page(guarded_url, quiet=False, color_scheme=scheme)
-    expect(page.get_by_label("Key")).to_be_focused()
-    # the form's own style came through its policy
+    expect(page.get_by_label("API key")).to_be_focused()
+    # the policy allows the form's style
     expect(page.locator("h1")).to_have_css("letter-spacing", "-0.216px")
-    sign_in(page, "wrong-horse-battery")
+    log_in(page, "wrong-horse-battery")
     expect(page.get_by_role("alert")).to_contain_text("not the key")
-    sign_in(page, KEY)
+    log_in(page, KEY)
     expect(page.locator("#bar button").first).to_be_enabled()
     page.keyboard.type("the good ")
     expect(page.locator("#bar .stale")).to_have_count(0)
@@ -79,5 +79,5 @@ def test_the_key_is_asked_for_once_and_again_when_it_is_gone(open_page, guarded_
     page.context.clear_cookies()
     page.keyboard.type(" of")
     page.get_by_role("button", name="Enter the key").click()
-    sign_in(page, KEY)
+    log_in(page, KEY)
     expect(page.locator("#text")).to_have_value("the good people of")

@@ -1,0 +1,126 @@
+"""Forward passes over texts: prefill of all but the last token, then a batched step for the last one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_lm.inference.backend import Backend, State, stack_states, unstack_state
+
+if TYPE_CHECKING:
+    from lstm_lm.inference.prefix_cache import PrefixCache
+
+_STRIDE = 32  # a long text stores a state every so many tokens, for edits in its middle
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """The network's output after a text."""
+
+    logits: NDArray[np.float32]
+    """Logits of the next token (V,)."""
+    state: State
+    """State after the text, batch size 1."""
+    features: NDArray[np.float32] | None = None
+    """Hidden features of the last layer after every token (T, H), if requested."""
+
+
+class PrefillTask:
+    """A forward pass over a text: call :meth:`prefill`, then :func:`decode_last_tokens`, then read :attr:`output`.
+
+    The last token is processed separately, because its step can be batched with those of other texts.
+
+    Args:
+        cache: Provides the start and stores the result.
+        ids: Tokens of the text, at least one.
+        features: Whether to return the features of every token.
+    """
+
+    def __init__(self, cache: "PrefixCache", ids: Sequence[int], features: bool) -> None:
+        self._cache = cache
+        self._ids = np.array([ids], dtype=np.int64)
+        self._return_features = features
+        self._keys = cache.prefix_keys(ids)
+        match = cache.match(self._keys, features)
+        self._num_done, self._state, self._chunks = match.length, match.state, list(match.features)
+        self._output = None if match.logits is None else self._build_output(match.logits)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether :attr:`output` is available."""
+        return self._output is not None
+
+    @property
+    def output(self) -> ModelOutput:
+        """The network's output after the text."""
+        assert self._output is not None, "call decode_last_tokens first"
+        return self._output
+
+    @property
+    def num_prefill_tokens(self) -> int:
+        """Number of tokens that :meth:`prefill` will process."""
+        return 0 if self.is_complete else self._ids.shape[1] - 1 - self._num_done
+
+    @property
+    def last_id(self) -> int:
+        """The last token."""
+        return int(self._ids[0, -1])
+
+    @property
+    def state(self) -> State:
+        """State before the last token, once :meth:`prefill` is done."""
+        return self._state
+
+    def prefill(self, backend: Backend) -> None:
+        """Process all but the last token."""
+        if self.is_complete:
+            return
+        if not self._state:
+            self._state = backend.initial_state(1)
+        last = self._ids.shape[1] - 1
+        # intermediate states are for edits in the middle; without a cache there are none
+        stride = _STRIDE if self._cache.size else last + 1
+        stops = [*range(self._num_done - self._num_done % stride + stride, last, stride), last]
+        for stop in stops if self._num_done < last else ():
+            features, _, self._state = backend.prefill(self._ids[:, self._num_done : stop], self._state)
+            self._num_done = stop
+            self._store(features)
+
+    def complete(self, logits: NDArray[np.float32], state: State) -> None:
+        """Store the network's output for the last token.
+
+        Args:
+            logits: Logits after it (V,).
+            state: State after it, batch size 1.
+        """
+        self._num_done, self._state = self._ids.shape[1], state
+        # after one token, the features are the hidden state of the last layer
+        self._store(state[-2], logits)
+        self._output = self._build_output(logits)
+
+    def _store(self, features: NDArray[np.float32], logits: NDArray[np.float32] | None = None) -> None:
+        if self._cache.size:
+            features = self._cache.store(self._keys[self._num_done - 1], self._state, features, logits)
+        self._chunks.append(features)
+
+    def _build_output(self, logits: NDArray[np.float32]) -> ModelOutput:
+        return ModelOutput(logits, self._state, np.concatenate(self._chunks) if self._return_features else None)
+
+
+def decode_last_tokens(backend: Backend, tasks: Sequence[PrefillTask]) -> None:
+    """Process the last token of every task in one step. Complete tasks are skipped.
+
+    Args:
+        backend: Runs the network.
+        tasks: Tasks after :meth:`PrefillTask.prefill`.
+    """
+    pending = [task for task in tasks if not task.is_complete]
+    if not pending:
+        return
+    assert not any(task.num_prefill_tokens for task in pending), "call prefill first"
+    ids = np.array([[task.last_id] for task in pending], dtype=np.int64)
+    logits, state = backend.step(ids, stack_states([task.state for task in pending]))
+    for task, row, own_state in zip(pending, logits, unstack_state(state, len(pending)), strict=True):
+        task.complete(row, own_state)
