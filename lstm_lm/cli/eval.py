@@ -57,14 +57,15 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     from lstm_lm.errors import ConfigError
     from lstm_lm.evaluation.config import resolve_settings
     from lstm_lm.export.checkpoint import load_trained
+    from lstm_lm.export.model_path import resolve_model_path
     from lstm_lm.text.files import write_json
 
-    path, evaluation = Path(config.checkpoint), config.evaluation
+    path, evaluation = resolve_model_path(Path(config.checkpoint)), config.evaluation
     if config.tune and path.is_dir():
         raise ConfigError(
             [f"tune: a bundle is sealed and cannot keep settings (got {path}); tune the checkpoint it came from"]
         )
-    modified = path.stat().st_mtime_ns if path.is_file() else 0
+    modified = path.stat().st_mtime_ns
     trained = load_trained(path)
     scorer = _Evaluation(config, trained, _corpus(config, trained))
     with _progress() as report:
@@ -90,13 +91,30 @@ def _corpus(config: EvalConfig, trained: TrainedModel) -> DataConfig:
     from lstm_lm.errors import ConfigError
 
     data = replace(config.data or trained.data, tokenizer=trained.tokenizer)
-    problems = [f"data.{problem}" for problem in data.problems()]
-    if problems:
-        hint = (
-            f"{config.checkpoint} does not say where its corpus lies; choose one, as in data=text_files data.dir=FOLDER"
+    # what is wrong with a corpus of the checkpoint is one thing: it has to be named
+    if config.data is None and (reason := _why_not_found(data)):
+        raise ConfigError(
+            [f"data: the corpus of {config.checkpoint} {reason}; say where it is now, with {_remedy(data)}"]
         )
-        raise ConfigError([*problems, *([] if config.data else [hint])])
+    if problems := [f"data.{problem}" for problem in data.problems()]:
+        raise ConfigError(problems)
     return data
+
+
+def _why_not_found(data: DataConfig) -> str | None:
+    if data.dir and not Path(data.dir).expanduser().is_dir():
+        return f"was in {data.dir}, and there is no such folder"
+    if data.hub_path and data.hub_path.startswith("/") and not Path(data.hub_path).is_dir():
+        return f"was in {data.hub_path}, and there is no such folder"
+    return "is not named in it" if data.problems() else None
+
+
+def _remedy(data: DataConfig) -> str:
+    from lstm_lm.data.config import HUB_CORPORA
+
+    if data.source in HUB_CORPORA:
+        return f"data={data.source}, and data.hub_path=FOLDER for a copy of your own"
+    return f"data={data.source} data.dir=FOLDER"
 
 
 class _Evaluation:

@@ -11,6 +11,7 @@ from lstm_lm.data.config import TOKENIZERS, DataConfig
 from lstm_lm.errors import BundleError, CheckpointError, DataError
 from lstm_lm.evaluation.config import checked_settings
 from lstm_lm.export.checkpoint_file import load_raw_checkpoint
+from lstm_lm.export.model_path import resolve_model_path
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.torch_backend import build_network, load_network
@@ -54,12 +55,13 @@ class TrainedModel:
 
 
 def load_trained(path: Path) -> TrainedModel:
-    """Read a checkpoint (a file) or a bundle (a folder).
+    """Read a checkpoint, a bundle or a run folder, as ``resolve_model_path`` takes it.
 
     Raises:
         CheckpointError: As :func:`read_checkpoint`.
         BundleError: As ``read_bundle``, or if the weights do not fit.
     """
+    path = resolve_model_path(path)
     return _from_bundle(read_bundle(path)) if path.is_dir() else read_checkpoint(path)
 
 

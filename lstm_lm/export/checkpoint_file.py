@@ -28,9 +28,7 @@ def load_raw_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: If it is a folder, damaged, holds more than plain data, or is not one of ours.
     """
     if path.is_dir():
-        best = path / "checkpoints" / "best.ckpt"
-        remedy = f"give its checkpoint {best}" if best.is_file() else "give a checkpoint, RUN/checkpoints/best.ckpt"
-        raise CheckpointError(f"{path}: is a folder, not a checkpoint; {remedy}")
+        raise CheckpointError(f"{path}: is a folder, not a checkpoint; give a file such as RUN/checkpoints/last.ckpt")
     if not path.is_file():
         raise CheckpointMissingError(path)
     try:

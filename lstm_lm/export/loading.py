@@ -3,26 +3,22 @@
 from pathlib import Path
 
 from lstm_lm.bundle import build_engine, read_bundle
-from lstm_lm.errors import CheckpointMissingError, ConfigError
+from lstm_lm.errors import ConfigError
+from lstm_lm.export.model_path import resolve_model_path
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.info import ModelInfo
 
 
 def load_engine(path: Path) -> Engine:
-    """The engine of a bundle (a folder) or of a checkpoint (a file).
-
-    Raises:
-        BundleError: If the bundle is damaged.
-        CheckpointError: If there is nothing at ``path``, or the checkpoint cannot be read.
-    """
+    """The engine of a bundle, a checkpoint or a run folder: see :func:`load_model`."""
     return load_model(path)[0]
 
 
 def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) -> tuple[Engine, ModelInfo]:
-    """The engine of a bundle (a folder) or of a checkpoint (a file), and what is known of its model.
+    """The engine of a bundle, a checkpoint or a run folder, and what is known of its model.
 
     Args:
-        path: The bundle or the checkpoint.
+        path: As ``resolve_model_path`` takes it.
         backend: What runs a bundle's network, as in ``build_engine``; a checkpoint is always run by torch.
         prefix_cache_size: Most beginnings of texts whose state is kept.
 
@@ -31,11 +27,10 @@ def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) ->
         BundleError: If the bundle is damaged.
         CheckpointError: If there is nothing at ``path``, or the checkpoint cannot be read.
     """
+    path = resolve_model_path(path)
     if path.is_dir():
         bundle = read_bundle(path)
         return build_engine(bundle, backend, prefix_cache_size), bundle.about
-    if not path.exists():
-        raise CheckpointMissingError(path)  # before torch is asked for, which a bundle need not
     if backend not in ("auto", "torch"):
         raise ConfigError([f"backend: {path} is a checkpoint, which only torch runs (got {backend!r}); export it"])
     # needs torch, which a bundle need not
