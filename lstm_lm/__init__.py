@@ -1,4 +1,4 @@
-"""Word-level LSTM language models: train, measure, export and serve."""
+"""Word-level LSTM language models: train, evaluate, export and serve."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""``python -m lstm_lm`` is ``lstm-lm``."""
+"""``python -m lstm_lm`` runs ``lstm-lm``."""
 
 from lstm_lm.cli.main import main
 

@@ -1,41 +1,42 @@
-"""Every failure that a user can cause or meet is one of these.
+"""Errors that a user can cause or meet.
 
 ::
 
     LstmLmError
-    ├── ConfigError                 a config or command-line value; carries every problem found
+    ├── ConfigError                 a config or command-line value; carries every problem
     ├── DataError                   a corpus is missing, empty, unreadable or too short
     │   └── CorpusUnreachableError  the hub cannot be reached
-    ├── CheckpointError             a checkpoint cannot be read or does not fit
-    │   └── CheckpointMissingError  there is nothing at its place
-    ├── EvaluationError             scoring cannot go on (dynamic evaluation's weights diverge)
+    ├── CheckpointError             a checkpoint cannot be read, written or used
+    │   └── CheckpointMissingError  no such file
+    ├── EvaluationError             scoring fails (dynamic evaluation diverges)
     ├── BundleError                 a bundle is damaged, too new, or cannot be written
-    ├── TrainingError               training cannot go on (for example the loss is not finite)
-    └── TrainingInterruptedError    training was stopped by a signal, after saving
+    ├── TrainingError               training cannot start or continue (for example the loss is not finite)
+    └── TrainingInterruptedError    a signal stopped training, after a checkpoint was saved
 
-The commands print the message of any of them without a traceback and exit with 1. Everything else that reaches
-the top is a defect of ours and keeps its traceback.
+The commands print the message without a traceback and exit with 1. Any other exception is a bug and keeps its
+traceback.
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The disk is full, or the user's share of it."""
+"""The disk is full, or the user's quota is."""
 UNWRITABLE = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS}
-"""What keeps a file from being written and is the user's to mend, not ours."""
+"""Write errors that the user can fix."""
 
 
 class LstmLmError(Exception):
-    """Base class: one clear message with the path or value and the remedy."""
+    """Base class: one message with the path or value, what is wrong, and the remedy."""
 
 
 class ConfigError(LstmLmError):
-    """One or more wrong settings, all reported at once.
+    """One or more invalid settings, all reported at once.
 
     Args:
-        problems: One line a problem, each ``path: what is wrong (got VALUE); remedy``.
+        problems: One line per problem: ``path: what is wrong (got VALUE); remedy``.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -54,15 +55,11 @@ class CorpusUnreachableError(DataError):
 
 
 class CheckpointError(LstmLmError):
-    """A checkpoint cannot be read or does not fit."""
+    """A checkpoint cannot be read, written or used."""
 
 
 class CheckpointMissingError(CheckpointError):
-    """There is nothing at the place of a checkpoint.
-
-    Args:
-        path: The place.
-    """
+    """No file or folder exists at ``path``."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -71,7 +68,7 @@ class CheckpointMissingError(CheckpointError):
 
 
 class EvaluationError(LstmLmError):
-    """Scoring cannot go on: the weights of dynamic evaluation diverge."""
+    """Scoring cannot continue: the weights of dynamic evaluation diverge."""
 
 
 class BundleError(LstmLmError):
@@ -79,18 +76,29 @@ class BundleError(LstmLmError):
 
 
 class TrainingError(LstmLmError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class TrainingInterruptedError(LstmLmError):
-    """Training was stopped by a signal, after saving.
+    """A signal stopped training, after a checkpoint was saved.
 
     Args:
-        signal_number: SIGINT or SIGTERM; the command exits with 128 + it, as shells expect.
-        checkpoint: From where the run goes on.
+        signal_number: SIGINT or SIGTERM; the command exits with 128 plus this number, as shells expect.
+        checkpoint: The checkpoint to resume from.
     """
 
     def __init__(self, signal_number: int, checkpoint: Path) -> None:
         self.signal_number = signal_number
         self.checkpoint = checkpoint
-        super().__init__(f"stopped by a signal; go on with resume={checkpoint}")
+        super().__init__(f"stopped by a signal; continue with resume={checkpoint}")
+
+
+def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
+    """The known name most similar to ``name``; ``None`` if no similarity reaches ``cutoff`` (0 to 1)."""
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The remedy for an unknown name: the closest known one, or the list of all."""
+    match = closest(name, known)
+    return f"did you mean {match}?" if match else f"use one of {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Dataclasses out of plain data that someone else may have written: JSON of a bundle, the record of a checkpoint."""
+"""Build dataclasses from untrusted plain data: the JSON of a bundle, the metadata of a checkpoint."""
 
 import math
 import reprlib
@@ -15,7 +15,7 @@ _CONTAINER_COST = 32  # visiting a small list takes as long as that many values 
 _MAX_CHARACTERS = 200_000_000
 _MAX_INT = 2**63
 
-# fields of format 1 (lstm_lm 0.1) that have another name since format 2, by the part of the record that holds them
+# fields of format 1 (lstm_lm 0.1) that format 2 renames, by section
 _RENAMED_FIELDS = {"model": {"output_cutoffs": "cutoffs"}, "data": {"name": "source"}}
 
 
@@ -29,29 +29,29 @@ def upgrade_format_1(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dataclass_from_plain(cls: type[T], data: object, where: str) -> T:
-    """Build a dataclass from a mapping, with every field's type checked and nothing converted but int to float.
+    """Build a dataclass from a mapping. Checks every type and converts nothing except int to float.
 
     Args:
-        cls: A dataclass whose fields are int, float, bool, str, lists of these, or one of them or ``None``.
-        data: What should be a mapping from its fields' names. A field that has a default may be missing.
-        where: Name of the data, for messages.
+        cls: A dataclass whose fields are int, float, bool, str, lists of these, or optional ones of these.
+        data: The mapping, by field name. Fields with a default may be missing.
+        where: Name of the data in error messages.
 
     Raises:
-        ValueError: If a field is missing, unknown or of another type.
+        ValueError: If a field is missing, unknown or of the wrong type.
     """
-    given = mapping(data, where)
+    values = mapping(data, where)
     hints = get_type_hints(cls)
     names = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # a dataclass, says the docstring
-    if unknown := sorted(given.keys() - names):
+    if unknown := sorted(values.keys() - names):
         raise ValueError(f"{where}.{unknown[0]}: unknown field")
     for field in fields(cls):  # type: ignore[arg-type]
-        if field.name not in given and field.default is MISSING and field.default_factory is MISSING:
+        if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{where}.{field.name}: missing field")
-    return cls(**{name: checked(value, hints[name], f"{where}.{name}") for name, value in given.items()})
+    return cls(**{name: checked(value, hints[name], f"{where}.{name}") for name, value in values.items()})
 
 
 def checked(value: Any, kind: Any, where: str) -> Any:
-    """``value`` if it has the type ``kind``; an int passes for a float and becomes one.
+    """Return ``value`` if it has the type ``kind``; an int is accepted and converted where a float is expected.
 
     Raises:
         ValueError: If it has another type.
@@ -59,30 +59,30 @@ def checked(value: Any, kind: Any, where: str) -> Any:
     if get_origin(kind) is list:
         if isinstance(value, list):
             (item,) = get_args(kind)
-            return [checked(one, item, f"{where}[{index}]") for index, one in enumerate(value)]
+            return [checked(element, item, f"{where}[{index}]") for index, element in enumerate(value)]
     elif isinstance(kind, UnionType):
         if value is None and NoneType in get_args(kind):
             return None
-        (kind_,) = (one for one in get_args(kind) if one is not NoneType)
-        return checked(value, kind_, where)
+        (inner,) = (part for part in get_args(kind) if part is not NoneType)
+        return checked(value, inner, where)
     elif kind is float and type(value) in (int, float):
-        # an int beyond the range of floats is as wrong as infinity
+        # an int can exceed the range of floats
         if abs(value) <= 1e308 and math.isfinite(value):
             return float(value)
     elif type(value) is kind:
         return value
-    raise ValueError(f"{where}: must be {_name(kind)} (got {_shown(value)})")
+    raise ValueError(f"{where}: must be {_type_name(kind)} (got {_shown(value)})")
 
 
 def mapping(data: object, where: str) -> dict[str, Any]:
-    """``data`` if it is a mapping with string keys.
+    """Return ``data`` if it is a mapping with string keys.
 
     Raises:
         ValueError: If it is not.
     """
     if isinstance(data, Mapping) and all(isinstance(key, str) for key in data):
         return dict(data)
-    raise ValueError(f"{where}: must be a mapping with names as keys (got {_shown(data)})")
+    raise ValueError(f"{where}: must be a mapping with string keys (got {_shown(data)})")
 
 
 def check_plain(data: object, where: str, strict: bool = True) -> None:
@@ -154,10 +154,10 @@ class _PlainCheck:
 
 
 def field_of(data: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    """The field ``name`` of ``data``, which must be there and have the type ``kind``.
+    """Return the field ``name`` of ``data``.
 
     Raises:
-        ValueError: If it is missing or has another type.
+        ValueError: If it is missing or does not have the type ``kind``.
     """
     if name not in data:
         raise ValueError(f"{name}: missing field")
@@ -165,7 +165,7 @@ def field_of(data: Mapping[str, Any], name: str, kind: type[T]) -> T:
     return value
 
 
-def _name(kind: Any) -> str:
+def _type_name(kind: Any) -> str:
     return str(kind) if get_origin(kind) is list else str(kind.__name__)
 
 

@@ -30,7 +30,7 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
     """Write a bundle with random weights, as fast and as large as a trained one."""
     import torch
 
-    from lstm_lm.bundle import write_bundle
+    from lstm_lm.export.bundle_writer import write_bundle
     from lstm_lm.export.onnx_graph import float_graph, int8_graph
     from lstm_lm.inference.config import SamplingConfig
     from lstm_lm.inference.loading import INT8, ONNX

@@ -1,4 +1,4 @@
-"""A bundle is read whole or refused."""
+"""A bundle is verified or rejected."""
 
 import json
 import os
@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.small_models import small_network, write_plain_bundle, write_small_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_models import small_network, write_plain_bundle, write_small_bundle
 
-from lstm_lm import bundle as bundle_module
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import build_engine, file_sha256, manifest_sha256, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export.loading import load_model
 from lstm_lm.export.onnx_graph import float_graph
@@ -27,43 +26,43 @@ FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md", "
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_bundle(tmp_path_factory.mktemp("bundle") / "mine")
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "copy"))
+def copy(bundle_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle_dir, tmp_path / "copy"))
 
 
 def change_manifest(folder: Path, change: Callable[[dict[str, Any]], Any], sign: bool = True) -> None:
-    """Change the manifest as someone would who knows how it is checked."""
+    """Change the manifest; ``sign`` updates its checksum."""
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
     if sign:
-        manifest["sha256"] = bundle_module._manifest_sha256(manifest)
+        manifest["sha256"] = manifest_sha256(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_a_bundle_of_format_1_is_read_under_its_old_field_names(copy: Path) -> None:
-    def age(manifest: dict[str, Any]) -> None:
+def test_format_1_bundle_is_upgraded(copy: Path) -> None:
+    def downgrade(manifest: dict[str, Any]) -> None:
         manifest["format"] = 1
         manifest["model"]["output_cutoffs"] = manifest["model"].pop("cutoffs")
         manifest["data"]["name"] = manifest["data"].pop("source")
 
-    now = read_bundle(copy)
-    change_manifest(copy, age)
+    current = read_bundle(copy)
+    change_manifest(copy, downgrade)
     old = read_bundle(copy)
-    assert (old.model, old.data) == (now.model, now.data)
+    assert (old.model, old.data) == (current.model, current.data)
 
 
-@given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@given(name=st.sampled_from(FILES), position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_bit_anywhere_is_refused(copy: Path, name: str, place: float, bit: int) -> None:
+def test_flipped_bit_is_rejected(copy: Path, name: str, position: float, bit: int) -> None:
     file = copy / name
     before = file.read_bytes()
     flipped = bytearray(before)
-    flipped[int(place * len(before))] ^= 1 << bit
+    flipped[int(position * len(before))] ^= 1 << bit
     file.write_bytes(flipped)
     try:
         with pytest.raises(BundleError, match="copy"):
@@ -73,7 +72,7 @@ def test_a_flipped_bit_anywhere_is_refused(copy: Path, name: str, place: float, 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
+def test_missing_or_truncated_file_is_named(copy: Path, name: str) -> None:
     content = (copy / name).read_bytes()
     (copy / name).unlink()
     with pytest.raises(BundleError, match=rf"{name}.* is missing|has no {name}"):
@@ -105,12 +104,12 @@ def test_a_missing_or_cut_file_is_named(copy: Path, name: str) -> None:
         ("presets", {"a": {"temperature": 10**400}}, "presets.a.temperature: must be float"),
         ("presets", {"balanced": {"temperature": -1}}, "presets.balanced.temperature: must be above 0"),
         ("presets", {"balanced": {"seed": "x"}}, "presets.balanced.seed: must be int"),
-        ("default_preset", "gone", r"default_preset: not one of the presets .*\(got 'gone'\)"),
+        ("default_preset", "gone", r"default_preset: unknown \(got 'gone'\); use one of"),
         ("files", {}, "files.model.safetensors: missing field"),
         ("files", {"model.safetensors": "abc"}, "files.model.safetensors: must be a mapping"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_value(copy: Path, field: str, value: Any, message: str) -> None:
+def test_invalid_field_is_named_with_its_value(copy: Path, field: str, value: Any, message: str) -> None:
     change_manifest(copy, lambda manifest: manifest.update({field: value}))
     with pytest.raises(BundleError, match=message):
         read_bundle(copy)
@@ -119,47 +118,47 @@ def test_a_wrong_field_is_named_with_its_value(copy: Path, field: str, value: An
 @pytest.mark.parametrize(
     "field", ["format", "model", "vocabulary_size", "tokenizer", "data", "metrics", "presets", "files", "sha256"]
 )
-def test_a_missing_field_is_named(copy: Path, field: str) -> None:
+def test_missing_field_is_named(copy: Path, field: str) -> None:
     change_manifest(copy, lambda manifest: manifest.pop(field), sign=False)
     with pytest.raises(BundleError, match=f"{field}: missing field"):
         read_bundle(copy)
 
 
-def test_a_changed_manifest_is_refused(copy: Path) -> None:
+def test_changed_manifest_is_rejected(copy: Path) -> None:
     change_manifest(copy, lambda manifest: manifest["metrics"].update(test={"perplexity": 1.0}), sign=False)
     with pytest.raises(BundleError, match=r"manifest\.json was changed after the export"):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": NaN}', "[" * 100_000, "{}\x00", "{}}"])
-def test_a_manifest_that_is_no_json_object_is_refused(copy: Path, text: str) -> None:
+def test_manifest_that_is_not_a_json_object_is_rejected(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/../../outside", "link", "x\x00", ""])
-def test_a_path_that_leaves_the_folder_is_refused_unread(copy: Path, name: str) -> None:
+def test_path_outside_the_folder_is_rejected_unread(copy: Path, name: str) -> None:
     outside = copy.parent / "outside"
     outside.write_text("secret")
     (copy / "link").symlink_to(outside)
-    change_manifest(copy, lambda manifest: manifest["files"].update({name: {"sha256": bundle_module._sha256(outside)}}))
-    with pytest.raises(BundleError, match="leaves the folder"):
+    change_manifest(copy, lambda manifest: manifest["files"].update({name: {"sha256": file_sha256(outside)}}))
+    with pytest.raises(BundleError, match="points outside the bundle's folder"):
         read_bundle(copy)
 
 
-def test_a_folder_that_is_no_bundle_says_what_to_give(tmp_path: Path) -> None:
+def test_folder_that_is_not_a_bundle_has_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="there is no such bundle"):
         read_bundle(tmp_path / "nowhere")
     with pytest.raises(BundleError, match=r"has no manifest\.json.*lstm-lm export"):
         read_bundle(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "best.ckpt").touch()
-    with pytest.raises(BundleError, match=r"folder of a run; give its checkpoint .*/checkpoints/best\.ckpt"):
+    with pytest.raises(BundleError, match=r"is a run folder; give its checkpoint .*/checkpoints/best\.ckpt"):
         read_bundle(tmp_path)
 
 
-def test_weights_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_the_model_are_rejected(tmp_path: Path) -> None:
     weights = {name: tensor.numpy() for name, tensor in small_network().state_dict().items()}
     short = write_plain_bundle(
         tmp_path / "short", weights={name: weights[name] for name in weights if name != "output_bias"}
@@ -184,13 +183,13 @@ def test_weights_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
         ("torch", "TorchBackend", None),
     ],
 )
-def test_a_backend_is_chosen_by_name(whole: Path, choice: str, backend: str, file: str | None) -> None:
-    chosen = build_engine(read_bundle(whole), choice).backend
-    assert type(chosen).__name__ == backend
-    assert getattr(chosen, "name", None) == file
+def test_backend_is_selected_by_name(bundle_dir: Path, choice: str, backend: str, file: str | None) -> None:
+    selected = build_engine(read_bundle(bundle_dir), choice).backend
+    assert type(selected).__name__ == backend
+    assert getattr(selected, "name", None) == file
 
 
-def test_a_backend_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+def test_missing_backend_lists_the_available_ones(tmp_path: Path) -> None:
     plain = write_plain_bundle(tmp_path / "plain")
     assert type(build_engine(plain).backend).__name__ == "TorchBackend"
     with pytest.raises(ConfigError, match=r"backend: .*plain has no model\.int8\.onnx .*use one of auto, torch,"):
@@ -199,13 +198,13 @@ def test_a_backend_that_is_not_there_is_refused_with_those_that_are(tmp_path: Pa
         build_engine(plain, "cuda")
 
 
-def test_a_graph_that_the_manifest_does_not_list_is_not_read(whole: Path, tmp_path: Path) -> None:
+def test_graph_outside_the_manifest_is_not_loaded(bundle_dir: Path, tmp_path: Path) -> None:
     write_plain_bundle(tmp_path / "plain")
-    shutil.copy(whole / "model.int8.onnx", tmp_path / "plain")
+    shutil.copy(bundle_dir / "model.int8.onnx", tmp_path / "plain")
     assert type(build_engine(read_bundle(tmp_path / "plain")).backend).__name__ == "TorchBackend"
 
 
-def test_a_graph_of_another_network_is_refused(tmp_path: Path) -> None:
+def test_graph_of_another_network_is_rejected(tmp_path: Path) -> None:
     network = small_network(ModelConfig(embedding_dim=16, hidden_dims=[16]))
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     for content in (b"not a graph", float_graph(network.config, weights)):
@@ -214,11 +213,11 @@ def test_a_graph_of_another_network_is_refused(tmp_path: Path) -> None:
             build_engine(other)
 
 
-def test_reading_a_bundle_needs_no_torch(whole: Path) -> None:
+def test_reading_a_bundle_does_not_import_torch(bundle_dir: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from lstm_lm.bundle import read_bundle\n"
         "import lstm_lm.export.loading, lstm_lm.cli.predict, lstm_lm.cli.generate\n"
-        f"read_bundle(Path({str(whole)!r}))\n"
+        f"read_bundle(Path({str(bundle_dir)!r}))\n"
         "print([name for name in ('torch', 'lightning', 'hydra', 'omegaconf', 'datasets') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

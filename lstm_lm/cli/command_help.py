@@ -1,4 +1,4 @@
-"""The help of the commands that take overrides: their groups and options, without importing Hydra."""
+"""Help texts of the commands that take overrides: config groups and options, without importing Hydra."""
 
 from importlib.resources import files
 
@@ -12,11 +12,13 @@ _GROUPS = {
     "data": ("data", "batching", "experiment"),
 }  # fmt: skip
 
-_PURPOSE = {
-    "train": "Train a model. The run folder gets checkpoints, TensorBoard files, train.log and metrics.json.",
-    "eval": "Score a checkpoint or a bundle on a split and write metrics.json into the run folder.",
-    "export": "Write a bundle, the folder that predict, generate and serve take, and check it.",
-    "data": "Show what a training would read, and compare its first windows with the text.",
+_DESCRIPTIONS = {
+    "train": (
+        "Train a model. Checkpoints, TensorBoard event files, train.log and metrics.json are written to the run folder."
+    ),
+    "eval": "Score a checkpoint or a bundle on a split. The result is written to metrics.json in the run folder.",
+    "export": "Export a checkpoint to a bundle, the folder that predict, generate and serve load, and verify it.",
+    "data": "Show the corpus that a training run would use, and compare its first windows with the text.",
 }
 
 _EXAMPLES = {
@@ -37,29 +39,41 @@ _EXAMPLES = {
 
 
 def wants_help(argv: list[str]) -> bool:
-    """Whether the arguments ask for help."""
+    """Whether the arguments contain ``--help`` or ``-h``."""
     return "-h" in argv or "--help" in argv
 
 
 def command_help(command: str) -> str:
     """The help text of a command."""
     width = max(map(len, _GROUPS[command]))
-    options = "" if command == "data" else " [-m] [--cfg job]"
-    lines = [f"Usage: lstm-lm {command} [GROUP=OPTION ...] [KEY=VALUE ...]{options}", "", _PURPOSE[command]]
+    flags = "" if command == "data" else " [-m] [--cfg job]"
+    lines = [f"Usage: lstm-lm {command} [GROUP=OPTION ...] [KEY=VALUE ...]{flags}", "", _DESCRIPTIONS[command]]
     if command == "eval":
-        lines += ["", "Needed: checkpoint=PATH. Also: split=train|valid|test (default test)."]
+        lines += [
+            "",
+            "Required:",
+            "  checkpoint=PATH  A checkpoint or a bundle.",
+            "",
+            "Optional:",
+            "  split=NAME       train, valid or test (default: test).",
+            "  tune=true        First tune the evaluation on valid and save its settings in the checkpoint.",
+        ]
     if command == "export":
-        lines += ["", "Needed: checkpoint=PATH out=FOLDER."]
-    lines += ["", "Groups and their options:"]
+        lines += ["", "Required:", "  checkpoint=PATH  The checkpoint.", "  out=FOLDER       The bundle to write."]
+    lines += ["", "Config groups and their options:"]
     lines += [f"  {group:<{width}}  {', '.join(group_options(group))}" for group in _GROUPS[command]]
     lines += ["", "Examples:", *(f"  {example}" for example in _EXAMPLES[command])]
     if command != "data":
-        lines += ["", "  --cfg job         Show the whole config, with every key that can be set, and stop."]
-        lines += ["  -m                Run a job for each combination of values that commas separate."]
-        lines += ["  --config-dir DIR  Look for options in a folder of your own too, as in DIR/experiment/mine.yaml."]
-        lines += ["  hydra.run.dir=DIR Choose the run folder."]
+        lines += [
+            "",
+            "Flags:",
+            "  --cfg job          Print the full config with every setting, and exit.",
+            "  -m                 Sweep: run one job per combination of comma-separated values.",
+            "  --config-dir DIR   Add a folder with your own options, such as DIR/experiment/mine.yaml.",
+            "  hydra.run.dir=DIR  Set the run folder.",
+        ]
     if command in ("train", "eval"):
-        lines += ["  --verbose         Show the process's own settings first: OpenMP, allocator, threads, precision."]
+        lines += ["  --verbose          Print the process settings first: OpenMP, allocator, threads, precision."]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What the commands print: tables, and commands to copy."""
+"""Console output of the commands: tables, and commands to copy."""
 
 import os
 import shlex
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text  # a cell may hold words of a corpus, and [i] is no markup there
+from rich.text import Text  # cells contain words of a corpus: [i] must not be parsed as markup
 
 
-def first_process() -> bool:
-    """Whether this is the process that talks to the user: the only one, or the first of several."""
+def is_rank_zero() -> bool:
+    """Whether this process prints: the only one, or rank 0 of a distributed run."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def print_key_values(title: str, pairs: Iterable[tuple[str, str]]) -> None:
-    """Print names and their values."""
+    """Print a table of names and values."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -36,27 +36,27 @@ def print_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 
 def print_commands(commands: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Print commands, each under what it does and on a line of its own that can be copied."""
+    """Print commands, each on its own line under its purpose."""
     for purpose, words in commands:
         print(f"\n# {purpose}\n{shlex.join(words)}")
 
 
 def relative_path(path: Path) -> str:
-    """``path`` as it is shortest to type from here."""
+    """``path`` relative to the working directory if it is inside, else absolute."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def number(value: object, digits: int = 2) -> str:
-    """A figure for a table; a dash where there is none."""
+    """Format a number for a table; a dash for anything else."""
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
 def percent(value: object) -> str:
-    """A share as a percentage; a dash where there is none."""
+    """Format a fraction as a percentage; a dash for anything that is not a number."""
     return f"{100 * value:.2f} %" if isinstance(value, int | float) else "-"
 
 
 def duration(seconds: float) -> str:
-    """A time as it is read best."""
+    """Format a time in seconds or minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

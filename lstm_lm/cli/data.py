@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> None:
-    """Show what a training with these overrides would read.
+    """Show the corpus that a training run with these overrides would use.
 
     Raises:
-        ConfigError: If the overrides are wrong.
+        ConfigError: If an override is invalid.
         DataError: If the corpus cannot be read, or its windows are not the words of the text.
     """
     if wants_help(argv):
@@ -30,17 +30,17 @@ def main(argv: list[str]) -> None:
 
     arguments, flags = parse_arguments("data", argv)
     if arguments.multirun:
-        raise ConfigError(["-m: data shows one corpus; leave out -m"])
-    unknown = [flag for flag in flags if flag.startswith("-") and not flag.startswith(("--config-dir", "-cd"))]
-    if unknown:
-        raise ConfigError([f"{unknown[0]}: is not for this command; lstm-lm train {unknown[0]} shows the config"])
+        raise ConfigError(["-m: data shows one corpus; remove -m"])
+    unsupported = [flag for flag in flags if flag.startswith("-") and not flag.startswith(("--config-dir", "-cd"))]
+    if unsupported:
+        raise ConfigError([f"{unsupported[0]}: not supported by data; use lstm-lm train {unsupported[0]}"])
     config = check("train", arguments.overrides, config_dir=arguments.config_dir).config
     assert isinstance(config, TrainConfig)
     _print_report(data_report(_load(config.data), config.batching, config.seed))
 
 
 def _load(data_config: DataConfig) -> EncodedCorpus:
-    """Load a corpus, under a progress bar where it has to be encoded first."""
+    """Load a corpus, with a progress bar if it is encoded first."""
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
@@ -65,12 +65,12 @@ def _print_report(report: DataReport) -> None:
         [
             ("tokenizer", report.tokenizer),
             ("vocabulary", f"{report.vocabulary_size:,} words"),
-            ("train begins", report.sample),
+            ("start of train", report.sample),
         ],
     )
     batches = {batch.name: batch for batch in report.batches}
     print_rows(
-        "Splits, and the windows (B, T) that they are read in",
+        "Splits and their windows (B, T)",
         ("split", "tokens", "lines", "<unk>", "window", "stream", "windows"),
         [
             (

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> None:
-    """Write a bundle as the overrides say."""
+    """Export a checkpoint to a bundle."""
     if wants_help(argv):
         print(command_help("export"))
         return
@@ -25,12 +25,12 @@ def main(argv: list[str]) -> None:
     run("export", argv, job)
 
 
-def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  a bundle goes to config.out
-    """Write one bundle, and print its size and how well it agrees with the checkpoint.
+def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  the bundle is written to config.out
+    """Write one bundle, and print its size and its parity with the checkpoint.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read.
-        BundleError: If the bundle cannot be written, or gives other numbers.
+        BundleError: If the bundle cannot be written, or its results differ from the checkpoint's.
     """
     from lstm_lm.export.bundle_export import export_bundle
 
@@ -49,39 +49,39 @@ def _print_report(report: ExportReport) -> None:
         [
             ("folder", folder),
             *((name, _megabytes(size)) for name, size in bundle.files.items()),
-            ("in all", _megabytes(report.num_bytes)),
+            ("total", _megabytes(report.num_bytes)),
             ("vocabulary", f"{len(bundle.vocabulary):,} words"),
-            ("presets", f"{', '.join(bundle.presets)} (by default: {bundle.default_preset})"),
+            ("presets", f"{', '.join(bundle.presets)} (default: {bundle.default_preset})"),
         ],
     )
     print_rows(
-        f"Compared with the checkpoint on {report.tokens:,} tokens: {report.source}",
-        ["network", "size", "logits", "greedy texts", "perplexity", "rise"],
-        _networks(report),
+        f"Parity with the checkpoint on {report.tokens:,} tokens ({report.source})",
+        ["network", "size", "logits", "same greedy texts", "perplexity", "change"],
+        _parity_rows(report),
     )
     print_commands(
         [
             ("suggest the next word", ["lstm-lm", "predict", "--model", folder, "--text", "I want to"]),
-            ("go on with a text", ["lstm-lm", "generate", "--model", folder, "--text", "The people that"]),
+            ("generate text", ["lstm-lm", "generate", "--model", folder, "--text", "The people that"]),
             ("serve it", ["lstm-lm", "serve", "--model", folder]),
         ]
     )
 
 
-def _networks(report: ExportReport) -> list[list[str]]:
-    """A line for the checkpoint and each network of the bundle: largest difference of a logit, texts that are the same.
+def _parity_rows(report: ExportReport) -> list[list[str]]:
+    """One row for the checkpoint and for each network of the bundle.
 
-    What has the same weights has the same perplexity.
+    The row of the weights has no perplexity: it is the checkpoint's.
     """
-    before = report.perplexity
-    rows = [["checkpoint", "", "", "", "" if before is None else f"{before:.3f}", ""]]
+    baseline = report.perplexity
+    rows = [["checkpoint", "", "", "", "" if baseline is None else f"{baseline:.3f}", ""]]
     for file, parity in report.parity.items():
         row = [file, _megabytes(report.bundle.files[file]), f"± {parity.max_difference:.0e}", "", "", ""]
-        if before is not None and parity.perplexity is not None:
+        if baseline is not None and parity.perplexity is not None:
             row[3:] = [
                 f"{parity.same_texts} %",
                 f"{parity.perplexity:.3f}",
-                f"{parity.perplexity / before - 1:+.2%}",
+                f"{parity.perplexity / baseline - 1:+.2%}",
             ]
         rows.append(row)
     return rows

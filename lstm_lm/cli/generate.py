@@ -1,4 +1,4 @@
-"""``lstm-lm generate``: a text, continued."""
+"""``lstm-lm generate``."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lstm_lm.cli.typed_text import JsonOption, ModelOption, read_text, tell_unknown
+from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
 from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.detokenize import text_pieces
 from lstm_lm.inference.sampling import with_seed
@@ -16,40 +16,45 @@ from lstm_lm.inference.word_lists import parse_lists
 
 def generate(
     model: ModelOption,
-    text: Annotated[str, typer.Option(help="The text to go on from; - reads the standard input.")] = "",
-    max_words: Annotated[int, typer.Option("--generate", help="Most words to generate.")] = 60,
+    text: Annotated[str, typer.Option(help="The prompt; - reads standard input.")] = "",
+    max_words: Annotated[int, typer.Option("--generate", help="Maximum number of words to generate.")] = 60,
     preset: Annotated[
-        str | None, typer.Option(help="Where options that are not given come from.", show_default="the model's own")
+        str | None,
+        typer.Option(help="Preset that supplies the options you leave out.", show_default="the model's default"),
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="greedy: the most probable word each time; sample: a drawn one.")
+        str | None, typer.Option(help="greedy: always the most probable word; sample: a random word.")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Below 1 is safer, above 1 is livelier.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Below 1: safer words; above 1: more surprising ones.")
+    ] = None,
     top_k: Annotated[
-        int | None, typer.Option("--topk", help="Draw from the so many most probable words; 0 is off.")
+        int | None, typer.Option("--topk", help="Sample from the K most probable words; 0 is off.")
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Draw from the most probable words that make up this share; 1 is off.")
+        float | None, typer.Option(help="Sample from the most probable words that sum to this probability; 1 is off.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes a draw repeatable.")] = None,
-    ban_unk: Annotated[bool | None, typer.Option("--ban-unk/--no-ban-unk", help="Never give <unk>.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed that makes the result repeatable.")] = None,
+    ban_unk: Annotated[bool | None, typer.Option("--ban-unk/--no-ban-unk", help="Never generate <unk>.")] = None,
     ban_tokens: Annotated[
         list[str] | None,
         typer.Option(
-            help="Words that are never given, with commas between; may be repeated. An empty place is the comma "
+            help="Words that are never generated, separated by commas; may be repeated. An empty item is the comma "
             "itself: --ban-tokens , bans it."
         ),
     ] = None,
-    repeat_penalty: Annotated[float | None, typer.Option(help="Above 1 avoids recent words; 1 is off.")] = None,
-    repeat_window: Annotated[int | None, typer.Option(help="How many words back the penalty looks.")] = None,
+    repeat_penalty: Annotated[float | None, typer.Option(help="Above 1: avoid recent words; 1 is off.")] = None,
+    repeat_window: Annotated[
+        int | None, typer.Option(help="Number of recent words that the penalty applies to.")
+    ] = None,
     stop_eos: Annotated[
         bool | None, typer.Option("--stop-eos/--no-stop-eos", help="Stop at the end of a line.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a text, word by word.
+    """Continue a text word by word.
 
-    Options override the preset. --temperature, --topk and --top-p act on the strategy sample.
+    Options override the preset. --temperature, --topk and --top-p apply to --strategy sample only.
     """
     prompt = read_text(text)
     engine = load_engine(model)
@@ -69,14 +74,14 @@ def generate(
         )
     )
     if as_json:
-        generation = engine.generate(prompt, sampling, max_words)
-        print(json.dumps(asdict(generation) | {"sampling": asdict(sampling)}, ensure_ascii=False))
+        result = engine.generate(prompt, sampling, max_words)
+        print(json.dumps(asdict(result) | {"sampling": asdict(sampling)}, ensure_ascii=False))
         return
     words = engine.stream(prompt, sampling, max_words)
     print(prompt, end="", flush=True)
     for piece in text_pieces(prompt, words):
         print(piece, end="", flush=True)
     print()
-    tell_unknown(engine.unknown_words(prompt))
+    warn_unknown_words(engine.unknown_words(prompt))
     if seed is None and sampling.seed is not None:
-        print(f"--seed {sampling.seed} gives this text again", file=sys.stderr)
+        print(f"repeat this text with --seed {sampling.seed}", file=sys.stderr)

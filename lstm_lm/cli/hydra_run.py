@@ -1,4 +1,4 @@
-"""Running a command through Hydra: mistakes first, then a run folder, then the work."""
+"""Run a command through Hydra: check the command line, create the run folder, run the job."""
 
 import argparse
 import functools
@@ -16,17 +16,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lstm_lm.cli.sweep import STATUS_FILE, finish_sweep
+from lstm_lm.cli.sweep import STATUS_FILE, report_sweep
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
-from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, one_line
+from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, short_message
 from lstm_lm.config.schema import Config
-from lstm_lm.config.validation import Checked, check
+from lstm_lm.config.validation import CheckedCommand, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
 from lstm_lm.text.files import write_json
 
 log = logging.getLogger(__name__)
 
-_REFUSED = {
+_UNSUPPORTED_FLAGS = {
     "config_name": "--config-name",
     "config_path": "--config-path",
     "experimental_rerun": "--experimental-rerun",
@@ -36,21 +36,21 @@ Job = Callable[[Any, Path], None]
 
 
 def parse_arguments(command: str, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split a command line into Hydra's flags and the overrides, wherever they stand.
+    """Split a command line into flags and overrides, in any order.
 
     Returns:
-        What Hydra's own parser makes of it, and the flags alone.
+        The result of Hydra's parser, and the flags without the overrides.
 
     Raises:
-        ConfigError: For a flag of Hydra that makes no sense here.
+        ConfigError: For a flag of Hydra that this command does not support.
     """
     parser = get_args_parser()
     parser.prog = f"lstm-lm {command}"
     parser.usage = "%(prog)s [GROUP=OPTION ...] [KEY=VALUE ...] [-m] [--cfg job]"
     arguments = parser.parse_intermixed_args(list(argv))
-    for name, flag in _REFUSED.items():
+    for name, flag in _UNSUPPORTED_FLAGS.items():
         if getattr(arguments, name) is not None:
-            raise ConfigError([f"{flag}: is not for this command; add configs of your own with --config-dir FOLDER"])
+            raise ConfigError([f"{flag}: not supported; add your own configs with --config-dir FOLDER"])
     overrides = set(arguments.overrides)
     return arguments, [word for word in argv if word not in overrides]
 
@@ -61,19 +61,19 @@ def run(command: str, argv: Sequence[str], job: Job) -> None:
     Args:
         command: The name of a file in ``configs``.
         argv: The arguments after the command.
-        job: Takes the config and the run folder. A function of a module, so that a launcher can send it elsewhere.
+        job: Called with the config and the run folder. Must be a module-level function: launchers pickle it.
 
     Raises:
-        ConfigError: Before anything is written, with every mistake.
-        LstmLmError: What the job raises; for a sweep, that some jobs failed.
+        ConfigError: With every mistake, before anything is written.
+        LstmLmError: The error of the job; for a sweep, the number of failed jobs.
     """
     arguments, flags = parse_arguments(command, argv)
-    shows = arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion
-    if shows:
+    only_prints = arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion
+    if only_prints:
         try:
             _hydra_main(command, job, [*flags, *arguments.overrides])
         except ConfigError:
-            # Hydra's first complaint stopped it: give all of ours, if we know better
+            # Hydra stops at its first mistake; report all of them if our check finds some
             check(command, arguments.overrides, arguments.multirun, arguments.config_dir)
             raise
         return
@@ -84,30 +84,30 @@ def run(command: str, argv: Sequence[str], job: Job) -> None:
     _sweep(command, job, [*flags, *arguments.overrides], checked)
 
 
-def _sweep(command: str, job: Job, argv: list[str], checked: Checked) -> None:
+def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand) -> None:
     folder = Path(checked.sweep_dir).absolute()
-    began = time.time()
+    start_time = time.time()
     failed = 0
     try:
         _hydra_main(command, job, [*argv, as_override("hydra.sweep.dir", str(folder))])
     finally:
-        failed = finish_sweep(folder, began, len(checked.jobs))
+        failed = report_sweep(folder, start_time, len(checked.jobs))
     if failed:
-        raise LstmLmError(f"{failed} of {len(checked.jobs)} jobs did not end well; the table gives the reasons")
+        raise LstmLmError(f"{failed} of {len(checked.jobs)} jobs failed; see the table for the reasons")
 
 
 def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
-    """Hydra's main function with our arguments and without its error reports."""
-    own = sys.argv
+    """Run ``hydra.main`` with ``argv`` and without Hydra's error reports."""
+    user_argv = sys.argv
     register_schemas()
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    logging.raiseExceptions = False  # where a line of the log cannot be written, the error itself is told
-    raised: list[Exception] = []
+    logging.raiseExceptions = False  # a full disk: report the error of the job, not of the log
+    errors: list[Exception] = []
 
     @functools.wraps(job)
     def task(config: DictConfig) -> None:
-        # Lightning starts further processes with the command line as the user typed it
-        sys.argv = own
+        # Lightning starts other ranks with the command line as the user typed it
+        sys.argv = user_argv
         settings = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
         if settings.mode == RunMode.MULTIRUN:
@@ -116,42 +116,42 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str]) -> None:
         try:
             job(to_dataclass(config), folder)
         except Exception as error:
-            # INFO reaches the log in the run folder alone; the command prints the error itself
+            # INFO is written to the log in the run folder only; the command prints the error
             log.info("failed: %s", error, exc_info=True)
-            raised.append(error)
+            errors.append(error)
 
-    sys.argv = [own[0], *argv]
+    sys.argv = [user_argv[0], *argv]
     try:
         hydra.main(config_path=f"pkg://{CONFIG_PACKAGE}", config_name=command, version_base=VERSION_BASE)(task)()
     except COMPOSE_ERRORS as error:
-        raise ConfigError([one_line(error)]) from error
+        raise ConfigError([short_message(error)]) from error
     finally:
-        sys.argv = own
-    if raised:
-        raise raised[0]
+        sys.argv = user_argv
+    if errors:
+        raise errors[0]
 
 
 def _run_sweep_job(config: Config, folder: Path, overrides: list[str], job: Job) -> None:
-    """Run one job of a sweep and note how it ended, instead of ending the sweep."""
+    """Run one job of a sweep and write its status to its folder; an error does not end the sweep."""
 
-    def note(status: str, reason: str = "") -> None:
+    def write_status(status: str, reason: str = "") -> None:
         content = {"status": status, "reason": reason, "overrides": overrides}
         write_json(folder / STATUS_FILE, content)
 
-    note("running")
+    write_status("running")
     try:
         job(config, folder)
-        note("done")
+        write_status("done")
     except TrainingInterruptedError as error:
-        note("interrupted", str(error))
-        # no mere exception: the launcher would go on with the next job
+        write_status("interrupted", str(error))
+        # a launcher would continue with the next job after an Exception
         raise SystemExit(128 + error.signal_number) from error
     except LstmLmError as error:
         log.info("failed: %s", error, exc_info=True)
-        note("failed", str(error))
+        write_status("failed", str(error))
     except Exception as error:
         log.info("failed", exc_info=True)
-        note("failed", f"{type(error).__name__}: {error}")
+        write_status("failed", f"{type(error).__name__}: {error}")
     except BaseException as error:
-        note("interrupted", type(error).__name__)
+        write_status("interrupted", type(error).__name__)
         raise

@@ -1,6 +1,6 @@
-"""``lstm-lm``: the table of commands, and what becomes of an error.
+"""Command table and error handling of ``lstm-lm``.
 
-Only the command that runs is imported, so that ``--help`` is there at once and ``serve`` needs no training packages.
+Only the command that runs is imported: ``--help`` is instant, and ``serve`` needs no training packages.
 """
 
 import errno
@@ -11,33 +11,30 @@ from importlib import import_module
 from typing import Any
 
 from lstm_lm.cli.environment import configure_process, effective_settings
-from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError
+from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of ``lstm-lm``.
-
-    Attributes:
-        target: ``module:function``, imported when the command runs.
-        help: One line.
-        overrides: The function takes the arguments as they are, for Hydra; otherwise it is a Typer command.
-        prepare: Run under the environment that makes torch fast.
-    """
+    """A command of ``lstm-lm``."""
 
     target: str
+    """``module:function``, imported when the command runs."""
     help: str
+    """One line for ``lstm-lm --help``."""
     overrides: bool = False
-    prepare: bool = False
+    """Pass the raw arguments to the function, for Hydra; otherwise it is a Typer command."""
+    configure_process: bool = False
+    """Run with the process settings that make torch fast."""
 
 
 COMMANDS = {
-    "train": Command("lstm_lm.cli.train:main", "Train a model, or sweep over many (-m).", True, True),
+    "train": Command("lstm_lm.cli.train:main", "Train a model, or sweep over many with -m.", True, True),
     "eval": Command("lstm_lm.cli.eval:main", "Score a checkpoint or a bundle: perplexity and top-k.", True, True),
-    "export": Command("lstm_lm.cli.export:main", "Turn a checkpoint into a bundle that can be served.", True),
-    "data": Command("lstm_lm.cli.data:main", "Show a corpus: vocabulary, tokens, a sample, the batches.", True),
+    "export": Command("lstm_lm.cli.export:main", "Export a checkpoint to a bundle.", True),
+    "data": Command("lstm_lm.cli.data:main", "Show a corpus: vocabulary, tokens, a sample, windows.", True),
     "predict": Command("lstm_lm.cli.predict:predict", "Suggest the next word of a text."),
-    "generate": Command("lstm_lm.cli.generate:generate", "Go on with a text."),
+    "generate": Command("lstm_lm.cli.generate:generate", "Continue a text."),
     "serve": Command("lstm_lm.cli.serve:serve", "Serve a bundle over HTTP."),
 }
 
@@ -61,7 +58,7 @@ _PACKAGES = {
     ),
 }
 
-# a place that cannot be written, or is no place for a folder: the user's to mend, so no traceback
+# the user can fix these by choosing another folder, so no traceback
 _FILE_ERRORS = UNWRITABLE | {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
@@ -69,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: The arguments; ``None`` takes those of the process.
+        argv: The arguments; ``None`` uses ``sys.argv``.
 
     Returns:
-        0 when it went well, 1 for an error that the user can mend, 2 for wrong usage, 130 after Ctrl-C, 143 after
-        SIGTERM.
+        The exit status: 0 for success, 1 for an error that the user can fix, 2 for wrong usage, 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -86,18 +83,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        return _unknown(name)
+        print(f"error: unknown command {name}; {did_you_mean(name, COMMANDS)}", file=sys.stderr)
+        return 2
     command = COMMANDS[name]
-    if command.prepare and argv is None and not {"-h", "--help"} & set(rest):
+    if command.configure_process and argv is None and not {"-h", "--help"} & set(rest):
         configure_process()
     return _run(name, command, rest)
 
 
 def _run(name: str, command: Command, arguments: list[str]) -> int:
     try:
-        if command.prepare and "--verbose" in arguments and not {"-h", "--help"} & set(arguments):
+        if command.configure_process and "--verbose" in arguments and not {"-h", "--help"} & set(arguments):
             arguments = [argument for argument in arguments if argument != "--verbose"]
-            _show_settings()
+            _print_process_settings()
         module, _, function = command.target.partition(":")
         target: Callable[..., Any] = getattr(import_module(module), function)
         if command.overrides:
@@ -123,7 +121,7 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in _FILE_ERRORS:
             raise
-        remedy = "free some space or choose another folder" if error.errno in NO_SPACE else "choose another folder"
+        remedy = "free disk space or choose another folder" if error.errno in NO_SPACE else "choose another folder"
         return _fail(f"{error.filename or 'writing'}: {error.strerror}; {remedy}")
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -133,22 +131,23 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
     return 0
 
 
-def _show_settings() -> None:
-    from lstm_lm.cli.console import first_process, print_key_values
+def _print_process_settings() -> None:
+    from lstm_lm.cli.console import is_rank_zero, print_key_values
 
-    if first_process():
+    if is_rank_zero():
         print_key_values("Process", effective_settings())
 
 
 def _interrupted(error: TrainingInterruptedError) -> int:
-    from lstm_lm.cli.console import first_process
+    from lstm_lm.cli.console import is_rank_zero
     from lstm_lm.config.overrides import shell_override
 
-    if first_process():
-        # a path with = or spaces has to be quoted for Hydra and for the shell
-        remedy = shell_override("resume", str(error.checkpoint)) if error.checkpoint.is_file() else ""
-        ending = f"; go on with the same overrides and {remedy}" if remedy else " before anything was saved"
-        print(f"\nstopped by a signal{ending}", file=sys.stderr)
+    if is_rank_zero():
+        if error.checkpoint.is_file():
+            resume = shell_override("resume", str(error.checkpoint))
+            print(f"\nstopped by a signal; continue with the same overrides and {resume}", file=sys.stderr)
+        else:
+            print("\nstopped by a signal before a checkpoint was saved", file=sys.stderr)
     return 128 + error.signal_number
 
 
@@ -157,28 +156,21 @@ def _fail(message: str) -> int:
     return 1
 
 
-def _unknown(name: str) -> int:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, COMMANDS, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
-    print(f"error: no such command: {name}; {remedy}", file=sys.stderr)
-    return 2
-
-
 def _help() -> str:
     width = max(map(len, COMMANDS))
     return "\n".join(
         [
             "Usage: lstm-lm COMMAND [ARGUMENTS]",
             "",
-            "Word-level LSTM language models: train, measure, export and serve.",
+            "Train, evaluate, export and serve word-level LSTM language models.",
             "",
             "Commands:",
             *(f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()),
             "",
             "Options:",
-            "  --version  Show the version.",
-            "  --help     Show this; lstm-lm COMMAND --help shows a command's own arguments.",
+            "  --version  Print the version.",
+            "  --help     Print this help.",
+            "",
+            "Run lstm-lm COMMAND --help for the arguments of a command.",
         ]
     )

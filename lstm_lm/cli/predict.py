@@ -1,4 +1,4 @@
-"""``lstm-lm predict``: the next word."""
+"""``lstm-lm predict``."""
 
 import json
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lstm_lm.cli.typed_text import JsonOption, ModelOption, read_text, tell_unknown
+from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
 from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.word_lists import parse_lists
@@ -17,40 +17,41 @@ from lstm_lm.inference.word_lists import parse_lists
 
 def predict(
     model: ModelOption,
-    text: Annotated[str, typer.Option(help="What was typed so far; - reads the standard input.")],
-    k: Annotated[int, typer.Option(help="How many suggestions.")] = 10,
-    prefix: Annotated[str, typer.Option(help="Beginning of the next word, as far as it is typed.")] = "",
-    words_only: Annotated[bool, typer.Option("--words-only", help="Leave out punctuation and symbols.")] = False,
+    text: Annotated[str, typer.Option(help="The text so far; - reads standard input.")],
+    k: Annotated[int, typer.Option(help="Number of suggestions.")] = 10,
+    prefix: Annotated[str, typer.Option(help="Typed part of the next word.")] = "",
+    words_only: Annotated[bool, typer.Option("--words-only", help="Suggest no punctuation or symbols.")] = False,
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="Suggest nothing but these words, with commas between; may be repeated."),
+        typer.Option(help="Suggest only these words, separated by commas; may be repeated."),
     ] = None,
     deny: Annotated[
-        list[str] | None, typer.Option(help="Never suggest these words, with commas between; may be repeated.")
+        list[str] | None, typer.Option(help="Never suggest these words, separated by commas; may be repeated.")
     ] = None,
     cache: Annotated[
         bool,
         typer.Option(
-            "--cache", help="Let the words of the text count again, and offer those too that the model never saw."
+            "--cache", help="Use the neural cache: prefer words of the text, including ones outside the vocabulary."
         ),
     ] = False,
     cache_weight: Annotated[
-        float, typer.Option(help="Share of the cache, from 0 to 1 (lambda in Grave et al. 2017).")
+        float, typer.Option(help="Weight of the cache, from 0 to 1 (lambda in Grave et al. 2017).")
     ] = CacheConfig.weight,
     cache_theta: Annotated[
-        float, typer.Option(help="How much more a word counts whose context is like the present one.")
+        float, typer.Option(help="How strongly the cache prefers words in similar contexts (theta).")
     ] = CacheConfig.theta,
-    cache_window: Annotated[int, typer.Option(help="How many words back it looks; 0 is all.")] = CacheConfig.window,
+    cache_window: Annotated[
+        int, typer.Option(help="Number of recent words in the cache; 0 is all.")
+    ] = CacheConfig.window,
     as_json: JsonOption = False,
 ) -> None:
     """Suggest the next word of a text.
 
-    A probability is that of the word among all that are left in; <unk> and the end of a line are never suggested.
-    Lists do not look at the case of words. The --cache-… options do nothing without --cache.
+    Probabilities are normalized over the words that the filters leave; <unk> and the end of a line are never suggested.
+    --allow and --deny ignore case. The --cache-… options have no effect without --cache.
     """
-    typed = read_text(text)
     prediction = load_engine(model).predict(
-        typed,
+        read_text(text),
         k,
         prefix,
         words_only=words_only,
@@ -65,7 +66,7 @@ def predict(
     table.add_column("word", overflow="fold")
     table.add_column("probability", justify="right")
     for suggestion in prediction.suggestions:
-        # a word is not markup, whatever it looks like
+        # Text: a word such as [i] must not be parsed as markup
         table.add_row(Text(suggestion.word), f"{100 * suggestion.probability:.2f} %")
     Console().print(table)
-    tell_unknown(prediction.unknown_words)
+    warn_unknown_words(prediction.unknown_words)

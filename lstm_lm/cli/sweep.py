@@ -1,6 +1,6 @@
-"""The end of a sweep: one table of all its jobs, on the screen and as ``sweep.csv``.
+"""The result of a sweep: one table of all jobs, printed and written to ``sweep.csv``.
 
-Jobs report through files in their folders, so that it does not matter which launcher ran them and how they ended.
+Jobs report through files in their folders, so any launcher works, and killed jobs are reported too.
 """
 
 import csv
@@ -21,7 +21,7 @@ _HEADER = ("job", "overrides", "status", "perplexity", "loss", "top1", "minutes"
 
 @dataclass(frozen=True)
 class JobResult:
-    """How one job of a sweep ended; figures are ``None`` where it gave none."""
+    """Result of one job of a sweep; a metric is ``None`` if the job did not report it."""
 
     name: str
     overrides: tuple[str, ...]
@@ -34,23 +34,23 @@ class JobResult:
     folder: Path
 
 
-def finish_sweep(folder: Path, began: float, planned: int) -> int:
-    """Print the table of a sweep and write it as ``sweep.csv``.
+def report_sweep(folder: Path, start_time: float, num_jobs: int) -> int:
+    """Print the table of a sweep and write it to ``sweep.csv``.
 
     Args:
         folder: The sweep's folder.
-        began: When it began, seconds since the epoch; what is older in the folder is of another sweep.
-        planned: Number of jobs.
+        start_time: Start of the sweep in seconds since the epoch; older files belong to another sweep.
+        num_jobs: Number of jobs in the sweep.
 
     Returns:
-        Number of jobs that did not end well, those that never began included.
+        Number of jobs that failed or never started.
     """
-    jobs = collect(folder, began)
+    jobs = collect_jobs(folder, start_time)
     if jobs:
         write_atomically(folder / "sweep.csv", _as_csv(jobs))
         common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
         print_rows(
-            f"{len(jobs)} of {planned} jobs, best first",
+            f"{len(jobs)} of {num_jobs} jobs, best first",
             ("job", "overrides", "status", "perplexity", "loss", "top-1", "minutes"),
             [
                 (
@@ -72,43 +72,42 @@ def finish_sweep(folder: Path, began: float, planned: int) -> int:
         best = jobs[0].folder / "checkpoints" / "best.ckpt"
         if best.is_file():
             print_commands(
-                [("score the best on test", ["lstm-lm", "eval", as_override("checkpoint", relative_path(best))])]
+                [("score the best model on test", ["lstm-lm", "eval", as_override("checkpoint", relative_path(best))])]
             )
-    return planned - sum(job.status == "done" for job in jobs)
+    return num_jobs - sum(job.status == "done" for job in jobs)
 
 
-def collect(folder: Path, began: float) -> list[JobResult]:
-    """The jobs that began in ``folder``, by perplexity; those without one come last."""
-    found = []
+def collect_jobs(folder: Path, start_time: float) -> list[JobResult]:
+    """The jobs of a sweep by perplexity; jobs without one come last."""
+    jobs = []
     for file in folder.rglob(".hydra/overrides.yaml"):
-        if file.stat().st_mtime >= began - 1:
-            found.append(_read_job(file.parent.parent, folder))
-    return sorted(found, key=lambda job: (math.inf if job.perplexity is None else job.perplexity, job.name))
+        if file.stat().st_mtime >= start_time - 1:
+            jobs.append(_read_job(file.parent.parent, folder))
+    return sorted(jobs, key=lambda job: (math.inf if job.perplexity is None else job.perplexity, job.name))
 
 
 def _read_job(folder: Path, sweep: Path) -> JobResult:
-    status = _read_json(folder / STATUS_FILE)
-    ended, reason = status.get("status", "failed"), status.get("reason", "")
-    if ended == "running" or not status:
-        ended, reason = "failed", "the process ended without a word, perhaps for want of memory"
-    metrics = _read_json(folder / "metrics.json") if ended == "done" else {}
+    report = _read_json(folder / STATUS_FILE)
+    status, reason = report.get("status", "running"), report.get("reason", "")
+    if status == "running":
+        status, reason = "failed", "the process died without an error; possibly out of memory"
+    metrics = _read_json(folder / "metrics.json") if status == "done" else {}
     score = metrics.get("valid", metrics)
     seconds = metrics.get("wall_seconds")
     return JobResult(
         name=str(folder.relative_to(sweep)),
-        overrides=tuple(status.get("overrides", [])),
-        status=ended,
+        overrides=tuple(report.get("overrides", [])),
+        status=status,
         reason=reason,
-        perplexity=_finite(score.get("perplexity")),
-        loss=_finite(score.get("loss")),
-        top1=_finite(score.get("top1")),
+        perplexity=_finite_or_none(score.get("perplexity")),
+        loss=_finite_or_none(score.get("loss")),
+        top1=_finite_or_none(score.get("top1")),
         minutes=None if seconds is None else seconds / 60,
         folder=folder,
     )
 
 
-def _finite(value: Any) -> float | None:
-    """A figure, or ``None`` where there is none that can be compared."""
+def _finite_or_none(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 

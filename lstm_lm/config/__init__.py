@@ -1,1 +1,1 @@
-"""Schemas and validation of the commands' configs."""
+"""Config schemas of the commands, and validation of a command line against them."""

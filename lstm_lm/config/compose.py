@@ -1,7 +1,7 @@
-"""Composing a command's config without stopping at the first mistake.
+"""Compose a command's config without stopping at the first mistake.
 
-Hydra raises at the first wrong key or value. Here the same files are merged in the same order, setting by setting, so
-that every mistake is found at once; what a run gets is Hydra's own result.
+Hydra raises at the first wrong key or value. This module merges the same files in the same order, setting by setting,
+and collects every mistake. The config of a run is still Hydra's own result.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.paths import UnknownPathError, closest_path, describe, may_be_none, type_at, without_none
+from lstm_lm.config.paths import UnknownPathError, closest_path, describe_type, is_optional, type_at, unwrap_optional
 from lstm_lm.config.schema import SCHEMAS, Config, EvalConfig, ExportConfig, TrainConfig
 
 CONFIG_PACKAGE = "lstm_lm.configs"
@@ -26,7 +26,7 @@ VERSION_BASE = "1.3"
 
 
 def register_schemas() -> None:
-    """Tell Hydra the schemas that the shipped YAML files name in their defaults."""
+    """Register the schemas that the defaults lists of the shipped YAML files name."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
         store.store(name=f"{command}_schema", node=schema, provider="lstm_lm")
@@ -41,14 +41,14 @@ def config_loader() -> Iterator[ConfigLoader]:
 
 
 def to_dataclass(config: DictConfig) -> Config:
-    """A composed config as the dataclass of its schema, interpolations resolved."""
+    """Convert a composed config to its dataclass and resolve interpolations."""
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig | EvalConfig | ExportConfig)
     return result
 
 
 def config_folders(searchpath: Sequence[str]) -> list[Path]:
-    """The folders that hold configs, the shipped ones first."""
+    """The config folders, the shipped one first."""
     folders = [Path(str(files(CONFIG_PACKAGE)))]
     for entry in searchpath:
         if entry.startswith("pkg://"):
@@ -59,14 +59,14 @@ def config_folders(searchpath: Sequence[str]) -> list[Path]:
 
 
 class TolerantConfig:
-    """A config in the making that keeps going after a mistake.
+    """A partly composed config that records mistakes and continues.
 
     Args:
         schema: The command's dataclass.
         groups: Names of the config groups, for suggestions.
 
     Attributes:
-        problems: One line for each mistake so far.
+        problems: One line per mistake so far.
     """
 
     def __init__(self, schema: type[Config], groups: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ class TolerantConfig:
         self._root: DictConfig = OmegaConf.structured(schema)
 
     def merge_file(self, file: Path, package: str, label: str) -> None:
-        """Merge a YAML file that Hydra puts at ``package``."""
+        """Merge a YAML file into ``package``."""
         content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if not isinstance(content, dict):
             return  # an empty file
@@ -86,29 +86,29 @@ class TolerantConfig:
         self._merge(path, content, f" (in {label})", adding=True)
 
     def merge_value(self, path: Sequence[str], value: Any, adding: bool = False) -> None:
-        """Merge one value of the command line; ``adding`` lets a new name into a dictionary."""
+        """Merge one value of the command line; ``adding`` accepts a new key in a dictionary."""
         self._merge(tuple(path), value, "", adding=adding)
 
     def names(self, path: Sequence[str]) -> list[str]:
-        """The names that the dictionary on the way to ``path`` holds."""
+        """The keys of the dictionary at the first part of ``path``."""
         node = OmegaConf.select(self._root, path[0]) if path else None
         return [str(name) for name in node] if isinstance(node, DictConfig) else []
 
     def value(self, path: Sequence[str]) -> Any:
-        """What is at ``path`` now; ``None`` where nothing is."""
+        """The current value at ``path``; ``None`` if there is none."""
         return OmegaConf.select(self._root, ".".join(path), throw_on_missing=False, throw_on_resolution_failure=False)
 
     def build(self) -> Config:
-        """The finished dataclass, its own problems noted; what is wrong in it holds the schema's value."""
+        """Convert to the dataclass and record its problems; an invalid value is replaced by the schema's default."""
         self._resolve(self._root, "")
         config = to_dataclass(self._root)
         self.problems += config.problems()
         return config
 
     def _resolve(self, node: DictConfig, prefix: str) -> None:
-        """Put a value in place of every ``???`` and of every interpolation that leads nowhere."""
-        kind = OmegaConf.get_type(node)
-        default = OmegaConf.structured(kind) if dataclasses.is_dataclass(kind) else OmegaConf.create()
+        """Replace every ``???`` and every interpolation that cannot be resolved."""
+        node_type = OmegaConf.get_type(node)
+        default = OmegaConf.structured(node_type) if dataclasses.is_dataclass(node_type) else OmegaConf.create()
         for key in map(str, list(node)):
             try:
                 missing = OmegaConf.is_missing(node, key)
@@ -124,37 +124,36 @@ class TolerantConfig:
                 self._resolve(value, f"{prefix}{key}.")
 
     def _merge(self, path: tuple[str, ...], value: Any, where: str, adding: bool) -> None:
+        dotted = ".".join(path)
         try:
-            kind = type_at(self.schema, path, None if adding else self.names(path))
+            annotation = type_at(self.schema, path, None if adding else self.names(path))
         except UnknownPathError as error:
-            near = closest_path(self.schema, path, error, self.groups)
-            remedy = f"; did you mean {near}?" if near else f"; known are {', '.join(error.choices)}"
-            self.problems.append(f"{'.'.join(path)}: no such setting{where}{remedy if near or error.choices else ''}")
+            match = closest_path(self.schema, path, error, self.groups)
+            remedy = f"; did you mean {match}?" if match else f"; use one of {', '.join(error.choices)}"
+            self.problems.append(f"{dotted}: unknown setting{where}{remedy if match or error.choices else ''}")
             return
-        inner = without_none(kind)
-        nested = dataclasses.is_dataclass(inner) or get_origin(inner) is dict
-        if nested and isinstance(value, dict):
-            for key, below in value.items():
-                self._merge((*path, str(key)), below, where, adding)
-        elif nested and not (value is None and may_be_none(kind)):
+        inner = unwrap_optional(annotation)
+        is_group = dataclasses.is_dataclass(inner) or get_origin(inner) is dict
+        if is_group and isinstance(value, dict):
+            for key, child in value.items():
+                self._merge((*path, str(key)), child, where, adding)
+        elif is_group and not (value is None and is_optional(annotation)):
+            child_name = dataclasses.fields(inner)[0].name if dataclasses.is_dataclass(inner) else "NAME"
             self.problems.append(
-                f"{'.'.join(path)}: holds settings of its own (got {value}){where}; "
-                f"set one of them, as in {'.'.join(path)}.{self._first_below(inner)}=VALUE"
+                f"{dotted}: is a group of settings (got {value}){where}; set one of them, as in "
+                f"{dotted}.{child_name}=VALUE"
             )
         else:
-            self._assign(path, kind, value, where)
+            self._assign(path, annotation, value, where)
 
-    def _first_below(self, kind: Any) -> str:
-        return dataclasses.fields(kind)[0].name if dataclasses.is_dataclass(kind) else "NAME"
-
-    def _assign(self, path: tuple[str, ...], kind: Any, value: Any, where: str) -> None:
+    def _assign(self, path: tuple[str, ...], annotation: Any, value: Any, where: str) -> None:
         node: Any = self._root
         for depth, part in enumerate(path[:-1], start=1):
             if OmegaConf.is_dict(node) and (part not in node or node[part] is None):
-                node[part] = without_none(type_at(self.schema, path[:depth]))
+                node[part] = unwrap_optional(type_at(self.schema, path[:depth]))
             node = node[int(part)] if OmegaConf.is_list(node) else node[part]
         try:
             node[int(path[-1]) if OmegaConf.is_list(node) else path[-1]] = value
         except (OmegaConfBaseException, ValueError, IndexError):
             shown = "null" if value is None else repr(value)
-            self.problems.append(f"{'.'.join(path)}: must be {describe(kind)} (got {shown}){where}")
+            self.problems.append(f"{'.'.join(path)}: must be {describe_type(annotation)} (got {shown}){where}")

@@ -1,28 +1,28 @@
-"""The config groups of a command: what can be chosen, and what is wrong with a choice."""
+"""The config groups of a command: which options exist, and what is wrong with a choice."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 
-from lstm_lm.config.renames import OPTIONS
+from lstm_lm.config.renames import RENAMED_OPTIONS
+from lstm_lm.errors import closest
 
 
 class Groups:
-    """The groups that a command line can choose from.
+    """The config groups that a command line can choose from.
 
     Args:
-        folders: The folders that hold configs.
-        chosen: The choices that the command's defaults list makes, as ``group`` or ``group@package``.
+        folders: The config folders.
+        defaults: The choices in the command's defaults list, as ``group`` or ``group@package``.
 
     Attributes:
         names: Every group.
     """
 
-    def __init__(self, folders: Sequence[Path], chosen: Sequence[str]) -> None:
+    def __init__(self, folders: Sequence[Path], defaults: Sequence[str]) -> None:
         self._folders = folders
-        self._chosen = chosen
+        self._defaults = defaults
         self.names = sorted({file.parent.name for folder in folders for file in folder.glob("*/*.yaml")} - {"hydra"})
 
     def options(self, group: str) -> list[str]:
@@ -30,24 +30,23 @@ class Groups:
         return sorted({file.stem for folder in self._folders for file in (folder / group).glob("*.yaml")})
 
     def problem(self, override: Override) -> str | None:
-        """What is wrong with a choice, if anything is."""
+        """What is wrong with a choice; ``None`` if it is valid."""
         options, value = self.options(override.key_or_group), override.value()
         key = override.get_key_element()
-        bare = key.lstrip("+~")
-        if bare not in self._chosen and not override.is_add():
-            near = get_close_matches(bare, self._chosen, n=1)
-            remedy = f"did you mean {near[0]}? " if near else ""
-            return f"{key}: the config makes no such choice; {remedy}to make it, write +{bare}=OPTION"
+        bare_key = key.lstrip("+~")
+        if bare_key not in self._defaults and not override.is_add():
+            match = closest(bare_key, self._defaults)
+            remedy = f"did you mean {match}? " if match else ""
+            return f"{key}: is not in the defaults list; {remedy}to add it, write +{bare_key}=OPTION"
         if override.is_delete():
             return None
-        if override.is_force_add() or (override.is_add() and bare in self._chosen):
-            return f"{key}: the config makes this choice already; write {bare}={override.get_value_string()}"
+        if override.is_force_add() or (override.is_add() and bare_key in self._defaults):
+            return f"{key}: is in the defaults list already; write {bare_key}={override.get_value_string()}"
         if value is None:
-            return f"{key}: cannot be null; write ~{bare} to leave it out, or choose from {', '.join(options)}"
-        for name in value if isinstance(value, list) else [value]:
-            if str(name) not in options:
-                renamed = OPTIONS.get((override.key_or_group, str(name)))
-                near = [renamed] if renamed else get_close_matches(str(name), options, n=1, cutoff=0.5)
-                remedy = f"did you mean {near[0]}? " if near else ""
-                return f"{key}: no such option (got {name}); {remedy}options are {', '.join(options)}"
+            return f"{key}: cannot be null; write ~{bare_key} to leave it out, or choose from {', '.join(options)}"
+        for name in map(str, value if isinstance(value, list) else [value]):
+            if name not in options:
+                match = RENAMED_OPTIONS.get((override.key_or_group, name)) or closest(name, options, cutoff=0.5)
+                remedy = f"did you mean {match}? " if match else ""
+                return f"{key}: unknown option (got {name}); {remedy}options are {', '.join(options)}"
         return None

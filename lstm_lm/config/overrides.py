@@ -1,4 +1,4 @@
-"""The overrides of a command line: reading them, and saying what is wrong with one that cannot be read."""
+"""The overrides of a command line: parsing, quoting and expanding them into the jobs of a sweep."""
 
 import itertools
 import shlex
@@ -12,17 +12,17 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.paths import UnknownPathError, type_at, without_none
+from lstm_lm.config.paths import UnknownPathError, type_at, unwrap_optional
 
-# what Hydra raises for a config that cannot be composed
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
+"""What Hydra raises for a config that cannot be composed."""
 
 
-def parse(lines: Iterable[str], loader: ConfigLoader) -> tuple[list[Override], list[str]]:
-    """Read overrides one by one.
+def parse_overrides(lines: Iterable[str], loader: ConfigLoader) -> tuple[list[Override], list[str]]:
+    """Parse overrides one by one.
 
     Returns:
-        Those that can be read, and a problem for each that cannot.
+        The parsed overrides, and one problem for each line that cannot be parsed.
     """
     parser = OverridesParser.create(config_loader=loader)
     parsed, problems = [], []
@@ -30,19 +30,19 @@ def parse(lines: Iterable[str], loader: ConfigLoader) -> tuple[list[Override], l
         try:
             (override,) = parser.parse_overrides([line])
         except HydraException:
-            problems.append(_unreadable(line))
+            problems.append(_parse_problem(line))
             continue
         if override.key_or_group:
             parsed.append(override)
         else:
-            problems.append(_unreadable(line))
+            problems.append(_parse_problem(line))
     return parsed, problems
 
 
-def _unreadable(line: str) -> str:
+def _parse_problem(line: str) -> str:
     key, equals, value = line.partition("=")
     if not equals:
-        return f"{line}: is no setting; write KEY=VALUE, as in model=small or optimizer.lr=1e-3"
+        return f"{line}: is not a setting; write KEY=VALUE, as in model=small or optimizer.lr=1e-3"
     if not key.strip():
         return f"{line}: has no key; write KEY=VALUE"
     remedy = "check its quotes and brackets"
@@ -51,40 +51,40 @@ def _unreadable(line: str) -> str:
     return f"{key}: the value cannot be read (got {value}); {remedy}"
 
 
-def unasked_sweep(override: Override, schema: type) -> str:
-    """What to do about several values where one is wanted, without ``-m``."""
+def sweep_without_multirun(override: Override, schema: type) -> str:
+    """The problem of an override with several values when ``-m`` is missing."""
     key, value = override.key_or_group, override.get_value_string()
     try:
-        kind = without_none(type_at(schema, key.split(".")))
+        annotation = unwrap_optional(type_at(schema, key.split(".")))
     except UnknownPathError:
-        kind = None
-    if get_origin(kind) is list:
+        annotation = None
+    if get_origin(annotation) is list:
         return f"{key}: several values (got {value}); write a list as {key}=[{value}]"
-    quoted = f", or quote a single text: {shell_override(key, value)}" if kind is str else ""
+    quoted = f", or quote a single text: {shell_override(key, value)}" if annotation is str else ""
     return f"{key}: several values (got {value}); add -m to run a job for each{quoted}"
 
 
 def as_override(key: str, value: str) -> str:
-    """``key=value`` such that Hydra reads exactly the text ``value``."""
+    """``key=value``, quoted where Hydra would not read ``value`` as this exact text."""
     line = f"{key}={value}"
     try:
-        read = OverridesParser.create().parse_override(line)
-        plain = not read.is_sweep_override() and read.value() == value
+        parsed = OverridesParser.create().parse_override(line)
+        plain = not parsed.is_sweep_override() and parsed.value() == value
     except HydraException:
         plain = False
     return line if plain else f"{key}={QuotedString(value, Quote.double).with_quotes()}"
 
 
 def shell_override(key: str, value: str) -> str:
-    """``key=value`` as it has to be typed into a shell."""
+    """``key=value``, quoted for Hydra and for the shell."""
     return shlex.quote(as_override(key, value))
 
 
-def expand(overrides: Sequence[Override]) -> tuple[list[list[str]], list[str]]:
-    """The jobs of a sweep, in the order in which Hydra's basic sweeper runs them.
+def expand_sweep(overrides: Sequence[Override]) -> tuple[list[list[str]], list[str]]:
+    """The jobs of a sweep, in the order of Hydra's basic sweeper.
 
     Returns:
-        The overrides of each job, and a problem for each override that cannot be spread out.
+        The overrides of each job, and one problem for each override that cannot be expanded.
     """
     choices: dict[str, list[str]] = {}
     problems = []
@@ -96,7 +96,7 @@ def expand(overrides: Sequence[Override]) -> tuple[list[list[str]], list[str]]:
         elif override.is_discrete_sweep():
             try:
                 values = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            except ValueError:  # a range in steps of 0
+            except ValueError:  # a range with step 0
                 values = []
             if values:
                 choices[key] = values
@@ -104,14 +104,14 @@ def expand(overrides: Sequence[Override]) -> tuple[list[list[str]], list[str]]:
                 problems.append(f"{key}: the sweep has no values (got {override.get_value_string()})")
         else:
             problems.append(
-                f"{key}: an interval cannot be run through (got {override.get_value_string()}); "
+                f"{key}: an interval cannot be swept over (got {override.get_value_string()}); "
                 "list the values, as in 1e-3,3e-3, or use range(1,4)"
             )
     return [list(job) for job in itertools.product(*choices.values())], problems
 
 
-def one_line(error: Exception) -> str:
-    """Hydra's message without its search path and addresses."""
+def short_message(error: Exception) -> str:
+    """Hydra's message on one line, without its search path and links."""
     lines = []
     for line in str(error).splitlines():
         if line.startswith(("Config search path", "See http", "Set the environment")):

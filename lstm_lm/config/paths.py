@@ -1,48 +1,48 @@
-"""Where a setting lies in a schema, what it may hold, and which right name a wrong one is closest to."""
+"""Dotted paths in a schema: the type at a path, and the closest valid path to an unknown one."""
 
 import dataclasses
 import types
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from lstm_lm.config.renames import SETTINGS
+from lstm_lm.config.renames import RENAMED_SETTINGS
+from lstm_lm.errors import closest
 
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _PLURALS = {int: "whole numbers", float: "numbers", bool: "true or false", str: "texts"}
 
 
 class UnknownPathError(Exception):
-    """A path leads nowhere.
+    """A path does not exist in the schema.
 
     Args:
-        known: The part of the path that exists.
+        parent: The part of the path that exists.
         name: The first part that does not.
-        choices: What would be right in its place.
+        choices: Valid names in its place.
     """
 
-    def __init__(self, known: tuple[str, ...], name: str, choices: Sequence[str]) -> None:
-        super().__init__(".".join((*known, name)))
-        self.known = known
+    def __init__(self, parent: tuple[str, ...], name: str, choices: Sequence[str]) -> None:
+        super().__init__(".".join((*parent, name)))
+        self.parent = parent
         self.name = name
         self.choices = tuple(choices)
 
 
-def without_none(kind: Any) -> Any:
-    """``X`` of ``X | None``; any other type as it is."""
-    if get_origin(kind) in (Union, types.UnionType):
-        return next(part for part in get_args(kind) if part is not type(None))
-    return kind
+def unwrap_optional(annotation: Any) -> Any:
+    """``X`` of ``X | None``; any other type unchanged."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(part for part in get_args(annotation) if part is not type(None))
+    return annotation
 
 
-def may_be_none(kind: Any) -> bool:
-    """Whether ``null`` is a value of the type."""
-    return type(None) in get_args(kind)
+def is_optional(annotation: Any) -> bool:
+    """Whether the type allows ``null``."""
+    return type(None) in get_args(annotation)
 
 
-def element(kind: Any) -> Any:
+def element_type(annotation: Any) -> Any:
     """``X`` of ``dict[str, X]`` and ``list[X]``."""
-    return get_args(kind)[-1]
+    return get_args(annotation)[-1]
 
 
 def type_at(schema: Any, path: Sequence[str], names: Sequence[str] | None = None) -> Any:
@@ -51,67 +51,64 @@ def type_at(schema: Any, path: Sequence[str], names: Sequence[str] | None = None
     Args:
         schema: A dataclass.
         path: The parts of a dotted path.
-        names: The names that a dictionary holds; ``None`` lets any name pass.
+        names: The keys of a dictionary on the path; ``None`` accepts any key.
 
     Raises:
-        UnknownPathError: If there is no such setting.
+        UnknownPathError: If the setting does not exist.
     """
-    kind = schema
+    annotation = schema
     for depth, part in enumerate(path):
-        inner = without_none(kind)
+        inner = unwrap_optional(annotation)
         choices: Sequence[str] = ()
         if dataclasses.is_dataclass(inner):
             hints = get_type_hints(inner)
             if part in hints:
-                kind = hints[part]
+                annotation = hints[part]
                 continue
             choices = tuple(hints)
         elif get_origin(inner) is dict:
             if names is None or part in names:
-                kind = element(inner)
+                annotation = element_type(inner)
                 continue
             choices = tuple(names)
         elif get_origin(inner) is list and part.isdigit():
-            kind = element(inner)
+            annotation = element_type(inner)
             continue
         raise UnknownPathError(tuple(path[:depth]), part, choices)
-    return kind
+    return annotation
 
 
-def every_path(schema: Any, prefix: str = "") -> Iterator[str]:
-    """Every setting of a schema as a dotted path, nodes before what they hold."""
-    for name, kind in get_type_hints(schema).items():
+def all_paths(schema: Any, prefix: str = "") -> Iterator[str]:
+    """Every setting of a schema as a dotted path, parents first."""
+    for name, annotation in get_type_hints(schema).items():
         yield prefix + name
-        if dataclasses.is_dataclass(without_none(kind)):
-            yield from every_path(without_none(kind), f"{prefix}{name}.")
+        if dataclasses.is_dataclass(unwrap_optional(annotation)):
+            yield from all_paths(unwrap_optional(annotation), f"{prefix}{name}.")
 
 
 def closest_path(schema: Any, path: Sequence[str], error: UnknownPathError, groups: Sequence[str]) -> str | None:
-    """The existing path that a wrong one most probably means.
+    """The valid path that is closest to an unknown one.
+
+    Tries the renames of version 0.1, then the siblings of the unknown part, then the last part anywhere in the schema.
 
     Args:
         schema: A dataclass.
-        path: The wrong path.
-        error: Where it goes wrong.
-        groups: Names that are right at the top besides the schema's own.
+        path: The unknown path.
+        error: The error of :func:`type_at` for it.
+        groups: Names that are valid at the top level besides the schema's own.
     """
-    if renamed := SETTINGS.get(".".join(path)):
+    if renamed := RENAMED_SETTINGS.get(".".join(path)):
         return renamed
-    beside = (*error.choices, *groups) if not error.known else error.choices
-    for match in get_close_matches(error.name, beside, n=3, cutoff=0.6):
-        rest = path[len(error.known) + 1 :]
-        mended = (*error.known, match, *rest)
-        if not rest or _exists(schema, mended):
-            return ".".join(mended)
-    everything = [*every_path(schema), *groups]
-    last = path[-1]
-    ends: dict[str, str] = {}
-    for known in everything:
-        ends.setdefault(known.rpartition(".")[2], known)
-    if last in ends:
-        return ends[last]
-    near = get_close_matches(last, ends, n=1, cutoff=0.7)
-    return ends[near[0]] if near else None
+    rest = path[len(error.parent) + 1 :]
+    siblings = error.choices if error.parent else (*error.choices, *groups)
+    candidates = [name for name in siblings if not rest or _exists(schema, (*error.parent, name, *rest))]
+    if sibling := closest(error.name, candidates):
+        return ".".join((*error.parent, sibling, *rest))
+    by_last_part: dict[str, str] = {}
+    for known in (*all_paths(schema), *groups):
+        by_last_part.setdefault(known.rpartition(".")[2], known)
+    last_part = closest(path[-1], by_last_part, cutoff=0.7)
+    return by_last_part[last_part] if last_part else None
 
 
 def _exists(schema: Any, path: Sequence[str]) -> bool:
@@ -122,13 +119,13 @@ def _exists(schema: Any, path: Sequence[str]) -> bool:
     return True
 
 
-def describe(kind: Any) -> str:
-    """What a setting of this type may hold, in words."""
-    inner = without_none(kind)
+def describe_type(annotation: Any) -> str:
+    """The values that a type allows, in words."""
+    inner = unwrap_optional(annotation)
     if get_origin(inner) is list:
-        text = f"a list of {_PLURALS.get(element(inner), 'values')}, as in [1,2]"
+        text = f"a list of {_PLURALS.get(element_type(inner), 'values')}, as in [1,2]"
     elif dataclasses.is_dataclass(inner) or get_origin(inner) is dict:
         text = "a group of settings"
     else:
         text = _NAMES.get(inner, "a value")
-    return f"{text} or null" if may_be_none(kind) else text
+    return f"{text} or null" if is_optional(annotation) else text

@@ -1,6 +1,6 @@
-"""Settings and options of version 0.1 that have another name, for the suggestion after an unknown name."""
+"""Settings and options of version 0.1 that were renamed, for "did you mean"."""
 
-SETTINGS = {
+RENAMED_SETTINGS = {
     "batching.rotate": "batching.random_offset",
     "data.name": "data.source",
     "embedding_start": "embedding_init",
@@ -13,4 +13,4 @@ SETTINGS = {
     "trainer.valid_every": "trainer.val_check_interval",
     "trainer.valid_share": "trainer.max_val_fraction",
 }
-OPTIONS = {("averaging", "tail"): "polyak", ("loss", "split_softmax"): "adaptive_softmax"}
+RENAMED_OPTIONS = {("averaging", "tail"): "polyak", ("loss", "split_softmax"): "adaptive_softmax"}

@@ -1,8 +1,7 @@
-"""Every mistake in a command line and in the config files that it names, found before any work begins."""
+"""Find every mistake in a command line and its config files before any work starts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -10,60 +9,53 @@ from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 
 from lstm_lm.config.compose import TolerantConfig, config_folders, config_loader
 from lstm_lm.config.groups import Groups
-from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, expand, one_line, parse, unasked_sweep
+from lstm_lm.config.hydra_settings import compose_problems, read_hydra_settings
+from lstm_lm.config.overrides import (
+    COMPOSE_ERRORS,
+    as_override,
+    expand_sweep,
+    parse_overrides,
+    short_message,
+    sweep_without_multirun,
+)
 from lstm_lm.config.schema import SCHEMAS, Config, TrainConfig
-from lstm_lm.errors import ConfigError
+from lstm_lm.errors import ConfigError, closest
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A command line without mistakes.
-
-    Attributes:
-        jobs: The overrides of every job; one job unless it is a sweep.
-        config: The config of the first job.
-        multirun: Whether it is a sweep.
-        sweep_dir: The sweep's folder.
-    """
+class CheckedCommand:
+    """A command line without mistakes."""
 
     jobs: list[list[str]]
+    """The overrides of every job; one job unless it is a sweep."""
     config: Config
+    """The config of the first job."""
     multirun: bool
+    """Whether it is a sweep."""
     sweep_dir: str
+    """The sweep's folder."""
 
 
-def check(command: str, lines: Sequence[str], multirun: bool = False, config_dir: str | None = None) -> Checked:
+def check(command: str, lines: Sequence[str], multirun: bool = False, config_dir: str | None = None) -> CheckedCommand:
     """Compose and check every job of a command line.
 
     Args:
         command: ``train``, ``eval`` or ``export``.
         lines: The overrides as typed.
         multirun: Whether ``-m`` was given.
-        config_dir: A folder with more configs (``--config-dir``).
+        config_dir: A folder with additional configs (``--config-dir``).
 
     Raises:
         ConfigError: With every problem of every job.
     """
     with config_loader() as loader:
-        return _Check(command, loader, config_dir).run(lines, multirun)
+        return _CommandChecker(command, loader, config_dir).run(lines, multirun)
 
 
-@dataclass(frozen=True)
-class _HydraSettings:
-    """What matters here of Hydra's own config, with the overrides that it is made of."""
-
-    lines: list[str]
-    multirun: bool
-    sweep_dir: str
-    sweeper_params: dict[str, str]
-    choices: list[str]
-
-
-class _Check:
+class _CommandChecker:
     def __init__(self, command: str, loader: ConfigLoader, config_dir: str | None) -> None:
         self.command = command
         self.schema = SCHEMAS[command]
@@ -80,44 +72,48 @@ class _Check:
         self.searchpath = [f"hydra.searchpath=[{quoted}]"]
         self.folders = config_folders(entries)
 
-    def run(self, lines: Sequence[str], multirun: bool) -> Checked:
-        parsed, problems = parse(lines, self.loader)
+    def run(self, lines: Sequence[str], multirun: bool) -> CheckedCommand:
+        parsed, problems = parse_overrides(lines, self.loader)
         for override in parsed:
             entries = override.value()
             if override.key_or_group == "hydra.searchpath" and isinstance(entries, list):
                 self._add_searchpath([str(entry) for entry in entries])
-        own, found = self._hydra_settings([o for o in parsed if o.is_hydra_override()])
-        problems += found
-        self.groups = Groups(self.folders, own.choices)
-        settings = [o for o in parsed if not o.is_hydra_override()]
-        multirun = multirun or own.multirun
+        hydra, hydra_problems = read_hydra_settings(
+            self.command, [o for o in parsed if o.is_hydra_override()], self.searchpath
+        )
+        problems += hydra_problems
+        self.groups = Groups(self.folders, hydra.defaults)
+        overrides = [o for o in parsed if not o.is_hydra_override()]
+        multirun = multirun or hydra.multirun
         if multirun:
-            params, found = parse([f"{key}={value}" for key, value in own.sweeper_params.items()], self.loader)
-            settings = [*params, *settings]
-            problems += found
+            params = [f"{key}={value}" for key, value in hydra.sweeper_params.items()]
+            sweeper_overrides, sweeper_problems = parse_overrides(params, self.loader)
+            overrides = [*sweeper_overrides, *overrides]
+            problems += sweeper_problems
         else:
-            problems += [unasked_sweep(o, self.schema) for o in settings if o.is_sweep_override()]
-            settings = [o for o in settings if not o.is_sweep_override()]
-        jobs, found = expand(settings)
-        first, more = self._check_jobs(jobs, multirun, own.lines)
-        problems += found + more
+            problems += [sweep_without_multirun(o, self.schema) for o in overrides if o.is_sweep_override()]
+            overrides = [o for o in overrides if not o.is_sweep_override()]
+        jobs, sweep_problems = expand_sweep(overrides)
+        first_config, job_problems = self._check_jobs(jobs, multirun, hydra.overrides)
+        problems += sweep_problems + job_problems
         if not problems:
-            # whatever else Hydra may dislike; the other jobs of a sweep it composes itself before the first begins
-            problems += _hydra_problems(partial(compose, self.command, [*jobs[0], *own.lines, *self.searchpath]))
+            # catches what Hydra alone rejects; Hydra composes the other jobs of a sweep itself before the first starts
+            line = [*jobs[0], *hydra.overrides, *self.searchpath]
+            problems += compose_problems(partial(compose, self.command, line))
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
-        return Checked(jobs, first, multirun, own.sweep_dir)
+        return CheckedCommand(jobs, first_config, multirun, hydra.sweep_dir)
 
     def _check_jobs(self, jobs: list[list[str]], multirun: bool, hydra: list[str]) -> tuple[Config, list[str]]:
-        """Check every job; a problem that several jobs share is told once."""
+        """Check every job; report a problem that several jobs share once."""
         affected: dict[str, list[str]] = {}
         configs = []
         for job in jobs:
-            config, found = self._compose(job, hydra)
+            config, job_problems = self._compose(job, hydra)
             configs.append(config)
             if multirun:
-                found += _problems_of_sweep(config)
-            for problem in dict.fromkeys(found):
+                job_problems += _sweep_problems(config)
+            for problem in dict.fromkeys(job_problems):
                 affected.setdefault(problem, []).append(" ".join(job))
         problems = []
         for problem, where in affected.items():
@@ -128,11 +124,11 @@ class _Check:
         return configs[0], problems
 
     def _compose(self, job: Sequence[str], hydra: Sequence[str]) -> tuple[Config, list[str]]:
-        """Compose one job as far as it goes."""
-        overrides, problems = parse(job, self.loader)
+        """Compose one job and collect its problems."""
+        overrides, problems = parse_overrides(job, self.loader)
         choices, values = [], []
         for override in overrides:
-            # a dictionary for a group's name sets values below it
+            # GROUP={...} sets values in the group; it does not choose an option
             if override.key_or_group not in self.groups.names or isinstance(override.value(), dict):
                 values.append(override)
             elif problem := self.groups.problem(override):
@@ -147,15 +143,15 @@ class _Check:
         return built, problems + config.problems
 
     def _merge_files(self, config: TolerantConfig, choices: list[str]) -> list[str]:
-        """Merge the files of the defaults list, with the choices that Hydra accepts."""
+        """Merge the files of the defaults list; choices that Hydra rejects are reported and left out."""
         problems: list[str] = []
         try:
             parts = self._defaults(choices)
         except COMPOSE_ERRORS as error:
-            alone = {line: _hydra_problems(partial(self._defaults, [line])) for line in choices}
-            problems = [problem for found in alone.values() for problem in found] or [one_line(error)]
-            good = [line for line in choices if not alone[line]]
-            parts = self._defaults(good if len(good) < len(choices) else [])
+            by_choice = {line: compose_problems(partial(self._defaults, [line])) for line in choices}
+            problems = [text for texts in by_choice.values() for text in texts] or [short_message(error)]
+            valid = [line for line in choices if not by_choice[line]]
+            parts = self._defaults(valid if len(valid) < len(choices) else [])
         for path, package in parts:
             file = next((f for folder in self.folders if (f := folder / f"{path}.yaml").is_file()), None)
             if file is not None:
@@ -163,11 +159,11 @@ class _Check:
         return problems
 
     def _defaults(self, choices: list[str]) -> list[tuple[str, str]]:
-        """File and package of every part of the config, in the order of merging."""
-        found = self.loader.compute_defaults_list(self.command, [*choices, *self.searchpath], RunMode.RUN).defaults
+        """File and package of every part of the config, in merge order."""
+        parts = self.loader.compute_defaults_list(self.command, [*choices, *self.searchpath], RunMode.RUN).defaults
         return [
             (part.config_path, part.package or "")
-            for part in found
+            for part in parts
             if part.config_path is not None and not part.config_path.startswith("hydra/")
         ]
 
@@ -176,9 +172,9 @@ class _Check:
         path = key.replace("/", ".").split(".")
         is_node = path[0] in {node.name for node in fields(self.schema)}
         if override.package is not None:
-            near = get_close_matches(key, self.groups.names, n=1)
-            remedy = f"; did you mean {near[0]}@{override.package}?" if near else ""
-            config.problems.append(f"{override.get_key_element()}: no such config group{remedy}")
+            match = closest(key, self.groups.names)
+            remedy = f"; did you mean {match}@{override.package}?" if match else ""
+            config.problems.append(f"{override.get_key_element()}: unknown config group{remedy}")
         elif override.is_delete():
             if path[0] == "presets" and len(path) == 2 and path[1] in config.names(path):
                 return
@@ -193,60 +189,23 @@ class _Check:
             options = ", ".join(self.groups.options(path[0]))
             config.problems.append(f"{key}: {path[0]} is null here; choose it first, as in {path[0]}=NAME ({options})")
         elif path[0] == "presets" and len(path) > 1 and path[1] not in config.names(path):
-            near = get_close_matches(path[1], config.names(path), n=1)
-            remedy = f"did you mean {near[0]}? " if near else ""
+            match = closest(path[1], config.names(path))
+            remedy = f"did you mean {match}? " if match else ""
             config.problems.append(
-                f"{key}: no such preset; {remedy}a new one is made by +sampling@presets.{path[1]}=OPTION"
+                f"{key}: unknown preset; {remedy}to add one, write +sampling@presets.{path[1]}=OPTION"
             )
         else:
             config.merge_value(path, override.value(), adding=override.is_add() or override.is_force_add())
 
-    def _hydra_settings(self, overrides: Sequence[Override]) -> tuple[_HydraSettings, list[str]]:
-        """Hydra's own settings, composed without the command's."""
-        base = compose(self.command, self.searchpath, return_hydra_config=True)
-        problems: list[str] = []
-        lines: list[str] = []
-        # choices first: hydra.launcher.n_jobs is known once hydra/launcher=joblib is
-        for override in sorted(overrides, key=lambda o: not o.key_or_group.startswith("hydra/")):
-            line, key = override.input_line or "", override.key_or_group
-            if key == "hydra.searchpath":
-                continue
-            found = _hydra_problems(partial(compose, self.command, [*lines, line, *self.searchpath]))
-            if override.is_sweep_override():
-                found = [f"{key}: Hydra's own settings cannot be swept over"]
-            elif found and "Could not override" in found[0]:
-                parent, _, name = key.rpartition(".")
-                near = get_close_matches(name, [str(k) for k in OmegaConf.select(base, parent) or ()], n=1)
-                found = [f"{key}: Hydra has no such setting" + (f"; did you mean {parent}.{near[0]}?" if near else "")]
-            problems += found
-            lines += [] if found else [line]
-        config = compose(self.command, [*lines, *self.searchpath], return_hydra_config=True) if lines else base
-        params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-        return _HydraSettings(
-            lines=lines,
-            multirun=config.hydra.mode == RunMode.MULTIRUN,
-            sweep_dir=str(OmegaConf.select(config, "hydra.sweep.dir")),
-            sweeper_params={str(key): str(value) for key, value in params.items()},
-            choices=[key for key in map(str, base.hydra.runtime.choices) if not key.startswith("hydra/")],
-        ), problems
 
-
-def _problems_of_sweep(config: Config) -> list[str]:
-    """What cannot be done in a sweep."""
+def _sweep_problems(config: Config) -> list[str]:
+    """What a job of a sweep cannot do."""
     if not isinstance(config, TrainConfig):
         return []
     trainer = config.trainer
     if trainer.strategy == "ddp" or trainer.devices > 1:
         return [
-            f"trainer.strategy: {trainer.strategy} on {trainer.devices} devices cannot go with -m, since every process "
-            "would run the whole sweep again; set trainer.devices=1 trainer.strategy=auto"
+            f"trainer.strategy: {trainer.strategy} on {trainer.devices} devices cannot be combined with -m, since "
+            "every process would run the whole sweep again; set trainer.devices=1 trainer.strategy=auto"
         ]
-    return []
-
-
-def _hydra_problems(attempt: Callable[[], object]) -> list[str]:
-    try:
-        attempt()
-    except COMPOSE_ERRORS as error:
-        return [one_line(error)]
     return []

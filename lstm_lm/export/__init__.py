@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle."""
+"""Checkpoint to bundle: ONNX and int8 graphs, parity checks, model card."""

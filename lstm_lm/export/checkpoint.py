@@ -1,4 +1,4 @@
-"""Trained models out of checkpoints and bundles."""
+"""Read trained models from checkpoints and bundles."""
 
 import textwrap
 from collections.abc import Mapping
@@ -22,93 +22,91 @@ from lstm_lm.text.vocabulary import Vocabulary
 
 CHECKPOINT_FORMAT = 2
 _MAX_PRESETS, _MAX_PATH = 1000, 4096
-TUNED = "tuned"  # the part of the record that `lstm-lm eval` adds
+TUNED = "tuned"
+"""Key of the tuned settings in the metadata, written by ``lstm-lm eval``."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network that can be scored, exported and asked, and all that belongs to it.
-
-    Attributes:
-        path: Where it was read from.
-        model: The network, in eval mode.
-        config: What it is made of.
-        vocabulary: Its words.
-        tokenizer: How its corpus was cut into words.
-        data: The corpus that it was trained on.
-        presets: Sampling presets by name.
-        default_preset: The preset that is meant when none is named.
-        metrics: Scores by split.
-        tuned: Settings that ``lstm-lm eval … tune=true`` chose for this model, by evaluation; a bundle has none.
-    """
+    """A trained network with everything that scoring, export and inference need."""
 
     path: Path
+    """The checkpoint or bundle."""
     model: LSTMLanguageModel
+    """The network, in eval mode."""
     config: ModelConfig
     vocabulary: Vocabulary
     tokenizer: str
+    """Name of the tokenizer of the training corpus."""
     data: DataConfig
+    """The training corpus."""
     presets: dict[str, SamplingConfig]
+    """Sampling presets by name."""
     default_preset: str
+    """The preset for requests that name none."""
     metrics: dict[str, Any]
+    """Scores by split."""
     tuned: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Settings from ``lstm-lm eval … tune=true``, by evaluation; a bundle has none."""
 
 
 def load_trained(path: Path) -> TrainedModel:
     """Read a checkpoint, a bundle or a run folder, as ``resolve_model_path`` takes it.
 
     Raises:
-        CheckpointError: As :func:`read_checkpoint`.
-        BundleError: As ``read_bundle``, or if the weights do not fit.
+        CheckpointError: As in :func:`read_checkpoint`.
+        BundleError: As in ``read_bundle``, or if the weights do not fit.
     """
     path = resolve_model_path(path)
     return _from_bundle(read_bundle(path)) if path.is_dir() else read_checkpoint(path)
 
 
 def read_checkpoint(path: Path) -> TrainedModel:
-    """Read the model in a checkpoint of ``lstm-lm train``.
+    """Read the model of a checkpoint of ``lstm-lm train``.
 
     Raises:
-        CheckpointError: If it is missing, damaged, not one of ours, of a newer format, or contradicts itself.
+        CheckpointError: If it is missing, damaged, not from ``lstm-lm train``, of a newer format, or inconsistent.
     """
     content = load_raw_checkpoint(path)
     try:
-        return _from_record(path, mapping(content["lstm_lm"], "lstm_lm"), content)
+        return _from_metadata(path, mapping(content["lstm_lm"], "lstm_lm"), content)
     except (ValueError, DataError) as error:
         reason = textwrap.shorten(str(error), 1000, placeholder=" …")
-        raise CheckpointError(f"{path}: the checkpoint does not fit together: {reason}") from error
+        raise CheckpointError(
+            f"{path}: the checkpoint is inconsistent: {reason}; use another checkpoint of the run"
+        ) from error
 
 
-def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, Any]) -> TrainedModel:
-    version = field_of(record, "format", int)
+def _from_metadata(path: Path, metadata: Mapping[str, Any], content: Mapping[str, Any]) -> TrainedModel:
+    version = field_of(metadata, "format", int)
     if not 1 <= version <= CHECKPOINT_FORMAT:
-        raise ValueError(f"format {version} is not one of 1 to {CHECKPOINT_FORMAT}; update lstm-lm")
+        raise ValueError(f"format: must be from 1 to {CHECKPOINT_FORMAT} (got {version}); update lstm-lm")
     if version == 1:
-        record = upgrade_format_1(record)
-    config = dataclass_from_plain(ModelConfig, record.get("model"), "model")
-    vocabulary = Vocabulary.from_dict(field_of(record, "vocabulary", dict))
-    saved_presets = field_of(record, "presets", dict)
+        metadata = upgrade_format_1(metadata)
+    config = dataclass_from_plain(ModelConfig, metadata.get("model"), "model")
+    vocabulary = Vocabulary.from_dict(field_of(metadata, "vocabulary", dict))
+    saved_presets = field_of(metadata, "presets", dict)
     if len(saved_presets) > _MAX_PRESETS:
         raise ValueError(f"presets: at most {_MAX_PRESETS} (got {len(saved_presets)})")
     presets = {
         name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}") for name, preset in saved_presets.items()
     }
-    tokenizer = field_of(record, "tokenizer", str)
+    tokenizer = field_of(metadata, "tokenizer", str)
     problems = [f"model.{problem}" for problem in config.problems()]
     problems += [f"presets.{name}.{problem}" for name, preset in presets.items() for problem in preset.problems()]
     if tokenizer not in TOKENIZERS:
         problems.append(f"tokenizer: unknown (got {tokenizer!r})")
     if problems:
         raise ValueError("; ".join(problems))
-    default_preset = field_of(record, "default_preset", str)
+    default_preset = field_of(metadata, "default_preset", str)
     if default_preset not in presets:
-        raise ValueError(f"default_preset: not one of the presets {', '.join(presets)} (got {default_preset!r})")
+        raise ValueError(f"default_preset: unknown (got {default_preset!r}); use one of {', '.join(presets)}")
     weights = {
         name.removeprefix("model."): tensor
         for name, tensor in mapping(content.get("state_dict"), "state_dict").items()
         if name.startswith("model.")
     }
-    data = dataclass_from_plain(DataConfig, record.get("data"), "data")
+    data = dataclass_from_plain(DataConfig, metadata.get("data"), "data")
     for name, value in vars(data).items():
         if isinstance(value, str) and len(value) > _MAX_PATH:
             raise ValueError(f"data.{name}: is longer than any path ({len(value)} characters)")
@@ -121,10 +119,10 @@ def _from_record(path: Path, record: Mapping[str, Any], content: Mapping[str, An
         data=data,
         presets=presets,
         default_preset=default_preset,
-        metrics=field_of(record, "metrics", dict),
+        metrics=field_of(metadata, "metrics", dict),
         tuned={
             name: checked_settings(name, mapping(settings, f"{TUNED}.{name}"))
-            for name, settings in mapping(record.get(TUNED, {}), TUNED).items()
+            for name, settings in mapping(metadata.get(TUNED, {}), TUNED).items()
         },
     )
 

@@ -37,11 +37,13 @@ def load_raw_checkpoint(path: Path) -> dict[str, Any]:
             _verify(path, file)
             content = _unpickle(path, file)
     except OSError as error:
-        raise CheckpointError(f"{path}: the checkpoint cannot be read ({error.strerror or error})") from error
+        raise CheckpointError(f"{path}: cannot read the checkpoint ({error.strerror or error})") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it holds a {type(content).__name__})")
+        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it contains a {type(content).__name__})")
     if "lstm_lm" not in content:
-        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it has no 'lstm_lm' metadata); train one")
+        raise CheckpointError(
+            f"{path}: is not a checkpoint of lstm-lm (no 'lstm_lm' metadata); give one from lstm-lm train"
+        )
     try:
         metadata = mapping(content["lstm_lm"], "lstm_lm")
         for name, part in metadata.items():
@@ -58,7 +60,7 @@ def _verify(path: Path, file: BinaryIO) -> None:
     magic = file.read(len(_ZIP_MAGIC))
     if magic != _ZIP_MAGIC:
         what = "is empty" if not magic else "is not a checkpoint"
-        raise CheckpointError(f"{path}: {what}; give one that lstm-lm train wrote")
+        raise CheckpointError(f"{path}: {what}; give one from lstm-lm train")
     size = path.stat().st_size
     try:
         archive = zipfile.ZipFile(file)
@@ -72,9 +74,9 @@ def _verify(path: Path, file: BinaryIO) -> None:
     # torch stores without compression, so no entry can unpack to more than the file holds
     stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
     if not stored or len(names) < len(entries) or sum(entry.file_size for entry in entries) > size:
-        raise CheckpointError(f"{path}: is not an archive that torch wrote; give one that lstm-lm train wrote")
+        raise CheckpointError(f"{path}: is not an archive that torch wrote; give one from lstm-lm train")
     if not any(name.endswith("/data.pkl") for name in names):
-        raise CheckpointError(f"{path}: is a zip archive, but not a checkpoint; give one that lstm-lm train wrote")
+        raise CheckpointError(f"{path}: is a zip archive, but not a checkpoint; give one from lstm-lm train")
     for entry in entries:
         try:
             with archive.open(entry) as content:
@@ -93,12 +95,11 @@ def _unpickle(path: Path, file: BinaryIO) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: holds more than plain data and is not opened; give one that lstm-lm train wrote"
+            f"{path}: contains more than plain data and is not loaded; give one from lstm-lm train"
         ) from error
     except OSError:
         raise
     except Exception as error:  # the content is what was written, and whoever wrote it can make torch raise anything
         raise CheckpointError(
-            f"{path}: is not a checkpoint that torch can read ({type(error).__name__}); give one that lstm-lm train "
-            "wrote"
+            f"{path}: is not a checkpoint that torch can read ({type(error).__name__}); give one from lstm-lm train"
         ) from error

@@ -1,4 +1,4 @@
-"""An ONNX graph, node by node."""
+"""Build an ONNX graph node by node."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from onnx import helper, numpy_helper
 
 from lstm_lm import __version__
 
-# what onnxruntime 1.20 and later read
+# supported by onnxruntime 1.20 and later
 OPSET, CONTRIB_OPSET, IR_VERSION = 21, 1, 10
 CONTRIB = "com.microsoft"
 
 
 class GraphBuilder:
-    """Collects nodes and constants in the order in which they run.
+    """Collects nodes and constants in execution order.
 
     Args:
-        name: Of the graph; its values carry it, so that a graph inside another one shares no name with it.
+        name: Name of the graph, and prefix of its values, so that names in a subgraph are unique.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,40 +30,40 @@ class GraphBuilder:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def input(self, name: str, dtype: int, shape: Sequence[int | str] | None) -> str:
-        """A value that the caller gives; words in ``shape`` are dimensions that the caller chooses."""
+        """Declare a graph input; a string in ``shape`` is a dynamic dimension."""
         self.inputs.append(helper.make_tensor_value_info(name, dtype, shape))
         return name
 
     def output(self, value: str, name: str, dtype: int, shape: Sequence[int | str] | None) -> None:
-        """Hand ``value`` to the caller under ``name``."""
+        """Declare ``value`` as a graph output called ``name``."""
         self._nodes.append(helper.make_node("Identity", [value], [name]))
         self.outputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """A constant, stored once for each name."""
+        """Add a constant, once per name."""
         name = f"{self.name}.{name}"
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def run(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """The one output of an operator."""
-        return self.run_many(operator, *inputs, count=1, domain=domain, **attributes)[0]
+    def op(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add an operator with one output and return its name."""
+        return self.op_many(operator, *inputs, count=1, domain=domain, **attributes)[0]
 
-    def run_many(self, operator: str, *inputs: str, count: int, domain: str = "", **attributes: Any) -> list[str]:
-        """The outputs of an operator that has several."""
+    def op_many(self, operator: str, *inputs: str, count: int, domain: str = "", **attributes: Any) -> list[str]:
+        """Add an operator with ``count`` outputs and return their names."""
         outputs = [f"{self.name}.{len(self._nodes)}.{operator}.{index}" for index in range(count)]
         self._nodes.append(helper.make_node(operator, list(inputs), outputs, domain=domain, **attributes))
         return outputs
 
     def graph(self) -> onnx.GraphProto:
-        """The finished graph."""
+        """The graph, for use as a subgraph."""
         return helper.make_graph(
             self._nodes, self.name, self.inputs, self.outputs, initializer=list(self._constants.values())
         )
 
     def model(self) -> bytes:
-        """The finished graph as the content of a file."""
+        """The graph as the content of an ONNX file."""
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
         model = helper.make_model(self.graph(), opset_imports=opsets, ir_version=IR_VERSION)
         model.producer_name, model.producer_version = "lstm_lm", __version__

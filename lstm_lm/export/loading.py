@@ -1,4 +1,4 @@
-"""An engine from whatever ``--model`` names."""
+"""Load an engine from a bundle or a checkpoint, as ``--model`` gives it."""
 
 from pathlib import Path
 
@@ -10,36 +10,36 @@ from lstm_lm.inference.info import ModelInfo
 
 
 def load_engine(path: Path) -> Engine:
-    """The engine of a bundle, a checkpoint or a run folder: see :func:`load_model`."""
+    """Load the engine of a bundle, a checkpoint or a run folder: see :func:`load_model`."""
     return load_model(path)[0]
 
 
 def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) -> tuple[Engine, ModelInfo]:
-    """The engine of a bundle, a checkpoint or a run folder, and what is known of its model.
+    """Load the engine and the model info of a bundle, a checkpoint or a run folder.
 
     Args:
-        path: As ``resolve_model_path`` takes it.
-        backend: What runs a bundle's network, as in ``build_engine``; a checkpoint is always run by torch.
-        prefix_cache_size: Most beginnings of texts whose state is kept.
+        path: As in ``resolve_model_path``.
+        backend: As in ``build_engine``; a checkpoint always runs on torch.
+        prefix_cache_size: Maximum number of prefixes whose state is cached.
 
     Raises:
         ConfigError: If the bundle has no file for ``backend``.
         BundleError: If the bundle is damaged.
-        CheckpointError: If there is nothing at ``path``, or the checkpoint cannot be read.
+        CheckpointError: If ``path`` does not exist, or the checkpoint cannot be read.
     """
     path = resolve_model_path(path)
     if path.is_dir():
         bundle = read_bundle(path)
-        return build_engine(bundle, backend, prefix_cache_size), bundle.about
+        return build_engine(bundle, backend, prefix_cache_size), bundle.info
     if backend not in ("auto", "torch"):
-        raise ConfigError([f"backend: {path} is a checkpoint, which only torch runs (got {backend!r}); export it"])
-    # needs torch, which a bundle need not
+        raise ConfigError([f"backend: a checkpoint runs on torch only (got {backend!r}); export {path} first"])
+    # these imports need torch; a bundle does not
     from lstm_lm.export.checkpoint import read_checkpoint
     from lstm_lm.inference.torch_backend import TorchBackend
 
     trained = read_checkpoint(path)
     network = TorchBackend(trained.model)
     engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size)
-    # the name of the corpus alone: the rest may hold places on this machine
+    # the other fields may contain local paths
     data = {"name": trained.data.source}
     return engine, ModelInfo(path.name, trained.config, trained.tokenizer, data, trained.metrics)

@@ -1,4 +1,4 @@
-"""The model card: what someone reads who finds a bundle."""
+"""The model card, README.md of a bundle."""
 
 import json
 import shlex
@@ -11,10 +11,10 @@ from lstm_lm.inference.config import SamplingConfig
 
 
 def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingConfig], default_preset: str) -> str:
-    """Markdown about a model: what it is, its scores, how to use it.
+    """Write the model card as Markdown: sizes, scores, usage, presets and limits.
 
     Args:
-        name: Of the bundle's folder.
+        name: Name of the bundle's folder.
         trained: The model.
         presets: Sampling presets by name.
         default_preset: One of their names.
@@ -24,7 +24,7 @@ def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingC
         [
             f"# {name}",
             "",
-            "A word-level LSTM language model: it suggests the next word of a text and goes on with a text.",
+            "A word-level LSTM language model: it suggests the next word of a text and generates text.",
             "",
             *_table(("", ""), _facts(trained)),
             "",
@@ -34,7 +34,7 @@ def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingC
             "",
             "## Use",
             "",
-            "From the folder that holds this one:",
+            "From the parent folder:",
             "",
             "```sh",
             f'lstm-lm predict --model {shell_name} --text "I want to" --k 5',
@@ -55,14 +55,14 @@ def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingC
             "",
             "## Presets",
             "",
-            f"`{default_preset}` is used where none is named.",
+            f"`{default_preset}` is the default.",
             "",
             *_presets(presets),
             "",
             "## Limits",
             "",
-            "It knows the words of its vocabulary alone and repeats what its corpus says, true or not. Its scores hold",
-            "for text like its corpus.",
+            "The model knows only the words of its vocabulary. It reproduces its training text, including errors. Its",
+            "scores are valid for text like its corpus.",
             "",
         ]
     )
@@ -74,7 +74,7 @@ def _facts(trained: TrainedModel) -> Iterator[tuple[str, str]]:
     yield "vocabulary", f"{len(trained.vocabulary):,} words"
     yield "embedding", str(config.embedding_dim)
     yield "LSTM layers", " + ".join(map(str, config.hidden_dims))
-    yield "output layer", "tied to the embedding" if config.tie_weights else "of its own"
+    yield "output layer", "tied to the embedding" if config.tie_weights else "separate weights"
     yield "corpus", trained.data.source
     yield "tokenizer", trained.tokenizer
 
@@ -82,17 +82,21 @@ def _facts(trained: TrainedModel) -> Iterator[tuple[str, str]]:
 def _scores(metrics: Mapping[str, Any]) -> list[str]:
     rows = [(split, score) for split, score in metrics.items() if isinstance(score, dict)]
     if not rows:
-        return ["It was not scored before it was exported."]
+        return ["The model was not scored before the export."]
     names = [name for name in ("loss", "perplexity", "top1", "top3", "top5") if any(name in score for _, score in rows)]
     cells = [(split, *(_number(score.get(name)) for name in names)) for split, score in rows]
-    return [*_table(("split", *names), cells), "", "Loss is in nats a token, over the exact softmax, `<eos>` included."]
+    return [
+        *_table(("split", *names), cells),
+        "",
+        "Loss is in nats per token, over the exact softmax, `<eos>` included.",
+    ]
 
 
 def _presets(presets: Mapping[str, SamplingConfig]) -> list[str]:
-    plain = asdict(SamplingConfig())
+    defaults = asdict(SamplingConfig())
     cells = []
     for name, preset in presets.items():
-        changed = {field: value for field, value in asdict(preset).items() if value != plain[field]}
+        changed = {field: value for field, value in asdict(preset).items() if value != defaults[field]}
         changed = {"strategy": preset.strategy} | changed
         cells.append((f"`{name}`", ", ".join(f"{field} {value}" for field, value in changed.items())))
     return _table(("name", "settings"), cells)

@@ -1,8 +1,7 @@
 """Error responses: every one is ``{"detail": …}`` and repeats nothing of a request but wrong names and words."""
 
-import difflib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 from fastapi import FastAPI, Request
@@ -10,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from lstm_lm.errors import ConfigError
+from lstm_lm.errors import ConfigError, did_you_mean
 from lstm_lm.serving.pool import OverloadedError
 
 MAX_NAME_CHARS = 40
@@ -37,13 +36,6 @@ def install_handlers(app: FastAPI) -> None:
         return JSONResponse(
             {"detail": "too many requests are waiting; try again in a second"}, 503, headers={"Retry-After": "1"}
         )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the closest of the ``known`` names, or list them all if none is close."""
-    names = sorted(known)
-    match = difflib.get_close_matches(name.lower(), names, n=1)
-    return f"did you mean {match[0]}?" if match else f"use one of {', '.join(names)}"
 
 
 def _unprocessable(shown: Sequence[str], count: int) -> Response:
@@ -74,8 +66,8 @@ def _describe(location: Sequence[int | str], error_type: str, message: str, body
     path = ".".join(str(part) for part in location[1:])
     if error_type == "extra_forbidden":
         shown = path if len(path) <= MAX_NAME_CHARS else f"{path[:MAX_NAME_CHARS]}…"
-        known = _field_names(body, location[1:-1])
-        return f"{shown}: unknown field; {did_you_mean(str(location[-1])[:MAX_NAME_CHARS], known)}"
+        known = sorted(_field_names(body, location[1:-1]))
+        return f"{shown}: unknown field; {did_you_mean(str(location[-1])[:MAX_NAME_CHARS].lower(), known)}"
     if error_type == "missing" and not path:
         return 'the body is empty; send a JSON object such as {"text": "I want to"}'
     if not path:

@@ -1,4 +1,4 @@
-"""A corpus that is learnt in seconds."""
+"""A corpus that a tiny model learns in seconds."""
 
 import random
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train.txt, valid.txt and test.txt: short sentences of a small grammar."""
+    """A folder with train.txt, valid.txt and test.txt: short sentences from a small grammar."""
     folder = tmp_path_factory.mktemp("corpus")
     rng = random.Random(0)
     for split, lines in (("train", 400), ("valid", 40), ("test", 40)):

@@ -1,4 +1,4 @@
-"""The real commands on a small corpus, one after the other as a user runs them."""
+"""The commands on a small corpus, in the order of a typical session."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ SMALL = ["model=tiny", "callbacks=quiet", "batching.bptt_length=10", "optimizer.
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -22,7 +22,7 @@ def _corpus(folder: Path) -> list[str]:
     return ["data=text_files", f"data.dir={folder}"]
 
 
-def test_train_eval_export_data(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_train_eval_export(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = _corpus(small_corpus)
     assert main(["data", *corpus, "batching.bptt_length=10"]) == 0
     assert "the first words agree (160 of train, 16 of valid, 16 of test)" in " ".join(capsys.readouterr().out.split())
@@ -62,14 +62,14 @@ def test_train_eval_export_data(small_corpus: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert "lstm-lm serve --model bundle" in shown
     assert Path("bundle/manifest.json").is_file()
-    # a bundle holds no place on this machine, so the corpus has to be named
+    # a bundle contains no local path, so the corpus must be given
     assert main(["eval", "checkpoint=bundle", "split=valid"]) == 1
     assert "data=text_files data.dir=FOLDER" in capsys.readouterr().err
     assert main(["eval", "checkpoint=bundle", "split=valid", *corpus, "hydra.run.dir=eval2"]) == 0
     assert json.loads(Path("eval2/metrics.json").read_text())["loss"] == pytest.approx(score["loss"], abs=1e-5)
 
 
-def test_a_sweep_over_real_runs(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_with_a_failing_job(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [*SMALL, *_corpus(small_corpus), "trainer.max_epochs=1", "batching.batch_size=20,100000"]
     assert main(["train", "-m", *lines, "hydra.sweep.dir=sweep"]) == 1
     captured = capsys.readouterr()
@@ -82,7 +82,7 @@ def test_a_sweep_over_real_runs(small_corpus: Path, capsys: pytest.CaptureFixtur
     assert "1 of 2 jobs" in captured.err
 
 
-def test_a_run_folder_that_is_a_file_is_one_line(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_folder_that_is_a_file_is_a_one_line_error(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("taken").write_text("mine")
     for folder in ("taken", "taken/run"):
         assert main(["train", *SMALL, *_corpus(small_corpus), f"hydra.run.dir={folder}"]) == 1
@@ -93,14 +93,14 @@ def test_a_run_folder_that_is_a_file_is_one_line(small_corpus: Path, capsys: pyt
     assert Path("taken").read_text() == "mine"
 
 
-def test_brackets_in_a_corpus_are_words(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_in_a_corpus_are_not_markup(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = small_corpus / "train.txt"
     train.write_text("hello [/i] [bold] world\n" + train.read_text())
     assert main(["data", *_corpus(small_corpus)]) == 0
     assert "hello [/i] [bold] world" in capsys.readouterr().out
 
 
-def test_a_missing_checkpoint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_checkpoint_is_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "checkpoint=nowhere.ckpt"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: nowhere.ckpt")

@@ -1,4 +1,4 @@
-"""``lstm-lm eval`` with cache and dynamic evaluation: tuned, saved with the checkpoint, used, overridden."""
+"""``lstm-lm eval`` with cache and dynamic evaluation: settings are tuned, saved, reused and overridden."""
 
 import json
 from pathlib import Path
@@ -10,20 +10,20 @@ import torch
 from lstm_lm.cli.eval import job
 from lstm_lm.cli.main import main
 from lstm_lm.config.validation import check
-from lstm_lm.errors import CheckpointError, ConfigError
+from lstm_lm.errors import ConfigError
 from lstm_lm.evaluation import tuning
 from lstm_lm.evaluation.config import DEFAULTS
-from lstm_lm.training.checkpoint_io import save_tuned
+from lstm_lm.export.tuned_settings import save_tuned
 
 SMALL = ["model=tiny", "callbacks=quiet", "batching.bptt_length=10", "optimizer.lr=1e-2"]
 CACHE_SETTINGS = {"cache_window", "cache_theta", "cache_weight"}
-# as quick as can be, and still every step
+# every step of tuning, on as little data as possible
 QUICK = ["evaluation.tune_tokens=100", "evaluation.gradient_windows=3"]
 
 
 @pytest.fixture(scope="module")
 def trained(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a model that was trained for one epoch."""
+    """The run folder of a model trained for one epoch."""
     folder = tmp_path_factory.mktemp("trained")
     corpus = ["data=text_files", f"data.dir={small_corpus}"]
     assert main(["train", *SMALL, *corpus, "trainer.max_epochs=1", f"hydra.run.dir={folder}"]) == 0
@@ -32,7 +32,7 @@ def trained(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def checkpoint(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy that a test may tune."""
+    """A copy of the checkpoint that a test can change."""
     monkeypatch.chdir(tmp_path)
     copy = tmp_path / "model.ckpt"
     copy.write_bytes((trained / "checkpoints" / "last.ckpt").read_bytes())
@@ -44,21 +44,21 @@ def evaluate(*overrides: str) -> dict[str, Any]:
     return json.loads(Path("scored/metrics.json").read_text())  # type: ignore[no-any-return]
 
 
-def record(checkpoint: Path) -> dict[str, Any]:
+def metadata(checkpoint: Path) -> dict[str, Any]:
     return torch.load(checkpoint, weights_only=True)["lstm_lm"]  # type: ignore[no-any-return]
 
 
 @pytest.mark.slow
-def test_tuned_settings_are_saved_used_and_overridden(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tuned_settings_are_saved_reused_and_overridden(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = evaluate("evaluation=cache", "split=valid")
     assert first["evaluation"] == "cache"
     assert first["settings"] == {name: DEFAULTS[name] for name in CACHE_SETTINGS}
     assert set(first["settings_from"].values()) == {"default"}
-    assert "interval" not in first, "320 words are one block, and from one nothing can be drawn"
+    assert "interval" not in first, "320 words are one block: too few for a bootstrap"
 
     tuned = evaluate("evaluation=cache", "split=valid", "tune=true")
     assert set(tuned["settings_from"].values()) == {"tuned"}
-    assert record(checkpoint)["tuned"] == {"cache": tuned["settings"]}
+    assert metadata(checkpoint)["tuned"] == {"cache": tuned["settings"]}
     assert "tuned on valid" in capsys.readouterr().out
 
     again = evaluate("evaluation=cache", "split=valid")
@@ -75,7 +75,7 @@ def test_tuned_settings_are_saved_used_and_overridden(checkpoint: Path, capsys: 
 
 
 @pytest.mark.slow
-def test_dynamic_is_tuned_beside_the_cache_and_the_checkpoint_goes_on(
+def test_dynamic_cache_is_tuned_and_the_checkpoint_can_be_resumed(
     checkpoint: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = torch.load(checkpoint, weights_only=True)
@@ -83,7 +83,7 @@ def test_dynamic_is_tuned_beside_the_cache_and_the_checkpoint_goes_on(
     scored = evaluate("evaluation=dynamic_cache", "tune=true", *QUICK)
     assert scored["split"] == "test"
     assert set(scored["settings"]) == {"lr", "decay", *CACHE_SETTINGS}
-    assert record(checkpoint)["tuned"] == {"cache": {"cache_weight": 0.3}, "dynamic_cache": scored["settings"]}
+    assert metadata(checkpoint)["tuned"] == {"cache": {"cache_weight": 0.3}, "dynamic_cache": scored["settings"]}
     assert "decay" in capsys.readouterr().out
 
     after = torch.load(checkpoint, weights_only=True)
@@ -96,11 +96,11 @@ def test_dynamic_is_tuned_beside_the_cache_and_the_checkpoint_goes_on(
     corpus = ["data=text_files", f"data.dir={small_corpus}"]
     lines = [*SMALL, *corpus, "trainer.max_epochs=2", "resume=model.ckpt", "hydra.run.dir=on"]
     assert main(["train", *lines]) == 0
-    assert "tuned" not in record(Path("on/checkpoints/last.ckpt")), "other weights, other settings"
+    assert "tuned" not in metadata(Path("on/checkpoints/last.ckpt")), "settings do not apply to other weights"
 
 
 @pytest.mark.slow
-def test_an_interrupted_tuning_changes_nothing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_tuning_changes_nothing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = checkpoint.read_bytes()
 
     def interrupted(*_: object, **__: object) -> None:
@@ -108,27 +108,21 @@ def test_an_interrupted_tuning_changes_nothing(checkpoint: Path, monkeypatch: py
 
     monkeypatch.setattr(tuning, "search_cache", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        job(typed_config("evaluation=cache", "split=valid", "tune=true"), Path("scored"))
+        job(eval_config("evaluation=cache", "split=valid", "tune=true"), Path("scored"))
     assert checkpoint.read_bytes() == before
     assert [file.name for file in Path.cwd().glob("*.ckpt*")] == [checkpoint.name]
 
 
-def typed_config(*lines: str) -> Any:
+def eval_config(*lines: str) -> Any:
     return check("eval", ["checkpoint=model.ckpt", *lines]).config
 
 
-@pytest.mark.slow
-def test_settings_are_not_saved_with_another_model(checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match="was written anew while its settings were tuned"):
-        save_tuned(checkpoint, "cache", {}, checkpoint.stat().st_mtime_ns - 1)
-
-
-def test_what_cannot_be_tuned_is_told(tmp_path: Path) -> None:
+def test_tuning_without_tunable_settings_or_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tune: static has no settings to tune; choose .*cache, dynamic"):
         check("eval", ["checkpoint=x", "tune=true"])
     (tmp_path / "manifest.json").write_text("{}")
     config = check("eval", [f"checkpoint={tmp_path}", "tune=true", "evaluation=cache"]).config
-    with pytest.raises(ConfigError, match="a bundle is sealed"):
+    with pytest.raises(ConfigError, match="tune: cannot save settings in a bundle"):
         job(config, tmp_path)  # type: ignore[arg-type]
 
 
@@ -141,7 +135,7 @@ def test_a_corpus_that_was_moved_is_one_problem_with_the_remedy_that_works(
     assert main(["eval", "checkpoint=model.ckpt", "hydra.run.dir=scored"]) == 1
     error = capsys.readouterr().err
     assert "the configuration has a problem:" in error
-    assert f"model.ckpt was in {tmp_path / 'gone'}, and there is no such folder; say where it is now" in error
+    assert f"model.ckpt was in {tmp_path / 'gone'}, and there is no such folder; give its path" in error
     assert "with data=text_files data.dir=FOLDER" in error
     evaluate("data=text_files", f"data.dir={small_corpus}")
 

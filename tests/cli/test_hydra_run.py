@@ -1,4 +1,4 @@
-"""Run folders, sweeps and their tables, with jobs that do no work."""
+"""Run folders, sweeps and their tables, with jobs that do nothing."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lstm_lm.cli.hydra_run import run
-from lstm_lm.cli.sweep import STATUS_FILE, collect
+from lstm_lm.cli.sweep import STATUS_FILE, collect_jobs
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import ConfigError, DataError, LstmLmError, TrainingInterruptedError
 
@@ -18,7 +18,7 @@ ran: list[tuple[TrainConfig, Path]] = []
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ran.clear()
 
@@ -28,7 +28,7 @@ def job(config: TrainConfig, folder: Path) -> None:
 
 
 def scoring_job(config: TrainConfig, folder: Path) -> None:
-    """Scores by the learning rate; fails or stops at some seeds."""
+    """The score depends on the learning rate; some seeds raise an error."""
     ran.append((config, folder))
     if config.seed == 13:
         raise DataError("the corpus is gone")
@@ -48,7 +48,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 class TestOneRun:
-    def test_it_has_a_folder_and_stays_where_it_is(self, tmp_path: Path) -> None:
+    def test_run_has_a_folder_and_keeps_the_working_directory(self, tmp_path: Path) -> None:
         arguments = list(sys.argv)
         run("train", ["model=tiny", "hydra.run.dir=mine"], job)
         ((config, folder),) = ran
@@ -62,12 +62,12 @@ class TestOneRun:
     @pytest.mark.parametrize(
         ("command", "lines"), [("train", []), ("eval", ["checkpoint=x"]), ("export", ["checkpoint=x", "out=y"])]
     )
-    def test_the_folder_is_named_after_command_and_time(self, command: str, lines: list[str], tmp_path: Path) -> None:
+    def test_default_run_folder(self, command: str, lines: list[str], tmp_path: Path) -> None:
         run(command, lines, job)
         assert ran[0][1].parent.parent == tmp_path / "outputs" / command
         assert (ran[0][1] / f"{command}.log").is_file()
 
-    def test_a_mistake_leaves_no_folder(self, tmp_path: Path) -> None:
+    def test_invalid_config_creates_no_folder(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError):
             run("train", ["optimizer.lr=0"], job)
         with pytest.raises(ConfigError):
@@ -75,30 +75,30 @@ class TestOneRun:
         assert not ran
         assert list(tmp_path.iterdir()) == []
 
-    def test_an_error_comes_through_and_is_in_the_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_error_is_raised_and_logged(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(DataError, match="the corpus is gone"):
             run("train", ["seed=13", "hydra.run.dir=mine"], scoring_job)
         assert "the corpus is gone" in (tmp_path / "mine" / "train.log").read_text()
         assert "HYDRA_FULL_ERROR" not in capsys.readouterr().err
 
-    def test_flags_may_stand_anywhere(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_flags_and_overrides_can_be_mixed(self, capsys: pytest.CaptureFixture[str]) -> None:
         run("train", ["model=tiny", "--cfg", "job", "seed=3"], job)
         shown = OmegaConf.create(capsys.readouterr().out)
         assert not ran
         assert (shown.model.embedding_dim, shown.seed) == (64, 3)
 
-    def test_a_mistake_with_cfg_is_told_as_always(self) -> None:
+    def test_cfg_reports_mistakes(self) -> None:
         with pytest.raises(ConfigError, match="did you mean tiny"):
             run("train", ["--cfg", "job", "model=tny"], job)
 
     @pytest.mark.parametrize("flag", ["--config-name=x", "--config-path=x", "--experimental-rerun=x"])
-    def test_flags_that_make_no_sense_are_refused(self, flag: str) -> None:
+    def test_unsupported_flags_are_rejected(self, flag: str) -> None:
         with pytest.raises(ConfigError, match="--config-dir"):
             run("train", [flag], job)
 
 
 class TestSweeps:
-    def test_every_job_has_its_folder_and_the_table_is_sorted(
+    def test_each_job_has_a_folder_and_the_table_is_sorted(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run("train", ["-m", "model=tiny,small", "optimizer.lr=3,1", "hydra.sweep.dir=sweep"], scoring_job)
@@ -111,12 +111,12 @@ class TestSweeps:
         assert (Path(rows[0]["folder"]) / "metrics.json").is_file()
         assert "4 of 4 jobs" in capsys.readouterr().out
 
-    def test_by_default_sweeps_lie_together(self, tmp_path: Path) -> None:
+    def test_default_sweep_folder(self, tmp_path: Path) -> None:
         run("train", ["seed=1,2", "-m"], scoring_job)
         (folder,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
         assert len(table(folder)) == 2
 
-    def test_a_failed_job_is_told_and_the_others_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_failed_job_does_not_stop_the_sweep(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(LstmLmError, match="2 of 4 jobs"):
             run("train", ["-m", "seed=13,1,14,2", "hydra.sweep.dir=sweep"], scoring_job)
         rows = {row["overrides"]: row for row in table(tmp_path / "sweep")}
@@ -129,7 +129,7 @@ class TestSweeps:
     @pytest.mark.parametrize(
         ("seed", "stopped", "code"), [(15, SystemExit, 143), (16, KeyboardInterrupt, None)], ids=["SIGTERM", "Ctrl-C"]
     )
-    def test_stopping_it_keeps_the_table_of_what_ran(
+    def test_interrupted_sweep_reports_its_finished_jobs(
         self, seed: int, stopped: type[BaseException], code: int | None, tmp_path: Path
     ) -> None:
         with pytest.raises(stopped) as caught:
@@ -137,20 +137,21 @@ class TestSweeps:
         assert getattr(caught.value, "code", None) == code
         assert [row["status"] for row in table(tmp_path / "sweep")] == ["done", "interrupted"]
 
-    def test_a_job_that_was_killed_counts_as_failed(self, tmp_path: Path) -> None:
+    def test_killed_job_counts_as_failed(self, tmp_path: Path) -> None:
         run("train", ["-m", "seed=1", "hydra.sweep.dir=sweep"], scoring_job)
-        # a killed process cannot note how it ended, so its note still says that it runs
+        # a killed process leaves the status "running"
         (tmp_path / "sweep" / "0" / STATUS_FILE).write_text(json.dumps({"status": "running"}))
-        (found,) = collect(tmp_path / "sweep", 0.0)
-        assert (found.status, found.perplexity) == ("failed", None)
+        (result,) = collect_jobs(tmp_path / "sweep", 0.0)
+        assert (result.status, result.perplexity) == ("failed", None)
+        assert result.reason == "the process died without an error; possibly out of memory"
 
-    def test_what_lay_in_the_folder_before_is_not_counted(self, tmp_path: Path) -> None:
+    def test_older_jobs_in_the_folder_are_ignored(self, tmp_path: Path) -> None:
         run("train", ["-m", "seed=1,2,3", "hydra.sweep.dir=sweep"], scoring_job)
         for file in (tmp_path / "sweep").rglob("overrides.yaml"):
             os.utime(file, (1, 1))
         run("train", ["-m", "seed=4", "hydra.sweep.dir=sweep"], scoring_job)
         assert [row["overrides"] for row in table(tmp_path / "sweep")] == ["seed=4"]
 
-    def test_the_folders_name_may_hold_anything(self, tmp_path: Path) -> None:
+    def test_sweep_folder_with_special_characters(self, tmp_path: Path) -> None:
         run("train", ["-m", "seed=1", "hydra.sweep.dir='a, b=${hydra.job.name}'"], scoring_job)
         assert len(table(tmp_path / "a, b=train")) == 1

@@ -1,4 +1,4 @@
-"""The table of commands and the exit codes."""
+"""Command table, exit codes and process settings."""
 
 import errno
 import re
@@ -20,10 +20,10 @@ from lstm_lm.errors import DataError, TrainingInterruptedError
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A command ``try`` whose function is the module's ``run``."""
-    module = ModuleType("made_up_command")
-    monkeypatch.setitem(sys.modules, "made_up_command", module)
-    monkeypatch.setitem(COMMANDS, "try", Command("made_up_command:run", "Try.", overrides=True))
+    """Registers a command ``try`` that runs the module's ``run``."""
+    module = ModuleType("fake_command")
+    monkeypatch.setitem(sys.modules, "fake_command", module)
+    monkeypatch.setitem(COMMANDS, "try", Command("fake_command:run", "Try.", overrides=True))
     return module
 
 
@@ -48,7 +48,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"lstm-lm {__version__}\n"
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_no_heavy_package() -> None:
     code = (
         "import sys; from lstm_lm.cli.main import main; main(['--help']); main(['train', '--help']);"
         "print([name for name in ('torch', 'lightning', 'hydra', 'numpy', 'rich', 'typer') if name in sys.modules])"
@@ -58,22 +58,22 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "export", "data"])
-def test_a_commands_help_names_its_groups(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_help_is_printed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert capsys.readouterr().out == command_help(command) + "\n"
     assert "Examples:" in command_help(command)
 
 
-def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "did you mean train?" in capsys.readouterr().err
 
 
-def test_wrong_flags_are_wrong_usage() -> None:
+def test_unknown_flag_exits_with_2() -> None:
     assert main(["train", "--nope"]) == 2
 
 
-def test_an_error_of_ours_is_one_message(command: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_error_prints_one_message(command: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     command.run = _raiser(DataError("corpus/train.txt: is empty"))  # type: ignore[attr-defined]
     assert main(["try"]) == 1
     assert capsys.readouterr().err == "error: corpus/train.txt: is empty\n"
@@ -82,8 +82,8 @@ def test_an_error_of_ours_is_one_message(command: ModuleType, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (TrainingInterruptedError(15, Path("last.ckpt")), 143, "stopped by a signal before anything was saved"),
-        (TrainingInterruptedError(2, Path("last.ckpt")), 130, "stopped by a signal before anything was saved"),
+        (TrainingInterruptedError(15, Path("last.ckpt")), 143, "stopped by a signal before a checkpoint was saved"),
+        (TrainingInterruptedError(2, Path("last.ckpt")), 130, "stopped by a signal before a checkpoint was saved"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left on device", "outputs"), 1, "error: outputs: No space left on device"),
         (ModuleNotFoundError("no torch", name="torch"), 1, "pip install 'lstm-lm[train]'"),
@@ -100,7 +100,7 @@ def test_exit_codes(
     assert text in capsys.readouterr().err
 
 
-def test_a_stopped_run_names_its_checkpoint_as_it_has_to_be_typed(
+def test_interrupted_run_prints_a_resume_override_that_can_be_pasted(
     command: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = tmp_path / "lr=1 it's" / "last.ckpt"
@@ -108,66 +108,64 @@ def test_a_stopped_run_names_its_checkpoint_as_it_has_to_be_typed(
     last.touch()
     command.run = _raiser(TrainingInterruptedError(15, last))  # type: ignore[attr-defined]
     assert main(["try"]) == 143
-    (typed,) = [word for word in shlex.split(capsys.readouterr().err) if word.startswith("resume=")]
-    assert OverridesParser.create().parse_override(typed).value() == str(last)
+    (override,) = [word for word in shlex.split(capsys.readouterr().err) if word.startswith("resume=")]
+    assert OverridesParser.create().parse_override(override).value() == str(last)
 
 
-@pytest.mark.parametrize("error", [ValueError("ours"), ModuleNotFoundError("x", name="lstm_lm.x"), OSError(errno.EIO)])
-def test_a_defect_keeps_its_traceback(error: Exception, command: ModuleType) -> None:
+@pytest.mark.parametrize("error", [ValueError("a bug"), ModuleNotFoundError("x", name="lstm_lm.x"), OSError(errno.EIO)])
+def test_bug_keeps_its_traceback(error: Exception, command: ModuleType) -> None:
     command.run = _raiser(error)  # type: ignore[attr-defined]
     with pytest.raises(type(error)):
         main(["try"])
 
 
-class TestEnvironment:
+class TestProcessSettings:
     @pytest.mark.parametrize("command", ["train", "eval"])
-    def test_verbose_shows_what_is_in_force_wherever_it_stands(
+    def test_verbose_prints_effective_settings_at_any_position(
         self, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", "as I like it")
+        monkeypatch.setenv("OMP_WAIT_POLICY", "custom")
         monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
         assert main([command, "split=nowhere", "--verbose", "seed=-1"]) == 1
-        shown, told = capsys.readouterr()
-        assert "--verbose" not in told
+        out, err = capsys.readouterr()
+        assert "--verbose" not in err
         for name in (*environment.OPENMP, *environment.GLIBC, "threads, cores"):
-            assert name in shown
-        assert "as I like it" in shown
-        assert "not set" in shown
-        assert re.search(r"fp32 \d+\.\d ms, bf16 \d+\.\d ms", shown)
+            assert name in out
+        assert "custom" in out
+        assert "not set" in out
+        assert re.search(r"fp32 \d+\.\d ms, bf16 \d+\.\d ms", out)
         assert "--verbose" in command_help(command)
 
     @pytest.fixture
-    def started_again(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-        started: list[dict[str, str]] = []
-        monkeypatch.setattr(environment.os, "execve", lambda _path, _words, env: started.append(env))
+    def restarts(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+        environments: list[dict[str, str]] = []
+        monkeypatch.setattr(environment.os, "execve", lambda _path, _words, env: environments.append(env))
         monkeypatch.setattr(environment.platform, "libc_ver", lambda: ("glibc", "2.36"))
         for name in (environment.GUARD, *environment.OPENMP, *environment.GLIBC):
             monkeypatch.setenv(name, "x")
             monkeypatch.delenv(name)
         monkeypatch.delitem(sys.modules, "torch", raising=False)
-        return started
+        return environments
 
-    def test_it_is_set_once(self, started_again: list[dict[str, str]]) -> None:
+    def test_process_restarts_once(self, restarts: list[dict[str, str]]) -> None:
         environment.configure_process()
         environment.configure_process()
-        (env,) = started_again
+        (env,) = restarts
         assert env.items() >= (environment.OPENMP | environment.GLIBC).items()
         assert environment.GUARD in env
 
-    def test_what_the_user_set_stays(
-        self, started_again: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_user_settings_are_kept(self, restarts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OMP_WAIT_POLICY", "active")
         monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
         environment.configure_process()
-        assert started_again[0]["OMP_WAIT_POLICY"] == "active"
-        assert "GOMP_SPINCOUNT" not in started_again[0]
-        assert started_again[0]["MALLOC_TOP_PAD_"] == "1"
+        assert restarts[0]["OMP_WAIT_POLICY"] == "active"
+        assert "GOMP_SPINCOUNT" not in restarts[0]
+        assert restarts[0]["MALLOC_TOP_PAD_"] == "1"
 
-    def test_elsewhere_the_process_is_not_started_again(
-        self, started_again: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    def test_without_glibc_the_process_does_not_restart(
+        self, restarts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(environment.platform, "libc_ver", lambda: ("", ""))
         environment.configure_process()
-        assert not started_again
+        assert not restarts
         assert environment.os.environ.items() >= environment.OPENMP.items()

@@ -1,4 +1,4 @@
-"""predict and generate as commands, run in this process."""
+"""The commands predict and generate, in this process."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_models import write_small_bundle
+from helpers.small_models import write_small_bundle
 
 from lstm_lm.cli.main import main
 from lstm_lm.export.loading import load_engine
@@ -38,7 +38,7 @@ def run(model: str, capsys: Capture) -> Run:
     return run
 
 
-def test_predict_prints_a_table_and_names_unknown_words(run: Run, engine: Engine) -> None:
+def test_predict_prints_a_table_and_unknown_words(run: Run, engine: Engine) -> None:
     out, err = run("predict", "--text", "I zork", "--k", "3")
     suggestions = engine.predict("I zork", 3).suggestions
     for suggestion in suggestions:
@@ -48,60 +48,62 @@ def test_predict_prints_a_table_and_names_unknown_words(run: Run, engine: Engine
 
 
 def test_predict_prints_json(run: Run, engine: Engine) -> None:
-    answer = json.loads(run("predict", "--text", "I zork", "--k", "3", "--prefix", "Th", "--json")[0])
+    result = json.loads(run("predict", "--text", "I zork", "--k", "3", "--prefix", "Th", "--json")[0])
     expected = engine.predict("I zork", 3, "Th")
-    assert [s["word"] for s in answer["suggestions"]] == [s.word for s in expected.suggestions]
-    assert answer["unknown_words"] == ["zork"]
+    assert [s["word"] for s in result["suggestions"]] == [s.word for s in expected.suggestions]
+    assert result["unknown_words"] == ["zork"]
 
 
-def test_predict_with_every_option_is_what_the_engine_predicts(run: Run, engine: Engine) -> None:
+def test_predict_passes_every_option_to_the_engine(run: Run, engine: Engine) -> None:
     options = shlex.split(
         "--text 'the Zork of' --prefix Z --words-only --k 4 --allow the,zork --allow zyzzyva --deny cat"
     )
     cache = shlex.split("--cache --cache-weight 0.3 --cache-theta 0.5 --cache-window 2")
     arguments = {"words_only": True, "allow": ["the", "zork", "zyzzyva"], "deny": ["cat"]}
-    without, learnt = (json.loads(run("predict", *given, "--json")[0]) for given in (options, [*options, *cache]))
-    assert without["suggestions"] == []
+    without_cache, with_cache = (
+        json.loads(run("predict", *given, "--json")[0]) for given in (options, [*options, *cache])
+    )
+    assert without_cache["suggestions"] == []
     expected = engine.predict("the Zork of", 4, "Z", cache=CacheConfig(0.3, 0.5, 2), **arguments)
-    assert [(s["word"], s["probability"]) for s in learnt["suggestions"]] == [("Zork", 1.0)]
+    assert [(s["word"], s["probability"]) for s in with_cache["suggestions"]] == [("Zork", 1.0)]
     assert [s.word for s in expected.suggestions] == ["Zork"]
     assert (
         "cache.weight: must be from 0 to 1" in run("predict", *options, "--cache", "--cache-weight", "2", expect=1)[1]
     )
 
 
-def test_text_comes_from_the_standard_input(run: Run, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_is_read_from_standard_input(run: Run, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     class Input:
         buffer = io.BytesIO(b"I want\n")
 
     monkeypatch.setattr(sys, "stdin", Input)
-    answer = json.loads(run("predict", "--text", "-", "--json")[0])
-    assert answer["suggestions"][0]["word"] == engine.predict("I want").suggestions[0].word
+    result = json.loads(run("predict", "--text", "-", "--json")[0])
+    assert result["suggestions"][0]["word"] == engine.predict("I want").suggestions[0].word
     Input.buffer = io.BytesIO(b"\xff\xfe")
     assert "text: is not UTF-8" in run("predict", "--text", "-", expect=1)[1]
     assert "text: is not UTF-8" in run("predict", "--text", "a\udcff", expect=1)[1]
 
 
-DESIGN = shlex.split(
+EVERY_OPTION = shlex.split(
     "--text 'The people that' --generate 20 --preset balanced --strategy sample --temperature 0.9 --topk 50 "
     "--top-p 0.99 --seed 7 --ban-unk --ban-tokens '\",@-@' --repeat-penalty 1.2 --repeat-window 80 --stop-eos"
 )
 
 
-def test_generate_with_every_option_is_what_the_engine_generates(run: Run, engine: Engine) -> None:
+def test_generate_passes_every_option_to_the_engine(run: Run, engine: Engine) -> None:
     sampling = SamplingConfig(
         strategy="sample", temperature=0.9, top_k=50, top_p=0.99, seed=7, ban_unk=True, ban_tokens=['"', "@-@"],
         repeat_penalty=1.2, repeat_window=80, stop_eos=True,
     )  # fmt: skip
     expected = engine.generate("The people that", sampling, 20)
-    out, err = run("generate", *DESIGN)
+    out, err = run("generate", *EVERY_OPTION)
     assert (out, err) == (expected.text + "\n", "")
-    answer = json.loads(run("generate", *DESIGN, "--json")[0])
-    assert (answer["text"], tuple(answer["words"]), answer["seed"]) == (expected.text, expected.words, 7)
-    assert answer["sampling"]["ban_tokens"] == ['"', "@-@"]
+    result = json.loads(run("generate", *EVERY_OPTION, "--json")[0])
+    assert (result["text"], tuple(result["words"]), result["seed"]) == (expected.text, expected.words, 7)
+    assert result["sampling"]["ban_tokens"] == ['"', "@-@"]
 
 
-def test_options_that_are_not_given_come_from_the_preset(run: Run) -> None:
+def test_missing_options_come_from_the_preset(run: Run) -> None:
     shown = json.loads(run("generate", "--preset", "creative", "--seed", "3", "--generate", "2", "--json")[0])
     assert shown["sampling"]["temperature"] == 1.2
     default = json.loads(run("generate", "--no-ban-unk", "--no-stop-eos", "--generate", "2", "--json")[0])
@@ -109,12 +111,12 @@ def test_options_that_are_not_given_come_from_the_preset(run: Run) -> None:
     assert default["sampling"]["ban_unk"] is False
 
 
-def test_bans_may_be_repeated_and_hold_a_comma(run: Run) -> None:
+def test_ban_tokens_can_be_repeated_and_contain_a_comma(run: Run) -> None:
     options = ("--ban-tokens", ",", "--ban-tokens", "@,@,the", "--generate", "1", "--json")
     assert json.loads(run("generate", *options)[0])["sampling"]["ban_tokens"] == [",", "@,@", "the"]
 
 
-def test_a_seed_that_nobody_gave_is_told_and_repeats(run: Run) -> None:
+def test_random_seed_is_printed_and_repeats_the_text(run: Run) -> None:
     out, err = run("generate", "--text", "I want", "--generate", "8", "--strategy", "sample")
     seed = err.split("--seed ")[1].split()[0]
     again, silent = run("generate", "--text", "I want", "--generate", "8", "--strategy", "sample", "--seed", seed)
@@ -134,7 +136,7 @@ def test_a_seed_that_nobody_gave_is_told_and_repeats(run: Run) -> None:
         (("--seed", "-1"), ("seed: must not be negative",)),
     ],
 )
-def test_a_wrong_value_is_one_clear_error(run: Run, options: tuple[str, ...], messages: tuple[str, ...]) -> None:
+def test_invalid_value_is_a_clear_error(run: Run, options: tuple[str, ...], messages: tuple[str, ...]) -> None:
     out, err = run("generate", *options, expect=1)
     assert out == ""
     assert err.startswith("error: ")

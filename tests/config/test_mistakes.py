@@ -1,4 +1,4 @@
-"""A wrong command line fails with every mistake at once, and names the nearest right thing."""
+"""Validation reports every mistake of a command line at once, each with the closest valid name or a remedy."""
 
 import shlex
 from functools import cache
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_lm.config.overrides import as_override
-from lstm_lm.config.renames import OPTIONS, SETTINGS
+from lstm_lm.config.renames import RENAMED_OPTIONS, RENAMED_SETTINGS
 from lstm_lm.config.validation import check
 from lstm_lm.errors import ConfigError
 
@@ -26,43 +26,43 @@ def only(command: str, *lines: str, multirun: bool = False) -> str:
     return problem
 
 
-# every line with the remedy that it needs; all are told at once, so that one check serves them all
-MISSPELT = {
-    "optimizer.lrr=1": "optimizer.lrr: no such setting; did you mean optimizer.lr?",
-    "+loss.nam=1": "loss.nam: no such setting; did you mean loss.name?",
-    "++schedule.factr=1": "schedule.factr: no such setting; did you mean schedule.factor?",
-    "~logger.tensorbord": "logger.tensorbord: no such setting; did you mean logger.tensorboard?",
-    "lr=1": "lr: no such setting; did you mean optimizer.lr?",
-    "optimiser.lr=1": "optimiser.lr: no such setting; did you mean optimizer.lr?",
-    "modle=tiny": "modle: no such setting; did you mean model?",
-    "~shedule": "shedule: no such setting; did you mean schedule?",
-    "experimnt=baseline": "experimnt: no such setting; did you mean experiment?",
-    "model=smal": "model: no such option (got smal); did you mean small?",
-    "experiment=wikitext2_60mins": "experiment: no such option (got wikitext2_60mins); did you mean wikitext2_60min?",
-    "sampling@presets.greedi=greedy": "did you mean sampling@presets.greedy? to make it, write +sampling@",
-    "presets.greedi.top_k=3": "presets.greedi.top_k: no such preset; did you mean greedy?",
-    "hydra.run.dri=x": "hydra.run.dri: Hydra has no such setting; did you mean hydra.run.dir?",
-    "moddel@presets.x=tiny": "moddel@presets.x: no such config group; did you mean model@presets.x?",
-    "_target_=os.system": "_target_: no such setting",
+# each line with the message that it causes; one check reports them all
+MISSPELLED = {
+    "optimizer.lrr=1": "optimizer.lrr: unknown setting; did you mean optimizer.lr?",
+    "+loss.nam=1": "loss.nam: unknown setting; did you mean loss.name?",
+    "++schedule.factr=1": "schedule.factr: unknown setting; did you mean schedule.factor?",
+    "~logger.tensorbord": "logger.tensorbord: unknown setting; did you mean logger.tensorboard?",
+    "lr=1": "lr: unknown setting; did you mean optimizer.lr?",
+    "optimiser.lr=1": "optimiser.lr: unknown setting; did you mean optimizer.lr?",
+    "modle=tiny": "modle: unknown setting; did you mean model?",
+    "~shedule": "shedule: unknown setting; did you mean schedule?",
+    "experimnt=baseline": "experimnt: unknown setting; did you mean experiment?",
+    "model=smal": "model: unknown option (got smal); did you mean small?",
+    "experiment=wikitext2_60mins": "experiment: unknown option (got wikitext2_60mins); did you mean wikitext2_60min?",
+    "sampling@presets.greedi=greedy": "did you mean sampling@presets.greedy? to add it, write +sampling@",
+    "presets.greedi.top_k=3": "presets.greedi.top_k: unknown preset; did you mean greedy?",
+    "hydra.run.dri=x": "hydra.run.dri: unknown Hydra setting; did you mean hydra.run.dir?",
+    "moddel@presets.x=tiny": "moddel@presets.x: unknown config group; did you mean model@presets.x?",
+    "_target_=os.system": "_target_: unknown setting",
 }
 WRONG = {
     "trainer.budget=${trainer.epochs}": "trainer.budget: cannot be resolved",
     "trainer.max_val_fraction=2": "trainer.max_val_fraction: must be in [0, 1] (got 2.0)",
     "trainer.max_epochs=0": "trainer.max_epochs: must be at least 1 (got 0); null is no limit with a budget",
-    "optimizer.name=asgd": "averaging: asgd is SGD whose weights are averaged; set averaging=polyak",
-    "model": "model: is no setting; write KEY=VALUE",
+    "optimizer.name=asgd": "averaging: asgd needs weight averaging; set averaging=polyak",
+    "model": "model: is not a setting; write KEY=VALUE",
     "=3": "=3: has no key",
     "~optimizer.lr": "~optimizer.lr: a setting cannot be removed",
     "+seed=3": "+seed: exists already (is 1); leave out the +, as in seed=3",
-    "+model=tiny": "+model: the config makes this choice already; write model=tiny",
-    "++loss=full_softmax": "++loss: the config makes this choice already; write loss=full_softmax",
+    "+model=tiny": "+model: is in the defaults list already; write model=tiny",
+    "++loss=full_softmax": "++loss: is in the defaults list already; write loss=full_softmax",
     "experiment=null": "write ~experiment to leave it out",
-    "optimizer=3": "optimizer: no such option (got 3)",
-    "model.embedding_dim.x=3": "model.embedding_dim.x: no such setting",
+    "optimizer=3": "optimizer: unknown option (got 3)",
+    "model.embedding_dim.x=3": "model.embedding_dim.x: unknown setting",
     "optimizer.betas=[1,2]": "optimizer.betas: needs two numbers",
     "optimizer.row_beta2=1": "optimizer.row_beta2: must be in [0, 1) (got 1.0)",
-    "presets=3": "presets: holds settings of its own (got 3)",
-    "+presets.mine.top_k=3": "a new one is made by +sampling@presets.mine=OPTION",
+    "presets=3": "presets: is a group of settings (got 3)",
+    "+presets.mine.top_k=3": "to add one, write +sampling@presets.mine=OPTION",
     "data=text_files": "data.dir: text_files needs the folder",
     "resume=nowhere.ckpt": "resume: no such file (got nowhere.ckpt)",
     "model.hidden_dims=10,20": "write a list as model.hidden_dims=[10,20]",
@@ -73,51 +73,51 @@ WRONG = {
 
 
 @cache
-def told(lines: tuple[str, ...]) -> str:
+def report(lines: tuple[str, ...]) -> str:
     return "\n".join(problems("train", *lines))
 
 
-@pytest.mark.parametrize("line", MISSPELT)
-def test_a_misspelt_name_is_told_with_the_nearest_right_one(line: str) -> None:
-    assert MISSPELT[line] in told(tuple(MISSPELT))
+@pytest.mark.parametrize("line", MISSPELLED)
+def test_misspelled_name_suggests_closest(line: str) -> None:
+    assert MISSPELLED[line] in report(tuple(MISSPELLED))
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_a_wrong_value_is_told_with_the_remedy(line: str) -> None:
-    assert WRONG[line] in told(tuple(WRONG))
+def test_wrong_value_is_reported_with_remedy(line: str) -> None:
+    assert WRONG[line] in report(tuple(WRONG))
 
 
-def test_nothing_else_is_told() -> None:
-    for lines in (MISSPELT, WRONG):
-        assert len(told(tuple(lines)).splitlines()) == len(lines)
+def test_each_line_causes_one_problem() -> None:
+    for lines in (MISSPELLED, WRONG):
+        assert len(report(tuple(lines)).splitlines()) == len(lines)
 
 
-@pytest.mark.parametrize(("old", "new"), SETTINGS.items())
-def test_a_setting_of_version_0_1_is_answered_with_its_new_name(old: str, new: str) -> None:
-    assert only("train", f"{old}=1") == f"{old}: no such setting; did you mean {new}?"
+@pytest.mark.parametrize(("old", "new"), RENAMED_SETTINGS.items())
+def test_renamed_setting_suggests_new_name(old: str, new: str) -> None:
+    assert only("train", f"{old}=1") == f"{old}: unknown setting; did you mean {new}?"
 
 
-@pytest.mark.parametrize(("choice", "new"), OPTIONS.items())
-def test_an_option_of_version_0_1_is_answered_with_its_new_name(choice: tuple[str, str], new: str) -> None:
+@pytest.mark.parametrize(("choice", "new"), RENAMED_OPTIONS.items())
+def test_renamed_option_suggests_new_name(choice: tuple[str, str], new: str) -> None:
     assert f"did you mean {new}?" in only("train", "=".join(choice))
 
 
-def test_a_suggestion_resembles_the_last_part_of_the_path() -> None:
+def test_suggestion_compares_the_last_part_of_the_path() -> None:
     assert "did you mean" not in only("train", "trainer.fast_dev_run=true")
 
 
-def test_a_loss_and_a_network_that_do_not_go_together() -> None:
+def test_loss_that_does_not_fit_the_network() -> None:
     assert only("train", "loss.name=adaptive_softmax").startswith(
-        "model.cutoffs: loss.name=adaptive_softmax needs them (got []); choose loss=adaptive_softmax"
+        "model.cutoffs: loss.name=adaptive_softmax needs cutoffs (got []); choose loss=adaptive_softmax"
     )
     for loss in ("full_softmax", "sampled_softmax"):
-        told = only("train", f"loss={loss}", "model.cutoffs=[0.1]")
-        assert f"trained with adaptive_softmax alone (got {loss!r}); choose loss=adaptive_softmax" in told
+        problem = only("train", f"loss={loss}", "model.cutoffs=[0.1]")
+        assert f"needs adaptive_softmax (got {loss!r}); choose loss=adaptive_softmax" in problem
     assert "model.cutoffs: needs rising shares" in only("train", "loss=adaptive_softmax", "model.cutoffs=[2]")
 
 
-def test_every_mistake_is_told_at_once() -> None:
-    found = problems(
+def test_all_mistakes_are_reported_at_once() -> None:
+    reported = problems(
         "train",
         "optimizer.lrr=3",
         "optimizer=adm",
@@ -132,11 +132,11 @@ def test_every_mistake_is_told_at_once() -> None:
         "trainer.max_steps=null",
         "data.dir=a,b",
     )
-    assert len(found) == 12
-    text = "\n".join(found)
+    assert len(reported) == 12
+    text = "\n".join(reported)
     for part in (
-        "optimizer.lrr: no such setting; did you mean optimizer.lr?",
-        "optimizer: no such option (got adm); did you mean adam?",
+        "optimizer.lrr: unknown setting; did you mean optimizer.lr?",
+        "optimizer: unknown option (got adm); did you mean adam?",
         "optimizer.lr: must be a number (got 'abc')",
         "model.hidden_dims: must be a list of whole numbers",
         "model.input_dropout: must be in [0, 1) (got 2.0)",
@@ -151,7 +151,7 @@ def test_every_mistake_is_told_at_once() -> None:
         assert part in text
 
 
-def test_the_remedy_for_an_equals_sign_can_be_pasted() -> None:
+def test_suggested_quoting_can_be_pasted() -> None:
     problem = only("train", "resume=/runs/lr=3/last.ckpt")
     (word,) = shlex.split(problem.rpartition("shell: ")[2])
     assert OverridesParser.create().parse_override(word).value() == "/runs/lr=3/last.ckpt"
@@ -159,16 +159,16 @@ def test_the_remedy_for_an_equals_sign_can_be_pasted() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12))
-def test_any_text_can_be_made_an_override(text: str) -> None:
+def test_as_override_round_trips_any_text(text: str) -> None:
     assert OverridesParser.create().parse_override(as_override("key", text)).value() == text
 
 
-def test_what_is_required_is_said() -> None:
+def test_missing_required_settings_are_reported() -> None:
     assert only("eval") == "checkpoint: is required; give checkpoint=VALUE"
     assert len(problems("export")) == 2
 
 
-def test_settings_below_a_null_say_what_to_choose() -> None:
+def test_setting_of_a_null_group_lists_the_options() -> None:
     assert "data=NAME (python_docs, text_files" in only("eval", "checkpoint=x", "data.dir=corpus")
     assert "split: unknown (got 'tst')" in only("eval", "checkpoint=x", "split=tst")
 
@@ -179,70 +179,70 @@ class TestFiles:
         (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
         return folder
 
-    def test_mistakes_in_an_experiment_are_told_with_its_name(self, tmp_path: Path) -> None:
+    def test_mistakes_in_an_experiment_name_the_file(self, tmp_path: Path) -> None:
         self._write(
             tmp_path,
             "_target_: os.system\noptimizer:\n  lrr: 1\n  lr: fast\nmodel:\n  _target_: x.Y\n  input_dropout: 3\n",
         )
-        found = problems("train", "experiment=mine", "seed=-1", config_dir=tmp_path)
-        assert len(found) == 6
-        text = "\n".join(found)
-        assert "optimizer.lrr: no such setting (in experiment/mine.yaml); did you mean optimizer.lr?" in text
+        reported = problems("train", "experiment=mine", "seed=-1", config_dir=tmp_path)
+        assert len(reported) == 6
+        text = "\n".join(reported)
+        assert "optimizer.lrr: unknown setting (in experiment/mine.yaml); did you mean optimizer.lr?" in text
         assert "optimizer.lr: must be a number (got 'fast') (in experiment/mine.yaml)" in text
-        assert "_target_: no such setting (in experiment/mine.yaml)" in text
-        assert "model._target_: no such setting (in experiment/mine.yaml)" in text
+        assert "_target_: unknown setting (in experiment/mine.yaml)" in text
+        assert "model._target_: unknown setting (in experiment/mine.yaml)" in text
         assert "model.input_dropout: must be in [0, 1)" in text
         assert "seed: must be from 0 to 4294967295" in text
 
-    def test_a_wrong_choice_in_an_experiment(self, tmp_path: Path) -> None:
+    def test_unknown_option_in_an_experiment(self, tmp_path: Path) -> None:
         self._write(tmp_path, "defaults:\n  - override /model: gigantic\n")
-        found = problems("train", "experiment=mine", "seed=-1", config_dir=tmp_path)
-        assert "model/gigantic" in found[0]
-        assert "seed" in found[1]
+        first, second = problems("train", "experiment=mine", "seed=-1", config_dir=tmp_path)
+        assert "model/gigantic" in first
+        assert "seed" in second
 
-    def test_a_file_that_is_no_yaml(self, tmp_path: Path) -> None:
+    def test_invalid_yaml_names_the_file(self, tmp_path: Path) -> None:
         self._write(tmp_path, "optimizer: [1,\n")
         assert "mine.yaml" in problems("train", "experiment=mine", config_dir=tmp_path)[0]
 
-    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_missing_config_dir(self, tmp_path: Path) -> None:
         assert "--config-dir" in problems("train", config_dir=tmp_path / "nowhere")[0]
 
 
 class TestSweeps:
-    def test_jobs_come_in_hydras_order(self) -> None:
+    def test_jobs_are_in_hydra_order(self) -> None:
         checked = check("train", ["model=tiny,small", "optimizer.lr=1e-3,3e-3", "seed=2"], multirun=True)
         assert checked.multirun
         assert [job[0] for job in checked.jobs] == ["model=tiny", "model=tiny", "model=small", "model=small"]
         assert all(job[2] == "seed=2" for job in checked.jobs)
 
     @pytest.mark.parametrize("sweep", ["seed=range(1,4)", "seed=choice(1,2,3)", "trainer=glob(*)"])
-    def test_every_discrete_sweep_is_spread_out(self, sweep: str) -> None:
+    def test_every_discrete_sweep_is_expanded(self, sweep: str) -> None:
         lines = [sweep, "trainer.devices=1", "trainer.strategy=auto"]
         assert len(check("train", lines, multirun=True).jobs) == 3
 
     def test_every_job_is_checked(self) -> None:
-        found = problems("train", "model=tiny,smal", "optimizer.lr=1e-3,-1", "seed=-1", multirun=True)
-        assert len(found) == 3
-        assert any("did you mean small?" in problem and "2 of 4 jobs" in problem for problem in found)
-        assert any("optimizer.lr: must be above 0" in problem and "2 of 4 jobs" in problem for problem in found)
-        assert "seed: must be from 0 to 4294967295 (got -1)" in found
+        reported = problems("train", "model=tiny,smal", "optimizer.lr=1e-3,-1", "seed=-1", multirun=True)
+        assert len(reported) == 3
+        assert any("did you mean small?" in problem and "2 of 4 jobs" in problem for problem in reported)
+        assert any("optimizer.lr: must be above 0" in problem and "2 of 4 jobs" in problem for problem in reported)
+        assert "seed: must be from 0 to 4294967295 (got -1)" in reported
 
     @pytest.mark.parametrize("lines", [["trainer=ddp"], ["trainer.devices=2"]])
-    def test_processes_that_would_sweep_again_are_refused(self, lines: list[str]) -> None:
+    def test_sweep_over_several_processes_is_rejected(self, lines: list[str]) -> None:
         lines = [*lines, "trainer.precision=fp32"]
         assert "set trainer.devices=1 trainer.strategy=auto" in only("train", *lines, multirun=True)
         check("train", [*lines, "trainer.devices=1", "trainer.strategy=auto"], multirun=True)
 
-    def test_several_processes_do_not_choose_their_precision_each(self) -> None:
+    def test_several_processes_need_an_explicit_precision(self) -> None:
         assert "set fp32 or bf16" in only("train", "trainer.devices=2")
 
-    def test_an_interval_needs_values(self) -> None:
+    def test_sweep_needs_discrete_values(self) -> None:
         assert "list the values" in only("train", "optimizer.lr=interval(0,1)", multirun=True)
         for values in ("range(3,3)", "range(1,5,0)", "glob(hug*)"):
-            found = problems("train", f"model={values}", "optimizer.lr=-1", multirun=True)
-            assert found[0] == f"model: the sweep has no values (got {values})"
-            assert len(found) == 2, "the other mistakes are told too"
+            first, *others = problems("train", f"model={values}", "optimizer.lr=-1", multirun=True)
+            assert first == f"model: the sweep has no values (got {values})"
+            assert len(others) == 1, "other mistakes are reported too"
 
-    def test_the_mode_can_be_an_override(self) -> None:
+    def test_multirun_mode_can_be_an_override(self) -> None:
         assert check("train", ["seed=1,2"], multirun=True).multirun
         assert len(check("train", ["seed=1", "hydra.mode=MULTIRUN"]).jobs) == 1

@@ -1,4 +1,4 @@
-"""Every shipped YAML composes, and what our tolerant composing gives is what Hydra gives."""
+"""Every shipped YAML composes, and validation gives the same config as Hydra."""
 
 from importlib import resources
 from itertools import zip_longest
@@ -30,97 +30,97 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 EXTRA = {"text_files": ["data.dir=corpus"]}
 
 
-def _rounds() -> list[list[str]]:
-    """Choices such that every option of every group is chosen once."""
+def _option_combinations() -> list[list[str]]:
+    """Command lines that together choose every option of every group at least once."""
     columns = [[f"{group}={option}" for option in group_options(group)] for group in TRAIN_GROUPS]
     return [[choice for choice in row if choice] for row in zip_longest(*columns)]
 
 
-def _by_hydra(command: str, lines: list[str]) -> object:
+def compose_with_hydra(command: str, lines: list[str]) -> object:
     with config_loader():
         return to_dataclass(compose(command, lines))
 
 
-@pytest.mark.parametrize("lines", _rounds(), ids=lambda lines: lines[0])
-def test_every_option_composes_and_has_no_problems(lines: list[str]) -> None:
+@pytest.mark.parametrize("lines", _option_combinations(), ids=lambda lines: lines[0])
+def test_every_option_is_valid(lines: list[str]) -> None:
     lines = [*lines, *(line for choice in lines for line in EXTRA.get(choice.partition("=")[2], []))]
-    assert check("train", lines).config == _by_hydra("train", lines)
+    assert check("train", lines).config == compose_with_hydra("train", lines)
 
 
 @pytest.mark.parametrize("experiment", group_options("experiment"))
-def test_every_experiment_composes_and_has_no_problems(experiment: str) -> None:
+def test_every_experiment_is_valid(experiment: str) -> None:
     lines = [f"experiment={experiment}"]
-    assert check("train", lines).config == _by_hydra("train", lines)
+    assert check("train", lines).config == compose_with_hydra("train", lines)
 
 
 @pytest.mark.parametrize("evaluation", group_options("evaluation"))
 @pytest.mark.parametrize("data", [[], ["data=text_files", "data.dir=corpus"], ["data=python_docs"]])
-def test_eval_composes_with_the_runs_own_corpus_and_with_another(evaluation: str, data: list[str]) -> None:
+def test_eval_is_valid_with_and_without_a_corpus(evaluation: str, data: list[str]) -> None:
     lines = ["checkpoint=best.ckpt", f"evaluation={evaluation}", *data]
     config = check("eval", lines).config
-    assert config == _by_hydra("eval", lines)
+    assert config == compose_with_hydra("eval", lines)
     assert (config.data is None) == (not data)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("export", group_options("export"))
 @pytest.mark.parametrize("sampling", [[], ["sampling=greedy"]])
-def test_export_composes(export: str, sampling: list[str]) -> None:
+def test_every_export_is_valid(export: str, sampling: list[str]) -> None:
     lines = ["checkpoint=best.ckpt", "out=bundle", f"export={export}", *sampling]
-    assert check("export", lines).config == _by_hydra("export", lines)
+    assert check("export", lines).config == compose_with_hydra("export", lines)
 
 
-def test_every_shipped_preset_is_sampled_from_and_exported() -> None:
+def test_every_shipped_sampling_option_is_a_preset() -> None:
     config = check("train", []).config
     assert isinstance(config, TrainConfig)
     assert sorted(config.presets) == group_options("sampling")
 
 
 @pytest.mark.parametrize("group", ["data", "loss", "optimizer", "schedule", "averaging", "evaluation"])
-def test_a_group_file_is_named_after_what_it_chooses(group: str) -> None:
+def test_option_file_has_the_name_it_selects(group: str) -> None:
     (folder,) = config_folders([])
     for option in group_options(group):
         settings = OmegaConf.load(folder / group / f"{option}.yaml")
-        # a file for the whole config holds its group's settings below the group's name
+        # a global file has its group's settings under the group's name
         assert settings.get(group, settings)["source" if group == "data" else "name"] == option
 
 
-def test_every_yaml_says_what_it_is_for() -> None:
+def test_every_yaml_starts_with_a_comment() -> None:
     (folder,) = config_folders([])
     for file in folder.rglob("*.yaml"):
         lines = file.read_text(encoding="utf-8").splitlines()
         assert any(line.startswith("# ") and not line.startswith("# @") for line in lines[:3]), file
 
 
-def test_the_config_package_is_the_shipped_folder() -> None:
+def test_installed_configs_are_the_shipped_ones() -> None:
     installed = resources.files(CONFIG_PACKAGE) / "experiment" / "wikitext2_60min.yaml"
     assert installed.read_text(encoding="utf-8") == (CONFIGS / "experiment" / "wikitext2_60min.yaml").read_text(
         encoding="utf-8"
     )
 
 
-class TestOrder:
-    def test_a_group_wins_over_the_schema(self) -> None:
+class TestPrecedence:
+    def test_group_overrides_schema(self) -> None:
         assert check("train", ["model=tiny"]).config.model.embedding_dim == 64  # type: ignore[union-attr]
 
-    def test_an_experiment_wins_over_groups(self) -> None:
+    def test_experiment_overrides_groups(self) -> None:
         config = check("train", ["experiment=wikitext2_60min", "optimizer=adamw"]).config
         assert config.optimizer.lr == 4e-3  # type: ignore[union-attr]
         assert check("train", ["optimizer=adamw"]).config.optimizer.lr == 1e-3  # type: ignore[union-attr]
 
-    def test_an_optimizer_may_choose_the_averaging_and_the_command_line_another(self) -> None:
+    def test_optimizer_can_select_averaging_and_command_line_can_change_it(self) -> None:
         averagings = [
             check("train", ["optimizer=asgd", *lines]).config.averaging.name  # type: ignore[union-attr]
             for lines in ([], ["averaging=ema"], ["experiment=quickstart"])
         ]
         assert averagings == ["polyak", "ema", "polyak"]
 
-    def test_the_command_line_wins_over_the_experiment(self) -> None:
+    def test_command_line_overrides_experiment(self) -> None:
         config = check("train", ["optimizer.lr=7", "experiment=baseline", "model=tiny"]).config
         assert isinstance(config, TrainConfig)
         assert config.optimizer.lr == 7
         assert config.model.hidden_dims == [64]
 
-    def test_an_experiment_of_ones_own(self, tmp_path: object) -> None:
+    def test_custom_experiment(self, tmp_path: object) -> None:
         folder = tmp_path / "experiment"  # type: ignore[operator]
         folder.mkdir()
         (folder / "mine.yaml").write_text(
@@ -134,15 +134,15 @@ class TestOrder:
             assert (config.optimizer.lr, config.model.embedding_dim) == (0.5, 64)
 
 
-def test_a_dictionary_sets_several_values_at_once() -> None:
+def test_dictionary_sets_several_values() -> None:
     config = check("train", ["model={embedding_dim:100,hidden_dims:[100]}"]).config
     assert isinstance(config, TrainConfig)
     assert (config.model.embedding_dim, config.model.hidden_dims) == (100, [100])
 
 
-def test_a_preset_of_ones_own() -> None:
+def test_custom_preset() -> None:
     lines = ["+sampling@presets.mine=creative", "presets.mine.top_k=5"]
     config = check("train", lines).config
     assert isinstance(config, TrainConfig)
-    assert config == _by_hydra("train", lines)
+    assert config == compose_with_hydra("train", lines)
     assert config.presets["mine"].top_k == 5

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from real_commands import run, served, write_corpus
+from helpers.real_commands import run, served, write_corpus
 
 from lstm_lm.cli.command_help import group_options
 from lstm_lm.config.paths import UnknownPathError, type_at

@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
+from helpers.small_streams import VOCABULARY, network, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_streams import VOCABULARY, network, stream
 from torch.nn import functional as F
 
 from lstm_lm.errors import DataError, EvaluationError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_streams import VOCABULARY
+from helpers.small_streams import VOCABULARY
 
 from lstm_lm.evaluation.intervals import BLOCK_WORDS, article_starts, bootstrap
 

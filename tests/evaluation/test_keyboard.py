@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from helpers.small_models import small_engine, small_network, small_vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import small_engine, small_network, small_vocabulary
 
 from lstm_lm.errors import DataError
 from lstm_lm.evaluation.config import EvaluationConfig

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_streams import VOCABULARY, network, stream
+from helpers.small_streams import VOCABULARY, network, stream
 
 from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.config import DEFAULTS, EvaluationConfig, checked_settings, resolve_settings

@@ -1,4 +1,4 @@
-"""An export gives the numbers of its checkpoint, or nothing."""
+"""An exported bundle gives the results of its checkpoint, or nothing is written."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import checkpoint_content, small_network, write_small_checkpoint
+from helpers.small_models import checkpoint_content, small_network, write_small_checkpoint
 
 from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
@@ -27,18 +27,18 @@ def checkpoint(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("tie_weights", "cutoffs"), [(True, []), (False, []), (True, [0.1, 0.3]), (True, [0.5]), (False, [0.2, 0.4, 0.6])]
 )
-def test_every_network_of_a_bundle_is_the_checkpoints(tie_weights: bool, cutoffs: list[float], tmp_path: Path) -> None:
+def test_every_network_matches_the_checkpoint(tie_weights: bool, cutoffs: list[float], tmp_path: Path) -> None:
     network = small_network(ModelConfig(16, [24, 16], tie_weights, cutoffs=cutoffs))
     report = export_bundle(write_small_checkpoint(tmp_path / "best.ckpt", network), tmp_path / "out")
     assert list(report.parity) == ["model.safetensors", "model.onnx", "model.int8.onnx"]
-    weights, exact, rounded = report.parity.values()
+    weights, onnx, int8 = report.parity.values()
     assert (weights.max_difference, weights.same_texts) == (0.0, None)
-    assert exact.max_difference < 1e-4
-    assert exact.same_texts == 100
-    assert exact.perplexity == pytest.approx(report.perplexity, rel=1e-4)
-    assert rounded.max_difference > 0.0
-    assert rounded.perplexity == pytest.approx(report.perplexity, rel=0.01)
-    assert (report.tokens, report.source) == (2048, "words drawn as often as train has them")
+    assert onnx.max_difference < 1e-4
+    assert onnx.same_texts == 100
+    assert onnx.perplexity == pytest.approx(report.perplexity, rel=1e-4)
+    assert int8.max_difference > 0.0
+    assert int8.perplexity == pytest.approx(report.perplexity, rel=0.01)
+    assert (report.tokens, report.source) == (2048, "random words by train frequency")
     assert report.bundle == read_bundle(tmp_path / "out")
     assert report.num_bytes == sum(file.stat().st_size for file in (tmp_path / "out").iterdir())
 
@@ -47,7 +47,7 @@ def test_every_network_of_a_bundle_is_the_checkpoints(tie_weights: bool, cutoffs
     ("onnx", "int8", "backend"),
     [(False, False, "TorchBackend"), (True, False, "OnnxBackend"), (False, True, "OnnxBackend")],
 )
-def test_what_is_not_wanted_is_not_written(
+def test_only_selected_graphs_are_written(
     checkpoint: Path, tmp_path: Path, onnx: bool, int8: bool, backend: str
 ) -> None:
     report = export_bundle(checkpoint, tmp_path / "out", BundleExportConfig(onnx=onnx, int8=int8))
@@ -57,7 +57,7 @@ def test_what_is_not_wanted_is_not_written(
     assert type(build_engine(report.bundle).backend).__name__ == backend
 
 
-def test_real_text_is_compared_where_the_corpus_is_at_hand(tmp_path: Path) -> None:
+def test_parity_uses_valid_if_the_corpus_is_available(tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text("the cat saw the old river .\n" * 60)
     content = checkpoint_content(small_network())
@@ -65,22 +65,23 @@ def test_real_text_is_compared_where_the_corpus_is_at_hand(tmp_path: Path) -> No
     torch.save(content, tmp_path / "best.ckpt")
     report = export_bundle(tmp_path / "best.ckpt", tmp_path / "out")
     assert report.source == "the valid split"
-    assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text(), "tells where it was made"
+    assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text(), "the manifest contains a local path"
 
 
-def test_other_numbers_leave_no_bundle_and_an_old_one_in_place(
+def test_parity_failure_writes_no_bundle_and_keeps_an_old_one(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(bundle_export, "largest_difference", lambda *_: 0.5)
+    monkeypatch.setattr(bundle_export, "max_difference", lambda *_: 0.5)
     with pytest.raises(
-        BundleError, match=r"model\.safetensors differ by 5\.00e-01 .*parity_tolerance=1e-05.*model\.onnx"
+        BundleError,
+        match=r"model\.safetensors differ from .* by 5\.00e-01, .*parity_tolerance=1e-05.*model\.onnx",
     ):
         export_bundle(checkpoint, out)
     assert not out.exists()
     export_bundle(checkpoint, out, BundleExportConfig(parity_tolerance=1.0, onnx_tolerance=1.0))
     before = read_bundle(out)
-    monkeypatch.setattr(bundle_export, "largest_difference", lambda *_: float("nan"))
+    monkeypatch.setattr(bundle_export, "max_difference", lambda *_: float("nan"))
     with pytest.raises(BundleError, match="not written"):
         export_bundle(checkpoint, out, BundleExportConfig(overwrite=True))
     assert read_bundle(out) == before
@@ -89,15 +90,15 @@ def test_other_numbers_leave_no_bundle_and_an_old_one_in_place(
 @pytest.mark.parametrize(
     ("graph", "file", "message"),
     [
-        ("float_graph", "layers.1.weight_hh_l0", r"logits of model\.onnx differ by .*onnx_tolerance=0\.0001"),
+        ("float_graph", "layers.1.weight_hh_l0", r"logits of model\.onnx differ from .*onnx_tolerance=0\.0001"),
         (
             "int8_graph",
             "output_bias",
-            r"int8\.onnx raises the perplexity by .*int8_tolerance=0\.01.*export\.int8",
+            r"int8\.onnx increases the perplexity by .*int8_tolerance=0\.01.*export\.int8",
         ),
     ],
 )
-def test_a_graph_that_differs_is_refused(
+def test_differing_graph_is_rejected(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: str, file: str, message: str
 ) -> None:
     build = getattr(bundle_export, graph)
@@ -114,14 +115,14 @@ def test_a_graph_that_differs_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_other_greedy_words_are_refused(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differing_greedy_texts_are_rejected(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = iter([np.zeros((100, 3)), np.arange(300).reshape(100, 3)])
     monkeypatch.setattr(bundle_export, "greedy_texts", lambda *_: next(texts))
-    with pytest.raises(BundleError, match=r"100 of 100 greedy texts of model\.onnx are not the checkpoint's"):
+    with pytest.raises(BundleError, match=r"100 of 100 greedy texts of model\.onnx differ from the checkpoint's"):
         export_bundle(checkpoint, tmp_path / "out", BundleExportConfig(int8=False))
 
 
-def test_a_changed_weight_is_seen(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_weight_is_detected(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def changed(bundle, backend):  # type: ignore[no-untyped-def]
         engine = build_engine(bundle, backend)
         if backend == "torch":
@@ -134,14 +135,14 @@ def test_a_changed_weight_is_seen(checkpoint: Path, tmp_path: Path, monkeypatch:
         export_bundle(checkpoint, tmp_path / "out")
 
 
-def test_a_sampling_of_its_own_becomes_the_default(checkpoint: Path, tmp_path: Path) -> None:
+def test_sampling_argument_becomes_the_default_preset(checkpoint: Path, tmp_path: Path) -> None:
     sampling = SamplingConfig(strategy="greedy", ban_tokens=["the"])
     bundle = export_bundle(checkpoint, tmp_path / "out", sampling=sampling).bundle
     assert bundle.presets[bundle.default_preset] == sampling
     assert {"greedy", "balanced", "creative"} < set(bundle.presets)
 
 
-def test_wrong_settings_are_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_invalid_settings_are_reported_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         export_bundle(
             tmp_path / "nowhere",
@@ -155,7 +156,7 @@ def test_wrong_settings_are_told_before_anything_is_read(tmp_path: Path) -> None
     ]
 
 
-def test_infinite_scores_do_not_break_the_manifest(tmp_path: Path) -> None:
+def test_infinite_scores_are_null_in_the_manifest(tmp_path: Path) -> None:
     content = checkpoint_content(small_network())
     content["lstm_lm"]["metrics"] = {"valid": {"loss": 800.0, "perplexity": float("inf")}}
     torch.save(content, tmp_path / "best.ckpt")
@@ -164,7 +165,7 @@ def test_infinite_scores_do_not_break_the_manifest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mine", "a name with 'quotes\" and $signs"])
-def test_the_python_of_the_model_card_runs(checkpoint: Path, tmp_path: Path, name: str) -> None:
+def test_python_example_of_the_model_card_runs(checkpoint: Path, tmp_path: Path, name: str) -> None:
     export_bundle(checkpoint, tmp_path / name)
     card = (tmp_path / name / "README.md").read_text()
     for expected in ("| vocabulary | 49 words |", "| LSTM layers | 24 + 16 |", "| valid | 4 | 54.6 |", "`creative`"):

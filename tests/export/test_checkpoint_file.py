@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import checkpoint_content, small_network
+from helpers.small_models import checkpoint_content, small_network
 
 from lstm_lm.errors import CheckpointError
 from lstm_lm.export.checkpoint import read_checkpoint
@@ -79,7 +79,7 @@ def test_a_truncated_file_is_incomplete(path: Path, share: float) -> None:
         (
             "x/data.pkl",
             b"\x80\x02.",
-            "is not opened|not a checkpoint that torch can read",
+            "is not loaded|not a checkpoint that torch can read",
         ),
     ],
 )

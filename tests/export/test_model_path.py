@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from small_models import write_small_bundle
+from helpers.small_models import write_small_bundle
 
 from lstm_lm.errors import BundleError, CheckpointError, CheckpointMissingError
 from lstm_lm.export.bundle_export import export_bundle

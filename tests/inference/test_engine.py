@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.small_models import WORDS, small_engine, small_network, small_vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import WORDS, small_engine, small_network, small_vocabulary
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import State

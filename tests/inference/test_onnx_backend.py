@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.small_models import WORDS, small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import WORDS, small_network
 
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference import onnx_backend

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from helpers.small_models import WORDS, small_engine, small_vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import WORDS, small_engine, small_vocabulary
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.config import CacheConfig

@@ -2,7 +2,7 @@
 
 from itertools import takewhile
 
-from small_models import PRESETS, small_engine
+from helpers.small_models import PRESETS, small_engine
 
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.sequences import sample_next, step_batch

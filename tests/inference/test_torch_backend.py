@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.small_models import WORDS, small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from small_models import WORDS, small_network
 
 from lstm_lm.inference.torch_backend import TorchBackend, build_network, load_network
 from lstm_lm.nn.config import ModelConfig

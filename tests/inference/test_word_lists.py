@@ -1,9 +1,9 @@
 """Parsing word lists and looking up their ids."""
 
 import pytest
+from helpers.small_models import small_vocabulary
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import small_vocabulary
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.word_lists import parse_words, require_ids

@@ -1,4 +1,4 @@
-"""``pip install lstm-lm[serve]`` brings nothing for training, torch least of all, and is all that the service needs."""
+"""``pip install lstm-lm[serve]`` installs no training package, and the service needs nothing else."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from lstm_lm import __version__
-from lstm_lm.bundle import write_bundle
+from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import ModelConfig
@@ -32,35 +32,35 @@ VOCAB_SIZE = 33_278
 RESIDENT_MB = 250
 
 
-def brought_along(lines: Iterable[str], extras: frozenset[str], seen: dict[str, Distribution]) -> None:
-    """Every package that pip would install for these requirements of a package with ``extras``, into ``seen``."""
+def collect_dependencies(lines: Iterable[str], extras: frozenset[str], seen: dict[str, Distribution]) -> None:
+    """Add every package that pip would install for these requirements of a package with ``extras`` to ``seen``."""
     for requirement in map(Requirement, lines):
-        wanted = [{"extra": extra} for extra in (*extras, "")]
-        if requirement.marker is not None and not any(requirement.marker.evaluate(extra) for extra in wanted):
+        environments = [{"extra": extra} for extra in (*extras, "")]
+        if requirement.marker is not None and not any(map(requirement.marker.evaluate, environments)):
             continue
         name = canonicalize_name(requirement.name)
         if name not in seen or requirement.extras:
             seen[name] = distribution(name)
-            brought_along(seen[name].requires or (), frozenset(requirement.extras), seen)
+            collect_dependencies(seen[name].requires or (), frozenset(requirement.extras), seen)
 
 
 @pytest.fixture(scope="module")
 def packages() -> dict[str, Distribution]:
-    # the project's own file, as what an editable install tells may be of an older day
+    # read pyproject.toml: the metadata of an editable install can be outdated
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     seen: dict[str, Distribution] = {}
-    brought_along([*project["dependencies"], *project["optional-dependencies"]["serve"]], frozenset(), seen)
+    collect_dependencies([*project["dependencies"], *project["optional-dependencies"]["serve"]], frozenset(), seen)
     return seen
 
 
-def test_the_service_brings_no_training_package(packages: dict[str, Distribution]) -> None:
+def test_serve_extra_installs_no_training_package(packages: dict[str, Distribution]) -> None:
     assert not TRAINING & packages.keys()
     assert {"fastapi", "onnxruntime", "prometheus-client", "numpy"} <= packages.keys()
 
 
 @pytest.fixture(scope="module")
 def python(packages: dict[str, Distribution], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that holds these packages and no others."""
+    """An environment with only these packages."""
     folder = tmp_path_factory.mktemp("light")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
@@ -80,7 +80,7 @@ def python(packages: dict[str, Distribution], tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def medium_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of the medium size over as many words as WikiText-2 has; untrained, which changes neither."""
+    """An untrained network of model=medium with a vocabulary of WikiText-2's size."""
     config = ModelConfig(embedding_dim=400, hidden_dims=[640, 400])
     words = ["the", "<eos>", "<unk>", "people", *(f"word{index}" for index in range(VOCAB_SIZE - 4))]
     torch.manual_seed(0)
@@ -126,12 +126,12 @@ def wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
-        found = re.search(r"http://[\d.]+:\d+", log.read_text())
-        if found is not None:
+        match = re.search(r"http://[\d.]+:\d+", log.read_text())
+        if match is not None:
             try:
-                with urllib.request.urlopen(f"{found[0]}/ready", timeout=5) as answer:
-                    if answer.status == 200:
-                        return found[0]
+                with urllib.request.urlopen(f"{match[0]}/ready", timeout=5) as response:
+                    if response.status == 200:
+                        return match[0]
             except (urllib.error.URLError, OSError):
                 pass
         time.sleep(0.01)
@@ -142,8 +142,8 @@ def post(address: str, route: str, body: dict[str, object]) -> dict[str, object]
     request = urllib.request.Request(
         f"{address}{route}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        content: dict[str, object] = json.load(answer)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        content: dict[str, object] = json.load(response)
     return content
 
 
@@ -153,8 +153,8 @@ def resident_mb(process: subprocess.Popen[str]) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="tells the memory of a process from /proc")
-def test_the_service_without_torch_answers_and_stays_small(service: tuple[subprocess.Popen[str], str]) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the memory of a process from /proc")
+def test_service_without_torch_stays_small(service: tuple[subprocess.Popen[str], str]) -> None:
     process, address = service
     text = ""
     for word in ["the", "people", "word7", "unheard"] * 20:
@@ -165,7 +165,7 @@ def test_the_service_without_torch_answers_and_stays_small(service: tuple[subpro
 
 
 @pytest.mark.slow
-def test_a_checkpoint_needs_torch_and_says_so(python: Path, tmp_path: Path) -> None:
+def test_checkpoint_without_torch_is_a_clear_error(python: Path, tmp_path: Path) -> None:
     (tmp_path / "best.ckpt").touch()
     command = [python, "-m", "lstm_lm", "serve", "--model", tmp_path / "best.ckpt", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from real_commands import count_tokens, write_corpus
+from helpers.real_commands import count_tokens, write_corpus
 
 from lstm_lm import __version__
 
@@ -26,7 +26,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing of an earlier build gets in and the work tree stays as it is."""
+    """Built from a copy: no files of an earlier build, no changes in the work tree."""
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -39,19 +39,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an empty environment that holds the wheel, and sees the packages it depends on from here."""
+    """The scripts of a new environment with the wheel; its dependencies come from this environment."""
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     python = folder / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=folder)
     own = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
-    # a .pth file inside a folder that a .pth file names is not read: the editable install here stays out of sight
+    # Python does not read .pth files in a folder added by a .pth file: the editable install here is not visible
     (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"
 
 
-def test_the_wheel_holds_the_package_its_configs_and_nothing_else(wheel: Path) -> None:
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+def test_wheel_contains_package_and_configs_only(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = {str(file.relative_to(ROOT)) for file in (ROOT / "lstm_lm").rglob("*.py")}
     data = {
         str(file.relative_to(ROOT))
@@ -59,11 +59,11 @@ def test_the_wheel_holds_the_package_its_configs_and_nothing_else(wheel: Path) -
         if file.is_file() and file.suffix not in (".py", ".pyc")
     }
     configs = {f"lstm_lm/{file.relative_to(ROOT)}" for file in (ROOT / "configs").rglob("*.yaml")}
-    assert "lstm_lm/py.typed" in held
-    assert held == code | data | configs | {"lstm_lm/configs/__init__.py"}
+    assert "lstm_lm/py.typed" in names
+    assert names == code | data | configs | {"lstm_lm/configs/__init__.py"}
 
 
-def test_the_wheel_brings_its_licence_and_readme(wheel: Path) -> None:
+def test_wheel_contains_license_and_readme(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         text = archive.read(metadata).decode()
@@ -72,7 +72,7 @@ def test_the_wheel_brings_its_licence_and_readme(wheel: Path) -> None:
     assert "# lstm_lm" in text
 
 
-def test_the_installed_command_works_from_another_folder(scripts: Path, tmp_path: Path) -> None:
+def test_installed_command_works_in_another_folder(scripts: Path, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     assert run(scripts / "lstm-lm", "--version", cwd=tmp_path).strip() == f"lstm-lm {__version__}"
     where = run(scripts / "python", "-c", "import lstm_lm; print(lstm_lm.__file__)", cwd=tmp_path)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from service_client import Client
+from helpers.service_client import Client
 
-from lstm_lm.bundle import write_bundle
+from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel

@@ -1,7 +1,7 @@
 """Request fields that have two names."""
 
 import pytest
-from service_client import Client
+from helpers.service_client import Client
 
 BODY = {"text": "the people", "seed": 1, "strategy": "sample", "repeat_window": 80}
 PAIRS = [

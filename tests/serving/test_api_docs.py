@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from service_client import Client
+from helpers.service_client import Client
 
 
 def test_docs_page_loads_only_files_of_the_service(client: Client) -> None:

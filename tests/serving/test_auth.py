@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal
-from service_client import Client
+from helpers.service_client import Client
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.serving import auth, create_app

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import anyio
 import numpy as np
 import pytest
+from helpers.small_models import PRESETS, WORDS, small_engine, small_network, small_vocabulary
 from numpy.typing import NDArray
-from small_models import PRESETS, WORDS, small_engine, small_network, small_vocabulary
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import State

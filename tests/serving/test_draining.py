@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from service_process import Service, free_port, started, uvicorn_command
+from helpers.service_process import Service, free_port, started, uvicorn_command
 
 
 @pytest.fixture

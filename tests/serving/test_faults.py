@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 import schemathesis
+from helpers.service_process import JSON_LINE, Service, exchange, free_port, head, resident_mb, started, uvicorn_command
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.schemas import BaseSchema
-from service_process import JSON_LINE, Service, exchange, free_port, head, resident_mb, started, uvicorn_command
 from test_malformed import JSON_TYPE, PATHS, WRONG_TYPES, bodies
 
 from lstm_lm.serving import create_app

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from anyio.from_thread import BlockingPortal
+from helpers.service_client import Client
 from prometheus_client.parser import text_string_to_metric_families
-from service_client import Client
 
 from lstm_lm.bundle import read_bundle
 from lstm_lm.nn.config import ModelConfig

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from service_client import Client
+from helpers.service_client import Client
 
 PATHS = ("/predict", "/generate")
 JSON_TYPE = {"content-type": "application/json"}

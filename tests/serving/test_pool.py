@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from helpers.service_process import JSON_LINE, head
 from numpy.typing import NDArray
-from service_process import JSON_LINE, head
 
 from lstm_lm.inference.backend import State
 from lstm_lm.inference.config import SamplingConfig

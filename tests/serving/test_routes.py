@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from service_client import Client
+from helpers.service_client import Client
 
 from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.inference.engine import Engine

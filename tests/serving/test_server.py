@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from service_process import (
+from helpers.service_process import (
     JSON_LINE,
     Service,
     environment,

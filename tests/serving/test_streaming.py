@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from service_client import Client
+from helpers.service_client import Client
 
 BODY = {"text": "the people", "generate": 40, "seed": 5}
 

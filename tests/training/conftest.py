@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_commands import write_corpus
-from small_runs import ConfigFactory
+from helpers.real_commands import write_corpus
+from helpers.small_runs import ConfigFactory
 
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.config import BatchingConfig, DataConfig

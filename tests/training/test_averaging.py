@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import ConfigFactory, assert_same_weights, interrupt_at, weights
+from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, weights
 
 from lstm_lm.errors import TrainingInterruptedError
 from lstm_lm.export.checkpoint import read_checkpoint

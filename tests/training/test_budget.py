@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from small_models import small_network
+from helpers.small_models import small_network
 
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.training.budget import dropout_factor, parse_budget, planned_epochs, scale_dropouts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import ConfigFactory, interrupt_at, weights
+from helpers.small_runs import ConfigFactory, interrupt_at, weights
 
 from lstm_lm.errors import TrainingError, TrainingInterruptedError
 from lstm_lm.training.budget import dropout_factor

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import small_vocabulary
-from small_runs import ConfigFactory
+from helpers.small_models import small_vocabulary
+from helpers.small_runs import ConfigFactory
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import small_network, small_vocabulary, write_small_checkpoint
+from helpers.small_models import small_network, small_vocabulary
 
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError
 from lstm_lm.nn.config import LossConfig, ModelConfig
-from lstm_lm.training.checkpoint_io import AtomicCheckpointIO, save_tuned
+from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.objective import activation_penalty
@@ -143,14 +143,3 @@ def test_failed_checkpoint_write_keeps_the_old_file(
         AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
-
-
-def test_settings_that_cannot_be_saved_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_small_checkpoint(tmp_path / "best.ckpt")
-
-    def fail(*_: object) -> None:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(CheckpointError, match=r"give them by hand: evaluation=cache evaluation\.cache_weight=0\.25"):
-        save_tuned(path, "cache", {"cache_weight": 0.25}, path.stat().st_mtime_ns)

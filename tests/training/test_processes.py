@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from real_commands import run, write_corpus
-from small_runs import weights
+from helpers.real_commands import run, write_corpus
+from helpers.small_runs import weights
 
 SETTINGS = (
     "data=text_files",

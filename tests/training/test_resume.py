@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
+from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
 
 from lstm_lm.data.config import BatchingConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import ConfigFactory, assert_same_weights, interrupt_at, last_rate, weights
+from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, last_rate, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lstm_lm.data.config import DataConfig

@@ -37,7 +37,7 @@ def listening(bundle: Path, **settings: Any) -> Iterator[str]:
     loaded = read_bundle(bundle)
     engine = build_engine(loaded)
     engine.backend = SlowBackend(engine.backend)
-    app = build_app(engine, Settings(bundle=bundle, **settings), loaded.about)
+    app = build_app(engine, Settings(bundle=bundle, **settings), loaded.info)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

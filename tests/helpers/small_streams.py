@@ -1,4 +1,4 @@
-"""A network of eight words and streams for it, for tests of every way of scoring."""
+"""A network with a vocabulary of eight words, and random streams for it."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ VOCABULARY = Vocabulary(["the", "<eos>", ",", "<unk>", "=", "@-@", "1990", "é"]
 
 
 def network(config: ModelConfig | None = None) -> LSTMLanguageModel:
-    """Large weights, so that words differ."""
+    """A network with weights large enough that predictions differ between words."""
     torch.manual_seed(0)
     model = LSTMLanguageModel(config or ModelConfig(6, [9, 6], input_dropout=0.5, weight_dropout=0.5), len(VOCABULARY))
     with torch.no_grad():
@@ -21,5 +21,5 @@ def network(config: ModelConfig | None = None) -> LSTMLanguageModel:
 
 
 def stream(length: int, seed: int = 0) -> np.ndarray:
-    """Random words."""
+    """Random word ids."""
     return np.random.default_rng(seed).integers(len(VOCABULARY), size=length).astype(np.int32)

@@ -1,4 +1,4 @@
-"""A blocking client of the service in this process."""
+"""A blocking client for the service in this process."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 
 class Client:
-    """Blocking calls to an ASGI application, whose event loop runs in another thread."""
+    """Calls an ASGI application whose event loop runs in another thread."""
 
     def __init__(self, app: FastAPI, portal: BlockingPortal) -> None:
         transport = httpx.ASGITransport(app)

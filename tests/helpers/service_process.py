@@ -1,4 +1,4 @@
-"""The service in its own process, and raw requests to it."""
+"""The service in its own process, and raw bytes to send to it."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 180  # a busy machine may need a minute to import torch
+START_SECONDS = 180  # on a busy machine the import of torch takes a minute
 JSON_LINE = "Content-Type: application/json"
 
 
@@ -22,8 +22,8 @@ def free_port() -> int:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
-    return {**kept, "OMP_WAIT_POLICY": "passive", **variables}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
+    return {**inherited, "OMP_WAIT_POLICY": "passive", **variables}
 
 
 def uvicorn_command(port: int) -> list[str]:
@@ -65,10 +65,10 @@ def started(command: list[str], port: int, folder: Path, **variables: str) -> It
 
 
 def exchange(port: int, sent: bytes) -> bytes:
-    """The response on a new connection whose sending side closes after ``sent``."""
+    """Send bytes on a new connection, close its sending side, and return the response."""
     with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as connection:
         received = b""
-        # the service may respond and close early
+        # the service may respond and close before everything is sent
         with suppress(OSError):
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""Helpers for short training runs and their checkpoints."""
+"""Short training runs and their checkpoints."""
 
 import os
 import signal
@@ -26,13 +26,13 @@ def assert_same_weights(one: Path, other: Path, name: str = "last") -> None:
 
 
 def last_rate(run_dir: Path) -> float:
-    """The learning rate after the last step of a run."""
+    """The learning rate at the end of a run."""
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     return float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
 
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send SIGINT to this process in the middle of a step."""
+    """Send this process SIGINT, as Ctrl-C does, during a training step."""
     training_step = LanguageModelModule.training_step
 
     def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> Any:
@@ -44,7 +44,7 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def interrupt_validation(epoch: int, signal_number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send a signal to this process after the first validation batch of an epoch, counted from 0."""
+    """Send this process a signal after the first validation batch of an epoch (counted from 0)."""
     validation_step = LanguageModelModule.validation_step
 
     def step_and_signal(self: LanguageModelModule, batch: Any, batch_idx: int) -> None:

@@ -1,4 +1,4 @@
-"""Small untrained networks with a small vocabulary, as checkpoints and bundles, for tests that need any model."""
+"""Small untrained networks with a small vocabulary, as checkpoints and bundles."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from lstm_lm.bundle import Bundle, write_bundle
+from lstm_lm.bundle import Bundle
 from lstm_lm.data.config import DataConfig
 from lstm_lm.export.bundle_export import export_bundle
+from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
@@ -30,12 +31,12 @@ PRESETS = {
 
 
 def small_vocabulary() -> Vocabulary:
-    """49 words, spelt as WikiText spells them."""
+    """49 words in WikiText's spelling."""
     return Vocabulary(WORDS, [1000 // (rank + 1) for rank in range(len(WORDS))])
 
 
 def small_network(config: ModelConfig | None = None, seed: int = 0) -> LSTMLanguageModel:
-    """A network in eval mode with weights large enough that its answers differ from word to word."""
+    """A network in eval mode with weights large enough that predictions differ between words."""
     torch.manual_seed(seed)
     network = LSTMLanguageModel(config or ModelConfig(embedding_dim=16, hidden_dims=[24, 16]), len(WORDS))
     with torch.no_grad():
@@ -50,7 +51,7 @@ def small_engine(network: LSTMLanguageModel | None = None) -> Engine:
 
 
 def checkpoint_content(network: LSTMLanguageModel) -> dict[str, Any]:
-    """What a checkpoint of ``lstm-lm train`` holds of a network."""
+    """The content of a checkpoint of ``lstm-lm train``."""
     return {
         "state_dict": {f"model.{name}": tensor for name, tensor in network.state_dict().items()},
         "lstm_lm": {
@@ -58,8 +59,8 @@ def checkpoint_content(network: LSTMLanguageModel) -> dict[str, Any]:
             "model": asdict(network.config),
             "vocabulary": small_vocabulary().to_dict(),
             "tokenizer": "whitespace",
-            # its corpus is not at hand, as is usual where a model is only served
-            "data": asdict(DataConfig(source="text_files", dir="a/place/of/its/own")),
+            # the corpus is not available, as on a machine that only serves the model
+            "data": asdict(DataConfig(source="text_files", dir="not/on/this/machine")),
             "presets": {name: asdict(preset) for name, preset in PRESETS.items()},
             "default_preset": "balanced",
             "metrics": {"valid": {"loss": 4.0, "perplexity": 54.6, "top1": 0.25, "top5": 0.5}},
@@ -69,21 +70,21 @@ def checkpoint_content(network: LSTMLanguageModel) -> dict[str, Any]:
 
 
 def write_small_checkpoint(path: Path, network: LSTMLanguageModel | None = None) -> Path:
-    """A checkpoint file."""
+    """Write a checkpoint file."""
     torch.save(checkpoint_content(network or small_network()), path)
     return path
 
 
 def write_small_bundle(path: Path, network: LSTMLanguageModel | None = None) -> Path:
-    """A bundle folder; the checkpoint that it came from lies beside it."""
+    """Write a bundle folder and, beside it, its checkpoint."""
     export_bundle(write_small_checkpoint(path.with_suffix(".ckpt"), network), path)
     return path
 
 
 def write_plain_bundle(path: Path, **changes: Any) -> Bundle:
-    """A bundle with weights alone, no graph; ``changes`` are arguments of ``write_bundle``."""
+    """Write a bundle without graphs; ``changes`` are arguments of ``write_bundle``."""
     network = small_network()
-    parts: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "model": network.config,
         "weights": {name: tensor.numpy() for name, tensor in network.state_dict().items()},
         "vocabulary": small_vocabulary(),
@@ -94,4 +95,4 @@ def write_plain_bundle(path: Path, **changes: Any) -> Bundle:
         "default_preset": "balanced",
         "card": "# card\n",
     }
-    return write_bundle(path, **parts | changes)
+    return write_bundle(path, **arguments | changes)

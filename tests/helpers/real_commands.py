@@ -1,4 +1,4 @@
-"""The commands as a user runs them, in processes of their own, and a small corpus to run them on."""
+"""Commands in their own process, as a user runs them, and a small corpus for them."""
 
 import os
 import random
@@ -29,7 +29,7 @@ SERVING_LINE = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 def write_corpus(folder: Path) -> Path:
-    """About 9,000 words with a grammar that a tiny model learns in seconds, spelt as WikiText spells them."""
+    """Write about 9,000 words in WikiText's spelling, from a grammar that a tiny model learns in seconds."""
     rng = random.Random(20)
     folder.mkdir(parents=True, exist_ok=True)
     for split, num_lines in (("train", 600), ("valid", 60), ("test", 60)):
@@ -42,7 +42,7 @@ def write_corpus(folder: Path) -> Path:
 
 
 def count_tokens(file: Path) -> int:
-    """The words of a file and one end of line for each line, counted without the package."""
+    """Count words plus one ``<eos>`` per line, independently of the package."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return sum(len(line.split()) for line in lines) + len(lines)
 
@@ -53,7 +53,7 @@ def lstm_lm(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run ``lstm-lm`` to its end in the folder ``cwd`` and check its exit status."""
+    """Run ``lstm-lm`` in the folder ``cwd`` and check its exit status."""
     done = subprocess.run(
         lstm_lm(*arguments), cwd=cwd, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, check=False
     )
@@ -63,14 +63,14 @@ def run(*arguments: str, cwd: Path, expect: int = 0) -> subprocess.CompletedProc
 
 @contextmanager
 def served(command: Sequence[str], cwd: Path, environment: dict[str, str] | None = None) -> Iterator[httpx.Client]:
-    """A client of a service that runs as a process of its own until the block ends.
+    """Run a service in its own process until the block ends, and yield a client for it.
 
     Args:
-        command: Starts the service on a free port of loopback, and prints its address.
+        command: Starts the service on a free loopback port and prints its address.
         cwd: Working directory of the service.
-        environment: Variables on top of those of this process.
+        environment: Additional environment variables.
     """
-    # a file, not a pipe: nobody has to read it for the service to go on
+    # a file: a pipe that is not read would block the service
     log = cwd / "service.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -94,12 +94,12 @@ def served(command: Sequence[str], cwd: Path, environment: dict[str, str] | None
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """Wait for the line with the service's address, then for the service to be ready."""
+    """Wait until the service has printed its address and is ready."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if found := SERVING_LINE.search(log.read_text(encoding="utf-8", errors="replace")):
+        if match := SERVING_LINE.search(log.read_text(encoding="utf-8", errors="replace")):
             with suppress(httpx.TransportError):
-                if httpx.get(f"{found[0]}/ready", trust_env=False).status_code == 200:
-                    return found[0]
+                if httpx.get(f"{match[0]}/ready", trust_env=False).status_code == 200:
+                    return match[0]
         time.sleep(0.1)
     raise AssertionError(f"the service is not ready (exit status {process.poll()}):\n{log.read_text(errors='replace')}")

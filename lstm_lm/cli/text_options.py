@@ -1,0 +1,34 @@
+"""Options and input text that ``predict`` and ``generate`` share."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from lstm_lm.errors import ConfigError
+
+ModelOption: TypeAlias = Annotated[Path, typer.Option(help="Bundle, run folder or checkpoint.")]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+def read_text(text: str) -> str:
+    """The text of ``--text``; ``-`` reads standard input, without its last line break.
+
+    Raises:
+        ConfigError: If the text is not UTF-8.
+    """
+    try:
+        if text == "-":
+            return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
+        # invalid bytes in an argument arrive as lone surrogates
+        text.encode()
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise ConfigError([f"text: is not UTF-8 ({error.reason}); convert it"]) from None
+    return text
+
+
+def warn_unknown_words(words: tuple[str, ...]) -> None:
+    """Print the words that are not in the vocabulary to standard error."""
+    if words:
+        print(f"not in the vocabulary, read as <unk>: {', '.join(words)}", file=sys.stderr)

@@ -1,0 +1,137 @@
+"""Evaluate a model on a split of a corpus: tune on request, then score."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import Ids, encode_split
+from lstm_lm.errors import EvaluationError
+from lstm_lm.evaluation.cache import evaluate_cache
+from lstm_lm.evaluation.config import EvaluationConfig, resolve_settings
+from lstm_lm.evaluation.dynamic import GradientRMS, evaluate_dynamic, gradient_rms
+from lstm_lm.evaluation.keyboard import KeyboardScore, evaluate_keyboard
+from lstm_lm.evaluation.progress import StageProgressCallback
+from lstm_lm.evaluation.score import Score
+from lstm_lm.evaluation.static import evaluate_static
+from lstm_lm.evaluation.tuning import tune
+from lstm_lm.nn.device import find_device, use_exact_float32
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.text.vocabulary import Vocabulary
+
+
+def _report_nothing(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """A score and the settings that it was reached with."""
+
+    score: Score | KeyboardScore
+    settings: dict[str, float]
+    """Settings of the evaluation; empty for ``static`` and ``keyboard``."""
+    sources: dict[str, str]
+    """Source of each setting: ``given``, ``tuned`` or ``default``."""
+
+
+def evaluate(
+    model: LSTMLanguageModel,
+    vocabulary: Vocabulary,
+    data: DataConfig,
+    config: EvaluationConfig,
+    split: str = "test",
+    *,
+    tuned: Mapping[str, float] | None = None,
+    on_tuned: Callable[[dict[str, float]], None] | None = None,
+    accelerator: str = "cpu",
+    report: StageProgressCallback = _report_nothing,
+) -> EvaluationResult:
+    """Score a model on a split.
+
+    Args:
+        model: The network; its weights are unchanged afterwards.
+        vocabulary: Its vocabulary.
+        data: The corpus, with the model's tokenizer.
+        config: The evaluation. Its settings take precedence over tuned ones, and those over defaults.
+        split: ``train``, ``valid`` or ``test``.
+        tuned: Settings from an earlier tuning of this model.
+        on_tuned: Tune the settings on valid, call this function with them, then score with them.
+        accelerator: ``cpu``, ``gpu`` or ``auto``; only ``static`` uses a GPU, the others run on the CPU.
+        report: Called with the current stage, the steps done and the total.
+
+    Raises:
+        ConfigError: If ``data`` has problems.
+        DataError: If the corpus cannot be read.
+        EvaluationError: If the weights of dynamic evaluation diverge, or no GPU is found for ``accelerator``.
+    """
+    evaluator = _Evaluator(model, vocabulary, data, config, accelerator, report)
+    if on_tuned is not None:
+        tuned = evaluator.tune()
+        on_tuned(tuned)
+    settings, sources = resolve_settings(config, tuned or {})
+    return EvaluationResult(evaluator.score(split, settings), settings, sources)
+
+
+class _Evaluator:
+    """Tunes and scores one model; computes the gradient RMS of train at most once."""
+
+    def __init__(
+        self,
+        model: LSTMLanguageModel,
+        vocabulary: Vocabulary,
+        data: DataConfig,
+        config: EvaluationConfig,
+        accelerator: str,
+        report: StageProgressCallback,
+    ) -> None:
+        self._model = model
+        self._vocabulary = vocabulary
+        self._data = data
+        self._config = config
+        self._accelerator = accelerator
+        self._report = report
+        self._gradients: GradientRMS | None = None
+
+    def tune(self) -> dict[str, float]:
+        gradients = self._gradient_rms() if "lr" in self._config.tunable else None
+        ids = self._ids("valid")
+        return tune(self._model, ids, self._vocabulary.eos_id, self._config, gradients, self._report)
+
+    def score(self, split: str, settings: dict[str, float]) -> Score | KeyboardScore:
+        model, vocabulary, config = self._model, self._vocabulary, self._config
+        ids = self._ids(split)
+
+        def progress(done: int, total: int) -> None:
+            self._report(f"{config.name} evaluation of {split}", done, total)
+
+        if config.name == "static":
+            device = self._device()
+            use_exact_float32(device)
+            model.to(device)
+            return evaluate_static(model, ids, vocabulary, config, progress)
+        if config.name == "keyboard":
+            return evaluate_keyboard(model, ids, vocabulary, config, progress)
+        if config.name == "cache":
+            return evaluate_cache(model, ids, vocabulary, config, settings, progress)
+        return evaluate_dynamic(model, ids, vocabulary, config, settings, self._gradient_rms(), progress)
+
+    def _device(self) -> torch.device:
+        try:
+            return find_device(self._accelerator)
+        except ValueError as error:
+            raise EvaluationError(str(error)) from error
+
+    def _ids(self, split: str) -> Ids:
+        return encode_split(self._data, split, self._vocabulary)
+
+    def _gradient_rms(self) -> GradientRMS:
+        if self._gradients is None:
+            ids = self._ids("train")
+
+            def progress(done: int, total: int) -> None:
+                self._report("gradients of train", done, total)
+
+            self._gradients = gradient_rms(self._model, ids, self._vocabulary.eos_id, self._config, progress)
+        return self._gradients

@@ -1,0 +1,138 @@
+"""Write a bundle atomically, and never over anything that is not a bundle."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from lstm_lm.bundle import (
+    CARD,
+    FORMAT_VERSION,
+    MANIFEST,
+    VOCABULARY,
+    Bundle,
+    file_sha256,
+    manifest_sha256,
+    read_bundle,
+    read_manifest,
+)
+from lstm_lm.errors import BundleError
+from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS
+from lstm_lm.nn.config import ModelConfig
+from lstm_lm.serialization import field_of
+from lstm_lm.text.files import current_umask, remove_abandoned, sync_folder, temporary_folder, write_atomically
+from lstm_lm.text.vocabulary import Vocabulary
+
+
+def write_bundle(
+    path: Path,
+    *,
+    model: ModelConfig,
+    weights: Mapping[str, NDArray[Any]],
+    vocabulary: Vocabulary,
+    tokenizer: str,
+    data: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    presets: Mapping[str, SamplingConfig],
+    default_preset: str,
+    card: str,
+    graphs: Mapping[str, bytes] | None = None,
+    overwrite: bool = False,
+    check: Callable[[Bundle], None] | None = None,
+) -> Bundle:
+    """Write a bundle to a temporary folder beside ``path``, then rename it: readers never see a partial bundle.
+
+    Args:
+        path: The bundle's folder.
+        model: Config of the network.
+        weights: Its weights by name, float32; tied weights once.
+        vocabulary: Its vocabulary.
+        tokenizer: Name of the tokenizer of the training corpus.
+        data: Corpus and vocabulary settings.
+        metrics: Scores by split.
+        presets: Sampling presets by name.
+        default_preset: One of their names.
+        card: Text of the model card, Markdown.
+        graphs: Content of ``model.onnx`` and ``model.int8.onnx``; both are optional.
+        overwrite: Replace a bundle at ``path``; anything else is never replaced.
+        check: Called with the complete bundle before it is renamed; if it raises, ``path`` is unchanged.
+
+    Raises:
+        BundleError: If ``path`` holds something that must not be replaced.
+        OSError: If the folder cannot be written.
+    """
+    graphs = graphs or {}
+    assert graphs.keys() <= {ONNX, INT8}, f"not graphs of a bundle: {list(graphs)}"
+    path = path.resolve()
+    _check_destination(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path)
+    partial = temporary_folder(path)
+    try:
+        partial.chmod(0o777 & ~current_umask())
+        write_atomically(partial / WEIGHTS, safetensors.numpy.save(dict(weights)))
+        vocabulary.save(partial / VOCABULARY)
+        write_atomically(partial / CARD, card)
+        for name, content in graphs.items():
+            write_atomically(partial / name, content)
+        manifest = {
+            "format": FORMAT_VERSION,
+            "model": asdict(model),
+            "vocabulary_size": len(vocabulary),
+            "tokenizer": tokenizer,
+            "data": dict(data),
+            "metrics": dict(metrics),
+            "presets": {name: asdict(preset) for name, preset in presets.items()},
+            "default_preset": default_preset,
+            "files": {name: {"sha256": file_sha256(partial / name)} for name in (WEIGHTS, VOCABULARY, CARD, *graphs)},
+        }
+        manifest["sha256"] = manifest_sha256(manifest)
+        write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False))
+        bundle = read_bundle(partial)
+        if check is not None:
+            check(bundle)
+        _check_destination(path, overwrite)  # again: writing and checking take minutes
+        _replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return Bundle(**{**vars(bundle), "path": path})
+
+
+def _check_destination(path: Path, overwrite: bool) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / MANIFEST).is_file():
+        raise BundleError(f"{path}: exists and is not a bundle, so it is not replaced; choose another folder with out=")
+    try:
+        bundle_files = {*field_of(read_manifest(path), "files", dict), MANIFEST}
+    except ValueError as error:
+        raise BundleError(f"{path}: exists and is a damaged bundle ({error}); delete it yourself") from error
+    if other_files := sorted({entry.name for entry in path.iterdir()} - bundle_files):
+        raise BundleError(
+            f"{path}: contains files that are not part of the bundle ({', '.join(other_files)}); move them"
+        )
+    if not overwrite:
+        raise BundleError(f"{path}: is a bundle already; replace it with export.overwrite=true")
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Rename ``partial`` to ``path``. An existing bundle is moved aside first, and restored if the rename fails."""
+    if not path.is_dir():
+        partial.rename(path)
+    else:
+        old = partial.with_name(f"{partial.name}.old")
+        path.rename(old)
+        try:
+            partial.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    sync_folder(path.parent)

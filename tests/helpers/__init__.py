@@ -1,0 +1,1 @@
+"""Test helpers: small models, corpora and runs; commands and services in their own process."""
