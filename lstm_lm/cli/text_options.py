@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from lstm_lm.cli.terminal import printable
 from lstm_lm.errors import ConfigError
 
 ModelOption: TypeAlias = Annotated[Path, typer.Option(help="Bundle, run folder or checkpoint.")]
@@ -31,4 +32,4 @@ def read_text(text: str) -> str:
 def warn_unknown_words(words: tuple[str, ...]) -> None:
     """Print the words that are not in the vocabulary to standard error."""
     if words:
-        print(f"not in the vocabulary, read as <unk>: {', '.join(words)}", file=sys.stderr)
+        print(f"not in the vocabulary, read as <unk>: {printable(', '.join(words))}", file=sys.stderr)
