@@ -27,6 +27,13 @@ def job(config: TrainConfig, run_dir: Path) -> None:
     from hydra.types import RunMode
 
     from lstm_lm.cli.console import is_rank_zero
+    from lstm_lm.cli.encoding_bar import encoding_bar
+    from lstm_lm.data.encoding import ensure_encoded
+
+    # before the import of torch and Lightning, so that a corpus that cannot be read is reported at once
+    if is_rank_zero():
+        with encoding_bar() as progress:
+            ensure_encoded(config.data, progress)
     from lstm_lm.training.run import train
 
     metrics = train(config, run_dir)

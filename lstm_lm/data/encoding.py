@@ -62,6 +62,21 @@ def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) ->
         ConfigError: If ``config`` has problems.
         DataError: If the text is missing, empty, unreadable or gives no vocabulary, or the cache is not writable.
     """
+    folder = ensure_encoded(config, progress)
+    corpus = EncodedCorpus(
+        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
+        splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
+        tokenizer=config.tokenizer,
+        config=config,
+    )
+    _log_warnings(folder)
+    for warning in _unknown_words(corpus):
+        log.warning(warning)
+    return corpus
+
+
+def ensure_encoded(config: DataConfig, progress: EncodingProgress | None = None) -> Path:
+    """The cache entry of a corpus, encoded first unless it is there: see :func:`load_corpus`."""
     _require_valid(config)
     sources = {split: open_split(config, split) for split in SPLITS}
     digests = {split: source.digest() for split, source in sources.items()}
@@ -76,16 +91,7 @@ def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) ->
         _save_warnings(partial, sources.values())
 
     build_once(folder, write)
-    corpus = EncodedCorpus(
-        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
-        splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
-        tokenizer=config.tokenizer,
-        config=config,
-    )
-    _log_warnings(folder)
-    for warning in _unknown_words(corpus):
-        log.warning(warning)
-    return corpus
+    return folder
 
 
 def _save_warnings(folder: Path, texts: Iterable[TextSource]) -> None:
