@@ -54,6 +54,11 @@ def number(value: object, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
+def streams(count: int) -> str:
+    """How a perplexity was read: the same text cut into more streams has a higher one."""
+    return "1 stream" if count == 1 else f"{count:,} streams"
+
+
 def percent(value: object) -> str:
     """Format a fraction as a percentage; a dash for anything that is not a number."""
     return f"{100 * value:.2f} %" if isinstance(value, int | float) else "-"

@@ -74,7 +74,8 @@ def job(config: EvalConfig, run_dir: Path) -> None:
             accelerator=config.accelerator,
             report=report,
         )
-    metrics = {"split": config.split, "evaluation": name, **result.score.to_dict()}
+    metrics = {"split": config.split, "evaluation": name, "streams": config.evaluation.batch_size}
+    metrics |= result.score.to_dict()
     if result.settings:
         metrics |= {"settings": result.settings, "settings_from": result.sources}
     # printed before it is written: a full disk must not cost the result of a long evaluation

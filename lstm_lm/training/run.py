@@ -120,6 +120,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             )
         outcome = {
             "valid": checkpoints.best_score,
+            "valid_streams": config.batching.eval_batch_size,
             "stopped_by": _stopped_by(trainer, time_budget, config.trainer.epoch_limit),
             "best_checkpoint": "checkpoints/best.ckpt",
         }

@@ -33,6 +33,7 @@ def test_data_train_eval_export(small_corpus: Path, capsys: pytest.CaptureFixtur
     assert "resume=run/checkpoints/last.ckpt" in shown
     trained = json.loads(Path("run/metrics.json").read_text())
     assert trained["valid"]["perplexity"] < 10
+    assert f"{trained['valid']['perplexity']:.2f} (read as {trained['valid_streams']} streams; eval reads 1)" in shown
 
     checkpoint = "checkpoint=run/checkpoints/best.ckpt"
     assert main(["eval", checkpoint, "split=valid", "hydra.run.dir=eval"]) == 0
@@ -40,6 +41,7 @@ def test_data_train_eval_export(small_corpus: Path, capsys: pytest.CaptureFixtur
     assert list(score) == [
         "split",
         "evaluation",
+        "streams",
         "tokens",
         "loss",
         "perplexity",
