@@ -1,22 +1,21 @@
-"""Speed of a training step on a GPU, of its parts, and how near it comes to the GPU's matrix products.
+"""Benchmark a training step on a GPU and its parts, and compare it with the GPU's matrix products.
 
-Every row is one measurement, printed and written to ``--out`` as one line of JSON as soon as it is known. ``--seconds``
-ends the run in time, whatever is still to be measured; a section that fails says so and the next one follows.
+Every measurement is printed, and appended to ``--out`` as one line of JSON. The run ends after ``--seconds``, even if
+sections are left. A section that fails reports its error, and the next one starts.
 
 Sections::
 
-    limits     a large bfloat16 product and a large copy: what everything else is compared with
-    step       training steps of the recipe's network at several batch sizes, with CUDA graphs and layers side by side
+    limits     a large bfloat16 product and a large copy, the limits of the device
+    step       training steps of the recipe's network at several batch sizes, with and without CUDA graphs
     lstm       forward and backward of single LSTM layers, in bfloat16 and float16
-    overlap    the same for several layers at once, on streams of their own
-    loss       forward and backward of the output layer: exact (ours), sampled, and torch's cross-entropy
-    optimizer  clipping, and optimizers over all weights
+    loss       forward and backward of the output layer: exact, sampled, and torch's cross-entropy
+    optimizer  gradient clipping, optimizers and weight averaging over all weights
     sizes      training steps of other networks
-    profile    the kernels that a step spends its time in
-    libraries  fused cross-entropies of other packages, where they are installed
+    profile    the kernels of a step
+    libraries  fused cross-entropies of other packages, if they are installed
 
-The work of a step is counted as in scripts/bench_training.py: 6 operations per token for each weight of the LSTM layers
-and of the output layer.
+The operations of a step are counted as in scripts/bench_training.py: 6 per token and weight of the LSTM layers and the
+output layer. "share of bf16" is their rate as a share of the product in ``limits``.
 
     python scripts/bench_gpu.py [--seconds 120] [--sections limits step] [--out bench.jsonl] [--device cpu]
 """
@@ -39,18 +38,17 @@ RECIPE = "wikitext2_gpu_10min"
 BATCHES = (64, 80, 96, 128, 256, 1024)
 OTHER_SIZES = {"2 x 640/400": (400, [640, 400]), "2 x 2048/512": (512, [2048, 512])}
 OTHER_BATCHES = (64, 256, 1024)
-VARIANTS = ((False, 1), (True, 1), (True, 2), (True, 5))  # CUDA graphs, chunks of the layers' pipeline
 BLOCKS = 3  # of timed runs; the table shows the median block
 
 Row = dict[str, Any]
 
 
 class Bench:
-    """What all sections share.
+    """Device, recipe and timer of all sections.
 
     Args:
-        device: ``cuda``, or ``cpu`` for a small run that shows that everything works.
-        deadline: When to end, on the monotonic clock.
+        device: ``cuda``, or ``cpu`` for a small run that tests the script.
+        deadline: End of the run, on the monotonic clock.
     """
 
     def __init__(self, device: torch.device, deadline: float) -> None:
@@ -66,23 +64,23 @@ class Bench:
         self.config: Any = check("train", [f"experiment={RECIPE}"]).config
         if self.small:
             self.config = self.sized(16, [24, 16])
-        # counts that fall as those of words do
+        # Zipf's law
         self.counts = [2_000_000 // (rank + 2) + 1 for rank in range(self.vocab_size)]
         words = ("<unk>", "<eos>", *(f"word{rank}" for rank in range(2, self.vocab_size)))
         self.vocabulary = Vocabulary(words, self.counts)
         self.matrix_rate: float | None = None
 
     def sized(self, embedding_dim: int, hidden_dims: list[int]) -> Any:
-        """The recipe with another network."""
+        """The config of the recipe with another network."""
         model = replace(self.config.model, embedding_dim=embedding_dim, hidden_dims=hidden_dims)
         return replace(self.config, model=model)
 
     def left(self) -> float:
-        """Seconds until the end."""
+        """Seconds until the deadline."""
         return self.deadline - time.monotonic()
 
     def sync(self) -> None:
-        """Wait until the device has done everything."""
+        """Wait for the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -105,15 +103,14 @@ class Bench:
         return median(blocks)
 
     def words(self, *shape: int) -> Tensor:
-        """Random word ids that are distributed as those of a text."""
+        """Random word ids, drawn by their counts."""
         drawn = torch.multinomial(torch.tensor(self.counts).float(), int(torch.tensor(shape).prod()), replacement=True)
         return drawn.view(shape).to(self.device)
 
-    def step(self, config: Any, batch_size: int, cuda_graphs: bool = False, chunks: int = 1) -> Callable[[], None]:
-        """A training step as ``lstm-lm train`` makes it, without Lightning around it."""
+    def step(self, config: Any, batch_size: int, cuda_graphs: bool = False) -> Callable[[], None]:
+        """A training step of ``lstm-lm train``, without Lightning's loop."""
         from lstm_lm.data.streams import Window
         from lstm_lm.nn.model import LSTMLanguageModel
-        from lstm_lm.nn.pipeline import LayerPipeline
         from lstm_lm.training.module import LanguageModelModule
         from lstm_lm.training.optimizers import build_optimizer
 
@@ -129,7 +126,6 @@ class Bench:
             checkpoint_metadata={},
             cuda_graphs=cuda_graphs,
         )
-        module.model.pipeline = LayerPipeline(chunks) if chunks > 1 else None
         module.to(self.device).train()
         optimizer = build_optimizer(config.optimizer, module.model)
         words = self.words(batch_size, self.length + 1)
@@ -146,26 +142,26 @@ class Bench:
 
         return step
 
-    def step_row(self, name: str, config: Any, batch_size: int, cuda_graphs: bool, chunks: int = 1) -> Row:
-        """Time of a step, tokens per second and the share of the matrix rate."""
-        taken = self.seconds(self.step(config, batch_size, cuda_graphs, chunks), 0.6)
+    def step_row(self, name: str, config: Any, batch_size: int, cuda_graphs: bool) -> Row:
+        """Time of a step, tokens per second and the share of the bfloat16 product's rate."""
+        taken = self.seconds(self.step(config, batch_size, cuda_graphs), 0.6)
         speed = batch_size * self.length / taken
-        row: Row = {"what": name, "batch": batch_size, "cuda_graphs": cuda_graphs, "chunks": chunks}
+        row: Row = {"what": name, "batch": batch_size, "cuda_graphs": cuda_graphs}
         row |= {"ms": 1000 * taken, "tokens/s": speed}
         if self.matrix_rate:
-            row["share of bf16"] = 6 * speed * used_weights(config.model, self.vocab_size) / self.matrix_rate
+            row["share of bf16"] = 6 * speed * num_multiplied_weights(config.model, self.vocab_size) / self.matrix_rate
         return row
 
 
-def used_weights(model: Any, vocab_size: int) -> int:
-    """Weights that a token is multiplied by."""
+def num_multiplied_weights(model: Any, vocab_size: int) -> int:
+    """Number of weights that each token is multiplied with."""
     widths = [model.embedding_dim, *model.hidden_dims]
     layers = sum(4 * hidden * (below + hidden) for below, hidden in pairwise(widths))
     return int(layers + vocab_size * widths[-1])
 
 
 def limits(bench: Bench) -> Iterator[Row]:
-    """What the device can do at most."""
+    """Peak rates of the device."""
     size = 256 if bench.small else 8192
     left, right = (torch.randn(size, size, device=bench.device).bfloat16() for _ in range(2))
     bench.matrix_rate = 2 * size**3 / bench.seconds(lambda: left @ right)
@@ -178,12 +174,12 @@ def limits(bench: Bench) -> Iterator[Row]:
 def steps(bench: Bench) -> Iterator[Row]:
     """The recipe's network."""
     for batch_size in bench.batches:
-        for cuda_graphs, chunks in VARIANTS:
-            yield bench.step_row("3 x 1152/400", bench.config, batch_size, cuda_graphs, chunks)
+        for cuda_graphs in (False, True):
+            yield bench.step_row("3 x 1152/400", bench.config, batch_size, cuda_graphs)
 
 
 def lstm(bench: Bench) -> Iterator[Row]:
-    """Single layers; cuDNN has a persistent kernel for float16, up to 1024 units and batch 128."""
+    """Single layers; cuDNN has a persistent kernel for float16, for up to 1024 units and a batch of 128."""
     layers = [(400, 1152), (1152, 1152), (1152, 400), (512, 1024), (1024, 1024), (1024, 512)]
     for inputs, hidden in [(16, 24)] if bench.small else layers:
         for dtype in (torch.bfloat16, torch.float16) if bench.device.type == "cuda" else (torch.bfloat16,):
@@ -194,7 +190,7 @@ def lstm(bench: Bench) -> Iterator[Row]:
 
 
 def lstm_work(bench: Bench, inputs: int, hidden: int, batch_size: int, dtype: torch.dtype) -> Callable[[], None]:
-    """Forward and backward of a layer whose weights are laid out as cuDNN wants them."""
+    """Forward and backward of a layer, with its weights in one buffer."""
     from lstm_lm.nn.lstm import in_one_buffer
 
     shapes = [(4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)]
@@ -211,26 +207,6 @@ def lstm_work(bench: Bench, inputs: int, hidden: int, batch_size: int, dtype: to
     return work
 
 
-def overlap(bench: Bench) -> Iterator[Row]:
-    """Whether two layers at once, on two streams, take longer than one: what a pipeline of layers could gain."""
-    if bench.device.type != "cuda":
-        return
-    for number in (1, 2, 3):
-        works = [lstm_work(bench, 1152, 1152, 96, torch.bfloat16) for _ in range(number)]
-        streams = [torch.cuda.Stream() for _ in works]
-        for work in works:
-            work()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for work, stream in zip(works, streams, strict=True):
-                stream.wait_stream(torch.cuda.current_stream())
-                with torch.cuda.stream(stream):
-                    work()
-            for stream in streams:
-                torch.cuda.current_stream().wait_stream(stream)
-        yield {"what": f"{number} x LSTM 1152 -> 1152 at once", "ms": 1000 * bench.seconds(graph.replay, 0.2)}
-
-
 def losses(bench: Bench) -> Iterator[Row]:
     """The output layer of a window at the recipe's batch size."""
     for name, objective in loss_functions(bench).items():
@@ -238,7 +214,7 @@ def losses(bench: Bench) -> Iterator[Row]:
 
 
 def loss_row(bench: Bench, name: str, objective: Callable[..., Tensor]) -> Row:
-    """Time of forward and backward."""
+    """Time of forward and backward for one window."""
     num_tokens = 24 if bench.small else bench.config.batching.batch_size * bench.length
     width = bench.config.model.hidden_dims[-1]
     features = torch.randn(num_tokens, width, device=bench.device).bfloat16().requires_grad_()
@@ -255,13 +231,13 @@ def loss_row(bench: Bench, name: str, objective: Callable[..., Tensor]) -> Row:
 
 
 def loss_functions(bench: Bench) -> dict[str, Callable[..., Tensor]]:
-    """Ours and torch's."""
+    """The losses of lstm_lm and torch's cross-entropy, by name."""
     from lstm_lm.nn.losses import SoftmaxLoss
 
     exact = SoftmaxLoss(bench.config.loss, bench.counts)
-    sampled_spec = replace(bench.config.loss, name="sampled_softmax", num_frequent=100 if bench.small else 1000)
-    sampled_spec = replace(sampled_spec, num_sampled=50 if bench.small else 1024)
-    sampled = SoftmaxLoss(sampled_spec, bench.counts).to(bench.device)
+    sampled_config = replace(bench.config.loss, name="sampled_softmax", num_frequent=100 if bench.small else 1000)
+    sampled_config = replace(sampled_config, num_sampled=50 if bench.small else 1024)
+    sampled = SoftmaxLoss(sampled_config, bench.counts).to(bench.device)
     return {
         "exact softmax, ours": exact,
         "sampled softmax, ours": sampled,
@@ -273,7 +249,7 @@ def loss_functions(bench: Bench) -> dict[str, Callable[..., Tensor]]:
 
 
 def optimizers(bench: Bench) -> Iterator[Row]:
-    """Everything after the backward pass."""
+    """The parts of a step after the backward pass."""
     from lstm_lm.nn.model import LSTMLanguageModel
     from lstm_lm.training.optimizers import build_optimizer
 
@@ -296,7 +272,7 @@ def optimizers(bench: Bench) -> Iterator[Row]:
 
 
 def sizes(bench: Bench) -> Iterator[Row]:
-    """Other networks, with graphs."""
+    """Other networks, with CUDA graphs."""
     others = {"small": (16, [16])} if bench.small else OTHER_SIZES
     for name, (embedding_dim, hidden_dims) in others.items():
         for batch_size in bench.batches if bench.small else OTHER_BATCHES:
@@ -304,7 +280,7 @@ def sizes(bench: Bench) -> Iterator[Row]:
 
 
 def profile(bench: Bench) -> Iterator[Row]:
-    """The kernels of one step at the recipe's batch size, without graphs."""
+    """The kernels of one step at the recipe's batch size, without CUDA graphs."""
     step = bench.step(bench.config, bench.batches[0] if bench.small else bench.config.batching.batch_size)
     for _ in range(5):
         step()
@@ -324,7 +300,7 @@ def profile(bench: Bench) -> Iterator[Row]:
 
 
 def libraries(bench: Bench) -> Iterator[Row]:
-    """Cross-entropies that other packages fuse with the output layer."""
+    """Cross-entropies of other packages, fused with the output layer."""
     if bench.small:
         yield {"what": "libraries", "skipped": "their kernels need a GPU"}
         return
@@ -356,7 +332,6 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "limits": limits,
     "step": steps,
     "lstm": lstm,
-    "overlap": overlap,
     "loss": losses,
     "optimizer": optimizers,
     "sizes": sizes,
@@ -365,16 +340,16 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 }
 
 
-def shown(row: Row) -> str:
-    """A row as a line of the table."""
+def format_row(row: Row) -> str:
+    """A row as a line of text."""
     parts = [f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()]
     return "  ".join(parts).removeprefix("section ")
 
 
 def main() -> None:
-    """Measure section by section until the time is over."""
+    """Run the sections until the time is over."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=300.0, help="end after so many seconds")
+    parser.add_argument("--seconds", type=float, default=300.0, help="end after this many seconds")
     parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--batches", nargs="+", type=int, help="batch sizes of the step section")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
@@ -389,7 +364,7 @@ def main() -> None:
             rows = SECTIONS[section](bench)
             while bench.left() > 0.0 and (row := next(rows, None)) is not None:
                 report(arguments.out, {"section": section, **row})
-        except Exception as error:  # whatever one section meets, the others are still worth measuring
+        except Exception as error:  # an error in one section must not stop the others
             report(arguments.out, {"section": section, "error": f"{type(error).__name__}: {error}"[:300]})
         if bench.left() <= 0.0:
             report(arguments.out, {"section": section, "what": "time is over"})
@@ -397,8 +372,8 @@ def main() -> None:
 
 
 def report(out: Path | None, row: Row) -> None:
-    """Show a row, and append it to the file."""
-    print(shown(row), flush=True)
+    """Print a row and append it to the file."""
+    print(format_row(row), flush=True)
     if out is not None:
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lstm_lm.data.config import BatchingConfig
+from lstm_lm.data.device_split import DeviceSplit
 from lstm_lm.data.encoding import Ids
 from lstm_lm.errors import DataError
 
@@ -70,34 +71,6 @@ def inputs_and_targets(ids: Ids, positions: NDArray[np.int64], eos_id: int) -> t
     return torch.from_numpy(input_ids), torch.from_numpy(target_ids)
 
 
-class ResidentSplit:
-    """A split that lives on a device and is cut into windows there: a training step then copies no words to it.
-
-    Args:
-        ids: The split, shape (n,).
-        stream_starts: Position of the first target of every stream (B,).
-        eos_id: The word before the first.
-        device: Where the words are kept, four bytes per word.
-    """
-
-    def __init__(self, ids: Ids, stream_starts: NDArray[np.int64], eos_id: int, device: torch.device) -> None:
-        self._size = len(ids)
-        self._words = torch.from_numpy(np.concatenate([np.asarray([eos_id], dtype=np.int32), ids])).to(device)
-        self._starts = torch.from_numpy(stream_starts).to(device).unsqueeze(1)
-
-    def window(self, begin: int, end: int, offset: int = 0) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of steps [begin, end) of every stream, (B, end - begin) each.
-
-        Args:
-            begin: First step.
-            end: Step after the last.
-            offset: Position at which the first stream begins; positions wrap around at the end of the split.
-        """
-        steps = torch.arange(begin + offset, end + offset, device=self._words.device)
-        positions = (self._starts + steps) % self._size
-        return self._words[positions].long(), self._words[positions + 1].long()
-
-
 def jittered_lengths(stream_length: int, bptt_length: int, seed: int) -> list[int]:
     """Lengths around ``bptt_length`` that add up to ``stream_length`` (Merity et al. 2017 §4.1)."""
     rng = np.random.default_rng(seed)
@@ -138,7 +111,7 @@ class TrainWindows:
         eos_id: The word before the first.
         rank: Index of this process among ``world_size``; each trains an equal share of the columns.
         world_size: Number of processes that train together; each has ``batching.batch_size`` columns.
-        device: Keep the split there and make the windows there; ``None`` makes them from ``ids``, on the CPU.
+        device: Stores the split and makes the windows; ``None`` makes them from ``ids``, on the CPU.
 
     Raises:
         DataError: If the split is too short for the batch.
@@ -169,7 +142,7 @@ class TrainWindows:
             )
         starts = np.arange(columns, dtype=np.int64) * self.stream_length
         self._starts = starts[rank * batching.batch_size : (rank + 1) * batching.batch_size]
-        self._resident = None if device is None else ResidentSplit(ids, self._starts, eos_id, device)
+        self._device_split = None if device is None else DeviceSplit(ids, self._starts, eos_id, device)
         self._lengths = (
             jittered_lengths(self.stream_length, batching.bptt_length, seed)
             if batching.jitter
@@ -195,8 +168,8 @@ class TrainWindows:
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         for index in range(self.position, len(lengths)):
             begin, end = int(bounds[index]), int(bounds[index + 1])
-            if self._resident is not None:
-                input_ids, target_ids = self._resident.window(begin, end, offset)
+            if self._device_split is not None:
+                input_ids, target_ids = self._device_split.window(begin, end, offset)
             else:
                 positions = (target_positions(self._starts, begin, end) + offset) % len(self._ids)
                 input_ids, target_ids = inputs_and_targets(self._ids, positions, self._eos_id)
@@ -241,7 +214,7 @@ class EvalWindows:
             needs 1.
         window_length: Steps per window; the score does not depend on it.
         eos_id: The word before the first.
-        device: Keep the split there and make the windows there; ``None`` makes them from ``ids``, on the CPU.
+        device: Stores the split and makes the windows; ``None`` makes them from ``ids``, on the CPU.
 
     Raises:
         DataError: If the split is empty.
@@ -258,7 +231,7 @@ class EvalWindows:
         self._eos_id = eos_id
         self.stream_length = -(-len(ids) // batch_size)
         self._starts = np.arange(batch_size, dtype=np.int64) * self.stream_length
-        self._resident = None if device is None else ResidentSplit(ids, self._starts, eos_id, device)
+        self._device_split = None if device is None else DeviceSplit(ids, self._starts, eos_id, device)
         self._lengths = even_lengths(self.stream_length, window_length)
 
     def __len__(self) -> int:
@@ -269,8 +242,8 @@ class EvalWindows:
         for length in self._lengths:
             positions = target_positions(self._starts, begin, begin + length)
             counts = positions < len(self._ids)
-            if self._resident is not None:
-                input_ids, target_ids = self._resident.window(begin, begin + length)
+            if self._device_split is not None:
+                input_ids, target_ids = self._device_split.window(begin, begin + length)
             else:
                 positions = np.minimum(positions, len(self._ids) - 1)
                 input_ids, target_ids = inputs_and_targets(self._ids, positions, self._eos_id)

@@ -36,8 +36,8 @@ def evaluate_static(
         DataError: If the split is empty.
     """
     device = model.output_bias.device
-    resident = None if device.type == "cpu" else device
-    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id, device=resident)
+    gpu = None if device.type == "cpu" else device
+    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id, device=gpu)
     metric, nlls, done = ScoreMetric(vocabulary).to(device), [], 0
     with eval_mode(model):
         for window, features in window_features(model, windows):

@@ -1,13 +1,13 @@
-"""Which device a network runs on, and how exactly."""
+"""Device selection and float32 precision."""
 
 import torch
 
 
 def find_device(accelerator: str) -> torch.device:
-    """The device for ``accelerator``: ``gpu``, ``cpu``, or ``auto``, which is a GPU where there is one.
+    """The device for ``accelerator``: ``gpu``, ``cpu``, or ``auto``, a GPU if one is found.
 
     Raises:
-        ValueError: If there is no GPU.
+        ValueError: If ``accelerator`` is ``gpu`` and no GPU is found.
     """
     if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -17,6 +17,6 @@ def find_device(accelerator: str) -> torch.device:
 
 
 def use_exact_float32(device: torch.device) -> None:
-    """Keep float32 exact on a GPU: cuDNN would otherwise round the factors of an LSTM's products to 10 bits (TF32)."""
+    """Disable TF32 on a GPU: with it, cuDNN rounds the inputs of an LSTM's matrix products to 10 bits."""
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False

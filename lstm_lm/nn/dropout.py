@@ -29,20 +29,9 @@ class LockedDropout(nn.Module):
         Returns:
             A tensor of the same shape.
         """
-        mask = self.mask(features.shape[0], features.shape[2], features)
-        return features if mask is None else features * mask
-
-    def mask(self, batch_size: int, width: int, like: Tensor) -> Tensor | None:
-        """What the features of a window are multiplied by, (B, 1, H); ``None`` where nothing is dropped.
-
-        Args:
-            batch_size: Number of streams B.
-            width: Number of features H.
-            like: A tensor with the number format and the device of the mask.
-        """
         if not self.training or self.probability == 0.0:
-            return None
-        return dropout_mask((batch_size, 1, width), self.probability, like)
+            return features
+        return features * dropout_mask((features.shape[0], 1, features.shape[2]), self.probability, features)
 
     def extra_repr(self) -> str:
         """Text for ``print(model)``."""

@@ -122,10 +122,10 @@ def low_precision_cross_entropy(
     grad_bias: Tensor,
     grad_features: Tensor,
 ) -> Tensor:
-    """As :func:`_cross_entropy`, with logits and softmax stored in bfloat16 only.
+    """Like :func:`_cross_entropy`, but logits and softmax are stored in the dtype of the matrix products.
 
-    For a GPU, where reading and writing the logits takes longer than the products: torch adds up each row in float32
-    whatever it stores, and the products need the softmax in bfloat16 anyway.
+    On a GPU, reading and writing the logits takes longer than the products. torch sums each row in float32 for every
+    dtype, and the products take the softmax in bfloat16 anyway.
     """
     total = torch.zeros((), dtype=torch.float64, device=weight.device)
     for part_features, part_ids, part_grad in zip(

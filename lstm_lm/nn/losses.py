@@ -78,7 +78,7 @@ class SoftmaxLoss(nn.Module):
 
 
 def _apply(function: type[torch.autograd.Function], features: Tensor, *arguments: Any) -> Tensor:
-    # the functions choose the format of each product themselves; autocast would store a GPU's softmax in float32
+    # the functions choose the dtype of each product themselves; autocast would store a GPU's softmax in float32
     with torch.autocast(features.device.type, enabled=False):
         loss = function.apply(features, *arguments)  # type: ignore[no-untyped-call]
     assert isinstance(loss, Tensor)

@@ -31,40 +31,33 @@ class WeightDropLSTM(nn.LSTM):
             state: Hidden and cell state, each (1, B, hidden_dim). Not modified.
 
         Returns:
-            The hidden state after every step (B, T, hidden_dim), and the last hidden and cell state.
+            The hidden state after every step (B, T, hidden_dim), and the last hidden and cell state. On a GPU their
+            dtype is that of autocast, if it is enabled.
         """
-        hidden, cell = state
-        if features.device.type == "cuda":
-            # autocast would run cuDNN's LSTM in float16 whatever its own format, and cast and copy every weight again
-            dtype = compute_dtype(features.device, self._parameter_dtype)
-            with torch.autocast("cuda", enabled=False):
-                weights = self.window_weights(dtype)
-                return self.read(features.to(dtype), (hidden.to(dtype), cell.to(dtype)), weights)
-        return self.read(features, state, self._weights(self._parameter_dtype))
+        dtype = next(self.parameters()).dtype
+        if features.device.type != "cuda":
+            return self._run(features, state, self._window_weights(dtype))
+        if torch.is_autocast_enabled("cuda"):
+            dtype = torch.get_autocast_dtype("cuda")
+        # autocast runs cuDNN's LSTM in float16, whatever its dtype is, and copies all weights again
+        with torch.autocast("cuda", enabled=False):
+            weights = self._window_weights(dtype)
+            if self.training:
+                weights = in_one_buffer(weights)
+            hidden, cell = state
+            return self._run(features.to(dtype), (hidden.to(dtype), cell.to(dtype)), weights)
 
-    def window_weights(self, dtype: torch.dtype) -> list[Tensor]:
-        """The weights of this window in ``dtype``, dropped out in training, laid out as cuDNN reads them."""
-        weights = self._weights(dtype)
-        return in_one_buffer(weights) if self.training else weights
-
-    @property
-    def _parameter_dtype(self) -> torch.dtype:
-        bias = self.bias_ih_l0
-        assert isinstance(bias, Tensor)
-        return bias.dtype
-
-    def _weights(self, dtype: torch.dtype) -> list[Tensor]:
-        """The weights of this window in ``dtype``: input, recurrent (dropped out in training), and both biases."""
+    def _window_weights(self, dtype: torch.dtype) -> list[Tensor]:
+        """Input and recurrent weights and both biases in ``dtype``; in training with DropConnect."""
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         inputs, recurrent, *biases = (getattr(self, name).to(dtype) for name in names)
         if self.training and self.weight_dropout > 0.0:
             recurrent = recurrent * dropout_mask(recurrent.shape, self.weight_dropout, recurrent)
         return [inputs, recurrent, *biases]
 
-    def read(
+    def _run(
         self, features: Tensor, state: tuple[Tensor, Tensor], weights: list[Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """As :meth:`forward`, with the weights given."""
         output, hidden, cell = torch.lstm(
             features,
             state,
@@ -80,11 +73,6 @@ class WeightDropLSTM(nn.LSTM):
 
 
 def in_one_buffer(weights: list[Tensor]) -> list[Tensor]:
-    """The same weights as views of one buffer, one after the other: the layout that cuDNN reads without a copy."""
+    """The weights as views of one contiguous buffer, the layout that cuDNN reads without a copy."""
     parts = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
     return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
-
-
-def compute_dtype(device: torch.device, parameter_dtype: torch.dtype) -> torch.dtype:
-    """The number format that products run in on ``device``: autocast's where it is on, else that of the parameters."""
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else parameter_dtype

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-# at least so many logits per chunk on a GPU, half a gigabyte in bfloat16: small chunks leave most of it idle, and each
-# adds to the gradient of all weights
+# smallest chunk on a GPU, half a gigabyte in bfloat16: small chunks leave most of a GPU idle, and each one updates the
+# gradient of all weights
 GPU_CHUNK_LOGITS = 2**28
 
 

@@ -7,8 +7,7 @@ from torch.nn import functional as F
 from lstm_lm.nn.clusters import INIT_RANGE, TailClusters
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.dropout import LockedDropout, dropout_mask
-from lstm_lm.nn.lstm import WeightDropLSTM, compute_dtype
-from lstm_lm.nn.pipeline import LayerPipeline
+from lstm_lm.nn.lstm import WeightDropLSTM
 from lstm_lm.nn.state import LSTMState
 
 # root mean square of the initial word vectors; after 0.41 epochs of WikiText-2 valid perplexity was 245, 218, 200 and
@@ -50,8 +49,6 @@ class LSTMLanguageModel(nn.Module):
             nn.init.uniform_(self.untied_output_weight, -INIT_RANGE, INIT_RANGE)
         nn.init.uniform_(self.embedding.weight, -INIT_RANGE, INIT_RANGE)
         bounds = config.cluster_bounds(vocab_size)
-        # set it to run the layers side by side in training
-        self.pipeline: LayerPipeline | None = None
         self.clusters = TailClusters(bounds, config.hidden_dims[-1]) if len(bounds) > 1 else None
 
     @property
@@ -132,8 +129,6 @@ class LSTMLanguageModel(nn.Module):
             kept = dropout_mask((self.vocab_size,), self.config.embedding_dropout, features)
             features = features * F.embedding(input_ids, kept.unsqueeze(1))
         features = self.input_dropout(features)
-        if self.pipeline is not None and self.training:
-            return self._pipelined(self.pipeline, features, state)
         hidden, cell = [], []
         for depth, layer in enumerate(self.layers):
             assert isinstance(layer, WeightDropLSTM)
@@ -143,19 +138,6 @@ class LSTMLanguageModel(nn.Module):
             hidden.append(last_hidden)
             cell.append(last_cell)
         return features, LSTMState(tuple(hidden), tuple(cell))
-
-    def _pipelined(self, pipeline: LayerPipeline, features: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        device = features.device.type
-        features = features.to(compute_dtype(features.device, features.dtype))
-        layers, weights, masks = [], [], []
-        with torch.autocast(device, enabled=False):
-            for depth, layer in enumerate(self.layers):
-                assert isinstance(layer, WeightDropLSTM)
-                layers.append(layer)
-                mask = self.hidden_dropout.mask(len(features), layer.input_size, features) if depth > 0 else None
-                masks.append(mask)
-                weights.append(layer.window_weights(features.dtype))
-            return pipeline.run(layers, weights, masks, features, state)
 
     def logits(self, features: Tensor) -> Tensor:
         """Apply the output layer.

@@ -28,23 +28,23 @@ def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
 
 
 def draw_words(inclusion: Tensor, num_sampled: int, fixed_size: bool) -> tuple[Tensor, Tensor]:
-    """Draw words of the tail, each on its own with its inclusion probability.
+    """Draw words of the tail independently, each with its inclusion probability.
 
     Args:
         inclusion: Inclusion probabilities (N,).
         num_sampled: Their sum.
-        fixed_size: Return the same number of words each time: those drawn, and after them words that count for
-            nothing. A GPU that does not have to report how many were drawn does not have to be waited for.
+        fixed_size: Return the same number of words each time: the drawn words, then padding. Without it a GPU has to
+            report how many words were drawn, and the step waits for it.
 
     Returns:
-        Positions of the words (M,), and the logarithms of their inclusion probabilities; infinity for words that count
-        for nothing.
+        Positions of the words (M,), and the logarithms of their inclusion probabilities; infinity for padding, which
+        gives it a weight of zero.
     """
     is_drawn = torch.rand_like(inclusion) < inclusion
     if not fixed_size:
         drawn = is_drawn.nonzero().squeeze(1)
         return drawn, inclusion[drawn].log()
-    # the number drawn has a variance below num_sampled: six deviations are not exceeded in a run
+    # the variance of the number drawn is below num_sampled: six standard deviations are never exceeded in practice
     size = min(num_sampled + round(6.0 * num_sampled**0.5), len(inclusion))
     is_drawn, drawn = is_drawn.to(torch.uint8).topk(size)
     return drawn, torch.where(is_drawn.bool(), inclusion[drawn].log(), torch.inf)
@@ -121,7 +121,7 @@ class SampledSoftmax(torch.autograd.Function):
         grad_bias = grad_candidates.new_zeros(vocab_size)
         grad_bias[candidates] = grad_candidate_bias * scale
         grad_bias.index_add_(0, target_ids, target_grad)
-        # a word that is candidate and target stands twice
+        # a word that is candidate and target occurs twice
         rows = torch.cat([candidates, target_ids])
         values = torch.cat([grad_candidates * scale, features.float() * target_grad.unsqueeze(1)])
         size = (vocab_size, values.shape[1])

@@ -33,12 +33,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def replace_by_link(path: Path, source: Path) -> None:
-    """Replace ``path`` by a hard link to ``source`` in one step, or by a copy where the file system has no links.
+    """Replace ``path`` by a hard link to ``source`` in one step, or by a copy if the file system has no hard links.
 
-    Both must be replaced, never changed in place, when one of them gets new content.
+    Later writes must replace either file, not change it in place: both names share their content.
 
     Raises:
-        OSError: If the folder cannot be written.
+        OSError: If the folder is not writable.
     """
     temporary = path.with_name(f".{path.name}.link")
     temporary.unlink(missing_ok=True)
@@ -48,7 +48,7 @@ def replace_by_link(path: Path, source: Path) -> None:
         write_atomically(path, source.read_bytes())
         return
     temporary.replace(path)
-    temporary.unlink(missing_ok=True)  # it stays where both were the same file before
+    temporary.unlink(missing_ok=True)  # rename does nothing if both are already the same file
     sync_folder(path.parent)
 
 

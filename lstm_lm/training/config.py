@@ -105,10 +105,8 @@ class TrainerConfig:
         strategy: ``auto`` or ``ddp``.
         precision: ``fp32``, ``bf16`` or, on one device, ``auto``: the faster of both, found by timing a matrix product
             at the start.
-        cuda_graphs: On one GPU, record the kernels of a window of ``batching.bptt_length`` once and replay them in each
-            step. Windows of other lengths run without, so that it goes with ``batching.jitter=false``.
-        pipeline_chunks: On one GPU, cut each window into so many chunks of time, so that all layers work at once, each
-            on another chunk; 1 runs layer after layer. Goes with ``cuda_graphs``, for it multiplies the kernels.
+        cuda_graphs: On one GPU, capture the kernels of a window of ``batching.bptt_length`` as CUDA graphs and replay
+            them in each step. Windows of other lengths run without, so use it with ``batching.jitter=false``.
         budget: Time for training and its validations together, as in ``90s``, ``10m``, ``8h`` or ``1h30m``: the
             schedule follows the elapsed time and ends with it. ``None`` is no limit.
         max_epochs: Passes over train. ``None`` is no limit with ``budget`` or ``max_steps``, otherwise 10.
@@ -131,7 +129,6 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "auto"
     cuda_graphs: bool = False
-    pipeline_chunks: int = 1
     budget: str | None = None
     max_epochs: int | None = None
     max_steps: int = -1
@@ -166,8 +163,6 @@ class TrainerConfig:
             problems.append(f"precision: unknown (got {self.precision!r}); use one of {', '.join(PRECISIONS)}")
         if self.precision == "auto" and self.devices > 1:
             problems.append("precision: auto times each process separately and they may disagree; set fp32 or bf16")
-        if self.pipeline_chunks < 1:
-            problems.append(f"pipeline_chunks: must be at least 1 (got {self.pipeline_chunks}); 1 switches it off")
         if self.devices < 1:
             problems.append(f"devices: must be at least 1 (got {self.devices})")
         if self.budget is not None:

@@ -40,7 +40,7 @@ class LanguageModelModule(L.LightningModule):
         fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
         checkpoint_metadata: Plain data that checkpoints hold beside weights and optimizer state.
         sparse_gradient: Give the optimizer sparse gradients of the embedding and output rows (sampled softmax).
-        cuda_graphs: On a GPU, record the work of a window of ``bptt_length`` once and replay it in each step.
+        cuda_graphs: On a GPU, run windows of ``bptt_length`` as CUDA graphs.
     """
 
     def __init__(
@@ -68,7 +68,6 @@ class LanguageModelModule(L.LightningModule):
         self.fraction = fraction
         self.checkpoint_metadata = checkpoint_metadata
         self.loss = SoftmaxLoss(loss, vocabulary.counts, sparse_gradient=sparse_gradient)
-        # no submodule: its weights are the network's
         self._objective = functools.partial(window_objective, self.model, self.loss, bptt_length)
         self._graphed = GraphedObjective(self.model, self.loss, bptt_length) if cuda_graphs else None
         self.valid_metric = ScoreMetric(vocabulary)
@@ -101,15 +100,19 @@ class LanguageModelModule(L.LightningModule):
         step = self._objective if self._graphed is None else self._graphed.step(batch)
         objective, nll, dropped, *tensors = step(batch.input_ids, batch.target_ids, *state.detach().tensors())
         self._state = LSTMState.from_tensors(tensors)
-        if nll.device.type == "cpu":  # on a GPU TrainingMetrics reads the losses of several steps at once
+        if nll.device.type == "cpu":  # on a GPU, TrainingMetrics checks the losses of several steps at once
             self.check_finite(nll.item(), self.global_step)
         return {"loss": objective, "nll": nll, "features": dropped}
 
     def check_finite(self, nll: float, step: int) -> None:
-        """Refuse a loss that is not a number.
+        """Raise an error if a loss is not finite.
+
+        Args:
+            nll: Loss of a step.
+            step: Number of the step.
 
         Raises:
-            TrainingError: If ``nll``, the loss of the step with the number ``step``, is infinite or NaN.
+            TrainingError: If ``nll`` is infinite or NaN.
         """
         if not math.isfinite(nll):
             raise TrainingError(

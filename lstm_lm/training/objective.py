@@ -1,4 +1,4 @@
-"""What a training step minimises, as a function of tensors; and the same recorded once and replayed on a GPU."""
+"""The training objective of a window, as a function of tensors and as CUDA graphs."""
 
 import functools
 from collections.abc import Callable
@@ -24,20 +24,19 @@ def window_objective(
     target_ids: Tensor,
     *state: Tensor,
 ) -> tuple[Tensor, ...]:
-    """Run the network over a window and score it.
+    """Run the network over a window and compute the training objective.
 
     Args:
         model: The network.
         loss: Its softmax and activation regularisation.
-        bptt_length: Usual length of a window.
+        bptt_length: Nominal window length.
         input_ids: (B, T), int64.
         target_ids: (B, T), int64.
-        state: The state after the previous window, as ``LSTMState.tensors`` gives it; detached.
+        state: ``LSTMState.tensors`` of the state after the previous window, detached.
 
     Returns:
-        The objective, a scalar to take the gradient of; the mean negative log likelihood, a scalar; the features that
-        the output layer reads (B, T, H); and the tensors of the state after the window. Only the objective is attached
-        to the graph.
+        The objective, a scalar; the mean negative log likelihood, a scalar; the features that the output layer reads
+        (B, T, H); and the tensors of the state after the window. Only the objective is attached to the graph.
     """
     features, after = model.features(input_ids, LSTMState.from_tensors(state))
     dropped = model.output_dropout(features)
@@ -61,37 +60,37 @@ def activation_penalty(config: LossConfig, features: Tensor, dropped: Tensor) ->
 
 
 class GraphedObjective:
-    """:func:`window_objective` and its gradient as CUDA graphs, for windows of the usual length.
+    """:func:`window_objective` and its gradient as CUDA graphs, for windows of the nominal length.
 
-    A step of an LSTM is a thousand small kernels; replaying them costs the processor one call. A graph has the dropouts
-    of the network built in, so that it is recorded again when they change.
+    A step launches many small kernels; a graph replays all of them with one call. The dropouts are constants of the
+    graph, so a change of dropouts captures a new one.
 
     Args:
         model: The network.
         loss: Its softmax and activation regularisation.
-        bptt_length: Usual length of a window; other windows run without a graph.
+        bptt_length: Nominal window length; other windows run without a graph.
     """
 
     def __init__(self, model: LSTMLanguageModel, loss: SoftmaxLoss, bptt_length: int) -> None:
         self._parts = model, loss, bptt_length
         self._plain = functools.partial(window_objective, *self._parts)
-        self._recorded: tuple[torch.Size, ModelConfig, Objective] | None = None
+        self._captured: tuple[torch.Size, ModelConfig, Objective] | None = None
 
     def step(self, batch: Window) -> Objective:
-        """What computes the objective of ``batch``."""
+        """The function that computes the objective of ``batch``."""
         model, _, bptt_length = self._parts
         shape = batch.input_ids.shape
         if batch.input_ids.device.type != "cuda" or shape[1] != bptt_length:
             return self._plain
-        if self._recorded is None or self._recorded[:2] != (shape, model.config):
-            self._recorded = None  # frees the memory of the old graph
-            self._recorded = shape, model.config, self._record(batch)
-        return self._recorded[2]
+        if self._captured is None or self._captured[:2] != (shape, model.config):
+            self._captured = None  # frees the memory of the old graph
+            self._captured = shape, model.config, self._capture(batch)
+        return self._captured[2]
 
-    def _record(self, batch: Window) -> Objective:
+    def _capture(self, batch: Window) -> Objective:
         model = self._parts[0]
         with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), False):
-            # the state has the format that the LSTM runs in, as it has in all steps but the first of an epoch
+            # capture with the dtype that the state has in all steps but the first of an epoch
             with torch.no_grad():
                 state = model.features(batch.input_ids, model.initial_state(len(batch.input_ids)))[1]
             inputs = batch.input_ids.clone(), batch.target_ids.clone(), *state.detach().tensors()
@@ -99,14 +98,14 @@ class GraphedObjective:
 
         def objective(*tensors: Tensor) -> tuple[Tensor, ...]:
             value, nll, dropped, *after = graphed(*tensors)
-            # a replay writes to the same memory: what outlives the step is copied
+            # every replay writes to the same memory: copy what outlives the step
             return value, nll.detach().clone(), dropped.detach(), *(tensor.detach().clone() for tensor in after)
 
         return objective
 
 
 class _ObjectiveModule(nn.Module):
-    """:func:`window_objective` as a module, which tells ``make_graphed_callables`` about the weights."""
+    """:func:`window_objective` as a module: ``make_graphed_callables`` needs to know the weights."""
 
     def __init__(self, model: LSTMLanguageModel, loss: SoftmaxLoss, bptt_length: int) -> None:
         super().__init__()

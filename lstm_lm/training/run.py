@@ -16,7 +16,6 @@ from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.nn.pipeline import LayerPipeline
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.planning import EpochPlanner
@@ -74,12 +73,10 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     if config.embedding_init == "cooccurrence" and config.resume is None:
         ids = data.corpus.splits["train"]
         model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
-    # with several processes, torch averages only dense gradients
-    device, alone = trainer.strategy.root_device, trainer.world_size == 1
-    sparse_gradient = config.optimizer.name == "row_adamw" and alone and device.type == "cpu"
+    device, single_process = trainer.strategy.root_device, trainer.world_size == 1
+    # with several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes
+    sparse_gradient = config.optimizer.name == "row_adamw" and single_process and device.type == "cpu"
     use_exact_float32(device)
-    if config.trainer.pipeline_chunks > 1 and alone and device.type == "cuda":
-        model.pipeline = LayerPipeline(config.trainer.pipeline_chunks)
     module = LanguageModelModule(
         model,
         loss=config.loss,
@@ -93,7 +90,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             config, precision, vocabulary, trainer.world_size, sparse_gradient
         ),
         sparse_gradient=sparse_gradient,
-        cuda_graphs=config.trainer.cuda_graphs and alone and device.type == "cuda",
+        cuda_graphs=config.trainer.cuda_graphs and single_process and device.type == "cuda",
     )
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",

@@ -30,14 +30,14 @@ class AveragedWeights(WeightAveraging):
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._device = trainer.strategy.root_device  # Lightning moves the network there later
+        self._device = trainer.strategy.root_device  # Lightning has not moved the network there yet
         super().setup(trainer, pl_module, stage)
-        if self._average_model is not None:  # the count stays on the CPU, where reading it waits for nothing
+        if self._average_model is not None:  # on the CPU, reading the count does not wait for the GPU
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     @torch.no_grad()
     def _update(self, module: L.LightningModule) -> None:
-        """Take the present weights into the average; ``AveragedModel`` itself would wait for a GPU each time."""
+        """Add the current weights to the average; ``AveragedModel.update_parameters`` waits for the GPU."""
         assert self._average_model is not None
         count = self._average_model.n_averaged
         averages: list[Tensor] = list(self._average_model.module.parameters())

@@ -95,7 +95,7 @@ class BestAndLastCheckpoint(L.Callback):
         if self.best_score is None or score["loss"] < self.best_score["loss"]:
             self.best_score = score
             trainer.save_checkpoint(self.best)
-            if trainer.is_global_zero:  # the same content: a large network takes seconds to write
+            if trainer.is_global_zero:  # same content; writing a large checkpoint twice takes seconds
                 replace_by_link(self.last, self.best)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
             return

@@ -56,12 +56,12 @@ class TrainingMetrics(L.Callback):
         self.first_loss: float | None = None
         self.last_loss = math.nan
         self._smooth_loss: float | None = None
-        self._unread: list[tuple[int, Tensor]] = []  # steps and their losses, still on their device
-        self._unmeasured_tokens = 0
-        self._window_start = 0.0
-        self._window_tokens = 0
+        self._pending_losses: list[tuple[int, Tensor]] = []  # steps and their losses, on the training device
+        self._pending_tokens = 0
+        self._interval_start = 0.0
+        self._interval_tokens = 0
         self._tokens_per_second = 0.0
-        self._batch_end = 0.0
+        self._measured_until = 0.0
         self._last_line = time.monotonic()
 
     @property
@@ -72,7 +72,7 @@ class TrainingMetrics(L.Callback):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.measured_tokens = 0
-        self._batch_end = self._window_start = time.monotonic()
+        self._measured_until = self._interval_start = time.monotonic()
 
     @override
     def on_train_batch_end(  # type: ignore[override]
@@ -80,17 +80,17 @@ class TrainingMetrics(L.Callback):
     ) -> None:
         tokens, nll = batch.target_ids.numel() * trainer.world_size, outputs["nll"]
         self.tokens += tokens
-        self._unmeasured_tokens += tokens
-        self._unread.append((trainer.global_step - 1, nll))
-        is_point = trainer.global_step % self.log_every_n_steps == 0
-        if nll.device.type != "cpu" and not is_point:
-            return  # reading a loss would wait for a GPU, which has nothing to do then until the next step
-        self._read_losses(pl_module)
+        self._pending_tokens += tokens
+        self._pending_losses.append((trainer.global_step - 1, nll))
+        should_log = trainer.global_step % self.log_every_n_steps == 0
+        if nll.device.type != "cpu" and not should_log:
+            return  # reading a loss waits for the GPU and leaves it idle until the next step
+        self._collect_losses(pl_module)
         now = self._measure()
-        if not is_point:
+        if not should_log:
             return
-        self._tokens_per_second = self._window_tokens / max(now - self._window_start, 1e-9)
-        self._window_start, self._window_tokens = now, 0
+        self._tokens_per_second = self._interval_tokens / max(now - self._interval_start, 1e-9)
+        self._interval_start, self._interval_tokens = now, 0
         self._log_point(trainer, pl_module, outputs, batch)
         if now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
@@ -98,25 +98,25 @@ class TrainingMetrics(L.Callback):
             log.info("epoch %.2f  %s", self.tokens / self.epoch_tokens, figures)
 
     def _measure(self) -> float:
-        """Add up tokens and time, once the device has finished all steps; returns the time."""
+        """Add the pending tokens and their time, after the device has finished them; returns the current time."""
         now = time.monotonic()
-        if self._unmeasured_tokens:
-            self.measured_tokens += self._unmeasured_tokens
-            self._window_tokens += self._unmeasured_tokens
-            self.training_seconds += now - self._batch_end
-            self._unmeasured_tokens, self._batch_end = 0, now
+        if self._pending_tokens:
+            self.measured_tokens += self._pending_tokens
+            self._interval_tokens += self._pending_tokens
+            self.training_seconds += now - self._measured_until
+            self._pending_tokens, self._measured_until = 0, now
         return now
 
-    def _read_losses(self, module: LanguageModelModule) -> None:
-        """Take in the losses of the steps since the last reading.
+    def _collect_losses(self, module: LanguageModelModule) -> None:
+        """Read the pending losses from the device.
 
         Raises:
-            TrainingError: If one is not finite.
+            TrainingError: If a loss is not finite.
         """
-        if not self._unread:
+        if not self._pending_losses:
             return
-        steps, losses = zip(*self._unread, strict=True)
-        self._unread = []
+        steps, losses = zip(*self._pending_losses, strict=True)
+        self._pending_losses = []
         for step, nll in zip(steps, torch.stack(losses).tolist(), strict=True):
             module.check_finite(nll, step)
             self.first_loss = nll if self.first_loss is None else self.first_loss
@@ -163,18 +163,18 @@ class TrainingMetrics(L.Callback):
     def on_validation_start(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule
     ) -> None:
-        self._read_losses(pl_module)
+        self._collect_losses(pl_module)
         self._measure()
 
     @override
     def on_save_checkpoint(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._read_losses(pl_module)  # refuses to save weights that a loss without a value has spoilt
+        self._collect_losses(pl_module)  # raises an error instead of saving weights after a loss that is not finite
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
-        self._read_losses(pl_module)
+        self._collect_losses(pl_module)
         self._measure()
 
     @override
@@ -200,8 +200,8 @@ class TrainingMetrics(L.Callback):
             100.0 * score.top5,
         )
         # exclude the validation from the training time
-        self._batch_end = self._window_start = time.monotonic()
-        self._window_tokens = 0
+        self._measured_until = self._interval_start = time.monotonic()
+        self._interval_tokens = 0
 
     @override
     def state_dict(self) -> dict[str, Any]:
