@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import logging
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from lstm_lm.data.cache import build_once, cache_root
 from lstm_lm.data.config import SPLITS, DataConfig
 from lstm_lm.data.corpora import TextSource, open_split
+from lstm_lm.data.corpus_warnings import count_eos_lines, log_warnings, save_warnings, warn_of_unknown_words
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text import tokenizer as tokenizer_module
 from lstm_lm.text.tokenizer import Tokenizer
@@ -25,12 +24,8 @@ EncodingProgress = Callable[[str, int, int], None]
 """Called with the split, the number of characters encoded so far, and the approximate total."""
 
 _FORMAT = 2
-_WARNINGS = "warnings.json"
 _DTYPE = np.dtype("<i4")
 _CHUNK = 1 << 20
-_EOS_AT_LINE_END = re.compile(rf"(?<!\S){EOS}[^\S\n]*\n")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,9 +64,8 @@ def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) ->
         tokenizer=config.tokenizer,
         config=config,
     )
-    _log_warnings(folder)
-    for warning in _unknown_words(corpus):
-        log.warning(warning)
+    log_warnings(folder)
+    any(warn_of_unknown_words(corpus.vocabulary, split, corpus.splits[split]) for split in SPLITS[1:])  # one is enough
     return corpus
 
 
@@ -88,42 +82,10 @@ def ensure_encoded(config: DataConfig, progress: EncodingProgress | None = None)
         vocabulary.save(partial / "vocabulary.json")
         for split in SPLITS[1:]:
             _write_split(sources[split], split, config, vocabulary, partial / f"{split}.int32", progress)
-        _save_warnings(partial, sources.values())
+        save_warnings(partial, sources.values())
 
     build_once(folder, write)
     return folder
-
-
-def _save_warnings(folder: Path, texts: Iterable[TextSource]) -> None:
-    """Keep what encoding noticed, so that a corpus from the cache is warned of too."""
-    found = [
-        f"{text.label}: {text.eos_lines:,} lines end in {EOS} already, and each line end counts as one more; remove "
-        f"them, for example with sed 's/ *{EOS} *$//'"
-        for text in texts
-        if text.eos_lines
-    ]
-    (folder / _WARNINGS).write_text(json.dumps(found), encoding="utf-8")
-
-
-def _log_warnings(folder: Path) -> None:
-    for warning in json.loads((folder / _WARNINGS).read_bytes()):
-        log.warning(warning)
-
-
-def _unknown_words(corpus: EncodedCorpus) -> Iterator[str]:
-    """A warning where valid or test has words that training cannot prepare the model for."""
-    vocabulary = corpus.vocabulary
-    if vocabulary.counts[vocabulary.unk_id]:
-        return
-    for split in SPLITS[1:]:
-        ids = corpus.splits[split]
-        if unknown := int(np.count_nonzero(ids == vocabulary.unk_id)):
-            yield (
-                f"{unknown:,} of {len(ids):,} words of {split} ({unknown / len(ids):.1%}) are not in the vocabulary, "
-                "and train has no <unk> from which the model could learn them, so their probability will be near 0; "
-                "data.min_count=3 makes rare words of train <unk>"
-            )
-            return
 
 
 def encode_split(
@@ -147,10 +109,10 @@ def encode_split(
 
     def write(partial: Path) -> None:
         _write_split(source, split, config, vocabulary, partial / f"{split}.int32", progress)
-        _save_warnings(partial, [source])
+        save_warnings(partial, [source])
 
     build_once(folder, write)
-    _log_warnings(folder)
+    log_warnings(folder)
     return _map(folder / f"{split}.int32")
 
 
@@ -262,8 +224,7 @@ def _encode_blocks(
     done = 0
     has_words = False
     for block in source.blocks():
-        if EOS in block:
-            source.eos_lines += len(_EOS_AT_LINE_END.findall(block))
+        source.eos_lines += count_eos_lines(block)
         words = _block_words(block, tokenizer)
         has_words = has_words or any(word != EOS for word in words)
         yield np.fromiter(map(word_ids.__getitem__, words), dtype=_DTYPE, count=len(words))
