@@ -29,8 +29,10 @@ def configure_process() -> None:
     """
     if GUARD in os.environ or "torch" in sys.modules:
         return
-    if not any(name in os.environ for name in OPENMP):  # never mix our values with the user's
-        os.environ |= OPENMP
+    os.environ.setdefault("OMP_WAIT_POLICY", OPENMP["OMP_WAIT_POLICY"])
+    # beside the policy "active", a spin count would override it
+    if os.environ["OMP_WAIT_POLICY"].strip().lower() == "passive":
+        os.environ.setdefault("GOMP_SPINCOUNT", OPENMP["GOMP_SPINCOUNT"])
     os.environ[GUARD] = "1"
     if platform.libc_ver()[0] == "glibc" and not all(name in os.environ for name in GLIBC):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**GLIBC, **os.environ})

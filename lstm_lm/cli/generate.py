@@ -1,12 +1,12 @@
 """``lstm-lm generate``."""
 
-import json
 import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from lstm_lm.cli.terminal import print_json, printable
 from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
 from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.detokenize import text_pieces
@@ -75,12 +75,12 @@ def generate(
     )
     if as_json:
         result = engine.generate(prompt, sampling, max_words)
-        print(json.dumps(asdict(result) | {"sampling": asdict(sampling)}, ensure_ascii=False))
+        print_json(asdict(result) | {"sampling": asdict(sampling)})
         return
     words = engine.stream(prompt, sampling, max_words)
-    print(prompt, end="", flush=True)
+    print(printable(prompt), end="", flush=True)
     for piece in text_pieces(prompt, words):
-        print(piece, end="", flush=True)
+        print(printable(piece), end="", flush=True)
     print()
     warn_unknown_words(engine.unknown_words(prompt))
     if seed is None and sampling.seed is not None:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from lstm_lm.cli.environment import configure_process, effective_settings
+from lstm_lm.cli.terminal import accept_every_character, printable
 from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError, did_you_mean
 
 
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 for success, 1 for an error that the user can fix, 2 for wrong usage, 130 after Ctrl-C, 143
         after SIGTERM.
     """
+    accept_every_character()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
@@ -152,7 +154,7 @@ def _interrupted(error: TrainingInterruptedError) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 1
 
 

@@ -1,6 +1,5 @@
 """``lstm-lm predict``."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lstm_lm.cli.terminal import print_json, printable
 from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
 from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.config import CacheConfig
@@ -60,13 +60,13 @@ def predict(
         cache=CacheConfig(cache_weight, cache_theta, cache_window) if cache else None,
     )
     if as_json:
-        print(json.dumps(asdict(prediction), ensure_ascii=False))
+        print_json(asdict(prediction))
         return
     table = Table()
     table.add_column("word", overflow="fold")
     table.add_column("probability", justify="right")
     for suggestion in prediction.suggestions:
         # Text: a word such as [i] must not be parsed as markup
-        table.add_row(Text(suggestion.word), f"{100 * suggestion.probability:.2f} %")
+        table.add_row(Text(printable(suggestion.word)), f"{100 * suggestion.probability:.2f} %")
     Console().print(table)
     warn_unknown_words(prediction.unknown_words)

@@ -17,7 +17,7 @@ GRACE_SECONDS = 120
 def serve(
     model: Annotated[
         Path | None,
-        typer.Option(help="Bundle (a folder) or checkpoint (a file) to serve.", show_default="LSTM_LM_BUNDLE"),
+        typer.Option(help="Bundle, run folder or checkpoint to serve.", show_default="LSTM_LM_BUNDLE"),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="LSTM_LM_HOST or 127.0.0.1")

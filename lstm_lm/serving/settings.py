@@ -1,6 +1,8 @@
 """Settings of the service from environment variables: ``LSTM_LM_BUNDLE``, ``LSTM_LM_MAX_K`` and so on."""
 
+import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +10,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from lstm_lm.errors import ConfigError
+from lstm_lm.errors import ConfigError, closest
 from lstm_lm.inference.loading import BACKENDS
 
 ENV_PREFIX = "LSTM_LM_"
+# variables that other modules read
+OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_ENVIRONMENT"})
+RENAMED_SETTINGS = {"MAX_WAITING": "MAX_QUEUE_SIZE", "WORKERS": "PREFILL_THREADS"}
+# Kubernetes sets these in every pod beside a service named lstm-lm
+SERVICE_LINK = re.compile(r"LSTM_LM_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_.+)")
 ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
 
 
@@ -94,14 +101,32 @@ def read_settings(**overrides: Any) -> Settings:
         **overrides: Values that take precedence over the environment.
 
     Raises:
-        ConfigError: With every variable that is missing or wrong.
+        ConfigError: With every variable that is missing, unknown or wrong.
     """
+    problems = list(_unknown_variables(os.environ))
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise ConfigError(
-            [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
-        ) from None
+        problems += [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+        raise ConfigError(problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
+    known = [name.upper() for name in Settings.model_fields]
+    for name in sorted(names):
+        upper = name.upper()  # pydantic-settings ignores case
+        if not upper.startswith(ENV_PREFIX) or upper in OTHER_VARIABLES or SERVICE_LINK.fullmatch(upper):
+            continue
+        setting = upper.removeprefix(ENV_PREFIX)
+        if setting in known:
+            continue
+        match = RENAMED_SETTINGS.get(setting) or closest(setting, known, cutoff=0.75)
+        all_variables = ", ".join(ENV_PREFIX + known_setting for known_setting in known)
+        remedy = f"did you mean {ENV_PREFIX}{match}?" if match else f"use one of {all_variables}"
+        yield f"{name}: is not a setting; {remedy}"
 
 
 def _problem(location: tuple[int | str, ...], error_type: str, message: str) -> str:

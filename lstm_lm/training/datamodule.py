@@ -42,7 +42,8 @@ class LanguageModelDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Encode the corpus in one process per machine; the others read the cache."""
-        load_corpus(self._data, self._progress)
+        if self._corpus is None:
+            load_corpus(self._data, self._progress)
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  # Lightning names it
         """Load the corpus; further calls do nothing."""

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
-from lstm_lm.export.checkpoint import load_raw_checkpoint
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -26,6 +26,7 @@ from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
+from lstm_lm.training.restoring import restoring
 from lstm_lm.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -106,8 +107,9 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     else:
         if config.resume is not None and saved is not None:
             check_resumable(Path(config.resume), saved, module.checkpoint_metadata)
-            checkpoints.adopt_best(Path(config.resume))
-        trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
+            checkpoints.adopt_best(Path(config.resume), module.checkpoint_metadata)
+        with restoring(config.resume, trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=config.resume, weights_only=True)
         if not training_metrics.mean_tokens_per_second:
             raise TrainingError(
                 f"{config.resume}: the run is already finished after {trainer.global_step} steps; raise "
@@ -115,6 +117,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             )
         outcome = {
             "valid": checkpoints.best_score,
+            "valid_streams": config.batching.eval_batch_size,
             "stopped_by": _stopped_by(trainer, time_budget, config.trainer.epoch_limit),
             "best_checkpoint": "checkpoints/best.ckpt",
         }

@@ -162,6 +162,14 @@ class TestProcessSettings:
         assert "GOMP_SPINCOUNT" not in restarts[0]
         assert restarts[0]["MALLOC_TOP_PAD_"] == "1"
 
+    @pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "5")])
+    def test_each_openmp_variable_that_is_unset_is_set(
+        self, restarts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        environment.configure_process()
+        assert restarts[0].items() >= (environment.OPENMP | {name: value}).items()
+
     def test_without_glibc_the_process_does_not_restart(
         self, restarts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
