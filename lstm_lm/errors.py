@@ -1,4 +1,4 @@
-"""Errors that a user can cause or meet.
+"""Errors that are reported to the user without a traceback.
 
 ::
 
@@ -9,7 +9,7 @@
     ├── CheckpointError             a checkpoint cannot be read, written or used
     │   └── CheckpointMissingError  no such file
     ├── EvaluationError             scoring fails (dynamic evaluation diverges)
-    ├── BundleError                 a bundle is damaged, too new, or cannot be written
+    ├── BundleError                 a bundle is damaged, has a newer format, or cannot be written
     ├── TrainingError               training cannot start or continue (for example the loss is not finite)
     └── TrainingInterruptedError    a signal stopped training, after a checkpoint was saved
 
@@ -63,7 +63,7 @@ class CheckpointMissingError(CheckpointError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path}: there is no such file or folder; a run keeps its checkpoint in RUN/checkpoints/best.ckpt"
+            f"{path}: there is no such file or folder; the checkpoint of a run is RUN/checkpoints/best.ckpt"
         )
 
 
@@ -72,7 +72,7 @@ class EvaluationError(LstmLmError):
 
 
 class BundleError(LstmLmError):
-    """A bundle is damaged, of a newer format, or cannot be written."""
+    """A bundle is damaged, has a newer format, or cannot be written."""
 
 
 class TrainingError(LstmLmError):

@@ -6,7 +6,7 @@ ablation continues where it stopped. Overrides after ``--`` apply to every run::
     python scripts/ablate.py --budget 4m --out outputs/ablation -- data=text_files data.dir=FOLDER
 
 With equal time, a change that slows down a step must pay for itself. A few minutes are half an epoch of WikiText-2,
-too little to show the benefit of regularisation, which needs many epochs; a smaller corpus gives more epochs in the
+too little to show the benefit of regularization, which needs many epochs; a smaller corpus gives more epochs in the
 same time. The total effect of weight decay is proportional to the number of steps, so a run of a twentieth of the time
 needs twenty times the decay for the same effect.
 """

@@ -3,7 +3,7 @@
 It compares two configurations, each a uvicorn process, with the load from this process over loopback:
 
 * ours: the fastest backend of the bundle (int8), dynamic and continuous batching, prefix cache;
-* plain: torch reads the whole text for each request, without batching.
+* plain: torch processes the full text for each request, without batching.
 
 The load generator uses uvloop and a minimal client, because it shares the cores with the service.
 

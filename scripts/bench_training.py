@@ -3,9 +3,9 @@
 The textbook implementation ("plain") is that of most tutorials: ``nn.LSTM``, logits of the whole window,
 ``F.cross_entropy``, float32, default process settings. Ours is the step of ``lstm-lm train`` with each of its losses,
 with the same sizes, batch, dropout and optimizer, except that the sampled softmax uses ``optimizer=row_adamw``, which
-is made for its sparse gradient. The last row is the network and batch of ``experiment=wikitext2_60min``. All take
-turns, each measurement in its own process, so that other load on the machine affects all of them; the table shows
-medians.
+is made for its sparse gradient. The last row is the network and batch of ``experiment=wikitext2_60min``. The
+measurements are interleaved, each in its own process, so that other load on the machine affects all of them; the table
+shows medians.
 
 The columns "of fp32" and "of bf16" give the throughput of the sampled-softmax step as a share of a large matrix product
 (2048 x 512 by 512 x 4096), measured in the same process in float32 and bfloat16; "used" is the format of the step. The
@@ -40,7 +40,7 @@ SIZES = {
     "2 x 650": ["model=small", "model.embedding_dim=650", "model.hidden_dims=[650,650]"],
     RECIPE: [f"experiment={RECIPE}"],
 }
-# each with the optimizer that suits it
+# each loss with its optimizer
 LOSSES = {
     "full_softmax": ["loss=full_softmax"],
     "adaptive_softmax": ["loss=adaptive_softmax"],
@@ -155,7 +155,7 @@ def seconds(function: Callable[[], Any], times: int) -> float:
 
 
 def run_child(variant: str, size: str, steps: int) -> dict[str, Any]:
-    """Measure in a child process; ours gets the environment that ``lstm-lm train`` sets up."""
+    """Measure in a child process; ours has the environment that ``lstm-lm train`` sets up."""
     child = [sys.executable, __file__, "--child", variant, "--size", size, "--steps", str(steps)]
     return dict(json.loads(subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout))
 

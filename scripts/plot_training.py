@@ -58,7 +58,7 @@ def read_run(folder: Path, name: str, axis: str) -> Run:
     if not history or "train/loss" not in events.Tags()["scalars"]:
         raise SystemExit(f"error: {folder} has no curves; train with logger=tensorboard and at least one validation")
     loss, rate = events.Scalars("train/loss"), events.Scalars("train/learning_rate")
-    # a logged step has no epoch or time of its own: interpolate between validations
+    # logged steps have no epoch or time: interpolate between validations
     steps, positions = [0, *(entry["step"] for entry in history)], [0.0, *(entry[axis] for entry in history)]
     train = [(np.interp(a.step, steps, positions), a.value, b.value) for a, b in zip(loss, rate, strict=True)]
     valid = [(e[axis], e["perplexity"], 100 * e["top1"], 100 * e["top5"]) for e in history]
@@ -72,17 +72,17 @@ def smooth(values: Points, width: int) -> Points:
 
 
 def draw(runs: list[Run], axes: list[Axes], against: str) -> None:
-    """Draw perplexity, accuracy and learning rate over ``against``, one panel each and one colour per run."""
+    """Draw perplexity, accuracy and learning rate over ``against``, one panel each and one color per run."""
     perplexity, accuracy, rate = axes
     for index, run in enumerate(runs):
-        colour = f"C{index}"
+        color = f"C{index}"
         positions, loss, learning_rate = run.train
         train = np.exp(smooth(loss, max(len(loss) // 60, 1)))
-        perplexity.plot(positions, train, color=colour, alpha=0.35, linewidth=1.2)
-        perplexity.plot(run.valid[0], run.valid[1], "o-", color=colour, markersize=3)
-        accuracy.plot(run.valid[0], run.valid[3], "o-", color=colour, markersize=3)
-        accuracy.plot(run.valid[0], run.valid[2], "o--", color=colour, markersize=3)
-        rate.plot(positions, learning_rate, color=colour, label=run.name)
+        perplexity.plot(positions, train, color=color, alpha=0.35, linewidth=1.2)
+        perplexity.plot(run.valid[0], run.valid[1], "o-", color=color, markersize=3)
+        accuracy.plot(run.valid[0], run.valid[3], "o-", color=color, markersize=3)
+        accuracy.plot(run.valid[0], run.valid[2], "o--", color=color, markersize=3)
+        rate.plot(positions, learning_rate, color=color, label=run.name)
     perplexity.set_ylim(0, 2 * min(float(run.valid[1][0]) for run in runs))
     accuracy.set_ylim(bottom=0)
     rate.set_ylim(bottom=0)

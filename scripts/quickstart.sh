@@ -22,11 +22,11 @@ step() {
   "$VENV_PYTHON" -m lstm_lm "$@" </dev/null
 }
 
-step "Train on the prose that ships with Python" \
+step "Train on the documentation that ships with Python" \
   train experiment=quickstart "hydra.run.dir=$run/train"
 step "Evaluate the best checkpoint on every token of the test split" \
   eval "checkpoint=$run/train/checkpoints/best.ckpt" split=test "hydra.run.dir=$run/eval"
-step "Export a bundle: a folder of data, usable without the training code" \
+step "Export a bundle, which runs without the training packages" \
   export "checkpoint=$run/train/checkpoints/best.ckpt" "out=$run/bundle" "hydra.run.dir=$run/export"
 step "Suggest the next word" predict --model "$run/bundle" --text "$prompt" --k 5
 step "Continue a text" generate --model "$run/bundle" --text "$prompt" --generate 40 --preset balanced --seed 7

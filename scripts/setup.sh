@@ -1,5 +1,5 @@
 # Sourced by quickstart.sh and test.sh: changes to the project folder and sets up .venv there.
-# Sets ROOT and VENV_PYTHON. A stamp in .venv records what is installed, so a second run starts at once.
+# Sets ROOT and VENV_PYTHON. A stamp in .venv records what is installed, so a second run skips the installation.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV_PYTHON=$ROOT/.venv/bin/python

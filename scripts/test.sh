@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # Sets up .venv and runs all checks; names the failed ones and exits non-zero.
 # Arguments are passed to pytest: `bash scripts/test.sh tests/nn -k tied`.
+# --lowest runs only the service's tests, with the lowest versions that pyproject.toml allows.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up
+
+if [ "${1:-}" = --lowest ]; then
+  exec env OMP_NUM_THREADS=1 "$VENV_PYTHON" scripts/test_lowest.py "${@:2}"
+fi
 
 # The page tests need a browser and are skipped without one.
 install_browser() {

@@ -1,6 +1,7 @@
 """A bundle is verified or rejected."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 
 from lstm_lm.bundle import build_engine, file_sha256, manifest_sha256, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
+from lstm_lm.export.loading import load_model
 from lstm_lm.export.onnx_graph import float_graph
+from lstm_lm.inference.engine import Engine
 from lstm_lm.nn.config import ModelConfig
 
 FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md", "model.onnx", "model.int8.onnx")
@@ -219,3 +222,23 @@ def test_reading_a_bundle_does_not_import_torch(bundle_dir: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx", "int8", "checkpoint"])
+def test_a_loaded_model_needs_its_files_no_longer(backend: str, tmp_path: Path) -> None:
+    folder = write_small_bundle(tmp_path / "mine")
+    checkpoint = folder.with_suffix(".ckpt")
+    engine, _ = load_model(checkpoint) if backend == "checkpoint" else load_model(folder, backend)
+    expected = engine.predict("the cat sat on", 5)
+    for path in (checkpoint, *folder.iterdir()):
+        with path.open("r+b") as file:  # in place: a new file would leave a mapped one as it was
+            file.write(bytes(path.stat().st_size))
+    assert engine.predict("the cat sat on", 5) == expected
+    for path in (checkpoint, *folder.iterdir()):
+        os.truncate(path, 0)
+    assert engine.predict("a dog went", 5) == load_fresh(backend, tmp_path / "again").predict("a dog went", 5)
+
+
+def load_fresh(backend: str, folder: Path) -> Engine:
+    write_small_bundle(folder)
+    return (load_model(folder.with_suffix(".ckpt")) if backend == "checkpoint" else load_model(folder, backend))[0]

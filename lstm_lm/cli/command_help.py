@@ -18,7 +18,7 @@ _DESCRIPTIONS = {
     ),
     "eval": "Score a checkpoint or a bundle on a split. The result is written to metrics.json in the run folder.",
     "export": "Export a checkpoint to a bundle, the folder that predict, generate and serve load, and verify it.",
-    "data": "Show the corpus that a training run would use, and check that targets are inputs shifted by one.",
+    "data": "Show the corpus that a training run would use, and compare its first windows with the text.",
 }
 
 _EXAMPLES = {

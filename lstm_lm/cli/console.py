@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text  # cells contain words of a corpus: [i] must not be parsed as markup
 
+from lstm_lm.cli.terminal import printable
+
 
 def is_rank_zero() -> bool:
     """Whether this process prints: the only one, or rank 0 of a distributed run."""
@@ -21,7 +23,7 @@ def print_key_values(title: str, pairs: Iterable[tuple[str, str]]) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(printable(name)), Text(printable(value)))
     Console().print(table)
 
 
@@ -31,7 +33,7 @@ def print_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]])
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)
 
 
@@ -50,6 +52,11 @@ def relative_path(path: Path) -> str:
 def number(value: object, digits: int = 2) -> str:
     """Format a number for a table; a dash for anything else."""
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
+
+
+def streams(count: int) -> str:
+    """How a perplexity was read: the same text cut into more streams has a higher one."""
+    return "1 stream" if count == 1 else f"{count:,} streams"
 
 
 def percent(value: object) -> str:

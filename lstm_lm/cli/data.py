@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
 
     Raises:
         ConfigError: If an override is invalid.
-        DataError: If the corpus cannot be read, or targets are not inputs shifted by one.
+        DataError: If the corpus cannot be read, or its windows are not the words of the text.
     """
     if wants_help(argv):
         print(command_help("data"))
@@ -41,20 +41,11 @@ def main(argv: list[str]) -> None:
 
 def _load(data_config: DataConfig) -> EncodedCorpus:
     """Load a corpus, with a progress bar if it is encoded first."""
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
+    from lstm_lm.cli.encoding_bar import encoding_bar
     from lstm_lm.data.encoding import load_corpus
 
-    tasks: dict[str, TaskID] = {}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-
-        def show(split: str, done: int, total: int) -> None:
-            if split not in tasks:
-                tasks[split] = bar.add_task(f"encoding {split}")
-            bar.update(tasks[split], completed=done, total=total)
-
-        return load_corpus(data_config, show)
+    with encoding_bar() as progress:
+        return load_corpus(data_config, progress)
 
 
 def _print_report(report: DataReport) -> None:
@@ -85,4 +76,5 @@ def _print_report(report: DataReport) -> None:
             for split in report.splits
         ],
     )
-    print("targets are the inputs shifted by one: checked")
+    compared = ", ".join(f"{batch.compared:,} of {batch.name}" for batch in report.batches)
+    print(f"windows compared with the text, inputs one word before targets: the first words agree ({compared})")

@@ -7,9 +7,9 @@ import sys
 GUARD = "LSTM_LM_ENVIRONMENT"
 """Set once the process has the settings below; set it yourself to keep your environment unchanged."""
 
-# oneDNN's LSTM waits at a barrier many times per step. Threads that sleep at once wake up late (412 ms for forward and
-# backward of 400 -> 640 units, instead of 270); threads that spin for long take the core from other processes (1,000 ms
-# beside a busy process, instead of 710). So threads spin for about 0.1 ms, then sleep.
+# oneDNN's LSTM waits at a barrier many times per step. Threads that sleep immediately wake up late (412 ms for forward
+# and backward of 400 -> 640 units, instead of 270); threads that spin for long take the core from other processes
+# (1,000 ms with another busy process, instead of 710). So threads spin for about 0.1 ms, then sleep.
 OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
 
 # a training step frees and allocates hundreds of MB: keep the memory, in huge pages, instead of mapping it again
@@ -29,8 +29,10 @@ def configure_process() -> None:
     """
     if GUARD in os.environ or "torch" in sys.modules:
         return
-    if not any(name in os.environ for name in OPENMP):  # never mix our values with the user's
-        os.environ |= OPENMP
+    os.environ.setdefault("OMP_WAIT_POLICY", OPENMP["OMP_WAIT_POLICY"])
+    # beside the policy "active", a spin count would override it
+    if os.environ["OMP_WAIT_POLICY"].strip().lower() == "passive":
+        os.environ.setdefault("GOMP_SPINCOUNT", OPENMP["GOMP_SPINCOUNT"])
     os.environ[GUARD] = "1"
     if platform.libc_ver()[0] == "glibc" and not all(name in os.environ for name in GLIBC):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**GLIBC, **os.environ})

@@ -49,13 +49,14 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     from lstm_lm.errors import ConfigError
     from lstm_lm.evaluation.run import evaluate
     from lstm_lm.export.checkpoint import load_trained
+    from lstm_lm.export.model_path import resolve_model_path
     from lstm_lm.export.tuned_settings import save_tuned
     from lstm_lm.text.files import write_json
 
-    path, name = Path(config.checkpoint), config.evaluation.name
+    path, name = resolve_model_path(Path(config.checkpoint)), config.evaluation.name
     if config.tune and path.is_dir():
         raise ConfigError([f"tune: cannot save settings in a bundle (got {path}); tune the checkpoint it came from"])
-    mtime_ns = path.stat().st_mtime_ns if path.is_file() else 0
+    mtime_ns = path.stat().st_mtime_ns
     trained = load_trained(path)
 
     def save(tuned: dict[str, float]) -> None:
@@ -73,7 +74,8 @@ def job(config: EvalConfig, run_dir: Path) -> None:
             accelerator=config.accelerator,
             report=report,
         )
-    metrics = {"split": config.split, "evaluation": name, **result.score.to_dict()}
+    metrics = {"split": config.split, "evaluation": name, "streams": config.evaluation.batch_size}
+    metrics |= result.score.to_dict()
     if result.settings:
         metrics |= {"settings": result.settings, "settings_from": result.sources}
     # printed before it is written: a full disk must not cost the result of a long evaluation
@@ -87,12 +89,28 @@ def _corpus(config: EvalConfig, trained: TrainedModel) -> DataConfig:
     from lstm_lm.errors import ConfigError
 
     data = replace(config.data or trained.data, tokenizer=trained.tokenizer)
+    # one problem with the remedy: where the corpus is now
+    if config.data is None and (reason := _why_not_found(data)):
+        raise ConfigError([f"data: the corpus of {config.checkpoint} {reason}; give its path with {_remedy(data)}"])
     if problems := [f"data.{problem}" for problem in data.problems()]:
-        hint = (
-            f"{config.checkpoint} does not contain the path of its corpus; give it with data=text_files data.dir=FOLDER"
-        )
-        raise ConfigError([*problems, *([] if config.data else [hint])])
+        raise ConfigError(problems)
     return data
+
+
+def _why_not_found(data: DataConfig) -> str | None:
+    if data.dir and not Path(data.dir).expanduser().is_dir():
+        return f"was in {data.dir}, and there is no such folder"
+    if data.hub_path and data.hub_path.startswith("/") and not Path(data.hub_path).is_dir():
+        return f"was in {data.hub_path}, and there is no such folder"
+    return "is not named in it" if data.problems() else None
+
+
+def _remedy(data: DataConfig) -> str:
+    from lstm_lm.data.config import HUB_CORPORA
+
+    if data.source in HUB_CORPORA:
+        return f"data={data.source}, and data.hub_path=FOLDER for a copy of your own"
+    return f"data={data.source} data.dir=FOLDER"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lstm_lm.cli.console import number, percent, print_key_values, relative_path
+from lstm_lm.cli.console import number, percent, print_key_values, relative_path, streams
 from lstm_lm.config.schema import EvalConfig
 from lstm_lm.evaluation.keyboard import KeyboardScore
 from lstm_lm.evaluation.run import EvaluationResult
@@ -14,15 +14,15 @@ _SOURCES = {"given": "given", "tuned": "tuned on valid", "default": "default, no
 def print_score(config: EvalConfig, result: EvaluationResult, run_dir: Path) -> None:
     """Print the score, and the settings with their sources."""
     score = result.score
-    rows = _perplexity_rows(score) if isinstance(score, Score) else _keyboard_rows(score)
+    rows = _perplexity_rows(score, config.evaluation.batch_size) if isinstance(score, Score) else _keyboard_rows(score)
     rows += [(name, f"{value:g} ({_SOURCES[result.sources[name]]})") for name, value in result.settings.items()]
     title = f"{config.split}, {config.evaluation.name} evaluation"
     print_key_values(title, [*rows, ("metrics", relative_path(run_dir / "metrics.json"))])
 
 
-def _perplexity_rows(score: Score) -> list[tuple[str, str]]:
+def _perplexity_rows(score: Score, num_streams: int) -> list[tuple[str, str]]:
     words = score.words
-    rows = [("perplexity", number(score.perplexity))]
+    rows = [("perplexity", f"{number(score.perplexity)} (read as {streams(num_streams)})")]
     if (interval := score.interval) is not None:
         method = f"bootstrap over {interval.articles:,} {interval.unit}s"
         rows.append((f"{interval.level:.0%} interval", f"{number(interval.low)} to {number(interval.high)} ({method})"))

@@ -40,7 +40,8 @@ def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  the bundl
 
 
 def _print_report(report: ExportReport) -> None:
-    from lstm_lm.cli.console import print_commands, print_key_values, print_rows, relative_path
+    from lstm_lm.cli.console import print_commands, print_key_values, print_rows, relative_path, streams
+    from lstm_lm.export.parity import num_streams
 
     bundle = report.bundle
     folder = relative_path(bundle.path)
@@ -55,7 +56,8 @@ def _print_report(report: ExportReport) -> None:
         ],
     )
     print_rows(
-        f"Parity with the checkpoint on {report.tokens:,} tokens ({report.source})",
+        f"Parity with the checkpoint on {report.tokens:,} tokens ({report.source}, read as "
+        f"{streams(num_streams(report.tokens))}; eval reads 1)",
         ["network", "size", "logits", "same greedy texts", "perplexity", "change"],
         _parity_rows(report),
     )

@@ -1,12 +1,12 @@
 """``lstm-lm generate``."""
 
-import json
 import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from lstm_lm.cli.terminal import print_json, printable
 from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
 from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.detokenize import text_pieces
@@ -20,7 +20,7 @@ def generate(
     max_words: Annotated[int, typer.Option("--generate", help="Maximum number of words to generate.")] = 60,
     preset: Annotated[
         str | None,
-        typer.Option(help="Preset that supplies the options you leave out.", show_default="the model's default"),
+        typer.Option(help="Preset that supplies the options that are not given.", show_default="the model's default"),
     ] = None,
     strategy: Annotated[
         str | None, typer.Option(help="greedy: always the most probable word; sample: a random word.")
@@ -34,7 +34,7 @@ def generate(
     top_p: Annotated[
         float | None, typer.Option(help="Sample from the most probable words that sum to this probability; 1 is off.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed that makes the result repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed that makes the result reproducible.")] = None,
     ban_unk: Annotated[bool | None, typer.Option("--ban-unk/--no-ban-unk", help="Never generate <unk>.")] = None,
     ban_tokens: Annotated[
         list[str] | None,
@@ -48,7 +48,7 @@ def generate(
         int | None, typer.Option(help="Number of recent words that the penalty applies to.")
     ] = None,
     stop_eos: Annotated[
-        bool | None, typer.Option("--stop-eos/--no-stop-eos", help="Stop at the end of a line.")
+        bool | None, typer.Option("--stop-eos/--no-stop-eos", help="Stop at the first end of a line.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,13 +75,13 @@ def generate(
     )
     if as_json:
         result = engine.generate(prompt, sampling, max_words)
-        print(json.dumps(asdict(result) | {"sampling": asdict(sampling)}, ensure_ascii=False))
+        print_json(asdict(result) | {"sampling": asdict(sampling)})
         return
     words = engine.stream(prompt, sampling, max_words)
-    print(prompt, end="", flush=True)
+    print(printable(prompt), end="", flush=True)
     for piece in text_pieces(prompt, words):
-        print(piece, end="", flush=True)
+        print(printable(piece), end="", flush=True)
     print()
     warn_unknown_words(engine.unknown_words(prompt))
     if seed is None and sampling.seed is not None:
-        print(f"repeat this text with --seed {sampling.seed}", file=sys.stderr)
+        print(f"reproduce this text with --seed {sampling.seed}", file=sys.stderr)

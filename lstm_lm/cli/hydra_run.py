@@ -138,7 +138,7 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFo
     user_argv = sys.argv
     register_schemas()
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    logging.raiseExceptions = False  # a full disk: report the error of the job, not of the log
+    logging.raiseExceptions = False  # on a full disk, report the error of the job, not that of the log
     errors: list[Exception] = []
 
     @functools.wraps(job)

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from lstm_lm.cli.environment import configure_process, effective_settings
+from lstm_lm.cli.terminal import accept_every_character, printable
 from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError, did_you_mean
 
 
@@ -22,8 +23,8 @@ class Command:
     """``module:function``, imported when the command runs."""
     help: str
     """One line for ``lstm-lm --help``."""
-    overrides: bool = False
-    """Pass the raw arguments to the function, for Hydra; otherwise it is a Typer command."""
+    uses_hydra: bool = False
+    """Pass the unparsed arguments to the function, which runs Hydra; otherwise it is a Typer command."""
     configure_process: bool = False
     """Run with the process settings that make torch fast."""
 
@@ -38,7 +39,7 @@ COMMANDS = {
     "serve": Command("lstm_lm.cli.serve:serve", "Serve a bundle over HTTP."),
 }
 
-_PACKAGES = {
+_EXTRAS = {
     "train": (
         "training",
         {"torch", "lightning", "hydra", "omegaconf", "torchmetrics", "tensorboard", "datasets", "matplotlib", "onnx"},
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 for success, 1 for an error that the user can fix, 2 for wrong usage, 130 after Ctrl-C, 143
         after SIGTERM.
     """
+    accept_every_character()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
@@ -98,7 +100,7 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
             _print_process_settings()
         module, _, function = command.target.partition(":")
         target: Callable[..., Any] = getattr(import_module(module), function)
-        if command.overrides:
+        if command.uses_hydra:
             target(arguments)
         else:
             import typer
@@ -112,7 +114,7 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        for extra, (label, packages) in _PACKAGES.items():
+        for extra, (label, packages) in _EXTRAS.items():
             if missing in packages:
                 return _fail(
                     f"{name} needs the {label} packages ({missing} is missing): pip install 'lstm-lm[{extra}]'"
@@ -152,7 +154,7 @@ def _interrupted(error: TrainingInterruptedError) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 1
 
 

@@ -1,6 +1,5 @@
 """``lstm-lm predict``."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lstm_lm.cli.terminal import print_json, printable
 from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
 from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.config import CacheConfig
@@ -19,8 +19,8 @@ def predict(
     model: ModelOption,
     text: Annotated[str, typer.Option(help="The text so far; - reads standard input.")],
     k: Annotated[int, typer.Option(help="Number of suggestions.")] = 10,
-    prefix: Annotated[str, typer.Option(help="Typed part of the next word.")] = "",
-    words_only: Annotated[bool, typer.Option("--words-only", help="Suggest no punctuation or symbols.")] = False,
+    prefix: Annotated[str, typer.Option(help="Typed beginning of the next word.")] = "",
+    words_only: Annotated[bool, typer.Option("--words-only", help="Exclude punctuation and symbols.")] = False,
     allow: Annotated[
         list[str] | None,
         typer.Option(help="Suggest only these words, separated by commas; may be repeated."),
@@ -31,7 +31,7 @@ def predict(
     cache: Annotated[
         bool,
         typer.Option(
-            "--cache", help="Use the neural cache: prefer words of the text, including ones outside the vocabulary."
+            "--cache", help="Use the neural cache: prefer words of the text, including out-of-vocabulary ones."
         ),
     ] = False,
     cache_weight: Annotated[
@@ -47,7 +47,7 @@ def predict(
 ) -> None:
     """Suggest the next word of a text.
 
-    Probabilities are normalized over the words that the filters leave; <unk> and the end of a line are never suggested.
+    Probabilities are normalized over the words that pass the filters; <unk> and line ends are never suggested.
     --allow and --deny ignore case. The --cache-… options have no effect without --cache.
     """
     prediction = load_engine(model).predict(
@@ -60,13 +60,13 @@ def predict(
         cache=CacheConfig(cache_weight, cache_theta, cache_window) if cache else None,
     )
     if as_json:
-        print(json.dumps(asdict(prediction), ensure_ascii=False))
+        print_json(asdict(prediction))
         return
     table = Table()
     table.add_column("word", overflow="fold")
     table.add_column("probability", justify="right")
     for suggestion in prediction.suggestions:
         # Text: a word such as [i] must not be parsed as markup
-        table.add_row(Text(suggestion.word), f"{100 * suggestion.probability:.2f} %")
+        table.add_row(Text(printable(suggestion.word)), f"{100 * suggestion.probability:.2f} %")
     Console().print(table)
     warn_unknown_words(prediction.unknown_words)

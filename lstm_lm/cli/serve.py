@@ -17,13 +17,13 @@ GRACE_SECONDS = 120
 def serve(
     model: Annotated[
         Path | None,
-        typer.Option(help="Bundle (a folder) or checkpoint (a file) to serve.", show_default="LSTM_LM_BUNDLE"),
+        typer.Option(help="Bundle, run folder or checkpoint to serve.", show_default="LSTM_LM_BUNDLE"),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="LSTM_LM_HOST or 127.0.0.1")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="LSTM_LM_PORT or 8000")
+        int | None, typer.Option(help="Port to listen on; 0 picks a free one.", show_default="LSTM_LM_PORT or 8000")
     ] = None,
 ) -> None:
     """Serve suggestions and generated text over HTTP until Ctrl-C."""
@@ -37,7 +37,7 @@ def serve(
 
     options: dict[str, Any] = {"bundle": model, "host": host, "port": port}
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
-    # bind before loading the model, so that a port in use shows at once
+    # bind before loading the model, so that a port in use is reported immediately
     with _bound_socket(settings.host, settings.port) as listener:
         configure_malloc()  # before the first thread, which verifies the bundle
         engine, model_info = load_model(settings.bundle, settings.backend, settings.prefix_cache_size)

@@ -6,9 +6,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from lstm_lm.cli.terminal import printable
 from lstm_lm.errors import ConfigError
 
-ModelOption: TypeAlias = Annotated[Path, typer.Option(help="Bundle (a folder) or checkpoint (a file).")]
+ModelOption: TypeAlias = Annotated[Path, typer.Option(help="Bundle, run folder or checkpoint.")]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -31,4 +32,4 @@ def read_text(text: str) -> str:
 def warn_unknown_words(words: tuple[str, ...]) -> None:
     """Print the words that are not in the vocabulary to standard error."""
     if words:
-        print(f"not in the vocabulary, read as <unk>: {', '.join(words)}", file=sys.stderr)
+        print(f"not in the vocabulary, read as <unk>: {printable(', '.join(words))}", file=sys.stderr)

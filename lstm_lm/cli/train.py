@@ -28,6 +28,13 @@ def job(config: TrainConfig, run_dir: Path) -> None:
     from hydra.types import RunMode
 
     from lstm_lm.cli.console import is_rank_zero
+    from lstm_lm.cli.encoding_bar import encoding_bar
+    from lstm_lm.data.encoding import ensure_encoded
+
+    # before the import of torch and Lightning, so that a corpus that cannot be read is reported at once
+    if is_rank_zero():
+        with encoding_bar() as progress:
+            ensure_encoded(config.data, progress)
     from lstm_lm.training.run import train
 
     metrics = train(config, run_dir)
@@ -36,7 +43,7 @@ def job(config: TrainConfig, run_dir: Path) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _print_sweep_job(metrics, run_dir)
     else:
-        _print_summary(metrics, run_dir)
+        _print_summary(metrics, run_dir, config.batching.eval_batch_size)
         if "valid" in metrics:
             _print_next_commands(config, metrics, run_dir)
 
@@ -49,8 +56,8 @@ def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
     print(f"job {run_dir.name}: valid perplexity {perplexity} after {duration(metrics['wall_seconds'])}")
 
 
-def _print_summary(metrics: dict[str, Any], run_dir: Path) -> None:
-    from lstm_lm.cli.console import duration, number, percent, print_key_values, relative_path
+def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> None:
+    from lstm_lm.cli.console import duration, number, percent, print_key_values, relative_path, streams
 
     rows = []
     if "overfit" in metrics:
@@ -58,9 +65,12 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path) -> None:
         rows.append(("first, last loss", f"{number(first, 4)}, {number(last, 4)} ({percent(last / first)})"))
     if "valid" in metrics:
         valid = metrics["valid"]
-        sample = "" if valid.get("exact", True) else f" (from {valid['tokens']:,} tokens, not all of valid)"
+        sample = "" if valid.get("exact", True) else f"{valid['tokens']:,} tokens, not all of valid; "
         rows += [
-            ("valid perplexity", number(valid.get("perplexity")) + sample),
+            (
+                "valid perplexity",
+                f"{number(valid.get('perplexity'))} ({sample}read as {streams(num_streams)}; eval reads 1)",
+            ),
             ("valid loss", f"{number(valid.get('loss'), 4)} nats per token"),
             ("valid top-1, top-5", f"{percent(valid.get('top1'))}, {percent(valid.get('top5'))}"),
             ("stopped by", str(metrics["stopped_by"])),

@@ -65,7 +65,7 @@ def sweep_without_multirun(override: Override, schema: type) -> str:
 
 
 def as_override(key: str, value: str) -> str:
-    """``key=value``, quoted where Hydra would not read ``value`` as this exact text."""
+    """``key=value``, quoted if Hydra would otherwise parse ``value`` as something else."""
     line = f"{key}={value}"
     try:
         parsed = OverridesParser.create().parse_override(line)

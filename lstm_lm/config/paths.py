@@ -8,8 +8,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from lstm_lm.config.renames import RENAMED_SETTINGS
 from lstm_lm.errors import closest
 
-_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_PLURALS = {int: "whole numbers", float: "numbers", bool: "true or false", str: "texts"}
+_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+_PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}
 
 
 class UnknownPathError(Exception):

@@ -38,7 +38,7 @@ class TrainConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Default preset of an export of this run."""
     presets: dict[str, SamplingConfig] = field(default_factory=dict)
-    """All presets by name: each one is sampled from at every validation and is part of an export."""
+    """All presets by name: each generates a sample at every validation and is part of an export."""
     embedding_init: str = "random"
     """``random``, or ``cooccurrence``: word vectors from co-occurrence counts on train. They take seconds to compute
     and save the first epochs."""
@@ -120,7 +120,7 @@ class ExportConfig:
     """The bundle's folder."""
     export: BundleExportConfig = field(default_factory=BundleExportConfig)
     sampling: SamplingConfig | None = None
-    """Default preset of the bundle; ``None`` is the run's own."""
+    """Default preset of the bundle; ``None`` keeps the run's default."""
 
     def problems(self) -> list[str]:
         """Every invalid setting, as ``path: what is wrong (got VALUE); remedy``."""

@@ -42,12 +42,14 @@ class CheckedCommand:
     """The overrides for Hydra, which mean the same as the ones that were typed."""
 
 
-def check(command: str, lines: Sequence[str], multirun: bool = False, config_dir: str | None = None) -> CheckedCommand:
+def check(
+    command: str, overrides: Sequence[str], multirun: bool = False, config_dir: str | None = None
+) -> CheckedCommand:
     """Compose and check every job of a command line.
 
     Args:
         command: ``train``, ``eval`` or ``export``.
-        lines: The overrides as typed.
+        overrides: The overrides as typed.
         multirun: Whether ``-m`` was given.
         config_dir: A folder with additional configs (``--config-dir``).
 
@@ -55,7 +57,7 @@ def check(command: str, lines: Sequence[str], multirun: bool = False, config_dir
         ConfigError: With every problem of every job.
     """
     with config_loader() as loader:
-        return _CommandChecker(command, loader, config_dir).run(lines, multirun)
+        return _CommandChecker(command, loader, config_dir).run(overrides, multirun)
 
 
 class _CommandChecker:
@@ -102,7 +104,7 @@ class _CommandChecker:
         problems += sweep_problems + job_problems
         folders = Folders()
         if not problems:
-            # catches what Hydra alone rejects; Hydra composes the other jobs of a sweep itself before the first starts
+            # Hydra may reject more than we check; it composes the other jobs of a sweep itself before the first starts
             line = [*jobs[0], *hydra.overrides, *self.searchpath]
             problems += compose_problems(partial(compose, self.command, line))
         if not problems:
@@ -120,12 +122,14 @@ class _CommandChecker:
         chooses = override.key_or_group in self.groups.names and not override.is_sweep_override()
         return override.input_line if chooses and isinstance(override.value(), str) else None
 
-    def _check_jobs(self, jobs: list[list[str]], multirun: bool, hydra: list[str]) -> tuple[Config, list[str]]:
+    def _check_jobs(
+        self, jobs: list[list[str]], multirun: bool, hydra_overrides: list[str]
+    ) -> tuple[Config, list[str]]:
         """Check every job; report a problem that several jobs share once."""
         affected: dict[str, list[str]] = {}
         configs = []
         for job in jobs:
-            config, job_problems = self._compose(job, hydra)
+            config, job_problems = self._compose(job, hydra_overrides)
             configs.append(config)
             if multirun:
                 job_problems += _sweep_problems(config)
@@ -139,7 +143,7 @@ class _CommandChecker:
                 problems.append(f"{problem} [in {len(where)} of {len(jobs)} jobs, first {where[0]}]")
         return configs[0], problems
 
-    def _compose(self, job: Sequence[str], hydra: Sequence[str]) -> tuple[Config, list[str]]:
+    def _compose(self, job: Sequence[str], hydra_overrides: Sequence[str]) -> tuple[Config, list[str]]:
         """Compose one job and collect its problems."""
         overrides, problems = parse_overrides(job, self.loader)
         choices, values = [], []
@@ -152,14 +156,15 @@ class _CommandChecker:
             else:
                 choices.append(override.input_line or "")
         config = TolerantConfig(self.schema, self.groups.names)
-        problems += self._merge_files(config, [*choices, *(line for line in hydra if line.startswith("hydra/"))])
+        hydra_choices = [line for line in hydra_overrides if line.startswith("hydra/")]
+        problems += self._merge_files(config, [*choices, *hydra_choices])
         for override in values:
             self._merge_override(config, override)
         built = config.build()
         return built, problems + config.problems
 
     def _merge_files(self, config: TolerantConfig, choices: list[str]) -> list[str]:
-        """Merge the files of the defaults list; choices that Hydra rejects are reported and left out."""
+        """Merge the files of the defaults list; choices that Hydra rejects are reported and skipped."""
         problems: list[str] = []
         try:
             parts = self._defaults(choices)
@@ -200,7 +205,7 @@ class _CommandChecker:
                 config.problems.append(f"~{key}: a setting cannot be removed; give it another value")
         elif override.is_add() and not isinstance(override.value(), dict | list) and config.value(path) is not None:
             plain = (override.input_line or key).lstrip("+")
-            config.problems.append(f"+{key}: exists already (is {config.value(path)}); leave out the +, as in {plain}")
+            config.problems.append(f"+{key}: exists already (is {config.value(path)}); omit the +, as in {plain}")
         elif is_node and len(path) > 1 and path[0] in self.groups.names and config.value(path[:1]) is None:
             options = ", ".join(self.groups.options(path[0]))
             config.problems.append(f"{key}: {path[0]} is null here; choose it first, as in {path[0]}=NAME ({options})")
@@ -222,13 +227,13 @@ def _folder_problems(config: Config, folders: Folders, multirun: bool) -> list[s
 
 
 def _sweep_problems(config: Config) -> list[str]:
-    """What a job of a sweep cannot do."""
+    """Problems that a config has only in a sweep."""
     if not isinstance(config, TrainConfig):
         return []
     trainer = config.trainer
     if trainer.strategy == "ddp" or trainer.devices > 1:
         return [
             f"trainer.strategy: {trainer.strategy} on {trainer.devices} devices cannot be combined with -m, since "
-            "every process would run the whole sweep again; set trainer.devices=1 trainer.strategy=auto"
+            "every process would run the complete sweep; set trainer.devices=1 trainer.strategy=auto"
         ]
     return []

@@ -21,7 +21,7 @@ class DataConfig:
     hub_config: str | None = None
     """Hub corpora: config of the dataset."""
     tokenizer: str = "whitespace"
-    """``whitespace`` for text that is tokenized already, ``moses`` for plain prose."""
+    """``whitespace`` for text that is already tokenized, ``moses`` for raw prose."""
     min_count: int = 1
     """Words with fewer occurrences in train become ``<unk>``."""
     max_size: int = 0
@@ -58,7 +58,7 @@ class BatchingConfig:
     eval_batch_size: int = 20
     """Number of contiguous streams in a batch of the validations during training."""
     bptt_length: int = 35
-    """Steps per window: gradients reach no further back."""
+    """Steps per window: gradients are truncated at its start."""
     jitter: bool = False
     """Draw the length of each window around ``bptt_length`` (Merity et al. 2017 §4.1)."""
     random_offset: bool = False

@@ -1,6 +1,8 @@
 """Text sources: the splits of each corpus as blocks of text."""
 
+import codecs
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +14,17 @@ from lstm_lm.errors import DataError
 
 _HUB_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 _BLOCK_CHARS = 1 << 20
+# where files were joined; inside a line it is a word of WikiText-2
+_LINE_START_MARKS = re.compile(r"^\ufeff+", re.MULTILINE)
+# UTF-32 first: its little-endian mark begins with that of UTF-16
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# {0} is the split; in their order
+_FILE_NAMES = ("{0}.txt", "*.{0}.txt", "{0}.tokens", "*.{0}.tokens", "{0}.raw", "*.{0}.raw")
 
 
 class TextSource(ABC):
@@ -21,6 +34,8 @@ class TextSource(ABC):
     """Name of the source in error messages."""
     size_hint: int
     """Approximate number of characters, for progress bars."""
+    eos_lines: int = 0
+    """Number of lines that end in the word ``<eos>``, in the blocks that were encoded."""
 
     @abstractmethod
     def digest(self) -> str:
@@ -35,15 +50,12 @@ class TextSource(ABC):
 
 
 class TextFile(TextSource):
-    """A UTF-8 text file.
+    """A UTF-8 text file, or one in UTF-16 or UTF-32 that begins with a byte order mark.
 
-    Raises:
-        DataError: If the file does not exist.
+    A byte order mark is dropped at the beginning of each line: files that were joined have them in the middle.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise DataError(f"{path}: no such file; data.dir must contain train.txt, valid.txt and test.txt")
         self.path = path
         self.label = str(path)
         self.size_hint = path.stat().st_size
@@ -60,23 +72,41 @@ class TextFile(TextSource):
         """The file in blocks.
 
         Raises:
-            DataError: If the file is not UTF-8 text or is unreadable.
+            DataError: If the file is not text or is unreadable.
         """
+        encoding = "utf-8"
         try:
-            # utf-8-sig: a byte order mark is not part of the first word
-            with self.path.open(encoding="utf-8-sig") as file:
+            with self.path.open("rb") as raw:
+                begin = raw.read(4)
+            encoding = next((name for mark, name in _BYTE_ORDER_MARKS if begin.startswith(mark)), encoding)
+            with self.path.open(encoding=encoding) as file:
                 for block in _line_blocks(iter(lambda: file.read(_BLOCK_CHARS), "")):
                     if "\0" in block:
                         raise DataError(f"{self.path}: is binary, not text; use plain UTF-8 text")
-                    yield block
+                    yield _LINE_START_MARKS.sub("", block)
         except UnicodeDecodeError as error:
-            bad = error.object[error.start]
+            if encoding != "utf-8":
+                raise DataError(
+                    f"{self.path}: begins with a byte order mark of {encoding}, but is not such text "
+                    f"({error.reason}); give it as plain UTF-8 text"
+                ) from error
+            line, bad = self._first_bad_byte()
             raise DataError(
-                f"{self.path}: is not UTF-8 text (got the byte 0x{bad:02x}); convert it, for example with "
-                "iconv -f ISO-8859-1 -t UTF-8"
+                f"{self.path}: is not UTF-8 text (line {line:,} has the byte 0x{bad:02x}); convert it, for example "
+                "with iconv -f ISO-8859-1 -t UTF-8"
             ) from error
         except OSError as error:
             raise DataError(f"{self.path}: unreadable ({error.strerror}); check its permissions") from error
+
+    def _first_bad_byte(self) -> tuple[int, int]:
+        """Line, from 1, and value of the first byte that is not UTF-8."""
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError as error:
+                    return number, line[error.start]
+        raise AssertionError("the file was changed while it was read")
 
 
 class LineSource(TextSource):
@@ -155,15 +185,34 @@ def open_split(config: DataConfig, split: str) -> TextSource:
         return _hub_split(config, split)
     if config.source == "text_files":
         folder = Path(config.dir or "").expanduser()
+        if folder.is_file():
+            raise DataError(f"data.dir={config.dir}: is a file; use its folder, data.dir={folder.parent}")
         if not folder.is_dir():
             raise DataError(f"data.dir={config.dir}: no such folder; it must contain train.txt, valid.txt and test.txt")
-        return TextFile(folder / f"{split}.txt")
+        return TextFile(_file_of_split(folder, split))
     return LineSource(
         f"python_docs {split}",
         python_docs.DocsSplit(split),
         size_hint=python_docs.SIZE_HINTS[split],
         content_key=f"{split} {python_docs.sources_digest()}",
     )
+
+
+def _file_of_split(folder: Path, split: str) -> Path:
+    """The file of a split: ``train.txt``, else one that is named like ``wiki.train.tokens`` or ``ptb.train.txt``."""
+    plain = folder / f"{split}.txt"
+    if plain.is_file():
+        return plain
+    found = sorted({path for name in _FILE_NAMES for path in folder.glob(name.format(split)) if path.is_file()})
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{folder}: has several files of the {split} split ({names}); name one of them {split}.txt")
+    if not found:
+        raise DataError(
+            f"{plain}: no such file; data.dir must contain train.txt, valid.txt and test.txt (names such as "
+            "wiki.train.tokens and ptb.train.txt are found too)"
+        )
+    return found[0]
 
 
 def _hub_split(config: DataConfig, split: str) -> TextSource:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lstm_lm.data.cache import build_once, cache_root
 from lstm_lm.data.config import SPLITS, DataConfig
 from lstm_lm.data.corpora import TextSource, open_split
+from lstm_lm.data.corpus_warnings import count_eos_lines, log_warnings, save_warnings, warn_of_unknown_words
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text import tokenizer as tokenizer_module
 from lstm_lm.text.tokenizer import Tokenizer
@@ -22,7 +23,7 @@ Ids = NDArray[np.int32]
 EncodingProgress = Callable[[str, int, int], None]
 """Called with the split, the number of characters encoded so far, and the approximate total."""
 
-_FORMAT = 1
+_FORMAT = 2
 _DTYPE = np.dtype("<i4")
 _CHUNK = 1 << 20
 
@@ -56,6 +57,20 @@ def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) ->
         ConfigError: If ``config`` has problems.
         DataError: If the text is missing, empty, unreadable or gives no vocabulary, or the cache is not writable.
     """
+    folder = ensure_encoded(config, progress)
+    corpus = EncodedCorpus(
+        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
+        splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
+        tokenizer=config.tokenizer,
+        config=config,
+    )
+    log_warnings(folder)
+    any(warn_of_unknown_words(corpus.vocabulary, split, corpus.splits[split]) for split in SPLITS[1:])  # one is enough
+    return corpus
+
+
+def ensure_encoded(config: DataConfig, progress: EncodingProgress | None = None) -> Path:
+    """The cache entry of a corpus, encoded first unless it is there: see :func:`load_corpus`."""
     _require_valid(config)
     sources = {split: open_split(config, split) for split in SPLITS}
     digests = {split: source.digest() for split, source in sources.items()}
@@ -67,14 +82,10 @@ def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) ->
         vocabulary.save(partial / "vocabulary.json")
         for split in SPLITS[1:]:
             _write_split(sources[split], split, config, vocabulary, partial / f"{split}.int32", progress)
+        save_warnings(partial, sources.values())
 
     build_once(folder, write)
-    return EncodedCorpus(
-        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
-        splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
-        tokenizer=config.tokenizer,
-        config=config,
-    )
+    return folder
 
 
 def encode_split(
@@ -95,11 +106,32 @@ def encode_split(
     source = open_split(config, split)
     key = _key({split: source.digest()}, config.tokenizer, vocabulary.fingerprint)
     folder = cache_root(config) / f"{config.source}-{split}-{key}"
-    build_once(
-        folder,
-        lambda partial: _write_split(source, split, config, vocabulary, partial / f"{split}.int32", progress),
-    )
+
+    def write(partial: Path) -> None:
+        _write_split(source, split, config, vocabulary, partial / f"{split}.int32", progress)
+        save_warnings(partial, [source])
+
+    build_once(folder, write)
+    log_warnings(folder)
     return _map(folder / f"{split}.int32")
+
+
+def first_ids(corpus: EncodedCorpus, split: str, count: int) -> list[int]:
+    """The first ids of a split, from its text instead of the cache.
+
+    Args:
+        corpus: A corpus from :func:`load_corpus`.
+        split: ``train``, ``valid`` or ``test``.
+        count: Most ids; fewer where the first block of the text has fewer.
+    """
+    tokenizer = Tokenizer(corpus.tokenizer)
+    block = next(open_split(corpus.config, split).blocks())
+    words: list[str] = []
+    for line in block.split("\n")[:-1]:
+        words += [*tokenizer.words(line), EOS]
+        if len(words) >= count:
+            break
+    return corpus.vocabulary.encode(words[:count])
 
 
 def _require_valid(config: DataConfig) -> None:
@@ -192,6 +224,7 @@ def _encode_blocks(
     done = 0
     has_words = False
     for block in source.blocks():
+        source.eos_lines += count_eos_lines(block)
         words = _block_words(block, tokenizer)
         has_words = has_words or any(word != EOS for word in words)
         yield np.fromiter(map(word_ids.__getitem__, words), dtype=_DTYPE, count=len(words))

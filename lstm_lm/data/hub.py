@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,9 @@ _ALTERNATIVES = (
     "use your own text with data=text_files data.dir=FOLDER (train.txt, valid.txt and test.txt), or data=python_docs, "
     "which needs no download"
 )
-_PROBE_SECONDS = 5
+_PROBE_TIMEOUTS = (2.0, 5.0, 5.0, 5.0)  # seconds to connect, read, write, and wait for a free connection
+_UNREACHABLE_SECONDS = 60.0  # an unreachable hub is not tried again for so long
+_unreachable_since = -math.inf
 
 log = logging.getLogger(__name__)
 
@@ -77,19 +81,30 @@ def _reraise_disk_error(error: BaseException | None) -> None:
         error = error.__cause__
 
 
+def _is_reachable() -> bool:
+    global _unreachable_since
+    import huggingface_hub
+    from huggingface_hub import get_session
+
+    # the splits of a corpus are opened one after the other: without a connection only the first one waits
+    if time.monotonic() - _unreachable_since < _UNREACHABLE_SECONDS:
+        return False
+    try:
+        get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_PROBE_TIMEOUTS)
+    except Exception as error:
+        log.debug("the hub is unreachable: %s", error)
+        _unreachable_since = time.monotonic()
+        return False
+    return True
+
+
 @contextmanager
 def _offline_if_unreachable() -> Iterator[bool]:
     """Yield whether the hub is reachable; if not, use offline mode meanwhile, which avoids half a minute of retries."""
     import datasets
     import huggingface_hub
-    from huggingface_hub import get_session
 
-    try:
-        get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_PROBE_SECONDS)
-        reachable = True
-    except Exception as error:
-        log.debug("the hub is unreachable: %s", error)
-        reachable = False
+    reachable = _is_reachable()
     before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
     if not reachable:
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True

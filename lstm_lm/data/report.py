@@ -1,15 +1,13 @@
 """Report of an encoded corpus, and a check of its windows before training."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import islice, pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lstm_lm.data.config import BatchingConfig
-from lstm_lm.data.encoding import EncodedCorpus, Ids
+from lstm_lm.data.encoding import EncodedCorpus, Ids, first_ids
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import DataError
 from lstm_lm.text.detokenize import detokenize
@@ -45,6 +43,8 @@ class BatchReport:
     """Predictions per stream."""
     windows: int
     """Windows per epoch."""
+    compared: int
+    """Words of the first stream that were compared with the text."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,12 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
     """Describe a corpus and check the targets of its first windows.
 
     Raises:
-        DataError: If the corpus is too short for the batch, or :func:`check_shift` fails.
+        DataError: If the corpus is too short for the batch, or :func:`check_windows` fails.
     """
     vocabulary = corpus.vocabulary
     windows: dict[str, TrainWindows | EvalWindows] = {
-        "train": TrainWindows(corpus.splits["train"], batching, seed, vocabulary.eos_id)
+        # without the random offset, so that the first stream begins where the text does
+        "train": TrainWindows(corpus.splits["train"], replace(batching, random_offset=False), seed, vocabulary.eos_id)
     }
     for split in ("valid", "test"):
         windows[split] = EvalWindows(
@@ -82,13 +83,16 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
     batches = []
     for split, split_windows in windows.items():
         first = list(islice(split_windows, _CHECKED_WINDOWS))
-        check_shift(split, first)
+        stream_words = min(_CHECKED_WINDOWS * batching.bptt_length, split_windows.stream_length)
+        text_ids = first_ids(corpus, split, stream_words)
+        compared = check_windows(split, first, text_ids, vocabulary.eos_id)
         batches.append(
             BatchReport(
                 name=split,
                 shape=(first[0].target_ids.shape[0], first[0].target_ids.shape[1]),
                 stream_length=split_windows.stream_length,
                 windows=len(split_windows),
+                compared=compared,
             )
         )
     sample = [vocabulary.word(int(index)) for index in corpus.splits["train"][:_SAMPLE_WORDS]]
@@ -110,35 +114,33 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
     )
 
 
-def check_shift(split: str, windows: Iterable[Window]) -> None:
-    """Check that every target is the next input, within a window and across windows.
+def check_windows(split: str, windows: Iterable[Window], text_ids: Sequence[int], eos_id: int) -> int:
+    """Compare the first stream with the text: targets are its words, inputs the same words one step later.
 
     Args:
-        split: Name of the split, for the error message.
-        windows: Consecutive windows from the start of an epoch.
+        split: Named in the error.
+        windows: Consecutive windows from the beginning of the split.
+        text_ids: Ids of the text, encoded without the cache.
+        eos_id: The input before the first word.
+
+    Returns:
+        The number of words compared.
 
     Raises:
-        DataError: If a target is not the next word.
+        DataError: At the first window that differs.
     """
-    windows = list(windows)
+    expected = np.array([eos_id, *text_ids])
+    begin = 0
     for index, window in enumerate(windows):
-        targets, inputs = window.target_ids[:, :-1], window.input_ids[:, 1:]
-        if bool(((targets != inputs) & _target_mask(window)[:, 1:]).any()):
-            raise DataError(
-                f"{split}: in window {index} a target is not the next word (targets must be the inputs shifted by "
-                "one); the encoded corpus is damaged, delete it from data.cache_dir"
-            )
-    for index, (window, following) in enumerate(pairwise(windows)):
-        differs = window.target_ids[:, -1] != following.input_ids[:, 0]
-        if bool((differs & _target_mask(following)[:, 0]).any()):
-            raise DataError(
-                f"{split}: window {index + 1} does not start where window {index} ends; the encoded corpus is damaged, "
-                "delete it from data.cache_dir"
-            )
-
-
-def _target_mask(window: Window) -> Tensor:
-    return torch.ones_like(window.target_ids, dtype=torch.bool) if window.mask is None else window.mask
+        end = min(begin + window.target_ids.shape[1], len(text_ids))
+        for what, ids, first in (("inputs", window.input_ids, begin), ("targets", window.target_ids, begin + 1)):
+            if not np.array_equal(ids[0, : end - begin].numpy(), expected[first : first + end - begin]):
+                raise DataError(
+                    f"{split}: the {what} of window {index} are not the words of the text (targets must be the inputs "
+                    "shifted by one); delete the encoded corpus from data.cache_dir, or report this as a bug"
+                )
+        begin = end
+    return begin
 
 
 def _count(ids: Ids, word_id: int) -> int:

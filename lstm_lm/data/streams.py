@@ -2,7 +2,7 @@
 
 A split of n words has n predictions: word i is the target, the word before it is the input, and the first word is
 predicted from ``<eos>``. The split is divided into B contiguous streams of L predictions, and a window is a range of
-columns of the (B, L) grid. With B = 2, ``a b c d e f`` becomes::
+columns of the (B, L) array. With B = 2, ``a b c d e f`` becomes::
 
     inputs   <eos> a b      targets   a b c     stream 0
                c   d e                d e f     stream 1
@@ -35,7 +35,7 @@ class Window:
         input_ids: Word ids, shape (B, T), int64.
         target_ids: The word after each input, shape (B, T), int64.
         mask: Which targets count, shape (B, T), bool; ``None`` means all.
-        starts_stream: Whether the network starts here with its initial state.
+        starts_stream: Whether this is the first window of its streams: the network starts from the initial state.
     """
 
     input_ids: Tensor
@@ -59,7 +59,7 @@ class Window:
 
 
 def target_positions(stream_starts: NDArray[np.int64], begin: int, end: int) -> NDArray[np.int64]:
-    """Positions in the split of the targets of steps [begin, end) of every stream, shape (B, end - begin)."""
+    """Positions of the targets of steps [begin, end) in every stream, shape (B, end - begin)."""
     return stream_starts[:, None] + np.arange(begin, end, dtype=np.int64)[None, :]
 
 
@@ -76,31 +76,31 @@ def jittered_lengths(stream_length: int, bptt_length: int, seed: int) -> list[in
     rng = np.random.default_rng(seed)
     shortest = min(_SHORTEST_WINDOW, bptt_length)
     lengths: list[int] = []
-    left = stream_length
-    while left > 0:
+    remaining = stream_length
+    while remaining > 0:
         mean = bptt_length / 2 if rng.random() < _SHORT_WINDOWS else bptt_length
-        length = min(max(shortest, int(rng.normal(mean, _JITTER_DEVIATION))), left)
-        # a rest too short for its own window extends the last one
-        if left - length < shortest:
-            length = left
+        length = min(max(shortest, int(rng.normal(mean, _JITTER_DEVIATION))), remaining)
+        # a remainder that is too short for its own window extends the last one
+        if remaining - length < shortest:
+            length = remaining
         lengths.append(length)
-        left -= length
+        remaining -= length
     return lengths
 
 
 def even_lengths(stream_length: int, window_length: int) -> list[int]:
     """Lengths of ``window_length`` that add up to ``stream_length``; the last may be shorter."""
-    full, rest = divmod(stream_length, window_length)
-    return [window_length] * full + ([rest] if rest else [])
+    full, remainder = divmod(stream_length, window_length)
+    return [window_length] * full + ([remainder] if remainder else [])
 
 
 class TrainWindows:
     """Training windows, one epoch per iteration; training can stop and resume after any window.
 
-    An epoch is a permutation of the same predictions and window lengths, drawn from (seed, epoch): ``random_offset``
-    starts the split at another word, ``jitter`` reorders the lengths. So every epoch has the same number of windows,
-    which Lightning needs. Words at the end that do not fill a column are dropped; with ``random_offset`` these are
-    other words in each epoch.
+    Every epoch has the same predictions and the same window lengths in an order drawn from (seed, epoch):
+    ``random_offset`` starts the split at a random word, ``jitter`` shuffles the lengths. So every epoch has the same
+    number of windows, which Lightning needs. Words at the end that do not fill every stream are dropped; with
+    ``random_offset`` these words differ between epochs.
 
     The iteration after a complete one is the next epoch; the iteration after an incomplete one repeats its epoch.
 
@@ -109,8 +109,8 @@ class TrainWindows:
         batching: Sizes of the batch.
         seed: Seed of the random offset and the jitter.
         eos_id: The word before the first.
-        rank: Index of this process among ``world_size``; each trains an equal share of the columns.
-        world_size: Number of processes that train together; each has ``batching.batch_size`` columns.
+        rank: Index of this process among ``world_size``; each trains on an equal share of the streams.
+        world_size: Number of processes that train together; each has ``batching.batch_size`` streams.
         device: Stores the split and makes the windows; ``None`` makes them from ``ids``, on the CPU.
 
     Raises:
@@ -132,15 +132,15 @@ class TrainWindows:
         self._eos_id = eos_id
         self._random_offset = batching.random_offset
         self._jitter = batching.jitter
-        columns = batching.batch_size * world_size
-        self.stream_length = len(ids) // columns
+        num_streams = batching.batch_size * world_size
+        self.stream_length = len(ids) // num_streams
         if self.stream_length < batching.bptt_length:
             raise DataError(
-                f"train: {len(ids):,} words in {columns} streams are {self.stream_length:,} words each, shorter "
+                f"train: {len(ids):,} words in {num_streams} streams are {self.stream_length:,} words each, shorter "
                 f"than a window (batching.bptt_length={batching.bptt_length}); lower batching.batch_size "
                 f"(got {batching.batch_size}) or batching.bptt_length, or use a larger corpus"
             )
-        starts = np.arange(columns, dtype=np.int64) * self.stream_length
+        starts = np.arange(num_streams, dtype=np.int64) * self.stream_length
         self._starts = starts[rank * batching.batch_size : (rank + 1) * batching.batch_size]
         self._device_split = None if device is None else DeviceSplit(ids, self._starts, eos_id, device)
         self._lengths = (
@@ -210,8 +210,8 @@ class EvalWindows:
 
     Args:
         ids: The split, shape (n,).
-        batch_size: Number of streams; every stream but the first starts without its context, so the reference score
-            needs 1.
+        batch_size: Number of streams; every stream except the first starts without context, so use 1 for reported
+            scores.
         window_length: Steps per window; the score does not depend on it.
         eos_id: The word before the first.
         device: Stores the split and makes the windows; ``None`` makes them from ``ids``, on the CPU.

@@ -1,7 +1,7 @@
 """Word vectors from co-occurrence counts, to initialize an embedding.
 
-A short training sees a rare word only a few times, too few for gradients to move a random vector far. Counting finds
-words with similar contexts in seconds.
+A short training run sees a rare word only a few times, too few for gradients to move a random vector far. Counting
+finds words with similar contexts in seconds.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 _CONTEXT_SIZE = 5  # words to each side; the k-th counts 1 / k
-_CONTEXT_SMOOTHING = 0.75  # exponent; without it, rare contexts get too much weight (Levy et al. 2015 §3.2)
+_CONTEXT_SMOOTHING = 0.75  # exponent; without it, rare contexts have too much weight (Levy et al. 2015 §3.2)
 _OVERSAMPLING, _ITERATIONS = 40, 2  # of the randomized SVD (Halko et al. 2011 §4)
 _MAX_TOKENS = 20_000_000  # more tokens cost memory and hardly change the vectors
 

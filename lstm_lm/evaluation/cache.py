@@ -6,8 +6,8 @@ each word x_i of the split are kept, and
     p_cache(w) ~ sum over i in the last `window` of [w = x_i] exp(theta h_t . h_i)
     p(w) = (1 - lambda) p_model(w) + lambda p_cache(w)
 
-with h_t the features before the scored word, so the cache holds only earlier words. The first word of a split has an
-empty cache and the model's probability. The cache of a request is separate (``inference.neural_cache``): it holds
+with h_t the features before the scored word, so the cache contains only earlier words. The first word of a split has
+an empty cache and the model's probability. The cache of a request is separate (``inference.neural_cache``): it contains
 out-of-vocabulary words, and scores one position at a time.
 """
 
@@ -36,7 +36,7 @@ class NeuralCache:
     Args:
         window: Number of words in the cache; 0 is all.
         theta: Sharpness.
-        weight: Share of the cache in the mixture, lambda.
+        weight: Weight of the cache in the mixture, lambda.
         hidden_dim: Width of the features.
     """
 

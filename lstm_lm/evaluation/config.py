@@ -27,7 +27,7 @@ class EvaluationConfig:
     name: str = "static"
     """The kind of evaluation.
 
-    ``static``: the trained network as it is. ``cache``: mixed with a neural cache of recent words. ``dynamic``: the
+    ``static``: fixed weights. ``cache``: mixed with a neural cache of recent words. ``dynamic``: the
     weights are updated after each scored segment. ``dynamic_cache``: both. ``keyboard``: keystrokes that three
     suggestions of the static network save.
     """

@@ -68,7 +68,7 @@ def gradient_rms(
     squares = [torch.zeros_like(weight) for weight in network.weights]
     starts = np.linspace(0, len(train_ids) - length, config.gradient_windows).astype(np.int64)
     for done, start in enumerate(starts, start=1):
-        # the state comes from an earlier segment; the network forgets it soon, as at the start of an article
+        # the state is that of an earlier segment; its influence fades quickly, as at the start of an article
         network.backward(network.forward(*inputs_and_targets(train_ids, np.arange(start, start + length), eos_id)))
         for square, gradient in zip(squares, network.gradients, strict=True):
             square.addcmul_(gradient, gradient)

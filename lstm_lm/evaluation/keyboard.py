@@ -9,12 +9,12 @@ typing every letter and space::
 
 This is the keystroke savings of Trnka and McCoy 2008, "Evaluating Word Prediction: Framing Keystroke Savings" (ACL,
 short papers), for an ideal user who misses no suggestion: a real user saves less. The suggestions are those of
-``Engine.predict(text, 3, prefix, words_only=True)``: in the case that is typed, capitalized at the start of a sentence,
-with "The" and "the" merged if their text is the same. A suggestion counts only if its case is right.
+``Engine.predict(text, 3, prefix, words_only=True)``: in the typed case, capitalized at the start of a sentence, with
+"The" and "the" merged if their surface form is the same. A suggestion counts only if its case is right.
 
 Only words are counted: no punctuation, no ``<eos>`` and no ``<unk>``, whose letters are not in the corpus. These tokens
-are still part of the context; a text with many unknown words would save less. Every word counts with one space, even if
-none is written (before "'s", or between the parts of "1,000" and "well-known").
+are still part of the context; a text with many unknown words would save less. Every word is counted with one space,
+even where the text has none (before "'s", or between the parts of "1,000" and "well-known").
 """
 
 from collections.abc import Iterable
@@ -131,9 +131,9 @@ def suggestion_rank(word: str, candidates: Candidates, logits: NDArray[np.float3
     """The number of other candidates that are at least as probable as ``word``; ties count against it.
 
     Args:
-        word: A word as text.
-        candidates: Texts that can be suggested.
-        logits: Logits of the whole vocabulary (V,).
+        word: A word in surface form.
+        candidates: Candidates that can be suggested.
+        logits: Logits of the full vocabulary (V,).
 
     Returns:
         The rank, 0 if ``word`` is the single most probable one; ``None`` if it is not a candidate.
@@ -142,8 +142,8 @@ def suggestion_rank(word: str, candidates: Candidates, logits: NDArray[np.float3
     if position is None:
         return None
     weights: NDArray[np.floating] = logits[candidates.ids]
-    # ranks of logits and probabilities are the same, unless several words share a text and add up
-    if len(candidates.texts) < len(candidates.ids):
+    # logits and probabilities give the same ranks, unless probabilities of words with one surface form are summed
+    if len(candidates.surface_forms) < len(candidates.ids):
         weights = candidates.probs(np.exp(weights - weights.max(), dtype=np.float64))
     return int(np.count_nonzero(weights >= weights[position])) - 1
 

@@ -41,7 +41,7 @@ class Score:
     tokens: int
     """Number of targets: every word, and one ``<eos>`` per line."""
     loss: float
-    """Mean negative log likelihood over the whole vocabulary, nats per token."""
+    """Mean negative log likelihood over the full vocabulary, nats per token."""
     perplexity: float
     """``exp(loss)``."""
     top1: float

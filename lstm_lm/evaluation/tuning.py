@@ -119,7 +119,7 @@ class _DynamicSearch:
                     return {**settings, "lr": 0.0}
         elif not self._improves(settings):
             raise EvaluationError(
-                f"the weights diverge on valid with evaluation.lr={settings['lr']:g}; lower it, or leave it null"
+                f"the weights diverge on valid with evaluation.lr={settings['lr']:g}; lower it, or set it to null"
             )
         for name, factor in (("lr", 2.0), ("decay", 2.0), ("lr", 2.0**0.5)):
             if name not in given:
@@ -127,7 +127,7 @@ class _DynamicSearch:
         return settings
 
     def _line_search(self, settings: dict[str, float], name: str, factor: float) -> dict[str, float]:
-        """Multiply one setting by ``factor``, or else divide it, while the loss improves."""
+        """Multiply one setting by ``factor`` while the loss improves; if it does not, divide instead."""
         for step in (factor, 1.0 / factor):
             initial = settings
             while len(self._losses) < MAX_TRIALS:

@@ -6,11 +6,12 @@ from typing import Any
 
 from lstm_lm.bundle import Bundle, build_engine
 from lstm_lm.data.config import DataConfig
-from lstm_lm.errors import BundleError, ConfigError
+from lstm_lm.errors import BundleError, CheckpointError, ConfigError
 from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.export.checkpoint import TrainedModel, read_checkpoint
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.export.model_card import model_card
+from lstm_lm.export.model_path import resolve_model_path
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.export.parity import NUM_TEXTS, greedy_texts, max_difference, parity_sample, perplexity
 from lstm_lm.inference.config import SamplingConfig
@@ -28,12 +29,12 @@ class Parity:
     same_texts: int | None = None
     """Number of greedy continuations, out of 100, with the same words; ``None`` for the weights themselves."""
     perplexity: float | None = None
-    """On the parity sample, read as several streams; ``None`` for the weights themselves."""
+    """On the parity sample, split into several streams; ``None`` for the weights themselves."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote."""
+    """The result of an export."""
 
     bundle: Bundle
     parity: dict[str, Parity]
@@ -57,10 +58,10 @@ def export_bundle(
     """Write a bundle, read it back, and compare each of its networks with the checkpoint's.
 
     Args:
-        checkpoint: A checkpoint of ``lstm-lm train``.
+        checkpoint: A checkpoint or run folder of ``lstm-lm train``.
         out: The bundle's folder.
         config: What to write and how to check it.
-        sampling: Default preset of the bundle; ``None`` is the run's own.
+        sampling: Default preset of the bundle; ``None`` keeps the run's default.
 
     Raises:
         ConfigError: If ``config`` or ``sampling`` has a problem.
@@ -73,7 +74,10 @@ def export_bundle(
     problems += [f"sampling.{problem}" for problem in (sampling.problems() if sampling else [])]
     if problems:
         raise ConfigError(problems)
-    trained = read_checkpoint(checkpoint)
+    source = resolve_model_path(checkpoint)
+    if source.is_dir():
+        raise CheckpointError(f"{checkpoint}: is a bundle already; give the checkpoint or run folder it came from")
+    trained = read_checkpoint(source)
     presets, default_preset = trained.presets, trained.default_preset
     if sampling is not None:
         presets, default_preset = {**presets, "default": sampling}, "default"

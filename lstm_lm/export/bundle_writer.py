@@ -1,9 +1,7 @@
-"""Write a bundle atomically, and never over anything that is not a bundle."""
+"""Write a bundle atomically; only a bundle is ever overwritten."""
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +26,7 @@ from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.serialization import field_of
-from lstm_lm.text.files import sync_folder, write_atomically
+from lstm_lm.text.files import current_umask, remove_abandoned, sync_folder, temporary_folder, write_atomically
 from lstm_lm.text.vocabulary import Vocabulary
 
 
@@ -48,7 +46,7 @@ def write_bundle(
     overwrite: bool = False,
     check: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
-    """Write a bundle to a temporary folder beside ``path``, then rename it: readers never see a partial bundle.
+    """Write a bundle to a temporary folder next to ``path``, then rename it: readers never see a partial bundle.
 
     Args:
         path: The bundle's folder.
@@ -74,11 +72,10 @@ def write_bundle(
     path = path.resolve()
     _check_destination(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    remove_abandoned(path)
+    partial = temporary_folder(path)
     try:
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o777 & ~umask)
+        partial.chmod(0o777 & ~current_umask())
         write_atomically(partial / WEIGHTS, safetensors.numpy.save(dict(weights)))
         vocabulary.save(partial / VOCABULARY)
         write_atomically(partial / CARD, card)

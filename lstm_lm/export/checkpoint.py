@@ -1,18 +1,17 @@
 """Read trained models from checkpoints and bundles."""
 
-import pickle
-import zipfile
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lstm_lm.bundle import Bundle, read_bundle
-from lstm_lm.data.config import DataConfig
-from lstm_lm.errors import BundleError, CheckpointError, CheckpointMissingError, DataError
+from lstm_lm.data.config import TOKENIZERS, DataConfig
+from lstm_lm.errors import BundleError, CheckpointError, DataError
 from lstm_lm.evaluation.config import checked_settings
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
+from lstm_lm.export.model_path import resolve_model_path
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import WEIGHTS
 from lstm_lm.inference.torch_backend import build_network, load_network
@@ -22,6 +21,7 @@ from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgra
 from lstm_lm.text.vocabulary import Vocabulary
 
 CHECKPOINT_FORMAT = 2
+_MAX_PRESETS, _MAX_PATH = 1000, 4096
 TUNED = "tuned"
 """Key of the tuned settings in the metadata, written by ``lstm-lm eval``."""
 
@@ -51,12 +51,13 @@ class TrainedModel:
 
 
 def load_trained(path: Path) -> TrainedModel:
-    """Read a checkpoint (a file) or a bundle (a folder).
+    """Read a checkpoint, a bundle or a run folder, as ``resolve_model_path`` takes it.
 
     Raises:
         CheckpointError: As in :func:`read_checkpoint`.
         BundleError: As in ``read_bundle``, or if the weights do not fit.
     """
+    path = resolve_model_path(path)
     return _from_bundle(read_bundle(path)) if path.is_dir() else read_checkpoint(path)
 
 
@@ -70,49 +71,10 @@ def read_checkpoint(path: Path) -> TrainedModel:
     try:
         return _from_metadata(path, mapping(content["lstm_lm"], "lstm_lm"), content)
     except (ValueError, DataError) as error:
+        reason = textwrap.shorten(str(error), 1000, placeholder=" …")
         raise CheckpointError(
-            f"{path}: the checkpoint is inconsistent: {error}; take another one of the run"
+            f"{path}: the checkpoint is inconsistent: {reason}; use another checkpoint of the run"
         ) from error
-
-
-def load_raw_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Load the whole content of a checkpoint of ``lstm-lm train``. Unpickles plain data and tensors, never code.
-
-    Returns:
-        Lightning's checkpoint; our metadata is under ``lstm_lm``.
-
-    Raises:
-        CheckpointError: If it is missing, damaged or not from ``lstm-lm train``.
-    """
-    if path.is_dir():
-        best = path / "checkpoints" / "best.ckpt"
-        remedy = f"give its checkpoint {best}" if best.is_file() else "give a checkpoint, RUN/checkpoints/best.ckpt"
-        raise CheckpointError(f"{path}: is a folder, not a checkpoint; {remedy}")
-    if not path.is_file():
-        raise CheckpointMissingError(path)
-    content = _load(path)
-    if "lstm_lm" not in content:
-        raise CheckpointError(
-            f"{path}: is not a checkpoint of lstm-lm (no 'lstm_lm' metadata); give one from lstm-lm train"
-        )
-    return content
-
-
-def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch writes zip files: a readable zip failed because of its content
-        why = "contains more than plain data and is not loaded" if zipfile.is_zipfile(path) else "is not a checkpoint"
-        raise CheckpointError(f"{path}: {why}; give one from lstm-lm train") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: the checkpoint is damaged ({reason}); take another one of the run") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot read the checkpoint ({error.strerror or error})") from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: is not a checkpoint of lstm-lm (it contains a {type(content).__name__})")
-    return content
 
 
 def _from_metadata(path: Path, metadata: Mapping[str, Any], content: Mapping[str, Any]) -> TrainedModel:
@@ -122,13 +84,20 @@ def _from_metadata(path: Path, metadata: Mapping[str, Any], content: Mapping[str
     if version == 1:
         metadata = upgrade_format_1(metadata)
     config = dataclass_from_plain(ModelConfig, metadata.get("model"), "model")
-    if problems := config.problems():
-        raise ValueError("; ".join(f"model.{problem}" for problem in problems))
     vocabulary = Vocabulary.from_dict(field_of(metadata, "vocabulary", dict))
+    saved_presets = field_of(metadata, "presets", dict)
+    if len(saved_presets) > _MAX_PRESETS:
+        raise ValueError(f"presets: at most {_MAX_PRESETS} (got {len(saved_presets)})")
     presets = {
-        name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}")
-        for name, preset in field_of(metadata, "presets", dict).items()
+        name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}") for name, preset in saved_presets.items()
     }
+    tokenizer = field_of(metadata, "tokenizer", str)
+    problems = [f"model.{problem}" for problem in config.problems()]
+    problems += [f"presets.{name}.{problem}" for name, preset in presets.items() for problem in preset.problems()]
+    if tokenizer not in TOKENIZERS:
+        problems.append(f"tokenizer: unknown (got {tokenizer!r})")
+    if problems:
+        raise ValueError("; ".join(problems))
     default_preset = field_of(metadata, "default_preset", str)
     if default_preset not in presets:
         raise ValueError(f"default_preset: unknown (got {default_preset!r}); use one of {', '.join(presets)}")
@@ -137,13 +106,17 @@ def _from_metadata(path: Path, metadata: Mapping[str, Any], content: Mapping[str
         for name, tensor in mapping(content.get("state_dict"), "state_dict").items()
         if name.startswith("model.")
     }
+    data = dataclass_from_plain(DataConfig, metadata.get("data"), "data")
+    for name, value in vars(data).items():
+        if isinstance(value, str) and len(value) > _MAX_PATH:
+            raise ValueError(f"data.{name}: is longer than any path ({len(value)} characters)")
     return TrainedModel(
         path=path,
         model=build_network(config, len(vocabulary), weights),
         config=config,
         vocabulary=vocabulary,
-        tokenizer=field_of(metadata, "tokenizer", str),
-        data=dataclass_from_plain(DataConfig, metadata.get("data"), "data"),
+        tokenizer=tokenizer,
+        data=data,
         presets=presets,
         default_preset=default_preset,
         metrics=field_of(metadata, "metrics", dict),

@@ -82,9 +82,14 @@ def greedy_texts(backend: Backend, sample: ParitySample) -> NDArray[np.int64]:
     return np.stack(words, axis=1)
 
 
+def num_streams(num_tokens: int) -> int:
+    """Number of streams that :func:`perplexity` splits a sample into."""
+    return min(_BATCH, num_tokens // STEPS)
+
+
 def perplexity(backend: Backend, sample: ParitySample) -> float:
     """Perplexity of the sample, split into streams to save steps: for comparison only, not a reported score."""
-    batch = min(_BATCH, len(sample.ids) // STEPS)
+    batch = num_streams(len(sample.ids))
     columns = sample.ids[: len(sample.ids) // batch * batch].reshape(batch, -1)
     state, nll = backend.initial_state(batch), 0.0
     for step in range(columns.shape[1] - 1):

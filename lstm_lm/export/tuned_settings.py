@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from lstm_lm.errors import CheckpointError
-from lstm_lm.export.checkpoint import TUNED, load_raw_checkpoint
+from lstm_lm.export.checkpoint import TUNED
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.text.files import atomic_writer
 
 
@@ -22,7 +23,7 @@ def save_tuned(path: Path, evaluation: str, settings: dict[str, float], expected
     Raises:
         CheckpointError: If the file changed since then, or cannot be written; that message contains the settings.
     """
-    content = dict(load_raw_checkpoint(path))
+    content = load_raw_checkpoint(path)
     if path.stat().st_mtime_ns != expected_mtime_ns:
         raise CheckpointError(
             f"{path}: changed while its settings were tuned, so they are not saved; tune again when training is done"

@@ -1,4 +1,4 @@
-"""The interface between the engine and whatever runs the network."""
+"""The interface of the backends that run the network for the engine."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias

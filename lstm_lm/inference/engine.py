@@ -36,7 +36,7 @@ class GenerationResult:
 class Engine:
     """Predicts and generates text with a network. Thread-safe; a result depends on the arguments of the call only.
 
-    Every text starts as a line of the corpus does: its first word is predicted from ``<eos>``.
+    Every text is treated as the start of a line of the corpus: its first word is predicted from ``<eos>``.
 
     Args:
         backend: Runs the network.
@@ -90,8 +90,8 @@ class Engine:
         """Suggest the next word.
 
         Probabilities are renormalized over all words that the filters allow. ``<unk>`` and ``<eos>`` are never
-        suggested. Words with the same text ("-" and ``@-@``, or "The" and "the" at the start of a sentence or with
-        prefix "Th") are one suggestion with the sum of their probabilities.
+        suggested. Words with the same surface form ("-" and ``@-@``, or "The" and "the" at the start of a sentence or
+        with prefix "Th") are one suggestion with the sum of their probabilities.
 
         The arguments are the fields of ``PredictionRequest``.
 
@@ -107,7 +107,7 @@ class Engine:
 
         Args:
             prompt: The text to continue, as typed.
-            sampling: Sampling options; without a seed, each call generates other words.
+            sampling: Sampling options; without a seed, each call generates different words.
             max_words: Maximum number of words, ``<eos>`` included.
 
         Raises:
@@ -134,7 +134,7 @@ class Engine:
             ``<eos>``.
 
         Raises:
-            ConfigError: At the call, as :meth:`start_generation`.
+            ConfigError: As :meth:`start_generation`; raised by the call, not by the first iteration.
         """
         return self._generate_words(self.start_generation(prompt, sampling, max_words))
 
@@ -176,7 +176,7 @@ class Engine:
         return sampling
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
-        """Words of ``text`` that the model reads as ``<unk>``: each once, as typed."""
+        """Out-of-vocabulary words of ``text``: each once, as typed."""
         return unknown_words(tokenize_input(text, self.vocabulary), self.vocabulary)
 
     def _generate_words(self, sequence: ActiveSequence) -> Iterator[str]:

@@ -139,7 +139,7 @@ def keep_top_p(logits: Logits, p: float) -> Logits:
     order = candidates[np.argsort(-probs[..., candidates], axis=-1, kind="stable")]
     ranked = np.take_along_axis(probs, order, -1)
     keep = np.cumsum(ranked, axis=-1) - ranked < p
-    # the first stays, whatever the rounding of its cumulative sum
+    # the first always stays, even if rounding would exclude it
     keep[..., 0] = True
     kept = np.full_like(logits, -np.inf)
     np.put_along_axis(kept, order, np.where(keep, np.take_along_axis(logits, order, -1), -np.inf), -1)
@@ -149,7 +149,7 @@ def keep_top_p(logits: Logits, p: float) -> Logits:
 def _nucleus_candidates(probs: NDArray[np.float64], p: float) -> NDArray[np.intp]:
     """Ascending indices of a set of most probable words that contains the nucleus.
 
-    A nucleus is small, and sorting the whole vocabulary would dominate the time per word.
+    A nucleus is small, and sorting the full vocabulary would dominate the time per word.
     """
     count = _SMALL
     while count < len(probs):

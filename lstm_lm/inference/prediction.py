@@ -79,7 +79,7 @@ class ParsedInput:
     lead: str
     """The part of the prefix that is in ``words``; put before every suggestion."""
     prefix: str
-    """The rest of the prefix, which a suggestion begins with."""
+    """The rest of the prefix; every suggestion begins with it."""
     unknown_words: tuple[str, ...]
     """Out-of-vocabulary words of the text."""
     prefill_task: PrefillTask
@@ -113,13 +113,23 @@ class PendingPrediction:
         """Number of tokens that :meth:`prefill` will process. The first call tokenizes the text."""
         return self.prefill_task.num_prefill_tokens
 
-    def prefill(self, backend: Backend) -> None:
+    def ranking_size(self) -> int:
+        """Number of words that :meth:`result` processes one by one: the neural cache's, ``allow`` and ``deny``."""
+        request = self._request
+        return (len(self._input.words) if request.cache else 0) + len(request.allow or ()) + len(request.deny)
+
+    def prefill(self, backend: Backend, max_tokens: int | None = None) -> int:
         """Process all but the last token of the text.
 
         Args:
             backend: Runs the network.
+            max_tokens: Stop after about this many tokens; ``None`` is no limit.
+
+        Returns:
+            Number of tokens that remain to be processed.
         """
-        self.prefill_task.prefill(backend)
+        self.prefill_task.prefill(backend, max_tokens)
+        return self.num_prefill_tokens()
 
     @property
     def prefill_task(self) -> PrefillTask:
@@ -148,7 +158,7 @@ class PendingPrediction:
 
     def _split_prefix(self, words: list[str], prefix: str) -> tuple[list[str], str, str]:
         """All complete words, the part of ``prefix`` that is among them, and the rest of ``prefix``."""
-        if self._index.candidates(prefix).texts or any(has_prefix(word, prefix) for word in words):
+        if self._index.candidates(prefix).surface_forms or any(has_prefix(word, prefix) for word in words):
             return words, "", prefix
         # no word begins with "well-kn", as a corpus splits it at the hyphen: complete "kn" after "well-"
         complete, partial = split_partial_word(prefix, self._vocabulary)
@@ -172,8 +182,18 @@ def predict_batch(backend: Backend, batch: Sequence[PendingPrediction]) -> list[
         backend: Runs the network.
         batch: Predictions after :meth:`PendingPrediction.prefill`.
     """
-    decode_last_tokens(backend, [pending.prefill_task for pending in batch])
+    decode_batch(backend, batch)
     return [pending.result() for pending in batch]
+
+
+def decode_batch(backend: Backend, batch: Sequence[PendingPrediction]) -> None:
+    """Process the last token of every text in one step of the network; :meth:`PendingPrediction.result` then works.
+
+    Args:
+        backend: Runs the network.
+        batch: Predictions after :meth:`PendingPrediction.prefill`.
+    """
+    decode_last_tokens(backend, [pending.prefill_task for pending in batch])
 
 
 def unknown_words(words: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:

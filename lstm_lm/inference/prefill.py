@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from lstm_lm.inference.backend import Backend, State, stack_states, unstack_stat
 if TYPE_CHECKING:
     from lstm_lm.inference.prefix_cache import PrefixCache
 
-_STRIDE = 32  # a long text stores a state every so many tokens, for edits in its middle
+_STRIDE = 32  # tokens between two stored states of a long text, for edits in its middle
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class PrefillTask:
     The last token is processed separately, because its step can be batched with those of other texts.
 
     Args:
-        cache: Provides the start and stores the result.
+        cache: Provides the initial state and stores the results.
         ids: Tokens of the text, at least one.
         features: Whether to return the features of every token.
     """
@@ -45,18 +46,19 @@ class PrefillTask:
         self._keys = cache.prefix_keys(ids)
         match = cache.match(self._keys, features)
         self._num_done, self._state, self._chunks = match.length, match.state, list(match.features)
-        self._output = None if match.logits is None else self._build_output(match.logits)
+        self._logits = match.logits
 
     @property
     def is_complete(self) -> bool:
         """Whether :attr:`output` is available."""
-        return self._output is not None
+        return self._logits is not None
 
-    @property
+    @cached_property
     def output(self) -> ModelOutput:
         """The network's output after the text."""
-        assert self._output is not None, "call decode_last_tokens first"
-        return self._output
+        assert self._logits is not None, "call decode_last_tokens first"
+        features = np.concatenate(self._chunks) if self._return_features else None
+        return ModelOutput(self._logits, self._state, features)
 
     @property
     def num_prefill_tokens(self) -> int:
@@ -73,17 +75,23 @@ class PrefillTask:
         """State before the last token, once :meth:`prefill` is done."""
         return self._state
 
-    def prefill(self, backend: Backend) -> None:
-        """Process all but the last token."""
+    def prefill(self, backend: Backend, max_tokens: int | None = None) -> None:
+        """Process all but the last token.
+
+        Args:
+            backend: Runs the network.
+            max_tokens: Stop after this many tokens, rounded up to the next stored state; ``None`` is no limit.
+        """
         if self.is_complete:
             return
         if not self._state:
             self._state = backend.initial_state(1)
         last = self._ids.shape[1] - 1
         # intermediate states are for edits in the middle; without a cache there are none
-        stride = _STRIDE if self._cache.size else last + 1
-        stops = [*range(self._num_done - self._num_done % stride + stride, last, stride), last]
-        for stop in stops if self._num_done < last else ():
+        stride = _STRIDE if self._cache.size else max_tokens or last + 1
+        end = last if max_tokens is None else min(self._num_done + max_tokens, last)
+        while self._num_done < end:
+            stop = min(self._num_done - self._num_done % stride + stride, last)
             features, _, self._state = backend.prefill(self._ids[:, self._num_done : stop], self._state)
             self._num_done = stop
             self._store(features)
@@ -98,15 +106,12 @@ class PrefillTask:
         self._num_done, self._state = self._ids.shape[1], state
         # after one token, the features are the hidden state of the last layer
         self._store(state[-2], logits)
-        self._output = self._build_output(logits)
+        self._logits = logits
 
     def _store(self, features: NDArray[np.float32], logits: NDArray[np.float32] | None = None) -> None:
         if self._cache.size:
             features = self._cache.store(self._keys[self._num_done - 1], self._state, features, logits)
         self._chunks.append(features)
-
-    def _build_output(self, logits: NDArray[np.float32]) -> ModelOutput:
-        return ModelOutput(logits, self._state, np.concatenate(self._chunks) if self._return_features else None)
 
 
 def decode_last_tokens(backend: Backend, tasks: Sequence[PrefillTask]) -> None:

@@ -30,7 +30,7 @@ class PrefixMatch:
     features: list[NDArray[np.float32]] = field(default_factory=list)
     """Features of its tokens in chunks, if requested."""
     logits: NDArray[np.float32] | None = None
-    """Logits after the prefix, if it is the whole text."""
+    """Logits after the prefix, if it is the complete text."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class PrefixCache:
     def prefix_keys(self, ids: Sequence[int]) -> list[bytes]:
         """The key of each prefix of a text, shortest first; none if the cache is disabled.
 
-        A key is a 128-bit digest, so that texts with the same key cannot be constructed.
+        A key is a 128-bit digest, so that a collision cannot be constructed.
         """
         digest = hashlib.blake2b(digest_size=16)
         keys = []
@@ -171,5 +171,5 @@ class PrefixCache:
 
 
 def _copy_view(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Copy ``array`` if it is a view, which would keep its whole batch alive."""
+    """Copy ``array`` if it is a view, which would keep its entire batch alive."""
     return array if array.base is None else array.copy()

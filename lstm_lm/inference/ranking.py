@@ -13,17 +13,17 @@ from lstm_lm.text.completion import Candidates, WordIndex, has_prefix, is_word, 
 def allowed_mask(
     candidates: Candidates, index: WordIndex, words_only: bool, allow: Collection[str] | None, deny: Collection[str]
 ) -> NDArray[np.bool_]:
-    """Which texts of ``candidates`` may be suggested (G,).
+    """Mask of the candidates that may be suggested (G,).
 
     Args:
-        candidates: Words of the vocabulary as texts.
+        candidates: Completion candidates from the vocabulary.
         index: The vocabulary's index.
         words_only: Exclude punctuation and symbols.
         allow: Include only these words, ignoring case; ``None`` includes all.
         deny: Exclude these words, ignoring case. Overrides ``allow``.
     """
-    keep = candidates.are_words.copy() if words_only else np.ones(len(candidates.texts), dtype=np.bool_)
-    # the words behind one text share their normalized form, so a list contains all of them or none
+    keep = candidates.are_words.copy() if words_only else np.ones(len(candidates.surface_forms), dtype=np.bool_)
+    # words with the same surface form have the same normalized form, so a list contains all of them or none
     if allow is not None:
         keep &= np.isin(
             np.arange(len(keep)), candidates.groups[np.isin(candidates.ids, index.ids_ignoring_case(allow))]
@@ -56,7 +56,7 @@ def filter_oov(
 
 
 def complete_oov(oov: Mapping[str, float], prefix: str, capital: bool) -> dict[str, float]:
-    """Out-of-vocabulary words that begin with ``prefix``, in the case that was typed.
+    """Out-of-vocabulary words that begin with ``prefix``, in the typed case.
 
     Args:
         oov: Their probabilities.
@@ -75,27 +75,27 @@ def complete_oov(oov: Mapping[str, float], prefix: str, capital: bool) -> dict[s
 def top_suggestions(
     k: int, candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, float], keep: NDArray[np.bool_]
 ) -> list[tuple[str, float]]:
-    """The ``k`` most probable texts and their probabilities, renormalized over all allowed texts.
+    """The ``k`` most probable suggestions and their probabilities, renormalized over all allowed ones.
 
     Args:
-        k: At least 1; the result is shorter if fewer texts are allowed.
-        candidates: Words of the vocabulary as texts.
+        k: At least 1; the result is shorter if fewer suggestions are allowed.
+        candidates: Completion candidates from the vocabulary.
         probs: Probabilities of the vocabulary's words (V,).
-        oov: Out-of-vocabulary texts with their probabilities, all allowed.
-        keep: Which texts of ``candidates`` are allowed (G,).
+        oov: Out-of-vocabulary suggestions with their probabilities, all allowed.
+        keep: Mask of the allowed candidates, from :func:`allowed_mask` (G,).
     """
-    texts, summed = candidates.texts, candidates.probs(probs[candidates.ids])
+    surface_forms, summed = candidates.surface_forms, candidates.probs(probs[candidates.ids])
     if oov:
-        new = tuple(text for text in oov if text not in candidates.positions)
-        texts, keep = texts + new, np.concatenate([keep, np.ones(len(new), dtype=np.bool_)])
-        summed = np.concatenate([summed, [oov[text] for text in new]])
-        for text in oov.keys() & candidates.positions.keys():
-            summed[candidates.positions[text]] += oov[text]
+        new = tuple(word for word in oov if word not in candidates.positions)
+        surface_forms, keep = surface_forms + new, np.concatenate([keep, np.ones(len(new), dtype=np.bool_)])
+        summed = np.concatenate([summed, [oov[word] for word in new]])
+        for word in oov.keys() & candidates.positions.keys():
+            summed[candidates.positions[word]] += oov[word]
     kept = summed if keep.all() else np.where(keep, summed, 0.0)
     total = kept.sum()
     positions = top_k_candidates(kept, k)
-    # a word of probability 0 is no suggestion: with cache weight 1, only words of the text remain
+    # words of probability 0 are not suggested: with cache weight 1, only words of the text remain
     positions = positions[kept[positions] > 0.0]
     # the sort is stable, so that a smaller k gives a prefix of a larger k's suggestions
     order = positions[np.argsort(-kept[positions], kind="stable")[:k]]
-    return [(texts[position], float(kept[position] / total)) for position in order]
+    return [(surface_forms[position], float(kept[position] / total)) for position in order]

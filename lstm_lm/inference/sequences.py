@@ -15,8 +15,8 @@ from lstm_lm.text.vocabulary import Vocabulary
 class ActiveSequence:
     """One sequence being generated.
 
-    It never runs the network itself: its owner alternates :func:`sample_next` and :func:`step_batch`, for this sequence
-    only or for a batch. The words do not depend on the batch, up to rounding.
+    It does not run the network: the caller alternates :func:`sample_next` and :func:`step_batch`, for one sequence or a
+    batch. The words do not depend on the batch, up to rounding.
 
     Args:
         vocabulary: The network's vocabulary.

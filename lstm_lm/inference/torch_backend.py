@@ -14,6 +14,8 @@ from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
 
+_SHOWN = 8  # problems of weights that a message lists
+
 
 class TorchBackend:
     """Runs a network in eval mode, without gradients.
@@ -68,36 +70,54 @@ def build_network(config: ModelConfig, vocab_size: int, weights: Mapping[str, Te
     Raises:
         ValueError: If a weight is missing, unexpected, of another shape, not floating-point or not finite.
     """
+    if config.num_layers > len(weights):  # a list of a million layers would take minutes to build
+        raise ValueError(f"the weights do not match the network: {config.num_layers} layers, {len(weights)} weights")
     # the meta device allocates nothing until the sizes are known to match the weights
     try:
         with torch.device("meta"):
             model = LSTMLanguageModel(config, vocab_size)
-    except RuntimeError as error:
-        raise ValueError(f"no network can have these sizes ({error})") from error
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise ValueError(f"no network can have these sizes ({str(error).partition(chr(10))[0]})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
     problems += [f"{name} is unexpected" for name in weights.keys() - expected.keys()]
     for name in expected.keys() & weights.keys():
-        if tuple(weights[name].shape) != expected[name]:
-            problems.append(f"{name} has shape {tuple(weights[name].shape)}, expected {expected[name]}")
-        elif not weights[name].is_floating_point():
-            problems.append(f"{name} has dtype {weights[name].dtype}, expected a floating-point type")
-        elif not weights[name].isfinite().all():
-            problems.append(f"{name} contains infinity or NaN, as after training that diverged")
+        if problem := _weight_problem(weights[name], expected[name]):
+            problems.append(f"{name} {problem}")
     if problems:
-        raise ValueError(f"the weights do not match the network: {'; '.join(sorted(problems))}")
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise ValueError(f"the weights do not match the network: {'; '.join(sorted(problems)[:_SHOWN])}{more}")
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return model.eval()
 
 
+def _weight_problem(weight: object, shape: tuple[int, ...]) -> str | None:
+    if not isinstance(weight, Tensor):
+        return f"is a {type(weight).__name__}, not a tensor"
+    if weight.is_nested:
+        return "is a nested tensor"
+    if tuple(weight.shape) != shape:
+        return f"has shape {tuple(weight.shape)}, expected {shape}"
+    if not weight.is_floating_point():
+        return f"has dtype {weight.dtype}, expected a floating-point type"
+    if weight.layout != torch.strided or weight.is_meta or not weight.is_contiguous():
+        # a view that repeats its numbers can be larger than memory
+        return "is not stored as one contiguous block of numbers"
+    if not weight.float().isfinite().all():
+        return "contains infinity or NaN, as after training that diverged"
+    return None
+
+
 def load_network(config: ModelConfig, vocab_size: int, path: Path) -> LSTMLanguageModel:
-    """Load a network in eval mode from a safetensors file.
+    """Load a network in eval mode from a safetensors file; the weights are copied, so the file may change later.
 
     Raises:
         ValueError: If the weights do not match ``config``.
         safetensors.SafetensorError: If the file is not a safetensors file.
     """
-    return build_network(config, vocab_size, load_file(path))
+    # a mapped file that is overwritten changes the answers, and one that is truncated ends the process
+    weights = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    return build_network(config, vocab_size, weights)
 
 
 def _to_state(arrays: State, device: torch.device) -> LSTMState:

@@ -13,11 +13,12 @@ class TailClusters(nn.Module):
     """The cluster weights of an adaptive softmax (Grave et al. 2016, "Efficient softmax approximation for GPUs").
 
     They come on top of the V output weights, which stay tied and at full width as in Merity et al. 2018, "An Analysis
-    of Neural Language Modeling at Multiple Scales", §3.1. Words are sorted by falling frequency. The head is a softmax
-    over its words and one vector per cluster; for a word of a cluster, ``p(word) = p(cluster) p(word | cluster)``.
+    of Neural Language Modeling at Multiple Scales", §3.1. Words are sorted by descending frequency. The head is a
+    softmax over its words and one vector per cluster; for a word of a cluster,
+    ``p(word) = p(cluster) p(word | cluster)``.
 
     Args:
-        bounds: Ends of the head and of each cluster, rising; the last is V. K + 1 numbers for K clusters.
+        bounds: Ends of the head and of each cluster, increasing; the last is V. K + 1 numbers for K clusters.
         dim: Width of the features H.
     """
 
@@ -43,7 +44,7 @@ class TailClusters(nn.Module):
             self.bias.copy_(torch.stack([part.sum() for part in torch.split(probs, self.sizes)[1:]]).log())
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Exact logits of the whole vocabulary.
+        """Exact logits of the full vocabulary.
 
         Args:
             features: (..., H).

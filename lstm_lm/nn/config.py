@@ -32,7 +32,7 @@ class ModelConfig:
     weight_dropout: float = 0.0
     """DropConnect on the hidden-to-hidden weights (§2)."""
     cutoffs: list[float] = field(default_factory=list)
-    """Adaptive softmax: where the vocabulary, sorted by falling frequency, is split into a head and clusters, as
+    """Adaptive softmax: where the vocabulary, sorted by descending frequency, is split into a head and clusters, as
     shares of its size; empty means one softmax over all words."""
 
     @property
@@ -78,7 +78,7 @@ class ModelConfig:
         shares = [0.0, *self.cutoffs, 1.0]
         if not all(low < high for low, high in pairwise(shares)):
             problems.append(
-                "cutoffs: needs rising shares of the vocabulary between 0 and 1 "
+                "cutoffs: needs increasing shares of the vocabulary between 0 and 1 "
                 f"(got {list(self.cutoffs)}); try [0.06,0.3], or [] for one softmax over all words"
             )
         return problems
@@ -86,7 +86,7 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """The training loss. Evaluation always uses the exact distribution over the whole vocabulary."""
+    """The training loss. Evaluation always uses the exact softmax over the full vocabulary."""
 
     name: str = "full_softmax"
     """``full_softmax``, ``sampled_softmax``, or ``adaptive_softmax`` for a network with ``ModelConfig.cutoffs``; the

@@ -22,7 +22,7 @@ class SoftmaxLoss(nn.Module):
 
     Args:
         config: The softmax and its sizes.
-        counts: Number of occurrences of each word in train (V,), falling; only the sampled softmax uses them.
+        counts: Number of occurrences of each word in train (V,), descending; only the sampled softmax uses them.
         sparse_gradient: Sampled softmax: give the output weights a sparse gradient with the rows of the candidates and
             the targets only.
     """

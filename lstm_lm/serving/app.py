@@ -20,12 +20,12 @@ from lstm_lm.serving.settings import Settings
 
 
 def build_app(engine: Engine, settings: Settings, model_info: ModelInfo | None = None) -> FastAPI:
-    """Build the service around ``engine``, after one prediction that shows that it works.
+    """Build the service around ``engine``, after a test prediction.
 
     Args:
         engine: Runs all inference.
-        settings: Limits and access.
-        model_info: Facts for ``/info`` that the engine does not have.
+        settings: Limits and access control.
+        model_info: Model metadata for ``/info``.
     """
     engine.predict("", 1)
     metrics = Metrics()
@@ -38,14 +38,14 @@ def build_app(engine: Engine, settings: Settings, model_info: ModelInfo | None =
     drain = Drain(settings.drain_seconds)
     metrics.watch_gauge(
         "model_requests",
-        "Predictions and generations that run or wait",
+        "Running and waiting predictions and generations",
         lambda: predict_limiter.in_use + generate_limiter.in_use,
     )
     metrics.watch_gauge("generations", "Active generations", lambda: len(generations))
     cache = engine.prefix_cache
     metrics.watch_gauge("prefix_cache_size", "Text prefixes whose state is cached", lambda: len(cache))
-    metrics.watch_counter("prefix_cache_hits", "Texts read from a cached prefix", lambda: cache.hits)
-    metrics.watch_counter("prefix_cache_misses", "Texts read from their beginning", lambda: cache.misses)
+    metrics.watch_counter("prefix_cache_hits", "Texts with a cached prefix", lambda: cache.hits)
+    metrics.watch_counter("prefix_cache_misses", "Texts without a cached prefix", lambda: cache.misses)
     app = FastAPI(
         title="lstm_lm",
         version=__version__,

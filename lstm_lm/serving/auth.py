@@ -42,7 +42,8 @@ class APIKeyMiddleware:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        path = request.url.path.removeprefix(scope.get("root_path", "").rstrip("/"))
+        # not request.url: before version 1.0, starlette builds it from the client's Host header
+        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         if path == SIGN_IN_PATH and request.method == "POST":
             await (await self._sign_in(request))(scope, receive, send)
         elif path in OPEN_PATHS or self._has_key(request):
@@ -80,7 +81,7 @@ class APIKeyMiddleware:
             COOKIE,
             self._session,
             path=root or "/",
-            secure=request.url.scheme == "https",
+            secure=request.scope["scheme"] == "https",
             httponly=True,
             samesite="strict",
         )

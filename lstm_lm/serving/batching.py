@@ -32,7 +32,7 @@ class DynamicBatcher(Generic[Item]):
 
     Args:
         run_batch: Returns one result per item, in their order; called in the thread.
-        max_batch: Largest batch; more items than that take turns.
+        max_batch: Largest batch; further items wait for a later batch.
         on_batch: Called with each batch's size, in the thread.
     """
 
@@ -72,7 +72,7 @@ class DynamicBatcher(Generic[Item]):
                 results, flags = [error] * len(self._batch), [False] * len(self._batch)
             loop.call_soon_threadsafe(_deliver, self._batch, results, flags)
             with self._lock:
-                # behind the items that waited, so that these are first in the next batch
+                # at the end of the queue, so that waiting items are in the next batch first
                 self._queue += [item for item, continues in zip(self._batch, flags, strict=True) if continues]
                 self._batch = []
 

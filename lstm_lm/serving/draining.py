@@ -16,7 +16,7 @@ class Drain:
 
     During this period every request is still answered, but ``/ready`` returns 503 and each response closes its
     connection, so that a load balancer sends further requests elsewhere and none is lost in a closing connection.
-    Afterwards the server finishes the requests in flight, as uvicorn does. A second SIGTERM ends the period at once.
+    Afterwards the server finishes the requests in flight, as uvicorn does. A second SIGTERM ends it immediately.
 
     Args:
         seconds: Length of the drain period.

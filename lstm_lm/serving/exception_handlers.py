@@ -1,4 +1,4 @@
-"""Error responses: every one is ``{"detail": …}`` and repeats nothing of a request but wrong names and words."""
+"""Error responses: ``{"detail": …}``, which quotes only wrong names and words of the request."""
 
 import inspect
 from collections.abc import Sequence

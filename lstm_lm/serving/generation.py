@@ -20,7 +20,7 @@ class WordStream:
         self._queue: asyncio.Queue[str | Exception] = asyncio.Queue()
         self._end: Exception | None = None
         self.closed = False
-        """Whether the consumer has left."""
+        """Whether the consumer has stopped reading."""
 
     def put(self, word: str | Exception) -> None:
         """Add a word, or the exception that ends the stream."""
@@ -39,7 +39,7 @@ class WordStream:
                 self._end = word
         if words:
             return words
-        assert self._end is not None, "without words the stream has ended"
+        assert self._end is not None, "there are no words, so the stream has ended"
         raise self._end
 
 
@@ -65,7 +65,7 @@ class ContinuousBatcher:
 
     Args:
         backend: Runs the network.
-        max_batch: Most sequences in one step.
+        max_batch: Maximum number of sequences in one step.
         on_batch: Called with each batch's size.
     """
 

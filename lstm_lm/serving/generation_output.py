@@ -67,7 +67,7 @@ class GenerationOutput:
 
 
 async def collect(batcher: ContinuousBatcher, sequence: ActiveSequence, output: GenerationOutput) -> GeneratedText:
-    """Generate ``sequence`` to its end."""
+    """Run a generation and return its complete response."""
     with batcher.stream(sequence) as words:
         async for _ in output.deltas(words):
             pass

@@ -23,7 +23,7 @@ class Limits(BaseModel):
 class ModelCard(BaseModel):
     """Response of ``/info``; unknown fields are null."""
 
-    # the field "model" shadows nothing of pydantic's
+    # the field "model" does not shadow an attribute of pydantic
     model_config = ConfigDict(protected_namespaces=())
 
     version: str = Field(description="version of lstm_lm")
@@ -35,12 +35,12 @@ class ModelCard(BaseModel):
     data: dict[str, Any] | None = Field(default=None, description="the corpus and the vocabulary's settings")
     metrics: dict[str, Any] | None = Field(default=None, description="scores by split")
     presets: dict[str, dict[str, Any]] = Field(description="sampling presets by name")
-    default_preset: str = Field(description="the preset of a request that names none")
+    default_preset: str = Field(description="the preset of requests without one")
     limits: Limits
 
 
 def info_route(engine: Engine, settings: Settings, model_info: ModelInfo | None) -> APIRouter:
-    """``/info``, with what ``model_info`` adds to the engine's own facts."""
+    """``/info``: what the engine knows, and the metadata in ``model_info``."""
     router = APIRouter()
     limits = Limits(max_text_chars=settings.max_text_chars, max_k=settings.max_k, max_words=settings.max_words)
     card = ModelCard(

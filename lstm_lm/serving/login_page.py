@@ -48,7 +48,7 @@ def login_page(action: str, problem: str) -> tuple[str, str]:
 <style>{_STYLE}</style>
 <main>
 <h1>Enter the API key</h1>
-<p>The operator of this service has set one. The browser remembers it until it is closed.</p>
+<p>This service requires an API key. The browser remembers it until it is closed.</p>
 {alert}
 <form method="post" action="{escape(action)}">
 <label for="key">API key</label>

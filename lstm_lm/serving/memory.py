@@ -11,7 +11,7 @@ _TRIM_THRESHOLD_BYTES = 4 * 2**20
 
 
 def configure_malloc() -> None:
-    """Make glibc return freed memory to the system; other C libraries are left as they are.
+    """Make glibc return freed memory to the system; does nothing with other C libraries.
 
     All threads share two arenas; by default each thread has its own and keeps its largest past size. Arrays above
     2 MiB, such as a batch of logits, are mapped on their own and unmapped when freed; by default the first freed one

@@ -18,18 +18,18 @@ METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
 class Metrics:
-    """Metrics of one application. None holds text from a request."""
+    """Metrics of one application. They never contain text from a request."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        # resident memory, CPU time and open files; nothing where there is no /proc
+        # resident memory, CPU time and open files; nothing on systems without /proc
         ProcessCollector(registry=self._registry)
         self.requests = Counter(
             "lstm_lm_requests", "Completed requests", ("method", "route", "status"), registry=self._registry
         )
         self.request_seconds = Histogram(
             "lstm_lm_request_seconds",
-            "Seconds from the head of a request to the end of its response",
+            "Seconds from the request headers to the end of the response",
             ("route",),
             buckets=LATENCY_BUCKETS,
             registry=self._registry,

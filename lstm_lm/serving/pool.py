@@ -18,7 +18,7 @@ class ConcurrencyLimiter:
     """Limits concurrent requests. For the event loop's thread only.
 
     Args:
-        limit: Most requests at one time.
+        limit: Maximum number of concurrent requests.
     """
 
     def __init__(self, limit: int) -> None:
@@ -45,7 +45,7 @@ class InferenceThreadPool:
     """A bounded number of threads, first come first served.
 
     Args:
-        workers: Most threads at one time.
+        workers: Maximum number of threads.
     """
 
     def __init__(self, workers: int) -> None:

@@ -5,16 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest, predict_batch
+from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest, decode_batch
 from lstm_lm.serving.batching import DynamicBatcher
 from lstm_lm.serving.pool import InferenceThreadPool
 
-# a batch prefills at most this much itself: more would delay its other requests
+# a batch does at most this much for one request: more would delay its other requests
 _MAX_INLINE_TOKENS = 4
 _MAX_INLINE_CHARS = 1000
+_MAX_INLINE_RANKING = 100
+# tokens that a thread of the pool processes before the next text has its turn
+_PREFILL_CHUNK = 64
 
 BatchResult = Prediction | Exception | None
-"""``None`` asks for the text to be prefilled first."""
+"""``None`` if the prefill or the ranking takes too long for a batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +40,12 @@ class _PredictionItem:
 class PredictionBatcher:
     """Predicts in batches; each costs one model step.
 
-    A text with more than a few uncached words is prefilled in the thread pool first, so that it does not delay the
-    batch.
+    The thread pool runs what would delay the batch: the prefill of a text with more than a few uncached tokens, one
+    chunk at a time, and the ranking with a long neural cache or long word lists.
 
     Args:
         engine: Predicts.
-        pool: Prefills long texts.
+        pool: Runs long prefills and rankings.
         max_batch: Most predictions in one batch.
         on_batch: Called with each batch's size.
     """
@@ -64,13 +67,18 @@ class PredictionBatcher:
         if len(request.text) > _MAX_INLINE_CHARS:
             await self._prefill(pending)
         while (prediction := await self._submit(pending)) is None:
+            if pending.prefill_task.is_complete:
+                return await self._pool.run(pending.result)
             await self._prefill(pending)
         return prediction
 
     async def _prefill(self, pending: PendingPrediction) -> None:
-        await self._pool.run(pending.prefill, self._engine.backend)
+        # the pool is first in, first out: a short text waits for one chunk of each long one
+        while await self._pool.run(pending.prefill, self._engine.backend, _PREFILL_CHUNK) > 0:
+            pass
 
     async def _submit(self, pending: PendingPrediction) -> Prediction | None:
+        """The prediction, or ``None`` if the pool has to continue with ``pending``."""
         future = asyncio.get_running_loop().create_future()
         self._batcher.submit(_PredictionItem(pending, future))
         prediction: Prediction | None = await future
@@ -87,5 +95,8 @@ class PredictionBatcher:
                     ready.append(item)
             except Exception as error:  # one text that fails must not fail its batch
                 results[item] = error
-        results.update(zip(ready, predict_batch(backend, [item.pending for item in ready]), strict=True))
+        decode_batch(backend, [item.pending for item in ready])
+        for item in ready:
+            if item.pending.ranking_size() <= _MAX_INLINE_RANKING:
+                results[item] = item.pending.result()
         return [results[item] for item in batch]

@@ -39,7 +39,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "The body is not JSON"},
     413: {"model": ErrorResponse, "description": "The body is too long"},
     415: {"model": ErrorResponse, "description": "The content type is not JSON"},
-    422: {"model": ErrorResponse, "description": "A field is missing, unknown or wrong"},
+    422: {"model": ErrorResponse, "description": "A field is missing, unknown or invalid"},
     503: {"model": ErrorResponse, "description": "Too many requests are waiting"},
 }
 STREAMED: dict[str, Any] = {
@@ -52,7 +52,7 @@ STREAMED: dict[str, Any] = {
 def health_routes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
     """``/health`` and ``/ready``, for a supervisor or load balancer."""
     router = APIRouter()
-    # its own thread: a long queue must not make the service unready
+    # a separate thread: a long queue must not make the service unready
     limiter = CapacityLimiter(1)
 
     def infer() -> None:
@@ -66,7 +66,7 @@ def health_routes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter
 
     @router.get("/ready", responses={503: {"model": ErrorResponse, "description": "The service is not ready"}})
     async def ready() -> Status:
-        """An inference succeeded just now, and the service is not shutting down."""
+        """A test inference succeeds, and the service is not shutting down."""
         if drain.started:
             raise HTTPException(503, "not ready: shutting down")
         try:
@@ -103,8 +103,10 @@ def model_routes(
     class PredictRequest(PredictionOptions):
         model_config = ConfigDict(json_schema_extra={"example": {"text": "I want to", "k": default_k}})
 
-        text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="the text so far")]
-        k: int = Field(default_k, ge=1, le=settings.max_k, description="most suggestions")
+        text: Annotated[
+            TextField, Field(max_length=settings.max_text_chars, description="the text before the predicted word")
+        ]
+        k: int = Field(default_k, ge=1, le=settings.max_k, description="maximum number of suggestions")
 
     class GenerateRequest(SamplingOptions):
         model_config = ConfigDict(
@@ -123,15 +125,15 @@ def model_routes(
         )
 
         text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="the text to continue")]
-        max_words: WordCount = Field(default_words, description="most words to generate")
-        generate: WordCount = Field(default_words, description="the same as max_words")
+        max_words: WordCount = Field(default_words, description="maximum number of words to generate")
+        generate: WordCount = Field(default_words, description="alias of max_words")
         preset: Annotated[str, preset_validator(engine.presets)] = Field(
             engine.default_preset,
             json_schema_extra={"enum": list(engine.presets)},
-            description="where options that are not given come from",
+            description="preset that supplies the options that are not given",
         )
         stop: StopList = Field([], description="stop before the first of these strings")
-        stream: bool = Field(False, description="respond with server-sent events as the text grows")
+        stream: bool = Field(False, description="stream the text as server-sent events")
 
     @router.post("/predict")
     async def predict(body: PredictRequest) -> Suggestions:
@@ -153,10 +155,10 @@ def model_routes(
         dependencies=[Depends(acquire_slot)],
     )
     async def generate(request: Request, body: GenerateRequest) -> GeneratedText | Response:
-        """Continue a text. Responds once with the whole text, or with `stream` while it grows."""
+        """Continue a text. Returns the complete text, or streams it with `stream`."""
         given = body.given()
-        changes = {name: given[name] for name in given.keys() & SAMPLING_FIELDS}
-        sampling = with_seed(engine.resolve_sampling(body.preset, **changes))
+        overrides = {name: given[name] for name in given.keys() & SAMPLING_FIELDS}
+        sampling = with_seed(engine.resolve_sampling(body.preset, **overrides))
 
         def start() -> tuple[ActiveSequence, GenerationOutput]:
             sequence = engine.start_generation(body.text, sampling, given.get("max_words", default_words))

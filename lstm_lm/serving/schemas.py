@@ -13,7 +13,7 @@ from lstm_lm.inference.word_lists import parse_words
 
 MAX_LIST_WORDS = 1000
 ALIASES = {"generate": "max_words", "topk": "top_k", "repetition_penalty": "repeat_penalty"}
-"""Request fields that are a second name of another field, which has the name that Python uses."""
+"""Request fields that are an alias, and the field's name in Python."""
 
 
 def _reject_nul(text: str) -> str:
@@ -54,12 +54,15 @@ class RequestBody(BaseModel):
 class CacheOptions(RequestBody):
     """Neural cache (Grave et al. 2017): recent words of the text become more probable."""
 
-    weight: float = Field(CacheConfig.weight, ge=0, le=1, description="share of the cache in the mixture")
+    weight: float = Field(CacheConfig.weight, ge=0, le=1, description="weight of the cache in the mixture")
     theta: float = Field(
-        CacheConfig.theta, ge=0, le=100, description="how much more similar contexts count; 0 counts all alike"
+        CacheConfig.theta,
+        ge=0,
+        le=100,
+        description="how strongly similar contexts are preferred; 0 weights all equally",
     )
     window: int = Field(
-        CacheConfig.window, ge=0, le=1_000_000, description="number of recent words that count; 0 is all"
+        CacheConfig.window, ge=0, le=1_000_000, description="number of recent words in the cache; 0 is all"
     )
 
 
@@ -67,14 +70,14 @@ class PredictionOptions(RequestBody):
     """Options of a prediction."""
 
     prefix: Word = Field("", description="typed beginning of the next word")
-    words_only: bool = Field(False, description="leave out punctuation and symbols")
+    words_only: bool = Field(False, description="exclude punctuation and symbols")
     allow: WordList | None = Field(
-        None, description="suggest only these words, in any case: a list, or one string separated by commas"
+        None, description="suggest only these words, ignoring case: a list or a comma-separated string"
     )
-    deny: WordList = Field([], description="never suggest these words, in any case")
+    deny: WordList = Field([], description="never suggest these words, ignoring case")
     cache: Annotated[
         CacheOptions | None, BeforeValidator(_default_cache, json_schema_input_type=CacheOptions | bool | None)
-    ] = Field(None, description="learn from the words of this text; true uses the default strength")
+    ] = Field(None, description="neural cache of the words of this text; true uses the defaults")
 
     def to_request(self, text: str, k: int) -> PredictionRequest:
         """The engine's request for ``k`` suggestions after ``text`` with these options."""
@@ -89,27 +92,27 @@ class SamplingOptions(RequestBody):
         None, description="greedy takes the most probable word, sample draws one at random"
     )
     temperature: float | None = Field(None, gt=0, le=100, description="below 1 is safer, above 1 is more varied")
-    top_k: TopK = Field(None, description="sample from this many most probable words; 0 is off")
-    topk: TopK = Field(None, description="the same as top_k")
+    top_k: TopK = Field(None, description="sample from the k most probable words; 0 is off")
+    topk: TopK = Field(None, description="alias of top_k")
     top_p: float | None = Field(
-        None, gt=0, le=1, description="sample from the most probable words that together reach top_p; 1 is off"
+        None, gt=0, le=1, description="sample from the most probable words whose probabilities sum to top_p; 1 is off"
     )
-    seed: int | None = Field(None, ge=0, lt=2**63, description="makes sampling repeatable")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="makes sampling reproducible")
     ban_unk: bool | None = Field(None, description="never generate <unk>")
     ban_tokens: WordList | None = Field(
-        None, description="never generate these words: a list, or one string separated by commas"
+        None, description="never generate these words: a list or a comma-separated string"
     )
     repetition_penalty: RepetitionPenalty = Field(
         None, description="above 1 makes the last repeat_window words less likely; 1 is off"
     )
-    repeat_penalty: RepetitionPenalty = Field(None, description="the same as repetition_penalty")
+    repeat_penalty: RepetitionPenalty = Field(None, description="alias of repetition_penalty")
     repeat_window: int | None = Field(
-        None, ge=0, le=1_000_000, description="number of recent words that the penalty covers"
+        None, ge=0, le=1_000_000, description="number of recent words that the penalty applies to"
     )
     stop_eos: bool | None = Field(None, description="stop at the first end of a line")
 
     def given(self) -> dict[str, Any]:
-        """The fields that the request sets and that are not null, each under the name that Python uses.
+        """The fields of the request that are not null, by their names in Python.
 
         Raises:
             ConfigError: If a field and its alias have different values.
@@ -120,7 +123,7 @@ class SamplingOptions(RequestBody):
             if alias in given:
                 value = given.pop(alias)
                 if given.setdefault(name, value) != value:
-                    problems.append(f"{name}, {alias}: two names of one field, with different values; send only one")
+                    problems.append(f"{name}, {alias}: aliases with different values; send only one of them")
         if problems:
             raise ConfigError(problems)
         return given
@@ -143,10 +146,10 @@ class Suggestions(BaseModel):
 class GeneratedText(BaseModel):
     """Response of ``/generate``."""
 
-    text: str = Field(description="the text as it was sent, and its continuation")
-    words: list[str] = Field(description="the words of the continuation, as the vocabulary spells them")
+    text: str = Field(description="the text of the request, followed by its continuation")
+    words: list[str] = Field(description="the words of the continuation, in the vocabulary's spelling")
     unknown_words: list[str] = Field(description="words of the text that are not in the vocabulary")
-    seed: int | None = Field(description="repeats this response; null where nothing was sampled and none was sent")
+    seed: int | None = Field(description="reproduces this response; null for greedy decoding without a seed")
 
 
 class TextDelta(BaseModel):
@@ -162,10 +165,10 @@ class Status(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """What is wrong with a request."""
+    """Response to an invalid or rejected request."""
 
     detail: str
-    problems: list[str] | None = Field(None, description="the problems one by one, as `field: what is wrong`")
+    problems: list[str] | None = Field(None, description="one entry per problem, as `field: what is wrong`")
 
 
 def preset_validator(presets: Mapping[str, SamplingConfig]) -> AfterValidator:

@@ -1,6 +1,8 @@
 """Settings of the service from environment variables: ``LSTM_LM_BUNDLE``, ``LSTM_LM_MAX_K`` and so on."""
 
+import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +10,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from lstm_lm.errors import ConfigError
+from lstm_lm.errors import ConfigError, closest
 from lstm_lm.inference.loading import BACKENDS
 
 ENV_PREFIX = "LSTM_LM_"
+# variables that other modules read
+OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_ENVIRONMENT"})
+RENAMED_SETTINGS = {"MAX_WAITING": "MAX_QUEUE_SIZE", "WORKERS": "PREFILL_THREADS"}
+# Kubernetes sets these in every pod beside a service named lstm-lm
+SERVICE_LINK = re.compile(r"LSTM_LM_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_.+)")
 ORIGIN = re.compile(r"https?://[^/?#@\s*]+")
 
 
@@ -48,18 +55,18 @@ class Settings(BaseSettings):
         bundle: The exported bundle to serve.
         host: Address to listen on with ``lstm-lm serve``; uvicorn takes its own ``--host``.
         port: Port to listen on with ``lstm-lm serve``; 0 takes a free one.
-        backend: What runs the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle
+        backend: Backend of the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle
             has a file for.
-        prefix_cache_size: Most text prefixes whose LSTM state is kept, so that a text that grew by one word costs one
-            step of the model; 0 keeps none. A state takes about 12 kB with the medium model.
+        prefix_cache_size: Maximum number of text prefixes whose LSTM state is cached, so that a text that grew by one
+            word costs one step of the model; 0 disables the cache. A state takes about 12 kB with the medium model.
         prefill_threads: Threads that prefill longer texts. Predictions and generations have one more thread each.
-        max_batch: Most texts in one step of the model.
-        max_queue_size: Most predictions at one time beyond ``prefill_threads``, and as many generations; one more gets
-            503 with Retry-After.
-        max_body_bytes: Longest request body; a longer one gets 413 before it is read to its end.
-        max_text_chars: Longest ``text`` of a request.
-        max_k: Most suggestions per request.
-        max_words: Most generated words per request.
+        max_batch: Maximum number of texts in one step of the model.
+        max_queue_size: Maximum number of predictions that wait, in addition to ``prefill_threads`` that run, and of
+            generations likewise; further requests get 503 with Retry-After.
+        max_body_bytes: Maximum length of a request body; a longer one gets 413 before it is read completely.
+        max_text_chars: Maximum length of the ``text`` of a request.
+        max_k: Maximum number of suggestions per request.
+        max_words: Maximum number of generated words per request.
         ready_seconds: Time limit for the inference behind ``/ready``.
         drain_seconds: Drain period after SIGTERM: requests are still answered while ``/ready`` returns 503, so that a
             load balancer sends them elsewhere.
@@ -94,14 +101,32 @@ def read_settings(**overrides: Any) -> Settings:
         **overrides: Values that take precedence over the environment.
 
     Raises:
-        ConfigError: With every variable that is missing or wrong.
+        ConfigError: With every variable that is missing, unknown or wrong.
     """
+    problems = list(_unknown_variables(os.environ))
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise ConfigError(
-            [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
-        ) from None
+        problems += [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+        raise ConfigError(problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
+    known = [name.upper() for name in Settings.model_fields]
+    for name in sorted(names):
+        upper = name.upper()  # pydantic-settings ignores case
+        if not upper.startswith(ENV_PREFIX) or upper in OTHER_VARIABLES or SERVICE_LINK.fullmatch(upper):
+            continue
+        setting = upper.removeprefix(ENV_PREFIX)
+        if setting in known:
+            continue
+        match = RENAMED_SETTINGS.get(setting) or closest(setting, known, cutoff=0.75)
+        all_variables = ", ".join(ENV_PREFIX + known_setting for known_setting in known)
+        remedy = f"did you mean {ENV_PREFIX}{match}?" if match else f"use one of {all_variables}"
+        yield f"{name}: is not a setting; {remedy}"
 
 
 def _problem(location: tuple[int | str, ...], error_type: str, message: str) -> str:

@@ -21,7 +21,7 @@ class EventStream(EventSourceResponse):
         super().__init__(self._events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events; closing them cancels the generation, whatever ended the response."""
+        """Send the events; the generation is cancelled when the response ends for any reason."""
         async with aclosing(self._events):
             await super().__call__(scope, receive, send)
 
@@ -34,7 +34,7 @@ async def _events(
             async for deltas in output.deltas(words):
                 yield b"".join(format_sse_event(data_str=TextDelta(piece=delta).model_dump_json()) for delta in deltas)
         except Exception:
-            # the status has been sent already; the client needs no internals
+            # the status has been sent already; internals are not shown to the client
             error = ErrorResponse(detail="generation failed; try again", problems=None)
             yield format_sse_event(data_str=error.model_dump_json(exclude_none=True), event="error")
             raise

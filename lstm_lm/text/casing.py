@@ -12,7 +12,7 @@ def starts_sentence(words: Sequence[str]) -> bool:
     """Whether the word after ``words`` starts a sentence.
 
     A sentence starts at the start of a text or line and after ``.``, ``!`` or ``?``; quotes and brackets are skipped.
-    The dot of "Mr." is part of a word and ends no sentence.
+    The dot of "Mr." is part of a word and does not end a sentence.
 
     Args:
         words: The text before, as ``tokenize_input`` splits it.
@@ -34,7 +34,7 @@ def _ends_sentence(word: str) -> bool:
 
 
 def capitalized(word: str) -> str:
-    """``word`` at the start of a sentence: "the" becomes "The"; "iPhone" and "'s" stay as they are."""
+    """``word`` at the start of a sentence: "the" becomes "The"; "iPhone" and "'s" are unchanged."""
     first, rest = word[:1], word[1:]
     return first.title() + rest if first.islower() and rest == rest.lower() else word
 
@@ -48,7 +48,7 @@ def apply_prefix_case(prefix: str, word: str, known_words: Container[str]) -> st
     Args:
         prefix: Start of the word, as typed.
         word: A word that starts with ``prefix``, ignoring case.
-        known_words: Words whose case is right as it is.
+        known_words: Words with their known case.
     """
     if sum(map(str.isalpha, prefix)) > 1 and prefix.isupper():
         return word.upper()

@@ -1,4 +1,4 @@
-"""Completion candidates: the words of a vocabulary that start with a prefix, as text."""
+"""Completion candidates: the words of a vocabulary that start with a prefix, in surface form."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
@@ -17,27 +17,30 @@ _MAX_CACHED_PREFIX = 2  # longer prefixes match few words, and a cached one woul
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """N words of a vocabulary as G texts, G <= N: words with the same text are one candidate."""
+    """G candidates from N words of a vocabulary, G <= N: words with the same surface form are one candidate.
+
+    The surface form is the text that is suggested: ``@-@`` is "-", and "the" is "The" at the start of a sentence.
+    """
 
     # numpy converts any other index type on each lookup
     ids: NDArray[np.intp]
-    """Word ids (N,): first one word per text, in the order of ``texts``, then the remaining words."""
+    """Word ids (N,): first one word per candidate, in the order of ``surface_forms``, then the remaining words."""
     groups: NDArray[np.intp]
-    """Position in ``texts`` of each word's text (N,); the first G are 0, 1, ..., G - 1."""
-    texts: tuple[str, ...]
-    """The distinct texts."""
+    """Candidate of each word, as a position in ``surface_forms`` (N,); the first G are 0, 1, ..., G - 1."""
+    surface_forms: tuple[str, ...]
+    """The surface form of each candidate; all are distinct."""
     are_words: NDArray[np.bool_]
-    """Which texts are words, not punctuation or symbols (G,)."""
+    """Which candidates are words, not punctuation or symbols (G,)."""
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """Position of each text in ``texts``."""
-        return {text: position for position, text in enumerate(self.texts)}
+        """Position of each surface form in ``surface_forms``."""
+        return {text: position for position, text in enumerate(self.surface_forms)}
 
     def probs(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of the texts (G,) from those of the words (N,)."""
-        # most texts have one word: only the remaining words need adding
-        size = len(self.texts)
+        """Probabilities of the candidates (G,) from those of the words (N,)."""
+        # most candidates have one word: only the remaining words need adding
+        size = len(self.surface_forms)
         summed = probs[:size].copy()
         np.add.at(summed, self.groups[size:], probs[size:])
         return summed
@@ -46,21 +49,21 @@ class Candidates:
         """The same candidates without punctuation and symbols."""
         kept = self.are_words[self.groups]
         positions, groups = np.unique(self.groups[kept], return_inverse=True)
-        texts = tuple(self.texts[position] for position in positions)
-        return Candidates(self.ids[kept], groups.astype(np.intp), texts, self.are_words[positions])
+        surface_forms = tuple(self.surface_forms[position] for position in positions)
+        return Candidates(self.ids[kept], groups.astype(np.intp), surface_forms, self.are_words[positions])
 
 
 class WordIndex:
     """Prefix index of a vocabulary that ignores case.
 
     Args:
-        vocabulary: The words to index; ``<unk>`` and ``<eos>`` are left out.
+        vocabulary: The words to index; ``<unk>`` and ``<eos>`` are skipped.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         special = (vocabulary.unk_id, vocabulary.eos_id)
-        # sorted, so that the words with one prefix are neighbours
+        # sorted, so that the words with one prefix are adjacent
         entries = sorted((normalized(word), i) for i, word in enumerate(vocabulary.words) if i not in special)
         self._normalized = [text for text, _ in entries]
         self._ids = np.array([i for _, i in entries], dtype=np.int32)
@@ -69,7 +72,7 @@ class WordIndex:
         self._all = (self._find("", False), self._find("", True))
 
     def candidates(self, prefix: str, capital: bool = False) -> Candidates:
-        """Every word that starts with ``prefix``, ignoring case, in the case that fits the prefix.
+        """Every word that starts with ``prefix``, ignoring case; typed capitals are kept.
 
         Args:
             prefix: Start of a word as typed; the empty prefix matches every word.
@@ -80,7 +83,7 @@ class WordIndex:
         return (self._find_cached if len(prefix) <= _MAX_CACHED_PREFIX else self._find)(prefix, capital)
 
     def ids_ignoring_case(self, words: Iterable[str]) -> NDArray[np.int32]:
-        """Ids of the words whose text equals one of ``words``, ignoring case; ``-`` matches ``@-@`` too."""
+        """Ids of the words whose surface form equals one of ``words``, ignoring case; ``-`` matches ``@-@`` too."""
         ranges = []
         for word in words:
             text = normalized(word)
@@ -91,7 +94,7 @@ class WordIndex:
     def _find(self, prefix: str, capital: bool) -> Candidates:
         folded = prefix.casefold()
         begin = bisect_left(self._normalized, folded)
-        # the last code point of Unicode is no character, so it sorts after every word with the prefix
+        # the last code point of Unicode is not a character, so it sorts after every word with the prefix
         end = bisect_left(self._normalized, folded + chr(0x10FFFF), lo=begin)
         positions, first_ids, remaining = dict[str, int](), [], []
         for i in self._ids[begin:end].tolist():
@@ -105,12 +108,12 @@ class WordIndex:
             else:
                 positions[text] = len(positions)
                 first_ids.append(i)
-        texts = tuple(positions)
+        surface_forms = tuple(positions)
         return Candidates(
             np.array([*first_ids, *(i for i, _ in remaining)], dtype=np.intp),
-            np.array([*range(len(texts)), *(position for _, position in remaining)], dtype=np.intp),
-            texts,
-            np.array([is_word(text) for text in texts], dtype=np.bool_),
+            np.array([*range(len(surface_forms)), *(position for _, position in remaining)], dtype=np.intp),
+            surface_forms,
+            np.array([is_word(text) for text in surface_forms], dtype=np.bool_),
         )
 
 
@@ -126,10 +129,10 @@ def is_word(text: str) -> bool:
 
 
 def normalized(word: str) -> str:
-    """The text of ``word`` without its case: equal for ``The`` and ``the``, and for ``-`` and ``@-@``."""
+    """The casefolded surface form of ``word``: equal for ``The`` and ``the``, and for ``-`` and ``@-@``."""
     return surface_form(word).casefold()
 
 
 def surface_form(word: str) -> str:
-    """A vocabulary word as text: ``@-@`` is "-"."""
+    """A word of the vocabulary as it is written in text: ``@-@`` is "-"."""
     return INFIXES.get(word, word)

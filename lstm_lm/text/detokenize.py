@@ -10,8 +10,8 @@ from lstm_lm.text.input_text import tokenize_chunk
 from lstm_lm.text.vocabulary import EOS
 
 INFIXES = {"@-@": "-", "@,@": ",", "@.@": "."}
-"""WikiText's token of each sign that is inside a word or number, and the sign itself."""
-# Moses leaves letters alone, so it gets a letter of the private use area for each infix
+"""WikiText's token for each punctuation mark inside a word or number, and the mark."""
+# Moses does not change letters, so each infix is replaced by a letter of the private use area
 _PLACEHOLDERS = {"@-@": "\ue000", "@,@": "\ue001", "@.@": "\ue002"}
 _SIGNS = {placeholder: INFIXES[infix] for infix, placeholder in _PLACEHOLDERS.items()}
 _SPACED_PLACEHOLDER = re.compile(" ?([\ue000-\ue002]) ?")

@@ -1,13 +1,21 @@
 """Atomic writes: a reader never sees a half-written file."""
 
+import fcntl
 import json
 import math
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+# a file is created an instant before it is locked
+_ABANDONED_FILE_SECONDS = 10.0
+_ABANDONED_FOLDER_SECONDS = 24 * 3600.0
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -68,21 +76,67 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         path: The file to write; a missing folder is created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
+            _lock(descriptor)
             yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files private; give this one the user's usual permissions
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).chmod(0o666 & ~current_umask())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def temporary_folder(path: Path) -> Path:
+    """A new folder beside ``path``, to be renamed to it; see :func:`remove_abandoned`."""
+    return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove temporary files and folders that killed processes left beside ``path``.
+
+    Only those that :func:`atomic_writer` and :func:`temporary_folder` made for this ``path``: a file whose writer holds
+    no lock any more, a folder that nothing was written to for a day.
+    """
+    # the random part of tempfile's names
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
+    for entry in path.parent.iterdir():
+        if not pattern.fullmatch(entry.name) or entry.is_symlink():
+            continue
+        try:
+            if entry.is_dir():
+                newest = max(inner.stat().st_mtime for inner in (entry, *entry.iterdir()))
+                if time.time() - newest > _ABANDONED_FOLDER_SECONDS:
+                    shutil.rmtree(entry, ignore_errors=True)
+            elif time.time() - entry.stat().st_mtime > _ABANDONED_FILE_SECONDS:
+                # append: a descriptor that may be locked on every file system, and changes nothing
+                with entry.open("ab") as file:
+                    if _lock(file.fileno()):
+                        entry.unlink()
+        except OSError:
+            continue  # its process just finished, or it belongs to someone else
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file until it is closed; the system unlocks it when its process ends, however it ends."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # locked, or a file system without locks
+        return False
+    return True
+
+
+def current_umask() -> int:
+    """The permissions that new files of this process do not get."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def sync_folder(folder: Path) -> None:

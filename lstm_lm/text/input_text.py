@@ -14,9 +14,9 @@ _MAX_CACHED_SIGNS = 4  # punctuation at the end of a word is short: ").", "?!"
 def tokenize_input(text: str, vocabulary: Vocabulary) -> list[str]:
     """Split typed text into words, with as many of them in the vocabulary as possible.
 
-    A chunk between spaces stays whole if the vocabulary has it, such as a corpus' own ``don't``, ``Mr.``, ``@-@`` or
-    ``<unk>``. Otherwise Moses splits it as in WikiText. A word that the vocabulary has only in another case takes that
-    case. A line break becomes ``<eos>``. Unknown words stay as typed, so that the caller can show them.
+    A chunk between spaces is one word if it is in the vocabulary, such as ``don't``, ``Mr.``, ``@-@`` or ``<unk>``.
+    Otherwise Moses splits it as in WikiText. A word that is in the vocabulary only in another case is converted to that
+    case. A line break becomes ``<eos>``. Out-of-vocabulary words stay as typed, so that the caller can show them.
 
     Args:
         text: As typed.
@@ -40,11 +40,11 @@ def split_partial_word(prefix: str, vocabulary: Vocabulary) -> tuple[list[str], 
 
     Returns:
         The complete words, and the typed start of the next word, which may be empty. If no word is complete: no words
-        and the whole of ``prefix``.
+        and all of ``prefix``.
     """
     if not any(map(str.isalnum, prefix)):
         return [], prefix
-    # only the next character shows whether a sign is inside a word
+    # only the next character shows whether a punctuation mark is inside a word
     next_char = "0" if next((char for char in reversed(prefix) if char.isalnum()), "").isdigit() else "x"
     *complete, last = tokenize_input(prefix + next_char, vocabulary)
     partial = prefix[max(len(prefix) + 1 - len(last), 0) :]
@@ -86,7 +86,7 @@ def _cached_signs(signs: str) -> tuple[str, ...]:
 
 
 def _match_case(word: str, vocabulary: Vocabulary) -> str:
-    """``word`` in the case that the vocabulary has; unchanged if the vocabulary has it in no case."""
+    """``word`` in the case that the vocabulary has; unchanged if the vocabulary does not have the word."""
     for form in (word, word.lower(), word.capitalize(), word.upper()):
         if form in vocabulary:
             return form

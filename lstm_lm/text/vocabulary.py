@@ -16,22 +16,22 @@ FORMAT = 1
 
 
 class Vocabulary:
-    """The words that a model knows, numbered by falling frequency; immutable.
+    """The words that a model knows, numbered by descending frequency; immutable.
 
     ``<unk>`` and ``<eos>`` are sorted by frequency like any word: the sampled and the adaptive softmax need the most
     frequent words first.
 
     Args:
         words: Every word once, ``<unk>`` and ``<eos>`` included; a word's position is its id.
-        counts: Number of occurrences of each word in train, never rising.
+        counts: Number of occurrences of each word in train, descending.
 
     Attributes:
         unk_id: Id of ``<unk>``, which replaces every other word.
         eos_id: Id of ``<eos>``, which ends every line.
 
     Raises:
-        ValueError: If a word repeats, is empty or has white space, a special word is missing, or ``counts`` has another
-            length or rises.
+        ValueError: If a word repeats, is empty or contains white space, a special word is missing, or ``counts`` has
+            another length or is not descending.
     """
 
     def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
@@ -43,9 +43,9 @@ class Vocabulary:
         if len(self.counts) != len(self.words):
             raise ValueError(f"{len(self.words)} words need as many counts (got {len(self.counts)})")
         if any(a < b for a, b in zip(self.counts, self.counts[1:], strict=False)):
-            raise ValueError("words must be sorted by falling frequency")
+            raise ValueError("words must be sorted by descending frequency")
         if any(word.split() != [word] for word in self.words):
-            raise ValueError("a word is empty or has white space")
+            raise ValueError("a word is empty or contains white space")
         missing = [special for special in (UNK, EOS) if special not in self._ids]
         if missing:
             raise ValueError(f"{' and '.join(missing)} must be in the vocabulary")

@@ -57,7 +57,7 @@ def planned_epochs(
 def dropout_factor(epochs: float, reference_epochs: float) -> float:
     """Multiplier for dropouts that were chosen for another number of epochs.
 
-    More passes over a corpus need more regularisation: ``sqrt(epochs / reference_epochs)``, at most 2. The square root
+    More passes over a corpus need more regularization: ``sqrt(epochs / reference_epochs)``, at most 2. The square root
     is an empirical choice.
 
     Args:

@@ -8,6 +8,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.text.files import atomic_writer
 
 
@@ -28,3 +29,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"{path}: cannot write the checkpoint ({error}); free disk space or choose another folder with "
                 "hydra.run.dir=FOLDER. An earlier checkpoint at this path is intact"
             ) from error
+
+    @override
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Load a verified checkpoint to the CPU; Lightning moves its tensors from there."""
+        return load_raw_checkpoint(Path(path))

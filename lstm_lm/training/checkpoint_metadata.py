@@ -62,7 +62,7 @@ def build_checkpoint_metadata(
         precision: ``fp32`` or ``bf16``.
         vocabulary: Vocabulary of the network.
         splits: The encoded corpus.
-        devices: Number of processes; each trains its own columns.
+        devices: Number of processes; each trains on its own streams.
         sparse_gradient: Whether the optimizer keeps its state per embedding row.
     """
     presets = {**config.presets, "default": config.sampling}
@@ -127,6 +127,10 @@ def check_resumable(path: Path, saved: dict[str, Any], metadata: dict[str, Any])
             f"{path}: was trained with a different {parts} ({'; '.join(differing)}); resume with the overrides of the "
             "first run"
         )
+
+
+def log_changed_settings(path: Path, saved: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Warn of the settings that may differ between a run and the checkpoint that it resumes from."""
     before, now = dict(saved.get("changeable", {})), metadata["changeable"]
     if metadata["schedule"]["name"] in ("constant", "plateau"):  # they do not depend on the length of the run
         before = {key: value for key, value in before.items() if key not in _LENGTH}

@@ -13,7 +13,7 @@ from lstm_lm.data.streams import EvalWindows, TrainWindows
 class LanguageModelDataModule(L.LightningDataModule):
     """Training windows that can be resumed at any step, and evaluation windows that cover every token.
 
-    With several processes, each trains its own columns and evaluates everything, so their scores agree.
+    With several processes, each trains on its own streams and evaluates everything, so their scores agree.
 
     Args:
         data: Corpus config.
@@ -42,7 +42,8 @@ class LanguageModelDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Encode the corpus in one process per machine; the others read the cache."""
-        load_corpus(self._data, self._progress)
+        if self._corpus is None:
+            load_corpus(self._data, self._progress)
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  # Lightning names it
         """Load the corpus; further calls do nothing."""
@@ -68,11 +69,11 @@ class LanguageModelDataModule(L.LightningDataModule):
         return windows
 
     def val_dataloader(self) -> EvalWindows:
-        """Windows over the whole valid split."""
+        """Windows over the complete valid split."""
         return self._eval_windows("valid")
 
     def test_dataloader(self) -> EvalWindows:
-        """Windows over the whole test split."""
+        """Windows over the complete test split."""
         return self._eval_windows("test")
 
     def _eval_windows(self, split: str) -> EvalWindows:
@@ -86,7 +87,7 @@ class LanguageModelDataModule(L.LightningDataModule):
 
     @property
     def _gpu(self) -> torch.device | None:
-        """The device that windows are made on; ``None`` is the CPU."""
+        """The device that windows are built on; ``None`` is the CPU."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         return None if device.type == "cpu" else device
 

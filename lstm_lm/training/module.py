@@ -31,14 +31,14 @@ class LanguageModelModule(L.LightningModule):
 
     Args:
         model: The network.
-        loss: Softmax and activation regularisation.
+        loss: Softmax and activation regularization.
         optimizer: Optimizer config.
         schedule: Learning-rate schedule.
         vocabulary: Vocabulary of the corpus.
         bptt_length: Nominal window length; the loss of a longer or shorter window is scaled accordingly.
         seed: Seeds each step together with the step number, so that a resumed run draws the same random numbers.
         fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
-        checkpoint_metadata: Plain data that checkpoints hold beside weights and optimizer state.
+        checkpoint_metadata: Plain data that checkpoints contain besides weights and optimizer state.
         sparse_gradient: Give the optimizer sparse gradients of the embedding and output rows (sampled softmax).
         cuda_graphs: On a GPU, run windows of ``bptt_length`` as CUDA graphs.
 

@@ -28,7 +28,7 @@ def window_objective(
 
     Args:
         model: The network.
-        loss: Its softmax and activation regularisation.
+        loss: Its softmax and activation regularization.
         bptt_length: Nominal window length.
         input_ids: (B, T), int64.
         target_ids: (B, T), int64.
@@ -67,7 +67,7 @@ class GraphedObjective:
 
     Args:
         model: The network.
-        loss: Its softmax and activation regularisation.
+        loss: Its softmax and activation regularization.
         bptt_length: Nominal window length; other windows run without a graph.
     """
 

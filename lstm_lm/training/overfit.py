@@ -12,7 +12,7 @@ from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 
-OVERFIT_FRACTION = 0.05  # of the first loss; a working network gets below it on a single window
+OVERFIT_FRACTION = 0.05  # of the first loss; a working network falls below it on a single window
 
 
 def fit_one_batch(trainer: L.Trainer, module: LanguageModelModule, data: LanguageModelDataModule) -> None:
@@ -37,7 +37,7 @@ class _RepeatedWindow:
 
 
 def check_overfit(training_metrics: TrainingMetrics) -> None:
-    """Fail a run that did not learn its window.
+    """Check that the network has overfitted its window.
 
     Raises:
         TrainingError: If the last loss is not below 5 % of the first.

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
-from lstm_lm.export.checkpoint import load_raw_checkpoint
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -21,11 +21,16 @@ from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.checkpoint_metadata import build_checkpoint_metadata, check_resumable
+from lstm_lm.training.checkpoint_metadata import (
+    build_checkpoint_metadata,
+    check_resumable,
+    log_changed_settings,
+)
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
+from lstm_lm.training.restoring import restoring
 from lstm_lm.training.run_folder import (
     CHECKPOINTS,
     METRICS,
@@ -119,8 +124,10 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     else:
         if resume is not None and saved is not None:
             check_resumable(resume, saved, module.checkpoint_metadata)
-            checkpoints.adopt_best(resume)
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+            log_changed_settings(resume, saved, module.checkpoint_metadata)
+            checkpoints.adopt_best(resume, module.checkpoint_metadata)
+        with restoring(None if resume is None else str(resume), trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         # resume=auto: the process may have been killed just before it wrote metrics.json
         did_nothing = not training_metrics.mean_tokens_per_second and not checkpoints.validated
         if did_nothing and config.resume != RESUME_AUTO:
@@ -130,6 +137,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             )
         outcome = {
             "valid": checkpoints.best_score,
+            "valid_streams": config.batching.eval_batch_size,
             "stopped_by": _stopped_by(trainer, time_budget, config.trainer.epoch_limit),
             "limits": limits(config.trainer),
             "best_checkpoint": "checkpoints/best.ckpt",

@@ -45,7 +45,6 @@ def open_run_folder(config: TrainConfig, folder: Path) -> Iterator[None]:
         )
     with lock_folder(folder):
         check_run_folder(config, folder)  # another process may have finished a run in the meantime
-        _remove_unfinished_writes(folder / CHECKPOINTS)
         yield
 
 
@@ -107,7 +106,7 @@ def find_checkpoint(folder: Path) -> Path | None:
     Raises:
         CheckpointError: If there are checkpoints, but none can be read.
     """
-    from lstm_lm.export.checkpoint import load_raw_checkpoint  # imports torch, which --cfg does not need
+    from lstm_lm.export.checkpoint_file import load_raw_checkpoint  # imports torch, which --cfg does not need
 
     files = sorted((folder / CHECKPOINTS).glob("*.ckpt"), key=lambda file: (file.stat().st_mtime, file.name))
     problem: CheckpointError | None = None
@@ -158,9 +157,3 @@ def finished_by(folder: Path, trainer: TrainerConfig) -> str | None:
 
 def _raised(before: Any, now: Any) -> bool:
     return before is not None and (now is None or now > before)
-
-
-def _remove_unfinished_writes(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed while it wrote a checkpoint."""
-    for file in folder.glob(".*.ckpt.*"):
-        file.unlink(missing_ok=True)

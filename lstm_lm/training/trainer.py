@@ -40,10 +40,10 @@ def build_trainer(
         run_dir: Folder of checkpoints and event files.
         precision: ``fp32`` or ``bf16``.
         vocabulary: Vocabulary for the text samples and the projector.
-        time_budget: Ends the run in time.
-        training_metrics: Measures and logs it.
-        epoch_planner: Plans its number of epochs.
-        checkpoints: Saves it.
+        time_budget: Ends the run when its time is over.
+        training_metrics: Measures and logs the run.
+        epoch_planner: Plans the number of epochs.
+        checkpoints: Writes the checkpoints.
 
     Raises:
         TrainingError: If this machine does not have the devices of ``config``.
@@ -108,7 +108,7 @@ def _cluster() -> list[SLURMEnvironment]:
 
 
 def _quiet_lightning() -> None:
-    # its tips about hardware and products are noise in the run's own log
+    # Lightning's tips about hardware and products are noise in the log of a run
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)

@@ -26,13 +26,14 @@ def _corpus(folder: Path) -> list[str]:
 def test_data_train_eval_export(small_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = _corpus(small_corpus)
     assert main(["data", *corpus, "batching.bptt_length=10"]) == 0
-    assert "targets are the inputs shifted by one: checked" in capsys.readouterr().out
+    assert "the first words agree (160 of train, 16 of valid, 16 of test)" in " ".join(capsys.readouterr().out.split())
 
     assert main(["train", *SMALL, *corpus, "trainer.max_epochs=2", "hydra.run.dir=run"]) == 0
     shown = capsys.readouterr().out
     assert "lstm-lm eval checkpoint=run/checkpoints/best.ckpt" in shown
     trained = json.loads(Path("run/metrics.json").read_text())
     assert trained["valid"]["perplexity"] < 10
+    assert f"{trained['valid']['perplexity']:.2f} (read as {trained['valid_streams']} streams; eval reads 1)" in shown
 
     checkpoint = "checkpoint=run/checkpoints/best.ckpt"
     assert main(["eval", checkpoint, "split=valid", "hydra.run.dir=eval"]) == 0
@@ -40,6 +41,7 @@ def test_data_train_eval_export(small_corpus: Path, capsys: pytest.CaptureFixtur
     assert list(score) == [
         "split",
         "evaluation",
+        "streams",
         "tokens",
         "loss",
         "perplexity",

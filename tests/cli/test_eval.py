@@ -120,6 +120,30 @@ def eval_config(*lines: str) -> Any:
 def test_tuning_without_tunable_settings_or_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tune: static has no settings to tune; choose .*cache, dynamic"):
         check("eval", ["checkpoint=x", "tune=true"])
+    (tmp_path / "manifest.json").write_text("{}")
     config = check("eval", [f"checkpoint={tmp_path}", "tune=true", "evaluation=cache"]).config
     with pytest.raises(ConfigError, match="tune: cannot save settings in a bundle"):
         job(config, tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_corpus_that_was_moved_is_one_problem_with_the_remedy_that_works(
+    checkpoint: Path, small_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["lstm_lm"]["data"]["dir"] = str(tmp_path / "gone")
+    torch.save(content, checkpoint)
+    assert main(["eval", "checkpoint=model.ckpt", "hydra.run.dir=scored"]) == 1
+    error = capsys.readouterr().err
+    assert "the configuration has a problem:" in error
+    assert f"model.ckpt was in {tmp_path / 'gone'}, and there is no such folder; give its path" in error
+    assert "with data=text_files data.dir=FOLDER" in error
+    evaluate("data=text_files", f"data.dir={small_corpus}")
+
+
+def test_a_run_folder_is_evaluated_by_its_name(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scores = []
+    for given in (trained, trained / "checkpoints", trained / "checkpoints" / "best.ckpt"):
+        assert main(["eval", f"checkpoint={given}", "hydra.run.dir=scored"]) == 0
+        scores.append(json.loads(Path("scored/metrics.json").read_text())["loss"])
+    assert scores[0] == scores[1] == scores[2]

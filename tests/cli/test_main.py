@@ -23,7 +23,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Registers a command ``try`` that runs the module's ``run``."""
     module = ModuleType("fake_command")
     monkeypatch.setitem(sys.modules, "fake_command", module)
-    monkeypatch.setitem(COMMANDS, "try", Command("fake_command:run", "Try.", overrides=True))
+    monkeypatch.setitem(COMMANDS, "try", Command("fake_command:run", "Try.", uses_hydra=True))
     return module
 
 
@@ -161,6 +161,14 @@ class TestProcessSettings:
         assert restarts[0]["OMP_WAIT_POLICY"] == "active"
         assert "GOMP_SPINCOUNT" not in restarts[0]
         assert restarts[0]["MALLOC_TOP_PAD_"] == "1"
+
+    @pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "5")])
+    def test_each_openmp_variable_that_is_unset_is_set(
+        self, restarts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        environment.configure_process()
+        assert restarts[0].items() >= (environment.OPENMP | {name: value}).items()
 
     def test_without_glibc_the_process_does_not_restart(
         self, restarts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch

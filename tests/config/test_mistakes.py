@@ -53,7 +53,7 @@ WRONG = {
     "model": "model: is not a setting; write KEY=VALUE",
     "=3": "=3: has no key",
     "~optimizer.lr": "~optimizer.lr: a setting cannot be removed",
-    "+seed=3": "+seed: exists already (is 1); leave out the +, as in seed=3",
+    "+seed=3": "+seed: exists already (is 1); omit the +, as in seed=3",
     "+model=tiny": "+model: is in the defaults list already; write model=tiny",
     "++loss=full_softmax": "++loss: is in the defaults list already; write loss=full_softmax",
     "experiment=null": "write ~experiment to leave it out",
@@ -113,7 +113,7 @@ def test_loss_that_does_not_fit_the_network() -> None:
     for loss in ("full_softmax", "sampled_softmax"):
         problem = only("train", f"loss={loss}", "model.cutoffs=[0.1]")
         assert f"needs adaptive_softmax (got {loss!r}); choose loss=adaptive_softmax" in problem
-    assert "model.cutoffs: needs rising shares" in only("train", "loss=adaptive_softmax", "model.cutoffs=[2]")
+    assert "model.cutoffs: needs increasing shares" in only("train", "loss=adaptive_softmax", "model.cutoffs=[2]")
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
@@ -138,14 +138,14 @@ def test_all_mistakes_are_reported_at_once() -> None:
         "optimizer.lrr: unknown setting; did you mean optimizer.lr?",
         "optimizer: unknown option (got adm); did you mean adam?",
         "optimizer.lr: must be a number (got 'abc')",
-        "model.hidden_dims: must be a list of whole numbers",
+        "model.hidden_dims: must be a list of integers",
         "model.input_dropout: must be in [0, 1) (got 2.0)",
         "seed: must be from 0 to 4294967295",
         "optimizer.weight_decay: must be a finite number",
         "resume: the value cannot be read",
-        "batching.batch_size: must be a whole number (got 1.5)",
+        "batching.batch_size: must be an integer (got 1.5)",
         "callbacks.progress_bar: must be true or false (got 'maybe')",
-        "trainer.max_steps: must be a whole number (got null)",
+        "trainer.max_steps: must be an integer (got null)",
         "data.dir: several values",
     ):
         assert part in text

@@ -64,11 +64,21 @@ def test_splits_are_words_and_one_eos_per_line(config: DataConfig) -> None:
     assert isinstance(corpus.splits["train"], np.memmap)
 
 
-@pytest.mark.parametrize("text", ["a b", "a b\n", "a \tb  \r\n", "\ufeffa b\n"])
-def test_line_ends_and_byte_order_marks_make_no_difference(config: DataConfig, folder: Path, text: str) -> None:
-    (folder / "valid.txt").write_bytes(text.encode())
+@pytest.mark.parametrize("text", ["a b", "a b\n", "a \tb  \r\n", "\ufeffa b\n", "\ufeff\ufeffa b\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_line_ends_and_byte_order_marks_make_no_difference(
+    config: DataConfig, folder: Path, text: str, encoding: str
+) -> None:
+    (folder / "valid.txt").write_bytes(text.encode(encoding))
     corpus = load_corpus(config)
     assert words(corpus.vocabulary, corpus.splits["valid"]) == ["a", "b", EOS]
+
+
+def test_marks_of_joined_files_are_dropped_and_others_stay(config: DataConfig, folder: Path) -> None:
+    """WikiText-2 has marks in the middle of lines, as a word of its published vocabulary."""
+    (folder / "train.txt").write_text("\ufeffa b\n" * 3 + "a \ufeff b\n")
+    corpus = load_corpus(config)
+    assert " ".join(words(corpus.vocabulary, corpus.splits["train"])) == "a b <eos> " * 3 + "a \ufeff b <eos>"
 
 
 @pytest.mark.parametrize("tokenizer", ["whitespace", "moses"])
@@ -149,6 +159,52 @@ def test_a_killed_encoding_leaves_no_cache_entry(config: DataConfig) -> None:
     assert not [name for name in entries(config) if name.startswith(".partial-")]
 
 
+@pytest.mark.parametrize("name", ["train.int32", "valid.int32", "test.int32", "vocabulary.json", "checksums.json"])
+@pytest.mark.parametrize("damage", ["halved", "zeroed", "out of range", "emptied", "removed"])
+def test_a_damaged_cache_is_noticed_and_encoded_again(
+    name: str, damage: str, config: DataConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = load_corpus(config)
+    expected = {split: ids.copy() for split, ids in first.splits.items()}
+    path = cache_root(config) / entries(config)[0] / name
+    whole = path.read_bytes()
+    # a new file: the old one is mapped by this process
+    path.unlink()
+    if damage != "removed":
+        changed = {"halved": whole[: len(whole) // 8 * 4], "zeroed": bytes(len(whole)), "emptied": b""}
+        path.write_bytes(changed.get(damage, b"\xff\xff\xff\x7f" + whole[4:]))
+    again = load_corpus(config)
+    assert "this encoded corpus is damaged; it is encoded again" in caplog.text
+    assert again.vocabulary == first.vocabulary
+    for split, ids in expected.items():
+        assert np.array_equal(again.splits[split], ids)
+        assert np.array_equal(first.splits[split], ids), "the files of a running process were changed"
+    caplog.clear()
+    load_corpus(config)
+    assert "damaged" not in caplog.text
+    assert len(entries(config)) == 1
+
+
+def test_a_damaged_split_in_another_vocabulary_is_encoded_again(config: DataConfig) -> None:
+    vocabulary = Vocabulary.from_counts({"x": 3, "c": 2})
+    expected = encode_split(config, "valid", vocabulary).copy()
+    (path,) = cache_root(config).glob("*/valid.int32")
+    path.write_bytes(bytes(len(path.read_bytes())))
+    assert np.array_equal(encode_split(config, "valid", vocabulary), expected)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o700), (0o022, 0o755), (0o002, 0o775)])
+def test_a_cache_folder_follows_the_umask(umask: int, mode: int, config: DataConfig) -> None:
+    before = os.umask(umask)
+    try:
+        load_corpus(config)
+    finally:
+        os.umask(before)
+    entry = cache_root(config) / entries(config)[0]
+    assert entry.stat().st_mode & 0o777 == mode
+    assert all(path.stat().st_mode & 0o777 == mode & 0o666 for path in entry.iterdir())
+
+
 def test_two_processes_can_encode_at_the_same_time(config: DataConfig) -> None:
     def encode_meanwhile(split: str, *_: int) -> None:
         if split == "test":
@@ -182,8 +238,9 @@ def test_error_for_an_unwritable_cache_names_the_remedy(config: DataConfig, tmp_
         (b"", r"valid\.txt: the valid split is empty; it needs at least one line"),
         (b"\n \n\n", r"valid\.txt: the valid split is empty"),
         (b"a b\0c\n", r"valid\.txt: is binary, not text; use plain UTF-8 text"),
-        ("schön\n".encode("latin-1"), r"valid\.txt: is not UTF-8 text .got the byte 0xf6.; convert it"),
-        ("a b\n".encode("utf-16"), r"valid\.txt: is not UTF-8 text"),
+        (b"a\nb\n" + "schön\n".encode("latin-1"), r"valid\.txt: is not UTF-8 text .line 3 has the byte 0xf6.; conv"),
+        (b"a b\n" * 2**19 + b"\xff\n", r"valid\.txt: is not UTF-8 text .line 524,289 has the byte 0xff.; convert it"),
+        ("a b\n".encode("utf-16")[:-1], r"valid\.txt: begins with a byte order mark of utf-16, but is not such text"),
     ],
 )
 def test_error_for_a_bad_file_has_its_path_and_the_remedy(
@@ -192,6 +249,60 @@ def test_error_for_a_bad_file_has_its_path_and_the_remedy(
     (folder / "valid.txt").unlink() if content is None else (folder / "valid.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
         load_corpus(config)
+
+
+@pytest.mark.parametrize("name", ["ptb.{0}.txt", "wiki.{0}.tokens", "{0}.tokens", "wiki.{0}.raw"])
+def test_files_under_the_names_of_known_corpora_are_found(name: str, config: DataConfig, folder: Path) -> None:
+    expected = load_corpus(config)
+    for split in TEXT:
+        (folder / f"{split}.txt").rename(folder / name.format(split))
+    (folder / "notes.txt").write_text("x")
+    found = load_corpus(config)
+    assert all(np.array_equal(found.splits[split], ids) for split, ids in expected.splits.items())
+    (folder / "train.txt").write_text(TEXT["train"])  # the plain name wins
+    load_corpus(config)
+
+
+def test_several_files_of_a_split_are_named(config: DataConfig, folder: Path) -> None:
+    (folder / "valid.txt").rename(folder / "wiki.valid.tokens")
+    (folder / "ptb.valid.txt").write_text("a b\n")
+    with pytest.raises(
+        DataError, match=r"several files of the valid split .ptb\.valid\.txt, wiki\.valid\.tokens.; name"
+    ):
+        load_corpus(config)
+
+
+def test_a_file_as_the_folder_is_named_with_its_folder(config: DataConfig, folder: Path) -> None:
+    config.dir = str(folder / "train.txt")
+    with pytest.raises(DataError, match=r"train\.txt: is a file; use its folder, data\.dir=.*/corpus$"):
+        load_corpus(config)
+
+
+def test_line_ends_that_are_marked_twice_are_warned_of(
+    config: DataConfig, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "train.txt").write_text("a b c <eos>\n<eos> a b\nc a <eos> \nx<eos>\n<eos>\n")
+    for _ in range(2):  # from the cache too
+        caplog.clear()
+        load_corpus(config)
+        assert "train.txt: 3 lines end in <eos> already, and each line end counts as one more; remove" in caplog.text
+        assert "valid.txt" not in caplog.text.replace("valid (", "")
+
+
+@pytest.mark.parametrize(
+    ("train", "min_count", "warned"),
+    [("a b c\n", 1, True), ("a b <unk>\n", 1, False), ("a b a b rare\n", 2, False), ("a x c\n", 1, False)],
+)
+def test_unknown_words_that_train_does_not_prepare_for_are_warned_of(
+    train: str, min_count: int, warned: bool, config: DataConfig, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "train.txt").write_text(train)
+    (folder / "test.txt").write_text("a\n")
+    config.min_count = min_count
+    load_corpus(config)
+    message = "1 of 4 words of valid (25.0%) are not in the vocabulary, and train has no <unk>"
+    assert (message in caplog.text) == warned
+    assert ("data.min_count=3 makes" in caplog.text) == warned
 
 
 def test_error_for_a_missing_folder_has_its_path(config: DataConfig) -> None:

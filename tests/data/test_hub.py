@@ -1,6 +1,10 @@
 """Corpora in the hub's layout, and errors of the hub."""
 
 import errno
+import math
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lstm_lm.data import hub
 from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import load_corpus
 from lstm_lm.errors import CorpusUnreachableError, DataError
@@ -99,6 +104,43 @@ def hub_config(tmp_path: Path) -> DataConfig:
         hub_config="wikitext-2-v1",
         cache_dir=str(tmp_path / "cache"),
     )
+
+
+@pytest.fixture(autouse=True)
+def _hub_not_tried_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_unreachable_since", -math.inf)
+
+
+def test_an_unreachable_hub_is_tried_once_for_all_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    class Unreachable:
+        def head(self, *_: Any, **__: Any) -> None:
+            tries.append(1)
+            raise httpx.ConnectTimeout("no route")
+
+    monkeypatch.setattr(huggingface_hub, "get_session", Unreachable)
+    assert [hub._is_reachable() for _ in range(3)] == [False] * 3
+    assert len(tries) == 1
+
+
+OFFLINE_TRAIN = """
+import sys
+from lstm_lm.cli.main import main
+from lstm_lm.data import hub
+hub._is_reachable = lambda: False
+status = main(["train", "hydra.run.dir=run"])
+print(status, sorted({"torch", "lightning"} & set(sys.modules)))
+"""
+
+
+def test_train_without_a_connection_answers_before_it_imports_torch(tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "LSTM_LM_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE_TRAIN], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "the Hugging Face hub is unreachable" in done.stderr
+    assert done.stdout.splitlines()[-1] == "1 []"
 
 
 @pytest.mark.parametrize("config_is_missing", [False, True])

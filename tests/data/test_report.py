@@ -1,14 +1,16 @@
 """The corpus report, and the check that targets are the inputs shifted by one."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from lstm_lm.data import streams
 from lstm_lm.data.config import BatchingConfig, DataConfig
-from lstm_lm.data.encoding import load_corpus
-from lstm_lm.data.report import check_shift, data_report
-from lstm_lm.data.streams import Window
+from lstm_lm.data.encoding import EncodedCorpus, Ids, load_corpus
+from lstm_lm.data.report import data_report
 from lstm_lm.errors import DataError
 
 
@@ -32,19 +34,37 @@ def test_the_report_has_counts_and_a_decoded_sample(tmp_path: Path) -> None:
     assert report.sample.startswith("the cat's hat-stand, it sat.\n\nthe cat's")
 
 
-def window(inputs: list[int], targets: list[int], mask: list[bool] | None = None) -> Window:
-    return Window(torch.tensor([inputs]), torch.tensor([targets]), None if mask is None else torch.tensor([mask]), True)
+def corpus_of_letters(folder: Path) -> EncodedCorpus:
+    (folder / "train.txt").write_text("a b c d e f g h i j\n" * 30)
+    for split in ("valid", "test"):
+        (folder / f"{split}.txt").write_text("a b c d e x\n" * 3)
+    return load_corpus(DataConfig(source="text_files", dir=str(folder)))
 
 
-def test_check_shift_accepts_shifted_targets() -> None:
-    check_shift("train", [window([0, 1, 2], [1, 2, 3]), window([3, 4], [4, 5]), window([5, 9], [6, 9], [True, False])])
+BATCHING = BatchingConfig(batch_size=2, eval_batch_size=2, bptt_length=7, random_offset=True)
 
 
-def test_check_shift_refuses_targets_that_equal_the_inputs() -> None:
-    with pytest.raises(DataError, match=r"train: in window 1 a target is not the next word"):
-        check_shift("train", [window([0, 1, 2], [1, 2, 3]), window([3, 4], [3, 4])])
+def test_the_windows_are_compared_with_the_text(tmp_path: Path) -> None:
+    report = data_report(corpus_of_letters(tmp_path), BATCHING)
+    assert [batch.compared for batch in report.batches] == [165, 11, 11]
 
 
-def test_check_shift_refuses_windows_that_do_not_join() -> None:
-    with pytest.raises(DataError, match=r"valid: window 1 does not start where window 0 ends"):
-        check_shift("valid", [window([0, 1], [1, 2]), window([7, 8], [8, 9])])
+def test_ids_that_are_not_the_texts_are_noticed(tmp_path: Path) -> None:
+    corpus = corpus_of_letters(tmp_path)
+    other = corpus.splits["train"].copy()
+    other[20] = (other[20] + 1) % len(corpus.vocabulary)
+    damaged = replace(corpus, splits={**corpus.splits, "train": other})
+    with pytest.raises(DataError, match=r"train: the targets of window 2 are not the words of the text"):
+        data_report(damaged, BATCHING)
+
+
+@pytest.mark.parametrize("shift", [0, 2])
+def test_a_wrong_shift_is_noticed(shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shifted(ids: Ids, positions: np.ndarray, eos_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+        targets, inputs = ids[positions].astype(np.int64), ids[positions - shift].astype(np.int64)
+        inputs[positions < shift] = eos_id
+        return torch.from_numpy(inputs), torch.from_numpy(targets)
+
+    monkeypatch.setattr(streams, "inputs_and_targets", shifted)
+    with pytest.raises(DataError, match=r"train: the inputs of window 0 are not the words of the text"):
+        data_report(corpus_of_letters(tmp_path), BATCHING)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from helpers.small_models import PRESETS, checkpoint_content, small_network, small_vocabulary, write_small_bundle
 
-from lstm_lm.errors import BundleError, CheckpointError
+from lstm_lm.errors import CheckpointError
 from lstm_lm.export.checkpoint import load_trained, read_checkpoint
-from lstm_lm.export.loading import load_engine, load_model
+from lstm_lm.export.loading import load_model
 from lstm_lm.nn.config import ModelConfig
 
 
@@ -123,17 +123,3 @@ def test_code_in_a_checkpoint_never_runs(how: str, tmp_path: Path, monkeypatch: 
     with pytest.raises(CheckpointError, match=r"contains more than plain data|is not a checkpoint"):
         read_checkpoint(Path("x.ckpt"))
     assert not Path("trap").exists()
-
-
-def test_wrong_path_suggests_the_right_one(tmp_path: Path) -> None:
-    for load in (load_trained, load_engine, read_checkpoint):
-        with pytest.raises(CheckpointError, match=r"no such file or folder.*RUN/checkpoints/best\.ckpt"):
-            load(tmp_path / "nowhere")
-    run = tmp_path / "run"
-    (run / "checkpoints").mkdir(parents=True)
-    (run / "checkpoints" / "best.ckpt").touch()
-    for load in (load_trained, load_engine, read_checkpoint):
-        with pytest.raises((CheckpointError, BundleError), match=r"give its checkpoint .*run/checkpoints/best\.ckpt"):
-            load(run)
-    with pytest.raises(CheckpointError, match="is a folder"):
-        read_checkpoint(tmp_path)

@@ -11,13 +11,14 @@ from fastapi import FastAPI
 class Client:
     """Calls an ASGI application whose event loop runs in another thread."""
 
-    def __init__(self, app: FastAPI, portal: BlockingPortal) -> None:
-        transport = httpx.ASGITransport(app)
+    def __init__(self, app: FastAPI, portal: BlockingPortal, root_path: str = "") -> None:
+        transport = httpx.ASGITransport(app, root_path=root_path)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60)
         self._portal = portal
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def send() -> httpx.Response:
+            self._client.cookies.clear()  # requests share no session
             return await self._client.request(method, path, **options)
 
         return self._portal.call(send)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from lstm_lm.cli.environment import OPENMP
+
 START_SECONDS = 180  # on a busy machine the import of torch takes a minute
 JSON_LINE = "Content-Type: application/json"
 
@@ -23,7 +25,7 @@ def free_port() -> int:
 
 def environment(**variables: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LSTM_LM_")}
-    return {**inherited, "OMP_WAIT_POLICY": "passive", **variables}
+    return {**inherited, **OPENMP, **variables}
 
 
 def uvicorn_command(port: int) -> list[str]:

@@ -16,6 +16,7 @@ from lstm_lm.inference.backend import Backend, State
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.onnx_backend import OnnxBackend
+from lstm_lm.inference.prefill import decode_last_tokens
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.torch_backend import TorchBackend
 
@@ -183,3 +184,20 @@ def test_keys_are_digests() -> None:
     cache = PrefixCache(10)
     cache.forward(TORCH, [7, 11, 13])
     assert all(isinstance(key, bytes) and len(key) == 16 for key in cache._entries)
+
+
+@given(st.lists(words, min_size=1, max_size=300), st.integers(1, 100), st.sampled_from([0, 1, 1000]))
+@settings(deadline=None, max_examples=40)
+def test_prefill_in_chunks_equals_prefill_at_once(ids: list[int], max_tokens: int, size: int) -> None:
+    cache, backend = PrefixCache(size), CountingBackend()
+    task = cache.lookup(ids, features=True)
+    task.prefill(backend, max_tokens)
+    while task.num_prefill_tokens:
+        assert 0 < sum(backend.pop_calls()) < max_tokens + 32
+        task.prefill(backend, max_tokens)
+    decode_last_tokens(backend, [task])
+    expected = PrefixCache(0).forward(TORCH, ids, features=True)
+    np.testing.assert_allclose(task.output.logits, expected.logits, atol=1e-4)
+    assert task.output.features is not None
+    assert expected.features is not None
+    np.testing.assert_allclose(task.output.features, expected.features, atol=1e-4)

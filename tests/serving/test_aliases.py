@@ -30,7 +30,7 @@ def test_different_values_get_422_with_both_names(
     (problem,) = response.json()["problems"]
     fields, _, message = problem.partition(": ")
     assert set(fields.split(", ")) == {name, alias}
-    assert message == "two names of one field, with different values; send only one"
+    assert message == "aliases with different values; send only one of them"
 
 
 def test_every_conflict_is_named_at_once(client: Client) -> None:
@@ -52,7 +52,7 @@ def test_schema_has_both_names_with_one_type(client: Client) -> None:
     names = list(properties)
     for name, alias, _, _ in PAIRS:
         assert names.index(alias) == names.index(name) + 1
-        assert properties[alias]["description"] == f"the same as {name}"
+        assert properties[alias]["description"] == f"alias of {name}"
         own = {"title", "description"}
         assert {key: value for key, value in properties[name].items() if key not in own} == {
             key: value for key, value in properties[alias].items() if key not in own

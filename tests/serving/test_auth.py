@@ -36,6 +36,23 @@ def test_every_route_but_health_checks_needs_the_key(guarded: Client) -> None:
             assert response.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.parametrize("host", ["x/health?", "x/health#", "x/ready?", "/health?", "x/health;", "[", "x:y", "", "é"])
+def test_host_header_does_not_bypass_the_key(guarded: Client, host: str) -> None:
+    for path in ("/info", "/metrics", "/", "/nothing/"):
+        assert guarded.request("GET", path, headers={"host": host.encode()}).status_code == 401
+    assert guarded.request("POST", "/sign-in", content="key=wrong", headers={"host": host.encode()}).status_code == 401
+    assert guarded.request("GET", "/health", headers={"host": host.encode()}).status_code == 200
+    right = guarded.request("POST", "/sign-in", content=f"key={KEY}", headers={"host": host.encode()})
+    assert (right.status_code, right.headers["location"]) == (303, "/")
+
+
+def test_health_checks_need_no_key_below_a_root_path(tiny_bundle: Path, portal: BlockingPortal) -> None:
+    app = create_app(Settings(bundle=tiny_bundle, api_key=KEY))  # type: ignore[arg-type]
+    client = Client(app, portal, root_path="/model")
+    for path, status in {"/model/health": 200, "/model/info": 401, "/model/health/x": 401, "/modelhealth": 401}.items():
+        assert client.get(path).status_code == status, path
+
+
 @pytest.mark.parametrize(
     "headers",
     [{"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}, {"x-api-key": KEY}],
@@ -140,3 +157,38 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     settings = read_settings(bundle="any")
     assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
     assert KEY not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("LSTM_LM_MAX_BATHC", "LSTM_LM_MAX_BATCH"),
+        ("LSTM_LM_APIKEY", "LSTM_LM_API_KEY"),
+        ("lstm_lm_cors_origin", "LSTM_LM_CORS_ORIGINS"),
+        ("LSTM_LM_MAX_WAITING", "LSTM_LM_MAX_QUEUE_SIZE"),
+        ("LSTM_LM_WORKERS", "LSTM_LM_PREFILL_THREADS"),
+    ],
+)
+def test_unknown_variable_is_an_error_with_a_suggestion(
+    monkeypatch: pytest.MonkeyPatch, name: str, suggestion: str
+) -> None:
+    monkeypatch.setenv(name, "secret-value")
+    monkeypatch.setenv("LSTM_LM_MAX_K", "many")
+    with pytest.raises(ConfigError) as caught:
+        read_settings(bundle="any")
+    assert f"{name}: is not a setting; did you mean {suggestion}?" in str(caught.value)
+    assert "LSTM_LM_MAX_K: " in str(caught.value)
+    assert "secret-value" not in str(caught.value)
+
+
+def test_variables_for_other_programs_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LSTM_LM_CACHE", "LSTM_LM_SERVICE_HOST", "LSTM_LM_SERVICE_PORT_HTTP", "LSTM_LM_PORT_8000_TCP_ADDR"):
+        monkeypatch.setenv(name, "x")
+    assert read_settings(bundle="any").max_batch == 32
+
+
+@pytest.mark.parametrize("name", ["LSTM_LM_ZEBRA", "LSTM_LM_SLICE_SECONDS"])
+def test_variable_like_no_setting_is_an_error_with_all_settings(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigError, match=rf"{name}: is not a setting; use one of LSTM_LM_BUNDLE, "):
+        read_settings(bundle="any")

@@ -1,7 +1,9 @@
 """Batched predictions equal single ones, and one failure does not spread."""
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import anyio
 import numpy as np
@@ -13,7 +15,7 @@ from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import State
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.prediction import Prediction, PredictionRequest
+from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.serving.batching import DynamicBatcher
 from lstm_lm.serving.pool import InferenceThreadPool
@@ -23,14 +25,15 @@ LONG = " ".join(WORDS[2:7] * 100)
 
 
 class GatedBackend(TorchBackend):
-    """Records each step's texts and words; calls wait while their gate is closed."""
+    """Records the size of every call; calls wait while their gate is closed."""
 
     def __init__(self) -> None:
         super().__init__(small_network())
         self.steps: list[tuple[int, int]] = []
-        self.step_gate, self.read_gate = threading.Event(), threading.Event()
+        self.prefills: list[int] = []
+        self.step_gate, self.prefill_gate = threading.Event(), threading.Event()
         self.step_gate.set()
-        self.read_gate.set()
+        self.prefill_gate.set()
         self.broken = False
 
     def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
@@ -43,7 +46,8 @@ class GatedBackend(TorchBackend):
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
-        assert self.read_gate.wait(10)
+        assert self.prefill_gate.wait(10)
+        self.prefills.append(input_ids.shape[1])
         return super().prefill(input_ids, state)
 
 
@@ -60,6 +64,7 @@ def predict_all(
     requests: Sequence[PredictionRequest],
     meanwhile: Callable[[list[Result]], None] = lambda _: None,
     max_batch: int = 32,
+    threads: int = 2,
 ) -> tuple[list[Result], list[int]]:
     """The results of concurrent requests, and the batch sizes.
 
@@ -68,6 +73,7 @@ def predict_all(
         requests: Submitted at the same time.
         meanwhile: Called 0.3 s later with the results so far; ``None`` where a request still waits.
         max_batch: Largest batch.
+        threads: Size of the thread pool.
     """
     sizes: list[int] = []
     results: list[Result] = [None] * len(requests)
@@ -79,7 +85,7 @@ def predict_all(
             results[index] = error
 
     async def run() -> None:
-        predictions = PredictionBatcher(engine, InferenceThreadPool(2), max_batch, sizes.append)
+        predictions = PredictionBatcher(engine, InferenceThreadPool(threads), max_batch, sizes.append)
         async with anyio.create_task_group() as tasks:
             for index in range(len(requests)):
                 tasks.start_soon(predict, predictions, index)
@@ -126,17 +132,62 @@ def test_short_text_does_not_wait_for_the_prefill_of_long_ones() -> None:
     backend = GatedBackend()
     engine = caching_engine(backend)
     engine.predict("the old")
-    backend.read_gate.clear()
+    backend.prefill_gate.clear()
     long, short = "the cat of the river in the city", "the old river"
     assert len(long) < 1000 < len(LONG)
 
     def check_and_open(results: list[Result]) -> None:
         assert [result is None for result in results] == [True, False, True]
-        backend.read_gate.set()
+        backend.prefill_gate.set()
 
     requests = [PredictionRequest(long), PredictionRequest(short), PredictionRequest(LONG)]
     results, _ = predict_all(engine, requests, check_and_open)
     assert all(isinstance(result, Prediction) for result in results)
+
+
+def test_short_text_waits_for_one_chunk_of_each_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, calls, run = GatedBackend(), itertools.count(1), InferenceThreadPool.run
+    backend.prefill_gate.clear()
+
+    async def open_gate_and_run(*args: Any) -> Any:
+        if next(calls) == 3:  # all three have arrived, the short text last
+            backend.prefill_gate.set()
+        return await run(*args)
+
+    monkeypatch.setattr(InferenceThreadPool, "run", open_gate_and_run)
+    long = [PredictionRequest(" ".join(WORDS[start : start + 5] * 100)) for start in (5, 12)]
+    short = PredictionRequest("the cat of the river in")
+    results, _ = predict_all(caching_engine(backend), [*long, short], threads=1)
+    assert all(isinstance(result, Prediction) for result in results)
+    # 64 tokens of each long text, then <eos> and all words of the short one but the last
+    assert backend.prefills[:5] == [32, 32, 32, 32, 6]
+    assert len(backend.prefills) > 30
+
+
+def test_short_texts_do_not_wait_for_long_rankings(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_are_done, num_short, result = threading.Event(), itertools.count(1), PendingPrediction.result
+
+    def wait_if_long(pending: PendingPrediction) -> Prediction:
+        if pending.ranking_size() > 100:
+            assert short_are_done.wait(10)
+        elif next(num_short) == 2:
+            short_are_done.set()
+        return result(pending)
+
+    requests = [
+        PredictionRequest(LONG, cache=CacheConfig()),
+        PredictionRequest("the", deny=["a"] * 200),
+        PredictionRequest("the", cache=CacheConfig()),
+        PredictionRequest(LONG),
+    ]
+    expected = [
+        small_engine().predict(request.text, deny=request.deny, cache=request.cache).suggestions for request in requests
+    ]
+    monkeypatch.setattr(PendingPrediction, "result", wait_if_long)
+    results, _ = predict_all(caching_engine(GatedBackend()), requests)
+    for actual, suggestions in zip(results, expected, strict=True):
+        assert isinstance(actual, Prediction)
+        assert [s.word for s in actual.suggestions] == [s.word for s in suggestions]
 
 
 def test_failed_step_fails_its_batch_and_no_later_one() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lstm_lm.cli.environment import OPENMP
 from lstm_lm.serving.settings import ENV_PREFIX, Settings
 
 DEPLOY = Path(__file__).parents[2] / "scripts" / "deploy"
@@ -20,6 +21,13 @@ def test_files_use_existing_settings(name: str) -> None:
     named = set(re.findall(rf"\b{ENV_PREFIX}([A-Z_]+)\b", text)) - {"NAME"}
     assert {"BUNDLE", "HOST", "PORT"} <= named <= {field.upper() for field in Settings.model_fields}
     assert "constraints.txt" in text
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "lstm-lm.service", "lstm-lm.plist"])
+def test_files_set_the_openmp_variables_of_the_commands(name: str) -> None:
+    text = (DEPLOY / name).read_text()
+    for variable, value in OPENMP.items():
+        assert re.search(rf"\b{variable}(=|</key>\s*<string>){value}\b", text), variable
 
 
 def test_launchd_file_is_a_property_list() -> None:

@@ -125,6 +125,28 @@ def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_is_bounded_if_the_client_reads_no_responses(service: Service) -> None:
+    before = resident_mb(service.process.pid)
+    requests = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 100_000
+    sent = stalled = 0
+    with (
+        closing(socket.create_connection(("127.0.0.1", service.port))) as connection,
+        httpx.Client(base_url=service.url, timeout=60) as other,
+    ):
+        connection.setblocking(False)
+        # the service has stopped reading once it accepts nothing here while it responds to another client
+        while sent < len(requests) and stalled < 20:
+            try:
+                sent += connection.send(requests[sent : sent + 65_536])
+                stalled = 0
+            except BlockingIOError:
+                stalled += 1
+                assert other.get("/health").status_code == 200
+        assert other.get("/ready").status_code == 200
+        assert resident_mb(service.process.pid) - before < 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_huge_body_is_refused_before_it_is_read(service: Service) -> None:
     before = resident_mb(service.process.pid)
     declared = head("/predict", JSON_LINE, "Content-Length: 200000000") + b'{"text": "' + b"a" * 1_000_000

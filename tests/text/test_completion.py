@@ -24,10 +24,15 @@ def test_candidates_are_the_words_with_the_prefix_and_each_has_one_text(prefix: 
     candidates = INDEX.candidates(prefix, capital)
     words = [VOCABULARY.word(i) for i in candidates.ids]
     assert sorted(words) == sorted(word for word in WORDS if has_prefix(surface_form(word), prefix))
-    assert len(set(candidates.texts)) == len(candidates.texts) == len(candidates.are_words) == len(candidates.positions)
-    assert sorted(set(candidates.groups.tolist())) == list(range(len(candidates.texts)))
+    assert (
+        len(set(candidates.surface_forms))
+        == len(candidates.surface_forms)
+        == len(candidates.are_words)
+        == len(candidates.positions)
+    )
+    assert sorted(set(candidates.groups.tolist())) == list(range(len(candidates.surface_forms)))
     for word, group in zip(words, candidates.groups.tolist(), strict=True):
-        assert candidates.texts[group].casefold() == normalized(word)
+        assert candidates.surface_forms[group].casefold() == normalized(word)
         assert candidates.are_words[group] == is_word(word.strip("@"))
 
 
@@ -36,9 +41,9 @@ def test_words_with_the_same_text_add_their_probabilities(prefix: str, capital: 
     for candidates in (INDEX.candidates(prefix, capital), INDEX.candidates(prefix, capital).only_words()):
         word_probs = np.array(probs)[candidates.ids]
         summed = candidates.probs(word_probs)
-        assert summed.shape == (len(candidates.texts),)
+        assert summed.shape == (len(candidates.surface_forms),)
         assert summed.sum() == pytest.approx(word_probs.sum())
-        for group in range(len(candidates.texts)):
+        for group in range(len(candidates.surface_forms)):
             assert summed[group] == pytest.approx(word_probs[candidates.groups == group].sum())
 
 
@@ -46,8 +51,8 @@ def test_words_with_the_same_text_add_their_probabilities(prefix: str, capital: 
 def test_only_words_removes_punctuation_and_symbols(prefix: str, capital: bool) -> None:
     candidates = INDEX.candidates(prefix, capital)
     words = candidates.only_words()
-    assert list(words.texts) == [text for text in candidates.texts if is_word(text)]
-    assert {words.texts[g] for g in words.groups.tolist()} == set(words.texts)
+    assert list(words.surface_forms) == [text for text in candidates.surface_forms if is_word(text)]
+    assert {words.surface_forms[g] for g in words.groups.tolist()} == set(words.surface_forms)
     assert words.are_words.all()
 
 

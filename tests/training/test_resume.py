@@ -2,15 +2,18 @@
 
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
 
 from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
@@ -130,7 +133,7 @@ def test_resume_rejects_another_config_a_missing_file_and_a_damaged_one(config: 
     with pytest.raises(CheckpointError, match="there is no such file"):
         train(config(resume=str(tmp_path / "nowhere.ckpt")), tmp_path / "other")
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="the checkpoint is damaged"):
+    with pytest.raises(CheckpointError, match="the checkpoint is incomplete or damaged"):
         train(config(resume=str(last)), tmp_path / "other")
 
 
@@ -198,3 +201,55 @@ def test_resumed_run_without_improvement_keeps_the_best_checkpoint(config: Confi
     assert second["history"][-1]["loss"] > first["valid"]["loss"]
     assert second["valid"] == first["valid"]
     assert_same_weights(tmp_path / "first", tmp_path / "second", "best")
+
+
+def damaged(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2] + bytes(400) + whole[len(whole) // 2 + 400 :]
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("what", ["damaged", "truncated", "foreign"])
+def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
+    what: str, in_place: bool, config: ConfigFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one_epoch = TrainerConfig(precision="fp32", max_epochs=1)
+    train(config(trainer=one_epoch), tmp_path / "run")
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    whole = best.read_bytes()
+    best.unlink()  # last.ckpt may be a link to the same file
+    if what == "foreign":
+        train(config(trainer=one_epoch, seed=2), tmp_path / "other")
+        best.write_bytes((tmp_path / "other" / "checkpoints" / "best.ckpt").read_bytes())
+    else:
+        best.write_bytes(damaged(whole) if what == "damaged" else whole[:5000])
+    resume, folder = str(best.with_name("last.ckpt")), tmp_path / ("run" if in_place else "resumed")
+    metrics = train(config(resume=resume), folder)
+    assert "the next validation writes a new best.ckpt" in caplog.text
+    assert metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
+    assert load_raw_checkpoint(folder / "checkpoints" / "best.ckpt")["lstm_lm"]["metrics"]["valid"] == metrics["valid"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda c: c.pop("optimizer_states"), "KeyError"),
+        (lambda c: c.update(loops=[1]), "TypeError"),
+        (lambda c: c["callbacks"].update(TimeBudget={"budget": 1}), "KeyError"),
+        (lambda c: c["loops"]["fit_loop"]["epoch_progress"]["total"].update(processed="x"), "processed must be an int"),
+        (lambda c: c["callbacks"]["BestAndLastCheckpoint"].update(best_score=[1]), "ValueError"),
+        (lambda c: c["optimizer_states"][0]["param_groups"][0].update(lr="x"), "TypeError"),
+        (lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg has shape \(3,\)"),
+        (lambda c: c["lstm_lm"]["state"]["hidden"].pop(), "Error"),
+        (lambda c: c["lstm_lm"].update(model=[1]), "was trained with a different model"),
+    ],
+)
+def test_a_crafted_checkpoint_is_refused_by_resume(
+    change: Callable[[dict[str, Any]], Any], reason: str, config: ConfigFactory, tmp_path: Path
+) -> None:
+    train(config(trainer=TrainerConfig(precision="fp32", max_steps=2)), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    change(content)
+    torch.save(content, last)
+    with pytest.raises(CheckpointError, match=rf"last\.ckpt: .*{reason}"):
+        train(config(resume=str(last)), tmp_path / "other")

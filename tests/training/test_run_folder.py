@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, weights
+from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at
 
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
@@ -158,14 +158,6 @@ def test_other_ranks_leave_the_folder_to_the_first(
     monkeypatch.setenv("LOCAL_RANK", "1")
     with lock_folder(run), open_run_folder(config(), run):
         pass
-
-
-def test_temporary_checkpoints_of_a_killed_process_are_removed(config: ConfigFactory, run: Path) -> None:
-    temporary = run / "checkpoints" / ".last.ckpt.x1y2"
-    temporary.write_bytes(b"half")
-    with open_run_folder(config(resume="auto"), run):
-        assert not temporary.exists()
-    assert weights(run)
 
 
 def test_new_folder_needs_no_check(config: ConfigFactory, tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ class AveragedWeights(WeightAveraging):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self._losses, self._triggered = list(state_dict["losses"]), state_dict["triggered"]
+        super().load_state_dict({**state_dict, "latest_update_step": int(state_dict["latest_update_step"])})
+        self._losses, self._triggered = list(map(float, state_dict["losses"])), bool(state_dict["triggered"])
 
     @override
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -10,8 +10,11 @@ from typing import Any, NoReturn
 import lightning as L
 from typing_extensions import override
 
-from lstm_lm.errors import TrainingInterruptedError
+from lstm_lm.errors import CheckpointError, TrainingInterruptedError
+from lstm_lm.export.checkpoint_file import load_raw_checkpoint
+from lstm_lm.serialization import check_plain, mapping
 from lstm_lm.text.files import replace_by_link, write_atomically
+from lstm_lm.training.checkpoint_metadata import check_resumable
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.signals import handled_signals
 
@@ -44,6 +47,7 @@ class BestAndLastCheckpoint(L.Callback):
         self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in LanguageModelModule.valid_sums
         self._validation_due = False
         self._max_steps: int | None = None
+        self._best_is_valid = True
         self._saved_step = -1
         self._saved_at = time.monotonic()
 
@@ -64,10 +68,25 @@ class BestAndLastCheckpoint(L.Callback):
             self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
 
-    def adopt_best(self, resume: Path) -> None:
-        """Copy the best checkpoint of the resumed run, in case this run finds no better one."""
+    def adopt_best(self, resume: Path, metadata: dict[str, Any]) -> None:
+        """Copy the best checkpoint of the resumed run, in case this run finds no better one.
+
+        One that is damaged or of another run is not used: the next validation writes a new one.
+
+        Args:
+            resume: The checkpoint that the run resumes from.
+            metadata: Metadata of this run's own checkpoints.
+        """
         previous_best = resume.with_name(self.best.name)
-        if previous_best.is_file() and previous_best.resolve() != self.best.resolve():
+        if not previous_best.is_file():
+            return
+        try:
+            check_resumable(previous_best, load_raw_checkpoint(previous_best)["lstm_lm"], metadata)
+        except CheckpointError as error:
+            self._best_is_valid = False
+            log.warning("%s; it is not used, and the next validation writes a new best.ckpt", error)
+            return
+        if previous_best.resolve() != self.best.resolve():
             write_atomically(self.best, previous_best.read_bytes())
 
     @override
@@ -139,10 +158,13 @@ class BestAndLastCheckpoint(L.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # if best.ckpt is gone, its score must not prevent writing a new one
-        self.best_score = state_dict["best_score"] if self.best.is_file() else None
-        self._best_sums = [(nll, tokens) for nll, tokens in state_dict.get("best_sums", [])]
-        self._validation_due = state_dict.get("validation_due", False)
+        if (saved := state_dict["best_score"]) is not None:
+            check_plain(saved, "best_score")
+            float(mapping(saved, "best_score")["loss"])
+        # if best.ckpt is gone or damaged, its score must not prevent writing a new one
+        self.best_score = saved if self._best_is_valid and self.best.is_file() else None
+        self._best_sums = [(float(nll), int(tokens)) for nll, tokens in state_dict.get("best_sums", [])]
+        self._validation_due = bool(state_dict.get("validation_due", False))
 
 
 class GracefulInterrupt(L.Callback):

@@ -84,7 +84,7 @@ class EpochPlanner(L.Callback):
         self._steps += 1
         tokens, seconds = self.training_metrics.measured_tokens, self.training_metrics.training_seconds
         if tokens == self._skipped[0]:
-            return  # a GPU is measured every so many steps
+            return  # on a GPU, time is measured only every log_every_n_steps
         if self._steps <= _SKIPPED_STEPS or not self._skipped[0]:
             self._skipped = (tokens, seconds)
             return

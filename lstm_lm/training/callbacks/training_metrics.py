@@ -17,6 +17,7 @@ from typing_extensions import override
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import target_rank
+from lstm_lm.serialization import check_plain
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.config import NO_EPOCH_LIMIT
 from lstm_lm.training.module import LanguageModelModule
@@ -215,6 +216,7 @@ class TrainingMetrics(L.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_plain(state_dict["history"], "history")
         self.history = list(state_dict["history"])
         self.tokens = int(state_dict["tokens"])
         self.first_loss = state_dict["first_loss"]
