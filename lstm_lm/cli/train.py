@@ -66,6 +66,7 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
     if "valid" in metrics:
         valid = metrics["valid"]
         sample = "" if valid.get("exact", True) else f"{valid['tokens']:,} tokens, not all of valid; "
+        how = f"{sample}read as {streams(num_streams)}"
         rows += [
             (
                 "valid perplexity",

@@ -48,6 +48,7 @@ class TimeBudget(L.Callback):
         self.validation_time = 0.0
         self._margin = _MARGIN_ESTIMATED
         self._previous_seconds = 0.0  # by the run that this one resumes
+        self._setup_seconds = 0.0  # before the first step, of each process
         self._started_at: float | None = None
         self._step_elapsed = 0.0  # read once per step and broadcast, so that all processes agree
         self._steps = 0
@@ -57,6 +58,7 @@ class TimeBudget(L.Callback):
         self._planned_windows = 0
         self._scored_windows = 0
         self._spent = 0.0  # seconds of the current validation
+        self._window_seconds = 0.0  # of them, until the end of its last window
         self._past_validation_time = 0.0
         self._finished = False  # including the last validation: a resumed run has nothing left to do
 
@@ -78,7 +80,7 @@ class TimeBudget(L.Callback):
     def training_deadline(self) -> float:
         """Elapsed seconds at which the last validation starts; only with a budget."""
         assert self.budget is not None
-        half = min(_MIN_TRAINING * self.budget + self.total_validation_time, self.budget)
+        half = self._setup_seconds + _MIN_TRAINING * self.budget + self.total_validation_time
         return max(self.budget - self._margin * self.validation_time, half)
 
     def fraction(self, step: int, total_steps: float) -> float:
@@ -108,6 +110,7 @@ class TimeBudget(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.start()
         self._step_elapsed = self.elapsed()
+        self._setup_seconds += self._step_elapsed - self._previous_seconds
         if self._finished or self.exhausted:
             trainer.should_stop = True
 
@@ -161,7 +164,7 @@ class TimeBudget(L.Callback):
         self._validation_started_at = time.monotonic()
         self._planned_windows = num_windows = int(sum(trainer.num_val_batches))
         self._scored_windows = 0
-        self._spent = 0.0
+        self._spent = self._window_seconds = 0.0
         if self.budget is None:
             return
         elapsed = self.elapsed()
@@ -184,6 +187,11 @@ class TimeBudget(L.Callback):
         self._scored_windows += 1
 
     @override
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        assert self._validation_started_at is not None
+        self._window_seconds = time.monotonic() - self._validation_started_at
+
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # so that the checkpoint includes this validation; on_train_batch_start adds the remaining callbacks
         self._measure_validation(trainer)
@@ -193,7 +201,9 @@ class TimeBudget(L.Callback):
         assert self._validation_started_at is not None
         self._spent = time.monotonic() - self._validation_started_at
         share = self._scored_windows / max(sum(trainer.num_val_batches), 1)
-        self.validation_time, self._margin = self._spent / max(share, 1e-9), _MARGIN_MEASURED
+        # the callbacks after a validation take the same time, however many windows it has scored
+        self.validation_time = self._spent + self._window_seconds * (1.0 / max(share, 1e-9) - 1.0)
+        self._margin = _MARGIN_MEASURED
 
     def _end_validation(self, trainer: L.Trainer) -> None:
         if self._validation_started_at is not None:
@@ -213,6 +223,7 @@ class TimeBudget(L.Callback):
             "validation_seconds": self.total_validation_time,
             "validation_time": self.validation_time,
             "margin": self._margin,
+            "setup_seconds": self._setup_seconds,
             "budget": self.budget,
             "exhausted": self.exhausted,
             "last": self._last,
@@ -225,6 +236,7 @@ class TimeBudget(L.Callback):
         self._past_validation_time = float(state_dict["validation_seconds"])
         self.validation_time = float(state_dict["validation_time"])
         self._margin = float(state_dict["margin"])
+        self._setup_seconds = float(state_dict.get("setup_seconds", 0.0))
         budget_raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
         self._finished = state_dict["finished"] and not budget_raised
         # both matter if the run resumes just before a validation
