@@ -68,10 +68,7 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
         sample = "" if valid.get("exact", True) else f"{valid['tokens']:,} tokens, not all of valid; "
         how = f"{sample}read as {streams(num_streams)}"
         rows += [
-            (
-                "valid perplexity",
-                f"{number(valid.get('perplexity'))} ({sample}read as {streams(num_streams)}; eval reads 1)",
-            ),
+            ("valid perplexity", f"{number(valid.get('perplexity'))} ({how}; eval reads 1)"),
             ("valid loss", f"{number(valid.get('loss'), 4)} nats per token"),
             ("valid top-1, top-5", f"{percent(valid.get('top1'))}, {percent(valid.get('top5'))}"),
             ("stopped by", str(metrics["stopped_by"])),
