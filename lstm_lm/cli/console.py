@@ -1,6 +1,5 @@
 """Console output of the commands: tables, and commands to copy."""
 
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,11 +9,6 @@ from rich.table import Table
 from rich.text import Text  # cells contain words of a corpus: [i] must not be parsed as markup
 
 from lstm_lm.cli.terminal import printable
-
-
-def is_rank_zero() -> bool:
-    """Whether this process prints: the only one, or rank 0 of a distributed run."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def print_key_values(title: str, pairs: Iterable[tuple[str, str]]) -> None:

@@ -59,7 +59,7 @@ def parse_arguments(command: str, argv: Sequence[str]) -> tuple[argparse.Namespa
         if getattr(arguments, name) is not None:
             raise ConfigError([f"{flag}: not supported; add your own configs with --config-dir FOLDER"])
     overrides = set(arguments.overrides)
-    return arguments, [word for word in argv if word not in overrides]
+    return arguments, [argument for argument in argv if argument not in overrides]
 
 
 def run(command: str, argv: Sequence[str], job: Job, open_folder: OpenFolder | None = None) -> None:
@@ -69,17 +69,17 @@ def run(command: str, argv: Sequence[str], job: Job, open_folder: OpenFolder | N
         command: The name of a file in ``configs``.
         argv: The arguments after the command.
         job: Called with the config and the run folder. Must be a module-level function: launchers pickle it.
-        open_folder: Reserves the run folder for the time of the job, before anything is written there; raises
-            ``FinishedRunError`` if nothing is left to do. Must be a module-level function, too. The default refuses
+        open_folder: Locks the run folder while the job runs, before anything is written there; raises
+            ``FinishedRunError`` if nothing is left to do. Must also be a module-level function. The default refuses
             the folder of a training run.
 
     Raises:
         ConfigError: With every mistake, before anything is written.
-        LstmLmError: The error of the job; for a sweep, the number of failed jobs.
+        LstmLmError: If the job fails; for a sweep, if any job fails.
     """
     arguments, flags = parse_arguments(command, argv)
-    only_prints = arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion
-    if only_prints:
+    prints_only = arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion
+    if prints_only:
         try:
             _hydra_main(command, job, [*flags, *arguments.overrides])
         except ConfigError:
@@ -114,21 +114,21 @@ def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand, ope
     plan = SweepPlan(folder.absolute(), checked.folders.subdir, skip_done=command == "train")
     start_time = time.time()
     failed, interrupted = 0, True
-    received: list[int] = []
+    stop_signals: list[int] = []
     try:
-        workers: AbstractContextManager[list[int]] = nullcontext(received)
+        workers: AbstractContextManager[list[int]] = nullcontext(stop_signals)
         if checked.folders.uses_workers:
             workers = wait_for_workers()
-        with plan.applied(), workers as received:
+        with plan.applied(), workers as stop_signals:
             _hydra_main(command, job, [*argv, as_override("hydra.sweep.dir", str(plan.folder))], open_folder)
-        interrupted = bool(received)
+        interrupted = bool(stop_signals)
     except Exception:
-        interrupted = bool(received)
+        interrupted = bool(stop_signals)
         raise
     finally:
         failed = report_sweep(plan.folder, start_time, len(checked.jobs), plan.skipped, interrupted)
-    if received:
-        raise SystemExit(128 + received[0])
+    if stop_signals:
+        raise SystemExit(128 + stop_signals[0])
     if failed:
         raise LstmLmError(f"{failed} of {len(checked.jobs)} jobs failed; see the table for the reasons")
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from lstm_lm.cli.environment import configure_process, effective_settings
-from lstm_lm.cli.terminal import accept_every_character, printable
+from lstm_lm.cli.terminal import escape_unencodable_output, printable
 from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError, did_you_mean
 
 
@@ -26,14 +26,21 @@ class Command:
     uses_hydra: bool = False
     """Pass the unparsed arguments to the function, which runs Hydra; otherwise it is a Typer command."""
     configure_process: bool = False
-    """Run with the process settings that make torch fast."""
+    """Tune OpenMP and the allocator for torch before the command runs."""
 
 
 COMMANDS = {
-    "train": Command("lstm_lm.cli.train:main", "Train a model, or sweep over many with -m.", True, True),
-    "eval": Command("lstm_lm.cli.eval:main", "Score a checkpoint or a bundle: perplexity and top-k.", True, True),
-    "export": Command("lstm_lm.cli.export:main", "Export a checkpoint to a bundle.", True),
-    "data": Command("lstm_lm.cli.data:main", "Show a corpus: vocabulary, tokens, a sample, windows.", True),
+    "train": Command(
+        "lstm_lm.cli.train:main", "Train a model, or sweep over many with -m.", uses_hydra=True, configure_process=True
+    ),
+    "eval": Command(
+        "lstm_lm.cli.eval:main",
+        "Score a checkpoint or a bundle: perplexity and top-k.",
+        uses_hydra=True,
+        configure_process=True,
+    ),
+    "export": Command("lstm_lm.cli.export:main", "Export a checkpoint to a bundle.", uses_hydra=True),
+    "data": Command("lstm_lm.cli.data:main", "Show a corpus: vocabulary, tokens, a sample, windows.", uses_hydra=True),
     "predict": Command("lstm_lm.cli.predict:predict", "Suggest the next word of a text."),
     "generate": Command("lstm_lm.cli.generate:generate", "Continue a text."),
     "serve": Command("lstm_lm.cli.serve:serve", "Serve a bundle over HTTP."),
@@ -70,10 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; ``None`` uses ``sys.argv``.
 
     Returns:
-        The exit status: 0 for success, 1 for an error that the user can fix, 2 for wrong usage, 130 after Ctrl-C, 143
-        after SIGTERM.
+        The exit status: 0 for success, 1 for an error that the user can fix, 2 for wrong usage, 128 + N after signal N
+        (130 after Ctrl-C, 143 after SIGTERM).
     """
-    accept_every_character()
+    escape_unencodable_output()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
@@ -134,15 +141,16 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
 
 
 def _print_process_settings() -> None:
-    from lstm_lm.cli.console import is_rank_zero, print_key_values
+    from lstm_lm.cli.console import print_key_values
+    from lstm_lm.training.ranks import is_rank_zero
 
     if is_rank_zero():
         print_key_values("Process", effective_settings())
 
 
 def _interrupted(error: TrainingInterruptedError) -> int:
-    from lstm_lm.cli.console import is_rank_zero
     from lstm_lm.config.overrides import shell_override
+    from lstm_lm.training.ranks import is_rank_zero
 
     if is_rank_zero():
         if error.checkpoint.is_file():

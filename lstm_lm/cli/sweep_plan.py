@@ -1,4 +1,4 @@
-"""A sweep that is started again: which jobs are left, and the folder of each."""
+"""Repeated sweeps: which jobs still have to run, and the folder of each."""
 
 import json
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ _JOB_NUMBER = "${hydra.job.num}"
 
 
 class SweepPlan:
-    """Runs only the jobs that the folder of a sweep does not hold yet.
+    """Selects the jobs of a sweep that still have to run, and reuses the folders of earlier attempts.
 
-    A job is known by its overrides, in any order: not by its number, which changes when values are added.
+    A job is identified by its overrides in any order, because its number changes when values are added.
 
     Args:
         folder: The folder of the sweep.
         subdir: The folder of a job inside it, before interpolation.
-        skip_done: Leave out the jobs that are done; otherwise they run again in their own folders.
+        skip_done: Skip the jobs that are done; otherwise they run again in their own folders.
 
     Attributes:
-        skipped: Folders of the jobs that were left out.
+        skipped: Folders of the skipped jobs.
     """
 
     def __init__(self, folder: Path, subdir: str, skip_done: bool) -> None:
@@ -36,24 +36,24 @@ class SweepPlan:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Make Hydra's sweeper follow the plan; a new sweep and other sweepers run as always."""
+        """Patch Hydra's basic sweeper to skip jobs; new sweeps and other sweepers are unchanged."""
         if not self._known_jobs():
             yield
             return
         sweeper = basic_sweeper.BasicSweeper  # not imported by name: Hydra's search for plugins replaces the class
         all_jobs = sweeper.split_arguments
 
-        def missing_jobs(overrides: list[Any], max_batch_size: int | None) -> list[list[list[str]]]:
-            jobs = self.missing([job for batch in all_jobs(overrides, None) for job in batch])
+        def remaining_jobs(overrides: list[Any], max_batch_size: int | None) -> list[list[list[str]]]:
+            jobs = self.remaining([job for batch in all_jobs(overrides, None) for job in batch])
             return [list(batch) for batch in sweeper.split_overrides_to_chunks(jobs, max_batch_size)] if jobs else []
 
-        sweeper.split_arguments = staticmethod(missing_jobs)  # type: ignore[method-assign]
+        sweeper.split_arguments = staticmethod(remaining_jobs)  # type: ignore[method-assign]
         try:
             yield
         finally:
             sweeper.split_arguments = staticmethod(all_jobs)  # type: ignore[method-assign]
 
-    def missing(self, jobs: list[list[str]]) -> list[list[str]]:
+    def remaining(self, jobs: list[list[str]]) -> list[list[str]]:
         """The jobs that are left, each with its folder as an additional override."""
         known = self._known_jobs()
         taken = {name for name, _ in known.values()}
@@ -79,7 +79,7 @@ class SweepPlan:
         return name
 
     def _known_jobs(self) -> dict[frozenset[str], tuple[str, str]]:
-        """Folder and status of each job that an earlier start of the sweep began."""
+        """Folder and status of each job that an earlier run of the sweep started."""
         known = {}
         for file in sorted(self.folder.rglob(STATUS_FILE)):
             try:

@@ -23,7 +23,7 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, ensure_ascii=not utf8).translate(_JSON_ESCAPES))
 
 
-def accept_every_character() -> None:
+def escape_unencodable_output() -> None:
     r"""Spell characters that standard output cannot encode, as in ``\xe9``, instead of ending in an error."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

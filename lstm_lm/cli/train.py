@@ -27,9 +27,9 @@ def job(config: TrainConfig, run_dir: Path) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from lstm_lm.cli.console import is_rank_zero
     from lstm_lm.cli.encoding_bar import encoding_bar
     from lstm_lm.data.encoding import ensure_encoded
+    from lstm_lm.training.ranks import is_rank_zero
 
     # before the import of torch and Lightning, so that a corpus that cannot be read is reported at once
     if is_rank_zero():

@@ -9,6 +9,7 @@ RENAMED_SETTINGS = {
     "trainer.dropout_epochs": "trainer.dropout_reference_epochs",
     "trainer.gradient_clip": "trainer.gradient_clip_val",
     "trainer.limit_train_windows": "trainer.limit_train_batches",
+    "trainer.max_minutes": "trainer.budget",
     "trainer.limit_valid_windows": "trainer.limit_val_batches",
     "trainer.valid_every": "trainer.val_check_interval",
     "trainer.valid_share": "trainer.max_val_fraction",

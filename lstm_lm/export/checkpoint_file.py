@@ -1,4 +1,4 @@
-"""Checkpoint files: the archive is verified, and its content is bounded, before anything uses it."""
+"""Checkpoint files: the archive is verified and its content validated before use."""
 
 import pickle
 import zipfile
@@ -18,10 +18,11 @@ _REMEDY = "use another checkpoint of the run"
 def load_raw_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of ``lstm-lm train``. Only plain data and tensors are unpickled, never code.
 
-    Every entry of the archive is compared with its CRC-32 first: torch itself does not, and uses damaged weights.
+    Every entry of the archive is compared with its CRC-32 first: torch does not check it, and would load damaged
+    weights.
 
     Returns:
-        Lightning's checkpoint, with our own metadata under ``lstm_lm``: a mapping of plain data.
+        Lightning's checkpoint, with this project's metadata, plain data, under ``lstm_lm``.
 
     Raises:
         CheckpointMissingError: If there is nothing at ``path``.
@@ -32,7 +33,7 @@ def load_raw_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointMissingError(path)
     try:
-        # one opening: what is verified is what is read, even if training replaces the file in between
+        # opened once: the verified bytes are the loaded ones, even if training replaces the file
         with path.open("rb") as file:
             _verify(path, file)
             content = _unpickle(path, file)
@@ -47,7 +48,7 @@ def load_raw_checkpoint(path: Path) -> dict[str, Any]:
     try:
         metadata = mapping(content["lstm_lm"], "lstm_lm")
         for name, part in metadata.items():
-            check_plain(part, name, strict=name != "state")  # the LSTM state, tensors
+            check_plain(part, name, strict=name != "state")  # the LSTM state consists of tensors
         for name, part in mapping(content, "checkpoint").items():
             check_plain(part, name, strict=False)
     except ValueError as error:

@@ -34,7 +34,7 @@ class GenerationResult:
 
 
 class Engine:
-    """Predicts and generates text with a network. Thread-safe; a result depends on the arguments of the call only.
+    """Predicts and generates text with a network. Thread-safe; calls do not affect each other's results.
 
     Every text is treated as the start of a line of the corpus: its first word is predicted from ``<eos>``.
 
@@ -43,7 +43,8 @@ class Engine:
         vocabulary: The network's vocabulary.
         presets: Sampling presets by name.
         default_preset: The preset to use if none is named.
-        prefix_cache_size: Number of prefixes whose state is cached, so that each word added to a text costs one step.
+        prefix_cache_size: Number of token prefixes whose LSTM state is cached, so that each word added to a text costs
+            one step.
             0 disables the cache; required while the weights still change.
 
     Raises:

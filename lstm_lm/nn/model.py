@@ -23,7 +23,7 @@ class LSTMLanguageModel(nn.Module):
         vocab_size: Number of words V.
 
     Raises:
-        ValueError: If ``config`` has a problem.
+        ValueError: If ``config`` is invalid.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
@@ -67,10 +67,10 @@ class LSTMLanguageModel(nn.Module):
         return LSTMState(zeros, zeros)
 
     def set_dropouts(self, config: ModelConfig) -> None:
-        """Use the dropouts of ``config`` from now on; works during training too.
+        """Set the dropouts to those of ``config``; may be called during training.
 
         Raises:
-            ValueError: If ``config`` has a problem.
+            ValueError: If ``config`` is invalid.
         """
         if problems := config.problems():
             raise ValueError("; ".join(problems))
@@ -105,7 +105,7 @@ class LSTMLanguageModel(nn.Module):
             self.embedding.weight.copy_(vectors * _VECTOR_RMS)
 
     def features(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """Run the LSTM layers over a window; output dropout and output layer are left to the caller.
+        """Run the LSTM layers over a window; the caller applies output dropout and the output layer.
 
         Args:
             input_ids: Word ids, shape (B, T), int64, each in [0, V).
@@ -116,7 +116,7 @@ class LSTMLanguageModel(nn.Module):
             caller detaches.
 
         Raises:
-            ValueError: If ``state`` has another batch size than ``input_ids``.
+            ValueError: If the batch sizes of ``state`` and ``input_ids`` differ.
         """
         if state.batch_size != input_ids.shape[0]:
             raise ValueError(f"state is for a batch of {state.batch_size}, input_ids for {input_ids.shape[0]}")
@@ -163,7 +163,7 @@ class LSTMLanguageModel(nn.Module):
             Logits (B, T, V) and the state after step T.
 
         Raises:
-            ValueError: If ``state`` has another batch size than ``input_ids``.
+            ValueError: If the batch sizes of ``state`` and ``input_ids`` differ.
         """
         features, state = self.features(input_ids, state)
         return self.logits(self.output_dropout(features)), state

@@ -20,7 +20,7 @@ from lstm_lm.serving.settings import Settings
 
 
 def build_app(engine: Engine, settings: Settings, model_info: ModelInfo | None = None) -> FastAPI:
-    """Build the service around ``engine``, after a test prediction.
+    """Build the service around ``engine``, after a warm-up prediction.
 
     Args:
         engine: Runs all inference.

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_UNPARSED_BYTES = 65_536
-PARSE_BYTES = 1024
+PARSE_CHUNK_BYTES = 1024
 MAX_RECEIVE_SECONDS = 30.0
 MAX_SEND_SECONDS = 60.0
 
@@ -30,11 +30,11 @@ class _PipelineFlowControl(FlowControl):
 class BoundedHttpTools(HttpToolsProtocol):
     """uvicorn's httptools protocol with limits for untrusted clients: ``uvicorn --http MODULE:CLASS``.
 
-    Pipelining: received bytes are parsed ``PARSE_BYTES`` at a time, and neither parsing nor reading continues while a
-    request is queued behind another one. A connection therefore queues at most the requests of one such slice.
+    Pipelining: received bytes are parsed ``PARSE_CHUNK_BYTES`` at a time, and neither parsing nor reading continues
+    while a request is queued behind another one. A connection therefore queues at most the requests in one such chunk.
 
-    Length: the parser buffers a head, a trailer or a chunk extension without limit. The connection is closed after
-    ``MAX_UNPARSED_BYTES`` that complete no head and no message and add nothing to a body.
+    Length: httptools buffers headers, trailers and chunk extensions without limit. The connection is closed after
+    ``MAX_UNPARSED_BYTES`` in which no header section, no message and no part of a body was completed.
 
     Time: the connection is closed if a request, including the first one, takes more than ``MAX_RECEIVE_SECONDS`` to
     arrive, or if the client leaves responses unread for ``MAX_SEND_SECONDS``.
@@ -44,7 +44,7 @@ class BoundedHttpTools(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.ws_protocol_class = None  # the service has no WebSockets, and their protocol would bypass the limits
         self._received = bytearray()
-        self._dequeued: RequestResponseCycle | None = None
+        self._current_cycle: RequestResponseCycle | None = None
         self._num_unparsed = 0
         self._made_progress = False
         self._receive_timeout: asyncio.TimerHandle | None = None
@@ -60,9 +60,9 @@ class BoundedHttpTools(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_receive_timeout()
         self._cancel_send_timeout()
-        if self._dequeued is not None:  # uvicorn notifies only the request that was parsed last
-            self._dequeued.disconnected = True
-            self._dequeued.message_event.set()
+        if self._current_cycle is not None:  # uvicorn notifies only the request that was parsed last
+            self._current_cycle.disconnected = True
+            self._current_cycle.message_event.set()
         super().connection_lost(exc)
 
     @override
@@ -73,8 +73,8 @@ class BoundedHttpTools(HttpToolsProtocol):
 
     def _parse_received(self) -> None:
         while self._received and not self.pipeline and not self.transport.is_closing():
-            part = bytes(self._received[:PARSE_BYTES])
-            del self._received[:PARSE_BYTES]
+            part = bytes(self._received[:PARSE_CHUNK_BYTES])
+            del self._received[:PARSE_CHUNK_BYTES]
             self._parse(part)
 
     def _parse(self, data: bytes) -> None:
@@ -111,7 +111,7 @@ class BoundedHttpTools(HttpToolsProtocol):
 
     @override
     def on_response_complete(self) -> None:
-        self._dequeued = self.pipeline[-1][0] if self.pipeline else None
+        self._current_cycle = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         if self._receive_timeout is not None:  # the rest of that request could not arrive while reading was paused
             self._cancel_receive_timeout()

@@ -39,13 +39,13 @@ class LanguageModelModule(L.LightningModule):
         seed: Seeds each step together with the step number, so that a resumed run draws the same random numbers.
         fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
         checkpoint_metadata: Plain data that checkpoints contain besides weights and optimizer state.
-        sparse_gradient: Give the optimizer sparse gradients of the embedding and output rows (sampled softmax).
+        sparse_gradient: Use sparse gradients for the embedding and output rows (sampled softmax).
         cuda_graphs: On a GPU, run windows of ``bptt_length`` as CUDA graphs.
 
     Attributes:
         valid_score: Score of the last validation.
-        valid_sums: Negative log likelihood and tokens up to each of its windows.
-        valid_is_exact: Whether it scored all of valid.
+        valid_sums: Cumulative negative log likelihood and token count after each of its windows.
+        valid_is_exact: Whether that validation scored all of valid.
     """
 
     def __init__(

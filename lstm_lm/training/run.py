@@ -30,13 +30,13 @@ from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
+from lstm_lm.training.ranks import is_rank_zero
 from lstm_lm.training.restoring import restoring
 from lstm_lm.training.run_folder import (
     CHECKPOINTS,
     METRICS,
     check_run_folder,
     find_checkpoint,
-    is_first_process,
     limits,
 )
 from lstm_lm.training.trainer import build_trainer
@@ -63,7 +63,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             or this machine does not have the devices of ``config``.
         TrainingInterruptedError: If a signal stopped the run, after ``last.ckpt`` is written.
     """
-    if is_first_process():
+    if is_rank_zero():
         check_run_folder(config, run_dir)
     resume = None if config.resume is None else Path(config.resume)
     if config.resume == RESUME_AUTO:

@@ -1,4 +1,4 @@
-"""The run folder: refuse to replace a run, keep a second process out, and find where a run continues."""
+"""The run folder: refuse to overwrite a run, lock the folder, find the checkpoint to resume from."""
 
 import fcntl
 import json
@@ -12,6 +12,7 @@ from typing import Any
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.errors import CheckpointError, TrainingError
 from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.ranks import is_rank_zero
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +27,15 @@ class FinishedRunError(Exception):
 
 @contextmanager
 def open_run_folder(config: TrainConfig, folder: Path) -> Iterator[None]:
-    """Reserve a run folder for the time of a run. Nothing is written to a folder that is refused.
+    """Lock a run folder while a run uses it. Nothing is written to a folder that is refused.
 
-    Only rank 0 of a distributed run reserves it; it starts the other ranks.
+    Only rank 0 of a distributed run locks it.
 
     Raises:
         TrainingError: If the folder holds a run that this one does not continue, or another process uses it.
         FinishedRunError: If ``resume=auto`` has nothing to do.
     """
-    if not is_first_process():
+    if not is_rank_zero():
         yield
         return
     check_run_folder(config, folder)
@@ -46,11 +47,6 @@ def open_run_folder(config: TrainConfig, folder: Path) -> Iterator[None]:
     with lock_folder(folder):
         check_run_folder(config, folder)  # another process may have finished a run in the meantime
         yield
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process of a run, or rank 0 of a distributed one."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
 
 
 def has_checkpoints(folder: Path) -> bool:
@@ -79,7 +75,7 @@ def check_run_folder(config: TrainConfig, folder: Path) -> None:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder; the system releases it when the process ends, however it ends.
+    """Hold a lock on a folder; the system releases it when the process ends, even if it is killed.
 
     Raises:
         TrainingError: If another process holds it.
@@ -142,18 +138,18 @@ def finished_by(folder: Path, trainer: TrainerConfig) -> str | None:
     """The limit that ended the run of ``folder``; ``None`` if the run is not finished or a limit has been raised."""
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        stopped_by, reached = metrics["stopped_by"], metrics["limits"]
+        stopped_by, previous_limits = metrics["stopped_by"], metrics["limits"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not has_checkpoints(folder) or not isinstance(reached, dict):
+    if not has_checkpoints(folder) or not isinstance(previous_limits, dict):
         return None
-    now = limits(trainer)
-    # early stopping has no limit of its own: any larger limit asks for more training
-    decisive = [stopped_by] if stopped_by in now else list(now)
-    if any(_raised(reached.get(name), now[name]) for name in decisive):
+    current_limits = limits(trainer)
+    # early stopping has no limit of its own: raising any limit continues the run
+    relevant = [stopped_by] if stopped_by in current_limits else list(current_limits)
+    if any(_increased(previous_limits.get(name), current_limits[name]) for name in relevant):
         return None
     return str(stopped_by)
 
 
-def _raised(before: Any, now: Any) -> bool:
+def _increased(before: Any, now: Any) -> bool:
     return before is not None and (now is None or now > before)

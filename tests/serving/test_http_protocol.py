@@ -11,11 +11,11 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from lstm_lm.serving import http_protocol
-from lstm_lm.serving.http_protocol import PARSE_BYTES, BoundedHttpTools
+from lstm_lm.serving.http_protocol import PARSE_CHUNK_BYTES, BoundedHttpTools
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 SHORTEST = b"GET / HTTP/1.1\r\n\r\n"
-MAX_QUEUED = PARSE_BYTES // len(SHORTEST) + 1
+MAX_QUEUED = PARSE_CHUNK_BYTES // len(SHORTEST) + 1
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -82,8 +82,8 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """The bytes of a request after its first line, and its body."""
-    padding = b"X: " + b"a" * draw(st.integers(0, 2 * PARSE_BYTES)) + b"\r\n"
-    body = b"b" * draw(st.integers(0, 3 * PARSE_BYTES))
+    padding = b"X: " + b"a" * draw(st.integers(0, 2 * PARSE_CHUNK_BYTES)) + b"\r\n"
+    body = b"b" * draw(st.integers(0, 3 * PARSE_CHUNK_BYTES))
     if not body:
         return padding + b"\r\n", body
     if draw(st.booleans()):

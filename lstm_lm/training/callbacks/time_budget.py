@@ -17,19 +17,19 @@ _PROBE_WINDOWS = 3
 # include the checkpoints written after a validation
 _MARGIN_ESTIMATED = 1.3
 _MARGIN_MEASURED = 1.15
-_MIN_TRAINING = 0.5  # of the budget, however slow the validations become
-_PROBE_FRACTION = 0.01  # of the budget: the probe ends there
-_GRACE = 0.05  # of the budget: the last validation may run so much longer than planned
-_OVERRUN = 2.0  # an extra validation is broken off after this multiple of its estimated time
+_MIN_TRAINING = 0.5  # of the budget: the least share that is training
+_PROBE_FRACTION = 0.01  # of the budget: time limit of the probe
+_GRACE = 0.05  # of the budget: tolerance for the last validation
+_OVERRUN = 2.0  # a validation before the last one is stopped after this multiple of its estimated time
 
 
 class TimeBudget(L.Callback):
     """Measures a run across interruptions, and ends it with a last validation when its time or steps run out.
 
     With a budget, it also skips validations that would take too much of it, but never the last one. At least half of
-    the budget is training: the last validation scores the first windows of valid, as many as the rest of the time
-    allows, and a validation that becomes too slow is broken off. With several processes, the clock of rank 0 decides.
-    Must be the first callback, so that the work of other callbacks after a validation counts towards its time.
+    the budget is training: the last validation scores as many of the first windows of valid as fit into the rest, and
+    a validation that becomes too slow is stopped early. With several processes, the clock of rank 0 decides.
+    Must come before the callbacks that work after a validation, so that their work counts towards its time.
 
     Args:
         budget: Seconds for training and its validations together; ``None`` is no limit.
@@ -54,11 +54,11 @@ class TimeBudget(L.Callback):
         self._steps = 0
         self._last = False  # whether the next validation is the last one
         self._validation_started_at: float | None = None
-        self._validation_deadline = 0.0  # elapsed seconds at which it is broken off
+        self._validation_deadline = 0.0  # elapsed seconds at which it is stopped
         self._planned_windows = 0
         self._scored_windows = 0
         self._spent = 0.0  # seconds of the current validation
-        self._window_seconds = 0.0  # of them, until the end of its last window
+        self._window_seconds = 0.0  # part of _spent: up to the end of the last window
         self._past_validation_time = 0.0
         self._finished = False  # including the last validation: a resumed run has nothing left to do
 
@@ -80,8 +80,8 @@ class TimeBudget(L.Callback):
     def training_deadline(self) -> float:
         """Elapsed seconds at which the last validation starts; only with a budget."""
         assert self.budget is not None
-        half = self._setup_seconds + _MIN_TRAINING * self.budget + self.total_validation_time
-        return max(self.budget - self._margin * self.validation_time, half)
+        earliest = self._setup_seconds + _MIN_TRAINING * self.budget + self.total_validation_time
+        return max(self.budget - self._margin * self.validation_time, earliest)
 
     def fraction(self, step: int, total_steps: float) -> float:
         """Completed fraction of the run, in [0, 1]: by steps or by time, whichever is larger.
@@ -94,7 +94,7 @@ class TimeBudget(L.Callback):
         return min(max(step / total_steps, by_time), 1.0)
 
     def should_validate(self) -> bool:
-        """Whether an extra validation stays within ``max_val_fraction`` and well before the last one."""
+        """Whether a validation now stays within ``max_val_fraction`` and well before the last one."""
         if not self.validation_time:
             return False
         assert self.budget is not None
@@ -183,7 +183,7 @@ class TimeBudget(L.Callback):
         if self.budget is not None and self._scored_windows:
             overruns = trainer.strategy.broadcast(self.elapsed() >= self._validation_deadline)
             if overruns or self._scored_windows >= self._planned_windows:
-                raise StopIteration  # ends Lightning's loop over the windows; the score is that of the ones before
+                raise StopIteration  # ends Lightning's loop over the windows; the score covers the windows before
         self._scored_windows += 1
 
     @override
@@ -239,6 +239,6 @@ class TimeBudget(L.Callback):
         self._setup_seconds = float(state_dict.get("setup_seconds", 0.0))
         budget_raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
         self._finished = state_dict["finished"] and not budget_raised
-        # both matter if the run resumes just before a validation
+        # needed if the run resumes just before a validation
         self.exhausted = state_dict.get("exhausted", False) and not budget_raised
         self._last = state_dict.get("last", False) and not budget_raised
