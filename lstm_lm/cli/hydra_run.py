@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lstm_lm.cli.sweep import STATUS_FILE, report_sweep
+from lstm_lm.cli.sweep import STATUS_FILE, find_job_files, report_sweep
 from lstm_lm.cli.sweep_plan import SweepPlan
 from lstm_lm.cli.workers import in_worker, wait_for_workers, worker_stop
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
@@ -112,7 +111,7 @@ def _refuse_training_run(config: Config, folder: Path) -> Iterator[None]:  # noq
 def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand, open_folder: OpenFolder) -> None:
     folder = Path(checked.folders.sweep)
     plan = SweepPlan(folder.absolute(), checked.folders.subdir, skip_done=command == "train")
-    start_time = time.time()
+    before = find_job_files(plan.folder)
     failed, interrupted = 0, True
     stop_signals: list[int] = []
     try:
@@ -126,7 +125,7 @@ def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand, ope
         interrupted = bool(stop_signals)
         raise
     finally:
-        failed = report_sweep(plan.folder, start_time, len(checked.jobs), plan.skipped, interrupted)
+        failed = report_sweep(plan.folder, before, len(checked.jobs), plan.skipped, interrupted)
     if stop_signals:
         raise SystemExit(128 + stop_signals[0])
     if failed:

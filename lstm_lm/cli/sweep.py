@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,13 @@ class JobResult:
 
 
 def report_sweep(
-    folder: Path, start_time: float, num_jobs: int, skipped: Sequence[Path] = (), interrupted: bool = False
+    folder: Path, before: Mapping[Path, int], num_jobs: int, skipped: Sequence[Path] = (), interrupted: bool = False
 ) -> int:
     """Print the table of a sweep and write it to ``sweep.csv``.
 
     Args:
         folder: The sweep's folder.
-        start_time: Start of the sweep in seconds since the epoch; older files belong to another sweep.
+        before: Job files at the start of the sweep; a job whose file has not changed since did not run.
         num_jobs: Number of jobs in the sweep.
         skipped: Folders of jobs that were done before.
         interrupted: Whether a signal ended the sweep, so that a job without a result did not fail.
@@ -50,7 +50,7 @@ def report_sweep(
     Returns:
         Number of jobs that failed or never started.
     """
-    jobs = collect_jobs(folder, start_time, skipped, interrupted)
+    jobs = collect_jobs(folder, before, skipped, interrupted)
     if jobs:
         write_atomically(folder / "sweep.csv", _as_csv(jobs))
         common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
@@ -82,12 +82,16 @@ def report_sweep(
     return num_jobs - sum(job.status == "done" for job in jobs)
 
 
+def find_job_files(folder: Path) -> dict[Path, int]:
+    """The file that Hydra writes at the start of each job, with its modification time in nanoseconds."""
+    return {file: file.stat().st_mtime_ns for file in folder.rglob(".hydra/overrides.yaml")}
+
+
 def collect_jobs(
-    folder: Path, start_time: float, skipped: Sequence[Path] = (), interrupted: bool = False
+    folder: Path, before: Mapping[Path, int], skipped: Sequence[Path] = (), interrupted: bool = False
 ) -> list[JobResult]:
     """The jobs of a sweep by perplexity; jobs without one come last."""
-    files = folder.rglob(".hydra/overrides.yaml")
-    started = {file.parent.parent for file in files if file.stat().st_mtime >= start_time - 1}
+    started = {file.parent.parent for file, mtime in find_job_files(folder).items() if before.get(file) != mtime}
     jobs = [_read_job(job, folder, interrupted) for job in started | set(skipped)]
     return sorted(jobs, key=lambda job: (math.inf if job.perplexity is None else job.perplexity, job.name))
 

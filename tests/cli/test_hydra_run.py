@@ -181,7 +181,7 @@ class TestRepeatedSweeps:
     def test_job_without_a_result_of_an_interrupted_sweep_is_interrupted(self, tmp_path: Path) -> None:
         run("train", ["-m", "seed=1", "hydra.sweep.dir=sweep"], scoring_job)
         (tmp_path / "sweep" / "0" / STATUS_FILE).write_text(json.dumps({"status": "running"}))
-        (result,) = collect_jobs(tmp_path / "sweep", 0.0, interrupted=True)
+        (result,) = collect_jobs(tmp_path / "sweep", {}, interrupted=True)
         assert (result.status, result.reason) == ("interrupted", "the sweep was stopped")
 
     def test_folder_is_used_by_one_sweep_at_a_time(self, tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ class TestSweeps:
         run("train", ["-m", "seed=1", "hydra.sweep.dir=sweep"], scoring_job)
         # a killed process leaves the status "running"
         (tmp_path / "sweep" / "0" / STATUS_FILE).write_text(json.dumps({"status": "running"}))
-        (result,) = collect_jobs(tmp_path / "sweep", 0.0)
+        (result,) = collect_jobs(tmp_path / "sweep", {})
         assert (result.status, result.perplexity) == ("failed", None)
         assert result.reason == "the process died without an error; possibly out of memory"
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,14 @@ from lstm_lm.training.run import train
 
 QUARTERS = TrainerConfig(precision="fp32", max_epochs=2, val_check_interval=0.25)
 STEPS = TrainerConfig(precision="fp32", max_steps=7)
+
+
+@pytest.fixture(autouse=True)
+def default_hangup() -> Iterator[None]:
+    """SIGHUP ends a process, even if the tests run under nohup, where a run ignores it."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
 
 
 def in_validation(number: int, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[int]:
