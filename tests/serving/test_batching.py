@@ -22,6 +22,7 @@ from lstm_lm.serving.pool import InferenceThreadPool
 from lstm_lm.serving.predictions import PredictionBatcher
 
 LONG = " ".join(WORDS[2:7] * 100)
+DEADLINE = 60  # seconds; only a deadlock gets there, however busy the machine is
 
 
 class GatedBackend(TorchBackend):
@@ -38,7 +39,7 @@ class GatedBackend(TorchBackend):
 
     def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
         self.steps.append((input_ids.shape[0], input_ids.shape[1]))
-        assert self.step_gate.wait(10)
+        assert self.step_gate.wait(DEADLINE)
         if self.broken:
             raise RuntimeError("broken")
         return super().step(input_ids, state)
@@ -46,7 +47,7 @@ class GatedBackend(TorchBackend):
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
-        assert self.prefill_gate.wait(10)
+        assert self.prefill_gate.wait(DEADLINE)
         self.prefills.append(input_ids.shape[1])
         return super().prefill(input_ids, state)
 
@@ -62,7 +63,8 @@ Result = Prediction | Exception | None
 def predict_all(
     engine: Engine,
     requests: Sequence[PredictionRequest],
-    meanwhile: Callable[[list[Result]], None] = lambda _: None,
+    until: Callable[[list[Result]], bool] = lambda _: True,
+    then: Callable[[], None] = lambda: None,
     max_batch: int = 32,
     threads: int = 2,
 ) -> tuple[list[Result], list[int]]:
@@ -71,7 +73,8 @@ def predict_all(
     Args:
         engine: Predicts.
         requests: Submitted at the same time.
-        meanwhile: Called 0.3 s later with the results so far; ``None`` where a request still waits.
+        until: Called with the results so far, ``None`` where a request still waits, until it returns true.
+        then: Called after it.
         max_batch: Largest batch.
         threads: Size of the thread pool.
     """
@@ -89,8 +92,10 @@ def predict_all(
         async with anyio.create_task_group() as tasks:
             for index in range(len(requests)):
                 tasks.start_soon(predict, predictions, index)
-            await anyio.sleep(0.3)
-            meanwhile(results)
+            with anyio.fail_after(DEADLINE):
+                while not until(results):
+                    await anyio.sleep(0.01)
+            then()
 
     anyio.run(run)
     return results, sizes
@@ -121,9 +126,8 @@ def test_requests_that_arrive_during_a_batch_form_the_next_one() -> None:
     backend = GatedBackend()
     backend.step_gate.clear()
     engine = caching_engine(backend)
-    _, sizes = predict_all(
-        engine, [PredictionRequest(word) for word in WORDS[2:9]], lambda _: backend.step_gate.set(), max_batch=4
-    )
+    requests = [PredictionRequest(word) for word in WORDS[2:9]]
+    _, sizes = predict_all(engine, requests, lambda _: len(backend.steps) == 1, backend.step_gate.set, max_batch=4)
     assert sizes == [4, 3]
     assert [rows for rows, _ in backend.steps] == [4, 3]
 
@@ -136,12 +140,11 @@ def test_short_text_does_not_wait_for_the_prefill_of_long_ones() -> None:
     long, short = "the cat of the river in the city", "the old river"
     assert len(long) < 1000 < len(LONG)
 
-    def check_and_open(results: list[Result]) -> None:
-        assert [result is None for result in results] == [True, False, True]
-        backend.prefill_gate.set()
+    def only_short_is_done(results: list[Result]) -> bool:
+        return [result is None for result in results] == [True, False, True]
 
     requests = [PredictionRequest(long), PredictionRequest(short), PredictionRequest(LONG)]
-    results, _ = predict_all(engine, requests, check_and_open)
+    results, _ = predict_all(engine, requests, only_short_is_done, backend.prefill_gate.set)
     assert all(isinstance(result, Prediction) for result in results)
 
 
@@ -169,7 +172,7 @@ def test_short_texts_do_not_wait_for_long_rankings(monkeypatch: pytest.MonkeyPat
 
     def wait_if_long(pending: PendingPrediction) -> Prediction:
         if pending.ranking_size() > 100:
-            assert short_are_done.wait(10)
+            assert short_are_done.wait(DEADLINE)
         elif next(num_short) == 2:
             short_are_done.set()
         return result(pending)
@@ -184,7 +187,8 @@ def test_short_texts_do_not_wait_for_long_rankings(monkeypatch: pytest.MonkeyPat
         small_engine().predict(request.text, deny=request.deny, cache=request.cache).suggestions for request in requests
     ]
     monkeypatch.setattr(PendingPrediction, "result", wait_if_long)
-    results, _ = predict_all(caching_engine(GatedBackend()), requests)
+    # the two long rankings hold a thread each; the prefill of the last text needs a third
+    results, _ = predict_all(caching_engine(GatedBackend()), requests, threads=3)
     for actual, suggestions in zip(results, expected, strict=True):
         assert isinstance(actual, Prediction)
         assert [s.word for s in actual.suggestions] == [s.word for s in suggestions]
@@ -249,7 +253,7 @@ def test_item_that_raises_leaves_no_other_waiting() -> None:
         batcher = DynamicBatcher[Item](lambda batch: ["yes"] * len(batch), 8, lambda _: None)
         results = []
         for items in ([Item(False), Item(True)], [Item(False)]):
-            with anyio.fail_after(10):
+            with anyio.fail_after(DEADLINE):
                 for item in items:
                     batcher.submit(item)
                 for item in items:
