@@ -186,8 +186,8 @@ def _discount(
     """The discounted counts, and the sum of the discounts by context."""
     discounts = np.array([0.0, *discounts_of(np.bincount(np.minimum(counts, 5), minlength=6)[1:5].tolist())])
     amounts = discounts[np.minimum(counts, 3)]
-    discounted: NDArray[np.float64] = counts - amounts
-    return discounted, np.bincount(contexts, weights=amounts, minlength=num_contexts)
+    by_context = np.bincount(contexts, weights=amounts, minlength=num_contexts).astype(np.float64)
+    return counts - amounts, by_context
 
 
 def discounts_of(counts_of_counts: Sequence[int]) -> tuple[float, float, float]:
