@@ -1,0 +1,94 @@
+"""Results of a study: a table, the best config as an experiment file, pictures."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState
+
+from lstm_lm.search.study import REASON, SEED_VALUES
+
+_PICTURES = ("history", "importances", "parallel_coordinates", "slices")
+
+
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials, the best first; trials without a value come last."""
+    trials = study.get_trials(deepcopy=False)
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    others = [trial for trial in trials if trial.state != TrialState.COMPLETE]
+    return [*sorted(done, key=lambda trial: trial.value or 0.0), *others]
+
+
+def rows(study: optuna.Study) -> list[tuple[str, str, str, str]]:
+    """Trial number, state, value and overrides of every trial, the best first."""
+    return [
+        (str(trial.number), trial.state.name.lower(), _value(trial), " ".join(overrides(trial)))
+        for trial in ranked(study)
+    ]
+
+
+def _value(trial: FrozenTrial) -> str:
+    seeds = trial.user_attrs.get(SEED_VALUES, [])
+    if trial.value is None:
+        return str(trial.user_attrs.get(REASON, "-"))
+    spread = f" ± {statistics.stdev(seeds):.2f}" if len(seeds) > 1 else ""
+    return f"{trial.value:.2f}{spread}"
+
+
+def overrides(trial: FrozenTrial) -> list[str]:
+    """What a trial sets, as on the command line."""
+    return [f"{key}={value}" for key, value in trial.params.items()]
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """How much of the variance each setting explains, in [0, 1] (PED-ANOVA, Watanabe et al. 2023); empty if unknown."""
+    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    if len(done) < 4 or len({trial.value for trial in done}) < 2:
+        return {}
+    return optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+
+
+def draw(study: optuna.Study, folder: Path) -> list[Path]:
+    """Write the pictures of a study as PNG: history, importances, parallel coordinates, slices.
+
+    Returns:
+        The files; one is missing if the study has too few trials for it.
+    """
+    from matplotlib import pyplot as plt
+    from optuna.visualization import matplotlib as plots
+
+    plt.switch_backend("agg")
+    if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
+        return []
+    known = importances(study)
+    files = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _PICTURES:
+        if name == "importances" and not known:
+            continue
+        if name == "history":
+            axes = plots.plot_optimization_history(study)
+        elif name == "importances":
+            axes = plots.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+        elif name == "parallel_coordinates":
+            axes = plots.plot_parallel_coordinate(study)
+        else:
+            axes = plots.plot_slice(study)
+        figure = _figure(axes)
+        file = folder / f"{name}.png"
+        figure.savefig(file, dpi=110, bbox_inches="tight")
+        plt.close(figure)
+        files.append(file)
+    return files
+
+
+def _figure(axes: object) -> "optuna.visualization.matplotlib.Axes":
+    first = axes.flat[0] if hasattr(axes, "flat") else axes
+    return first.figure  # type: ignore[attr-defined]
+
+
+def as_experiment(study: optuna.Study, fixed: Sequence[str]) -> str:
+    """The best trial as the overrides of a command line that reruns it."""
+    return " ".join([*fixed, *overrides(study.best_trial)])
