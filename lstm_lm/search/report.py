@@ -1,14 +1,16 @@
 """Results of a study: a table, the best config as an experiment file, pictures."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
-from lstm_lm.search.study import REASON, SEED_VALUES
+from lstm_lm.search.study import REASON, SEED_VALUES, num_finished
 
 _PICTURES = ("history", "importances", "parallel_coordinates", "slices")
 
@@ -89,6 +91,28 @@ def _figure(axes: object) -> "optuna.visualization.matplotlib.Axes":
     return first.figure  # type: ignore[attr-defined]
 
 
-def as_experiment(study: optuna.Study, fixed: Sequence[str]) -> str:
-    """The best trial as the overrides of a command line that reruns it."""
-    return " ".join([*fixed, *overrides(study.best_trial)])
+def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[str]) -> str:
+    """The best trial as the YAML file of an ``experiment``, with which it can be run again.
+
+    Args:
+        study: The study, with at least one completed trial.
+        fixed: The overrides of every trial.
+        groups: Names of the config groups.
+    """
+    parser = OverridesParser.create()
+    defaults: list[str | dict[str, str]] = []
+    choices: list[dict[str, str]] = []
+    values = OmegaConf.create()
+    best = study.best_trial
+    for override in parser.parse_overrides([*fixed, *overrides(best)]):
+        key, value = override.key_or_group, override.value()
+        if key == "experiment":
+            defaults.append(str(value))
+        elif key in groups:
+            choices.append({f"override /{override.get_key_element()}": str(value)})
+        elif not override.is_hydra_override():
+            OmegaConf.update(values, key, value, force_add=True)
+    content = {"defaults": [*defaults, *choices, "_self_"], **OmegaConf.to_container(values)}  # type: ignore[dict-item]
+    number = num_finished(study)
+    title = f"# Best of {number} trials of the study {study.study_name}: valid perplexity {best.value:.2f}."
+    return f"# @package _global_\n{title}\n{OmegaConf.to_yaml(OmegaConf.create(content))}"
