@@ -41,6 +41,8 @@ COMMANDS = {
     ),
     "export": Command("lstm_lm.cli.export:main", "Export a checkpoint to a bundle.", uses_hydra=True),
     "data": Command("lstm_lm.cli.data:main", "Show a corpus: vocabulary, tokens, a sample, windows.", uses_hydra=True),
+    "runs": Command("lstm_lm.cli.runs:runs", "List the training runs below a folder."),
+    "compare": Command("lstm_lm.cli.compare:compare", "Compare runs: settings, scores, and whether they differ."),
     "predict": Command("lstm_lm.cli.predict:predict", "Suggest the next word of a text."),
     "generate": Command("lstm_lm.cli.generate:generate", "Continue a text."),
     "serve": Command("lstm_lm.cli.serve:serve", "Serve a bundle over HTTP."),

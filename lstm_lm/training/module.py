@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
-from lstm_lm.evaluation.score import Score, ScoreMetric
+from lstm_lm.evaluation.score import Score, ScoreMetric, WindowScores, join_windows
+from lstm_lm.evaluation.token_scores import TokenScores
 from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -68,6 +69,7 @@ class LanguageModelModule(L.LightningModule):
         self.loss_config = loss
         self.optimizer_config = optimizer
         self.schedule_config = schedule
+        self.vocabulary = vocabulary
         self.bptt_length = bptt_length
         self.seed = seed
         self.fraction = fraction
@@ -80,6 +82,7 @@ class LanguageModelModule(L.LightningModule):
         self.valid_sums: list[tuple[float, int]] = []
         self.valid_is_exact = False
         self._valid_sums: list[tuple[Tensor, Tensor]] = []
+        self._valid_windows: list[WindowScores] = []
         self._scored_step = -1
         self.gradient_norm = torch.tensor(torch.nan)
         self._state: LSTMState | None = None
@@ -133,6 +136,7 @@ class LanguageModelModule(L.LightningModule):
         self.valid_metric.reset()
         self._valid_state = None
         self._valid_sums = []
+        self._valid_windows = []
 
     @override
     def validation_step(self, batch: Window, batch_idx: int) -> None:
@@ -141,7 +145,7 @@ class LanguageModelModule(L.LightningModule):
             state = self.model.initial_state(batch.input_ids.shape[0])
         with torch.autocast(self.device.type, enabled=False):  # every evaluation runs in float32
             features, self._valid_state = self.model.features(batch.input_ids, state)
-            self.valid_metric.update_window(self.model, features, batch)
+            self._valid_windows.append(self.valid_metric.update_window(self.model, features, batch))
         self._valid_sums.append((self.valid_metric.nll.clone(), self.valid_metric.counts[0, 0].clone()))
 
     @override
@@ -165,6 +169,12 @@ class LanguageModelModule(L.LightningModule):
                 "valid/words_top1": score.words.top1,
             }
         )
+
+    def token_scores(self) -> TokenScores:
+        """The per-token scores of the last validation."""
+        windows = self.trainer.val_dataloaders
+        assert windows is not None
+        return join_windows(self._valid_windows, windows.ids, windows.stream_length, self.vocabulary)
 
     @override
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

@@ -11,6 +11,7 @@ import lightning as L
 from typing_extensions import override
 
 from lstm_lm.errors import CheckpointError, TrainingInterruptedError
+from lstm_lm.evaluation.token_scores import TOKEN_SCORES
 from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.serialization import check_plain, mapping
 from lstm_lm.text.files import replace_by_link, write_atomically
@@ -134,6 +135,7 @@ class BestAndLastCheckpoint(L.Callback):
             trainer.save_checkpoint(self.best)
             if trainer.is_global_zero:  # same content; writing a large checkpoint twice takes seconds
                 replace_by_link(self.last, self.best)
+                pl_module.token_scores().save(self.folder.parent / TOKEN_SCORES)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
             return
         self._saved_step = -1  # the score is new even if no step followed the last save

@@ -1,0 +1,45 @@
+"""``lstm-lm runs``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lstm_lm.cli.console import duration, number, print_rows, relative_path
+from lstm_lm.errors import DataError
+from lstm_lm.report.runs import find_runs, matches
+
+
+def runs(
+    root: Annotated[Path, typer.Argument(help="Folder to search.")] = Path("outputs"),
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE: a setting, tag, status or a part of the folder; may be repeated."),
+    ] = None,
+    sort: Annotated[str, typer.Option(help="time or perplexity.")] = "time",
+) -> None:
+    """List the training runs below a folder."""
+    if sort not in ("time", "perplexity"):
+        raise DataError(f"--sort: unknown (got {sort}); use time or perplexity")
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the folder that holds the runs")
+    found = [run for run in find_runs(root) if matches(run, where or ())]
+    if sort == "perplexity":
+        found.sort(key=lambda run: float(run.score.get("perplexity", "inf")))
+    print_rows(
+        f"{len(found)} runs",
+        ("run", "name", "tags", "status", "valid", "epochs", "wall time", "overrides"),
+        [
+            (
+                relative_path(run.folder),
+                str(run.settings.get("name") or ""),
+                " ".join(run.tags),
+                run.status,
+                number(run.score.get("perplexity")),
+                number(run.metrics.get("epochs")),
+                duration(run.metrics["wall_seconds"]) if run.metrics else "-",
+                " ".join(run.overrides),
+            )
+            for run in found
+        ],
+    )
