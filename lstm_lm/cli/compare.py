@@ -8,13 +8,13 @@ import typer
 from lstm_lm.cli.console import number, percent, print_rows, relative_path
 from lstm_lm.evaluation.analysis import PairedDifference
 from lstm_lm.report.comparison import Group, as_csv, differences, group_runs
-from lstm_lm.report.runs import Run, distinct_names, read_run
+from lstm_lm.report.runs import Run, distinct_names, plain_value, read_run
 from lstm_lm.text.files import write_atomically
 
 _LEGEND = (
-    "valid: perplexity of the best checkpoint, mean and standard deviation over the runs of a row. "
-    "against the first row: ratio of the perplexities on the same text, with its 95 % interval from resampling "
-    "articles; one run of each row. The interval covers the choice of text, the deviation the seed."
+    "valid: perplexity of the best checkpoint, mean ± standard deviation over the runs of a row.\n"
+    "against the first row: ratio of the perplexities of one run of each row on the same text, with its 95 % interval "
+    "from resampling articles.\nThe interval covers the choice of text, the deviation the seed."
 )
 
 
@@ -38,22 +38,20 @@ def compare(
         from lstm_lm.report.page import comparison_report  # imports matplotlib
 
         labelled = [(names[run.folder], run) for group in groups for run in group.runs]
-        page = comparison_report("Comparison of runs", header, rows, 6, _LEGEND, labelled)
+        page = comparison_report("Comparison of runs", header, rows, 5, _LEGEND, labelled)
         write_atomically(html, page)
         print(f"wrote {relative_path(html)}")
 
 
 def _table(groups: list[Group], names: dict[Path, str]) -> tuple[list[str], list[list[str]]]:
-    settings = list(groups[0].settings)
-    header = ["run", *settings, "runs", "valid", "top-1", "epochs", "minutes", "against the first row"]
+    header = ["run", "settings", "valid", "top-1", "epochs", "minutes", "against the first row"]
     rows = []
     for group, difference in zip(groups, ["", *differences(groups)], strict=True):
         first = group.runs[0]
         rows.append(
             [
                 names[first.folder] + (f" and {len(group.runs) - 1} more" if len(group.runs) > 1 else ""),
-                *(_plain(group.settings[path]) for path in settings),
-                str(len(group.runs)),
+                " ".join(f"{path}={plain_value(value)}" for path, value in group.settings.items()),
                 _mean_and_spread(group),
                 percent(group.mean("top1")),
                 number(first.metrics.get("epochs")),
@@ -77,7 +75,3 @@ def _minutes(run: Run) -> float | None:
 def _describe(difference: PairedDifference) -> str:
     verdict = "" if difference.is_significant else ", may be chance"
     return f"x {difference.ratio:.3f} ({difference.low:.3f}-{difference.high:.3f}){verdict}"
-
-
-def _plain(value: object) -> str:
-    return "-" if value is None else str(value)

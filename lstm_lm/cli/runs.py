@@ -1,5 +1,6 @@
 """``lstm-lm runs``."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -16,29 +17,28 @@ def runs(
         list[str] | None,
         typer.Option(help="KEY=VALUE: a setting, tag, status or a part of the folder; may be repeated."),
     ] = None,
-    sort: Annotated[str, typer.Option(help="time or perplexity.")] = "time",
+    sort: Annotated[str, typer.Option(help="folder or perplexity.")] = "folder",
 ) -> None:
     """List the training runs below a folder."""
-    if sort not in ("time", "perplexity"):
-        raise DataError(f"--sort: unknown (got {sort}); use time or perplexity")
+    if sort not in ("folder", "perplexity"):
+        raise DataError(f"--sort: unknown (got {sort}); use folder or perplexity")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder that holds the runs")
     found = [run for run in find_runs(root) if matches(run, where or ())]
     if sort == "perplexity":
-        found.sort(key=lambda run: float(run.score.get("perplexity", "inf")))
+        found.sort(key=lambda run: float(run.score.get("perplexity", math.inf)))
+    common = set.intersection(*(set(run.overrides) for run in found)) if len(found) > 1 else set()
     print_rows(
-        f"{len(found)} runs",
-        ("run", "name", "tags", "status", "valid", "epochs", "wall time", "overrides"),
+        f"{len(found)} runs" + (f" with {' '.join(sorted(common))}" if common else ""),
+        ("run", "status", "valid", "epochs", "time", "overrides"),
         [
             (
                 relative_path(run.folder),
-                str(run.settings.get("name") or ""),
-                " ".join(run.tags),
                 run.status,
                 number(run.score.get("perplexity")),
                 number(run.metrics.get("epochs")),
                 duration(run.metrics["wall_seconds"]) if run.metrics else "-",
-                " ".join(run.overrides),
+                " ".join(line for line in run.overrides if line not in common),
             )
             for run in found
         ],

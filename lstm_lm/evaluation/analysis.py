@@ -155,5 +155,7 @@ def compare_paired(first: TokenScores, second: TokenScores, seed: int = 0) -> Pa
     if len(articles) < 2:
         raise EvaluationError("the scored text has one article only; a bootstrap needs at least two")
     difference: NDArray[np.float64] = first.nll[in_first].astype(np.float64) - second.nll[in_second]
-    low, high = np.exp(mean_interval(np.bincount(numbers, weights=difference).astype(np.float64), np.bincount(numbers), seed))
+    low, high = np.exp(
+        mean_interval(np.bincount(numbers, weights=difference).astype(np.float64), np.bincount(numbers), seed)
+    )
     return PairedDifference(float(np.exp(difference.mean())), float(low), float(high), len(articles))

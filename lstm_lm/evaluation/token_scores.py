@@ -1,6 +1,7 @@
 """Per-token scores of a split: what a report and a comparison of two runs are computed from."""
 
 import io
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,6 @@ class TokenScores:
         try:
             with np.load(file, allow_pickle=False) as content:
                 arrays = {field.name: content[field.name] for field in fields(cls)}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{file}: cannot be read as token scores ({error}); validate the run again") from error
         return cls(**{**arrays, "split_tokens": int(arrays["split_tokens"])})

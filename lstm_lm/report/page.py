@@ -15,7 +15,7 @@ from lstm_lm.evaluation.analysis import (
 )
 from lstm_lm.evaluation.token_scores import TokenScores
 from lstm_lm.report.figures import Curve, as_svg, buckets, curves, reliability_diagram
-from lstm_lm.report.runs import Run
+from lstm_lm.report.runs import Run, plain_value
 
 CURVE_AXES = {"step": "steps", "tokens": "tokens", "minutes": "minutes"}
 """Keys of a history entry that a curve can be drawn over, and their labels."""
@@ -82,7 +82,9 @@ def run_report(
         samples=samples or {},
         prompt=prompt,
         command=shlex.join(["lstm-lm", "train", *run.overrides]),
-        settings=[(path, _plain(value)) for path, value in run.settings.items() if not path.startswith("presets.")],
+        settings=[
+            (path, plain_value(value)) for path, value in run.settings.items() if not path.startswith("presets.")
+        ],
         versions=list((versions or {}).items()),
         **figures,
     )
@@ -149,7 +151,3 @@ def _number(value: object, digits: int) -> str:
 
 def _percent(value: object) -> str:
     return f"{100 * value:.2f} %" if isinstance(value, int | float) else "-"
-
-
-def _plain(value: object) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
