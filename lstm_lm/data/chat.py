@@ -1,4 +1,4 @@
-"""Everyday chat: the Chit-Chat Challenge of Brigham Young University (Myers et al. 2020), 7,168 conversations in English.
+"""Everyday chat: the 7,168 conversations of the Chit-Chat Challenge (Myers et al. 2020), in English.
 
 The text comes with the package ``chitchat-dataset`` (MIT licence); nothing is downloaded. It is written as a phone's
 keyboard would have typed it: "i dont know" is "I don't know", and a sentence starts with a capital letter. A line is
@@ -45,8 +45,8 @@ _AMBIGUOUS = re.compile(
     re.IGNORECASE,
 )
 _SMALL_I = re.compile(r"(?<![\w'.@-])i(?=$|[^\w.@-]|\.(?!\w))")
-# "..." does not end a sentence, and "iPhone" keeps its first letter
-_SENTENCE_START = re.compile(r"(?:^[\W_]*|(?<![.!?])(?:\.|[!?]+)[\"')]* +[\"'(]*)[a-z](?=[a-z']*(?![\w@]))")
+# "..." and "i.e." do not end a sentence, and "iPhone" keeps its first letter
+_SENTENCE_START = re.compile(r"(?:^[^\w<]*|(?<![.!?])(?<!\.\w)(?:\.|[!?]+)[\"')]* +[\"'(]*)[a-z](?=[a-z']*(?![\w@]))")
 _WORD = re.compile(r"[\w']+")
 _MIN_CAPITALS = 3  # words of a message in capitals
 _MIN_REPEATED = 6
@@ -115,4 +115,4 @@ def _repeats_itself(text: str) -> bool:
 def _is_noise(text: str) -> bool:
     """Whether a conversation has far fewer different words than any text: four were filled to win the contest."""
     words = _WORD.findall(text.lower())
-    return len(set(words)) < len(words) ** 0.7
+    return bool(len(set(words)) < len(words) ** 0.7)

@@ -1,6 +1,7 @@
 """Web addresses, e-mail addresses and phone numbers as one word each, which a model never suggests."""
 
 import re
+from collections.abc import Container
 
 URL, EMAIL, PHONE = "<url>", "<email>", "<phone>"
 PLACEHOLDERS = (URL, EMAIL, PHONE)
@@ -18,8 +19,18 @@ _PATTERN = re.compile(
 )
 
 
-def replace_addresses(text: str) -> str:
-    """``text`` with ``<url>``, ``<email>`` and ``<phone>`` between spaces in place of each address and number."""
+def replace_addresses(text: str, kinds: Container[str] = PLACEHOLDERS) -> str:
+    """Replace each address and number by its placeholder, between spaces.
+
+    Args:
+        text: Any text.
+        kinds: The placeholders to use; other addresses and numbers stay.
+    """
     if _SIGNS.search(text) is None:
         return text
-    return _PATTERN.sub(lambda match: f" <{match.lastgroup}> ", text)
+
+    def placeholder(match: re.Match[str]) -> str:
+        word = f"<{match.lastgroup}>"
+        return f" {word} " if word in kinds else match[0]
+
+    return _PATTERN.sub(placeholder, text)
