@@ -20,7 +20,8 @@ from omegaconf import DictConfig
 from lstm_lm.cli.sweep import STATUS_FILE, find_job_files, report_sweep
 from lstm_lm.cli.sweep_plan import SweepPlan
 from lstm_lm.cli.workers import in_worker, wait_for_workers, worker_stop
-from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
+from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas
+from lstm_lm.config.nodes import to_dataclass
 from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, short_message
 from lstm_lm.config.schema import RESUME_AUTO, Config, TrainConfig
 from lstm_lm.config.validation import CheckedCommand, check

@@ -37,7 +37,7 @@ def job(config: TrainConfig, run_dir: Path) -> None:
             ensure_encoded(config.data, progress)
     from lstm_lm.training.run import train
 
-    metrics = train(config, run_dir)
+    metrics = train(config, run_dir, _name())
     if not is_rank_zero():
         return
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -46,6 +46,16 @@ def job(config: TrainConfig, run_dir: Path) -> None:
         _print_summary(metrics, run_dir, config.batching.eval_batch_size)
         if "valid" in metrics:
             _print_next_commands(config, metrics, run_dir)
+
+
+def _name() -> str:
+    """The name of the run in the loggers."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from lstm_lm.training.loggers import run_name
+
+    settings = HydraConfig.get()
+    return run_name(settings.runtime.choices.get("experiment"), list(settings.overrides.task))
 
 
 def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:

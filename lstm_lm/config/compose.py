@@ -18,8 +18,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lstm_lm.config.nodes import config_node, to_dataclass
 from lstm_lm.config.paths import UnknownPathError, closest_path, describe_type, is_optional, type_at, unwrap_optional
-from lstm_lm.config.schema import SCHEMAS, Config, EvalConfig, ExportConfig, TrainConfig
+from lstm_lm.config.schema import SCHEMAS, Config
 
 CONFIG_PACKAGE = "lstm_lm.configs"
 VERSION_BASE = "1.3"
@@ -29,7 +30,7 @@ def register_schemas() -> None:
     """Register the schemas that the defaults lists of the shipped YAML files name."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
-        store.store(name=f"{command}_schema", node=schema, provider="lstm_lm")
+        store.store(name=f"{command}_schema", node=config_node(schema), provider="lstm_lm")
 
 
 @contextmanager
@@ -38,13 +39,6 @@ def config_loader() -> Iterator[ConfigLoader]:
     register_schemas()
     with initialize_config_module(CONFIG_PACKAGE, version_base=VERSION_BASE):
         yield GlobalHydra.instance().config_loader()
-
-
-def to_dataclass(config: DictConfig) -> Config:
-    """Convert a composed config to its dataclass and resolve interpolations."""
-    result = OmegaConf.to_object(config)
-    assert isinstance(result, TrainConfig | EvalConfig | ExportConfig)
-    return result
 
 
 def config_folders(searchpath: Sequence[str]) -> list[Path]:
@@ -73,7 +67,7 @@ class TolerantConfig:
         self.schema = schema
         self.groups = groups
         self.problems: list[str] = []
-        self._root: DictConfig = OmegaConf.structured(schema)
+        self._root: DictConfig = config_node(schema)
 
     def merge_file(self, file: Path, package: str, label: str) -> None:
         """Merge a YAML file into ``package``."""
@@ -88,6 +82,10 @@ class TolerantConfig:
     def merge_value(self, path: Sequence[str], value: Any, adding: bool = False) -> None:
         """Merge one value of the command line; ``adding`` accepts a new key in a dictionary."""
         self._merge(tuple(path), value, "", adding=adding)
+
+    def remove(self, path: Sequence[str]) -> None:
+        """Remove a key of an open node."""
+        OmegaConf.select(self._root, ".".join(path[:-1])).pop(path[-1], None)
 
     def names(self, path: Sequence[str]) -> list[str]:
         """The keys of the dictionary at the first part of ``path``."""
@@ -133,11 +131,11 @@ class TolerantConfig:
             self.problems.append(f"{dotted}: unknown setting{where}{remedy if match or error.choices else ''}")
             return
         inner = unwrap_optional(annotation)
-        is_group = dataclasses.is_dataclass(inner) or get_origin(inner) is dict
+        is_group = dataclasses.is_dataclass(inner) or get_origin(inner) is dict or (inner is Any and bool(value))
         if is_group and isinstance(value, dict):
             for key, child in value.items():
                 self._merge((*path, str(key)), child, where, adding)
-        elif is_group and not (value is None and is_optional(annotation)):
+        elif is_group and inner is not Any and not (value is None and is_optional(annotation)):
             child_name = dataclasses.fields(inner)[0].name if dataclasses.is_dataclass(inner) else "NAME"
             self.problems.append(
                 f"{dotted}: is a group of settings (got {value}){where}; set one of them, as in "
@@ -150,7 +148,8 @@ class TolerantConfig:
         node: Any = self._root
         for depth, part in enumerate(path[:-1], start=1):
             if OmegaConf.is_dict(node) and (part not in node or node[part] is None):
-                node[part] = unwrap_optional(type_at(self.schema, path[:depth]))
+                kind = unwrap_optional(type_at(self.schema, path[:depth]))
+                node[part] = {} if kind is Any else kind
             node = node[int(part)] if OmegaConf.is_list(node) else node[part]
         try:
             node[int(path[-1]) if OmegaConf.is_list(node) else path[-1]] = value

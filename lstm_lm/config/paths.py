@@ -8,6 +8,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from lstm_lm.config.renames import RENAMED_SETTINGS
 from lstm_lm.errors import closest
 
+OPEN = ("optimizer", "schedule", "trainer", "callbacks", "logger")
+"""Open nodes of ``TrainConfig``: their keys are checked against the signature of what takes them."""
 _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 _PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}
 
@@ -74,6 +76,8 @@ def type_at(schema: Any, path: Sequence[str], names: Sequence[str] | None = None
         elif get_origin(inner) is list and part.isdigit():
             annotation = element_type(inner)
             continue
+        if depth and path[0] in OPEN:
+            return Any
         raise UnknownPathError(tuple(path[:depth]), part, choices)
     return annotation
 

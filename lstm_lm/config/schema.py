@@ -7,14 +7,19 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from lstm_lm.config.targets import group_problems
 from lstm_lm.data.config import SPLITS, BatchingConfig, DataConfig
 from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
-from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import TrainerConfig
 
+CALLBACK_ARGUMENTS = ("vocabulary", "presets", "seed", "training_metrics", "run_dir")
+"""What a callback gets from the run if it takes it and its config does not set it."""
+LOGGER_ARGUMENTS = ("save_dir", "run_dir", "name", "run_name", "resumed_step")
+"""The same for a logger."""
 ACCELERATORS = ("cpu", "gpu", "auto")
 EMBEDDING_INITS = ("random", "cooccurrence")
 RESUME_AUTO = "auto"
@@ -29,12 +34,18 @@ class TrainConfig:
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"_target_": "torch.optim.Adam", "lr": 1e-3})
+    """``_target_``, the path of an optimizer, and its arguments."""
+    schedule: dict[str, Any] = field(
+        default_factory=lambda: {"_target_": "lstm_lm.training.schedules.constant", "warmup_fraction": 0.0}
+    )
+    """``_target_``, the path of a scheduler, and its arguments."""
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    """Callbacks by name, each with ``_target_`` and its arguments; ``null`` leaves one out."""
+    logger: dict[str, Any] = field(default_factory=dict)
+    """Loggers by name, like ``callbacks``."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Default preset of an export of this run."""
     presets: dict[str, SamplingConfig] = field(default_factory=dict)
@@ -51,6 +62,7 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """Every invalid setting, as ``path: what is wrong (got VALUE); remedy``."""
         problems = _nested_problems(self)
+        problems += self._target_problems()
         if self.embedding_init not in EMBEDDING_INITS:
             known = ", ".join(EMBEDDING_INITS)
             problems.append(f"embedding_init: unknown (got {self.embedding_init!r}); use one of {known}")
@@ -66,13 +78,22 @@ class TrainConfig:
             )
         if not 0 <= self.seed < 2**32:
             problems.append(f"seed: must be from 0 to {2**32 - 1} (got {self.seed})")
-        if self.optimizer.name == "asgd" and self.averaging.name == "none":
-            problems.append("averaging: asgd needs weight averaging; set averaging=polyak or optimizer=sgd")
         if self.resume not in (None, RESUME_AUTO) and not Path(self.resume).is_file():
             problems.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt, or auto")
         if self.resume is not None and self.trainer.overfit_one_batch:
             problems.append("resume: trainer.overfit_one_batch cannot be resumed; remove one of the two")
         return problems
+
+    def _target_problems(self) -> list[str]:
+        """Problems of what is built from ``_target_``, and of the arguments of Lightning's Trainer."""
+        from lstm_lm.training.optimizers import optimizer_problems  # imports torch, which --cfg does not need
+        from lstm_lm.training.trainer_arguments import trainer_argument_problems
+
+        trainer = self.trainer
+        problems = optimizer_problems(self.optimizer, self.schedule)
+        problems += trainer_argument_problems(trainer.arguments, vars(trainer), trainer.budget)
+        problems += group_problems(self.callbacks, "callbacks", CALLBACK_ARGUMENTS)
+        return problems + group_problems(self.logger, "logger", LOGGER_ARGUMENTS)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from lstm_lm.config.overrides import (
     sweep_lines,
     sweep_without_multirun,
 )
+from lstm_lm.config.paths import OPEN
 from lstm_lm.config.schema import RESUME_AUTO, SCHEMAS, Config, TrainConfig
 from lstm_lm.errors import ConfigError, closest
 
@@ -198,6 +199,9 @@ class _CommandChecker:
             config.problems.append(f"{override.get_key_element()}: unknown config group{remedy}")
         elif override.is_delete():
             if path[0] == "presets" and len(path) == 2 and path[1] in config.names(path):
+                return
+            if path[0] in OPEN and len(path) > 1:
+                config.remove(path)
                 return
             before = len(config.problems)
             config.merge_value(path, config.value(path))

@@ -13,6 +13,7 @@ from lstm_lm.data.encoding import Ids
 from lstm_lm.errors import CheckpointError
 from lstm_lm.export.checkpoint import CHECKPOINT_FORMAT
 from lstm_lm.text.vocabulary import Vocabulary
+from lstm_lm.training.schedules import follows_length
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ _CHANGEABLE = (
     "trainer.limit_train_batches",
     "trainer.limit_val_batches",
     "trainer.dropout_reference_epochs",
+    "trainer.arguments",
     *_LENGTH,
 )
 
@@ -76,8 +78,8 @@ def build_checkpoint_metadata(
         "default_preset": "default",
         "metrics": {},
         "loss": config.loss.name,
-        "optimizer": asdict(config.optimizer) | {"sparse_gradient": sparse_gradient},
-        "schedule": asdict(config.schedule),
+        "optimizer": {**config.optimizer, "sparse_gradient": sparse_gradient},
+        "schedule": dict(config.schedule),
         "averaging": asdict(config.averaging),
         "batching": asdict(config.batching),
         "text": {split: hashlib.sha256(splits[split].tobytes()).hexdigest() for split in ("train", "valid")},
@@ -132,7 +134,7 @@ def check_resumable(path: Path, saved: dict[str, Any], metadata: dict[str, Any])
 def log_changed_settings(path: Path, saved: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Warn of the settings that may differ between a run and the checkpoint that it resumes from."""
     before, now = dict(saved.get("changeable", {})), metadata["changeable"]
-    if metadata["schedule"]["name"] in ("constant", "plateau"):  # they do not depend on the length of the run
+    if not follows_length(metadata["schedule"]):
         before = {key: value for key, value in before.items() if key not in _LENGTH}
     changed = [
         f"{key} (checkpoint: {before[key]}, now: {now[key]})"

@@ -1,98 +1,15 @@
 """Training settings: the nodes of the config schema, and the arguments of the builders."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from lstm_lm.training.budget import parse_budget
 
-OPTIMIZERS = ("adam", "adamw", "row_adamw", "sgd", "asgd")
-SCHEDULES = ("constant", "cosine", "linear", "one_cycle", "plateau")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 DEFAULT_EPOCHS = 10
 # not Lightning's -1, with which it treats every resumed run as one that stopped in the middle of an epoch
 NO_EPOCH_LIMIT = 10**9
-
-
-@dataclass
-class OptimizerConfig:
-    """The optimizer and its settings.
-
-    Attributes:
-        name: ``adam``; ``adamw``; ``row_adamw``: AdamW that updates only the embedding and output rows that have a
-            gradient, without momentum and with ``row_beta2``; ``sgd``; ``asgd``: SGD with averaged weights.
-        lr: Learning rate; the peak if the schedule has one.
-        weight_decay: L2 penalty (adam, sgd, asgd) or decoupled decay (adamw, row_adamw). Only matrices decay: decaying
-            the biases would only erase the word frequencies.
-        betas: Decay rates of the first and second moments (adam, adamw, row_adamw).
-        row_beta2: Second-moment decay rate of the embedding and output rows, and of every bias (row_adamw). Most words
-            are rare, so their rows need a longer memory.
-        momentum: Momentum (sgd).
-    """
-
-    name: str = "adam"
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    row_beta2: float = 0.999
-    momentum: float = 0.0
-
-    def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        problems = []
-        if self.name not in OPTIMIZERS:
-            problems.append(f"name: unknown optimizer (got {self.name!r}); use one of {', '.join(OPTIMIZERS)}")
-        if not self.lr > 0.0:
-            problems.append(f"lr: must be above 0 (got {self.lr}); try 1e-3")
-        if self.weight_decay < 0.0:
-            problems.append(f"weight_decay: must not be negative (got {self.weight_decay}); 0 switches it off")
-        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
-            problems.append(f"betas: needs two numbers in [0, 1) (got {list(self.betas)}); try [0.9,0.999]")
-        if not 0.0 <= self.row_beta2 < 1.0:
-            problems.append(f"row_beta2: must be in [0, 1) (got {self.row_beta2}); try 0.999")
-        if not 0.0 <= self.momentum < 1.0:
-            problems.append(f"momentum: must be in [0, 1) (got {self.momentum}); 0 switches it off")
-        return problems
-
-
-@dataclass
-class ScheduleConfig:
-    """The learning-rate schedule.
-
-    Attributes:
-        name: After the warm-up ``constant``, ``cosine`` or ``linear`` to ``final_fraction`` at the end of the run;
-            ``one_cycle``: linear up, linear down, then in the last tenth down to ``final_fraction``;
-            ``plateau``: multiplied by ``factor`` after more than ``patience`` validations without improvement.
-        warmup_fraction: Fraction of the run in which the learning rate rises linearly to its peak (all but plateau).
-        final_fraction: Final learning rate as a fraction of the peak (all but constant).
-        factor: Multiplier (plateau).
-        patience: Validations without improvement that are tolerated (plateau).
-    """
-
-    name: str = "constant"
-    warmup_fraction: float = 0.0
-    final_fraction: float = 0.01
-    factor: float = 0.25
-    patience: int = 0
-
-    def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        problems = []
-        if self.name not in SCHEDULES:
-            problems.append(f"name: unknown schedule (got {self.name!r}); use one of {', '.join(SCHEDULES)}")
-        if self.name == "one_cycle" and not 0.0 < self.warmup_fraction < 0.9:
-            problems.append(
-                f"warmup_fraction: one_cycle needs it above 0 and below 0.9, where its final decay starts "
-                f"(got {self.warmup_fraction}); try 0.3"
-            )
-        elif not 0.0 <= self.warmup_fraction < 1.0:
-            problems.append(f"warmup_fraction: must be in [0, 1) (got {self.warmup_fraction}); try 0.1")
-        if not 0.0 <= self.final_fraction <= 1.0:
-            problems.append(f"final_fraction: must be in [0, 1] (got {self.final_fraction}); try 0.01")
-        if not 0.0 < self.factor < 1.0:
-            problems.append(f"factor: must be between 0 and 1 (got {self.factor}); try 0.25")
-        if self.patience < 0:
-            problems.append(f"patience: must not be negative (got {self.patience})")
-        return problems
 
 
 @dataclass
@@ -120,8 +37,10 @@ class TrainerConfig:
             at most up to 0.75. ``None`` keeps them.
         limit_train_batches: Windows per epoch, for a quick run; 0 uses all.
         limit_val_batches: Windows per validation; 0 uses all.
+        log_every_n_steps: Steps between two points in the loggers.
         overfit_one_batch: Train on the first window repeatedly; the run fails unless the loss ends below 5 % of its
             first value.
+        arguments: Further arguments of Lightning's Trainer. ``trainer.NAME=VALUE`` sets one.
     """
 
     accelerator: str = "cpu"
@@ -138,7 +57,9 @@ class TrainerConfig:
     dropout_reference_epochs: float | None = None
     limit_train_batches: int = 0
     limit_val_batches: int = 0
+    log_every_n_steps: int = 20
     overfit_one_batch: bool = False
+    arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
     def budget_seconds(self) -> float | None:
@@ -189,57 +110,11 @@ class TrainerConfig:
             problems.append(
                 f"dropout_reference_epochs: must be above 0 (got {self.dropout_reference_epochs}); null switches it off"
             )
+        if self.log_every_n_steps < 1:
+            problems.append(f"log_every_n_steps: must be at least 1 (got {self.log_every_n_steps})")
         if self.overfit_one_batch and self.max_steps == -1:
             problems.append("overfit_one_batch: needs trainer.max_steps; set trainer.max_steps=300")
         for name in ("limit_train_batches", "limit_val_batches"):
             if getattr(self, name) < 0:
                 problems.append(f"{name}: must not be negative (got {getattr(self, name)}); 0 is no limit")
         return problems
-
-
-@dataclass
-class CallbacksConfig:
-    """Early stopping, TensorBoard extras and the progress bar.
-
-    Attributes:
-        early_stopping_patience: Stop after this many validations without a better loss; 0 disables it.
-        sample_prompt: Prompt of the text samples in TensorBoard.
-        sample_words: Words per sample; 0 disables samples.
-        progress_bar: Show a progress bar.
-        projector_words: Words in TensorBoard's embedding projector, most frequent first; 0 disables it.
-    """
-
-    early_stopping_patience: int = 0
-    sample_prompt: str = "The people that"
-    sample_words: int = 30
-    progress_bar: bool = True
-    projector_words: int = 2000
-
-    def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        return [
-            f"{name}: must not be negative (got {getattr(self, name)}); 0 switches it off"
-            for name in ("early_stopping_patience", "sample_words", "projector_words")
-            if getattr(self, name) < 0
-        ]
-
-
-@dataclass
-class LoggerConfig:
-    """TensorBoard logging.
-
-    Attributes:
-        tensorboard: Write event files.
-        log_every_n_steps: Steps between two logged points.
-    """
-
-    tensorboard: bool = True
-    log_every_n_steps: int = 20
-
-    def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        return (
-            [f"log_every_n_steps: must be at least 1 (got {self.log_every_n_steps})"]
-            if self.log_every_n_steps < 1
-            else []
-        )

@@ -1,13 +1,11 @@
 """One training run, from a config to a run folder with checkpoints, event files and metrics."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
@@ -17,7 +15,6 @@ from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
-from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
@@ -27,7 +24,9 @@ from lstm_lm.training.checkpoint_metadata import (
     log_changed_settings,
 )
 from lstm_lm.training.datamodule import LanguageModelDataModule
+from lstm_lm.training.loggers import build_loggers, last_logged_step
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.optimizers import uses_sparse_gradients
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.ranks import is_rank_zero
@@ -39,24 +38,26 @@ from lstm_lm.training.run_folder import (
     find_checkpoint,
     limits,
 )
-from lstm_lm.training.trainer import build_trainer
+from lstm_lm.training.trainer import RunCallbacks, build_trainer
 
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+def train(config: TrainConfig, run_dir: Path, name: str | None = None) -> dict[str, Any]:
     """Train a model and write its run folder.
 
     Args:
         config: A validated config.
-        run_dir: Gets ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, ``tensorboard/`` and ``metrics.json``.
+        run_dir: Gets ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, ``metrics.json`` and the loggers' files.
+        name: Name of the run in the loggers; by default that of ``run_dir``.
 
     Returns:
         The content of ``metrics.json``: the valid score of the best checkpoint, epochs, steps, wall time, throughput
         and the history of all validations.
 
     Raises:
-        ConfigError: If a preset bans a word that is not in the vocabulary.
+        ConfigError: If a preset bans a word that is not in the vocabulary, or a logger, a callback or the Trainer
+            rejects its arguments.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
         TrainingError: If the folder holds another run, the loss is not finite, ``overfit_one_batch`` did not overfit,
@@ -74,25 +75,26 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     vocabulary = data.corpus.vocabulary
     validate_banned_words(config.presets, vocabulary)
     model = LSTMLanguageModel(config.model, len(vocabulary))
-    time_budget = TimeBudget(config.trainer.budget_seconds, config.trainer.max_val_fraction)
+    run_callbacks = RunCallbacks.build(config, run_dir / CHECKPOINTS, len(data.corpus.splits["train"]))
+    time_budget, training_metrics = run_callbacks.time_budget, run_callbacks.training_metrics
+    epoch_planner, checkpoints = run_callbacks.epoch_planner, run_callbacks.checkpoints
     time_budget.start()
-    training_metrics = TrainingMetrics(time_budget, config.logger.log_every_n_steps, len(data.corpus.splits["train"]))
-    epoch_planner = EpochPlanner(config.trainer, config.model, time_budget, training_metrics)
-    checkpoints = BestAndLastCheckpoint(run_dir / CHECKPOINTS)
-    saved = None if resume is None else load_raw_checkpoint(resume)["lstm_lm"]
+    restored = None if resume is None else load_raw_checkpoint(resume)
+    saved = None if restored is None else restored["lstm_lm"]
     precision = config.trainer.precision
     if precision == "auto":  # chosen by timing, so a resumed run keeps its first choice
         precision = saved.get("precision", "fp32") if saved else choose_precision(config.trainer.accelerator)
-    trainer = build_trainer(
-        config, run_dir, precision, vocabulary, time_budget, training_metrics, epoch_planner, checkpoints
+    loggers = build_loggers(
+        config.logger, run_dir, name or run_dir.name, None if restored is None else last_logged_step(restored)
     )
+    trainer = build_trainer(config, run_dir, precision, vocabulary, run_callbacks, loggers)
     model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
     if config.embedding_init == "cooccurrence" and resume is None:
         ids = data.corpus.splits["train"]
         model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
     device, single_process = trainer.strategy.root_device, trainer.world_size == 1
     # with several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes
-    sparse_gradient = config.optimizer.name == "row_adamw" and single_process and device.type == "cpu"
+    sparse_gradient = uses_sparse_gradients(config.optimizer) and single_process and device.type == "cpu"
     use_exact_float32(device)
     module = LanguageModelModule(
         model,
@@ -159,20 +161,10 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         metrics["budget"] = _budget_summary(time_budget.budget, time_budget, training_metrics, epoch_planner) | {
             "ended_by": metrics.get("stopped_by")
         }
-    _finish(trainer, config, metrics, run_dir)
+    write_json(run_dir / METRICS, metrics)
     if config.trainer.overfit_one_batch:
         check_overfit(training_metrics)
     return metrics
-
-
-def _finish(trainer: L.Trainer, config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
-    """Write ``metrics.json``, and the hyperparameters with the final perplexity to TensorBoard."""
-    if isinstance(trainer.logger, TensorBoardLogger) and "valid" in metrics:
-        trainer.logger.log_hyperparams(
-            _flatten(asdict(config)), {"final/valid_perplexity": metrics["valid"]["perplexity"]}
-        )
-        trainer.logger.finalize("success")
-    write_json(run_dir / METRICS, metrics)
 
 
 def _budget_summary(
@@ -212,13 +204,3 @@ def _stopped_by(trainer: L.Trainer, time_budget: TimeBudget, max_epochs: int) ->
 
 def _num_parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat

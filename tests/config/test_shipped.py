@@ -9,7 +9,8 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from lstm_lm.cli.command_help import group_options
-from lstm_lm.config.compose import CONFIG_PACKAGE, config_folders, config_loader, to_dataclass
+from lstm_lm.config.compose import CONFIG_PACKAGE, config_folders, config_loader
+from lstm_lm.config.nodes import to_dataclass
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.config.validation import check
 
