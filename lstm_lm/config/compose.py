@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lstm_lm.config.nodes import config_node, to_dataclass
 from lstm_lm.config.paths import UnknownPathError, closest_path, describe_type, is_optional, type_at, unwrap_optional
 from lstm_lm.config.schema import SCHEMAS, Config
+from lstm_lm.errors import closest
 
 CONFIG_PACKAGE = "lstm_lm.configs"
 VERSION_BASE = "1.3"
@@ -85,7 +86,13 @@ class TolerantConfig:
 
     def remove(self, path: Sequence[str]) -> None:
         """Remove a key of an open node."""
-        OmegaConf.select(self._root, ".".join(path[:-1])).pop(path[-1], None)
+        node = OmegaConf.select(self._root, ".".join(path[:-1]))
+        if isinstance(node, DictConfig) and path[-1] in node:
+            node.pop(path[-1])
+            return
+        match = closest(path[-1], [str(name) for name in node or ()])
+        remedy = f"; did you mean {'.'.join((*path[:-1], match))}?" if match else ""
+        self.problems.append(f"{'.'.join(path)}: unknown setting{remedy}")
 
     def names(self, path: Sequence[str]) -> list[str]:
         """The keys of the dictionary at the first part of ``path``."""

@@ -4,6 +4,7 @@ They come from a config only. Nothing that a checkpoint or a bundle records is e
 """
 
 import functools
+import importlib.util
 import inspect
 import math
 import pkgutil
@@ -21,7 +22,7 @@ from lstm_lm.errors import ConfigError, closest
 
 TARGET = "_target_"
 _OPTIONS = frozenset({TARGET, "_args_", "_convert_", "_partial_", "_recursive_"})  # read by Hydra, not by the target
-_NUMBERS = frozenset({int, float, bool, types.NoneType})
+_EXTRAS = {"MLFlowLogger": "mlflow", "WandbLogger": "wandb"}
 
 
 def resolve(path: str) -> Callable[..., Any]:
@@ -89,12 +90,20 @@ def group_problems(group: Mapping[str, Any], where: str, provided: Collection[st
         where: Name of the group.
         provided: Arguments that the run gives to a target that takes them.
     """
-    return [
-        problem
-        for name, node in group.items()
-        if node is not None and node != _shipped(where).get(name)
-        for problem in target_problems(node, f"{where}.{name}", provided)
-    ]
+    problems = []
+    for name, node in group.items():
+        key = f"{where}.{name}"
+        if isinstance(node, Mapping) and (package := _missing_package(node)):
+            problems.append(f"{key}: the package {package} is not installed; run pip install 'lstm-lm[{package}]'")
+        elif node is not None and node != _shipped(where).get(name):
+            problems += target_problems(node, key, provided)
+    return problems
+
+
+def _missing_package(node: Mapping[str, Any]) -> str | None:
+    """The extra that a logger of Lightning needs and that is not installed: its class can be imported without."""
+    package = _EXTRAS.get(str(node.get(TARGET)).rpartition(".")[2])
+    return package if package and importlib.util.find_spec(package) is None else None
 
 
 @functools.cache
@@ -120,8 +129,8 @@ def argument_problems(arguments: Mapping[str, Any], where: str, target: Callable
             match = RENAMED_SETTINGS.get(key)
             if match is None and (nearest := closest(name, known)):
                 match = f"{where}.{nearest}"
-            remedy = f"did you mean {match}?" if match else f"leave it out with ~{key}; it takes {', '.join(known)}"
-            problems.append(f"{key}: {path} has no such argument (got {value}); {remedy}")
+            remedy = f"did you mean {match}?" if match else f"{path} takes {', '.join(known)}; leave it out with ~{key}"
+            problems.append(f"{key}: unknown setting; {remedy}")
         elif isinstance(value, Mapping) and TARGET in value:
             problems += target_problems(value, key)
         elif isinstance(value, float) and not math.isfinite(value):

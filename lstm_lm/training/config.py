@@ -1,8 +1,9 @@
-"""Training settings: the nodes of the config schema, and the arguments of the builders."""
+"""Settings of the Trainer: a node of the config schema, and the argument of the builders."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from lstm_lm.settings import Settings, setting
 from lstm_lm.training.budget import parse_budget
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -13,53 +14,67 @@ NO_EPOCH_LIMIT = 10**9
 
 
 @dataclass
-class TrainerConfig:
-    """Hardware, length and validations of a run.
+class TrainerConfig(Settings):
+    """Hardware, length and validations of a run."""
 
-    Attributes:
-        accelerator: ``cpu``, ``gpu`` or ``auto``.
-        devices: Number of devices.
-        strategy: ``auto`` or ``ddp``.
-        precision: ``fp32``, ``bf16`` or, on one device, ``auto``: the faster of both, found by timing a matrix product
-            at the start.
-        cuda_graphs: On one GPU, capture the kernels of a window of ``batching.bptt_length`` as CUDA graphs and replay
-            them in each step. Windows of other lengths run without, so use it with ``batching.jitter=false``.
-        budget: Time for training and its validations together, as in ``90s``, ``10m``, ``8h`` or ``1h30m``: the
-            schedule follows the elapsed time and ends with it. ``None`` is no limit.
-        max_epochs: Passes over train. ``None`` is no limit with ``budget`` or ``max_steps``, otherwise 10.
-        max_steps: Optimizer steps; -1 is no limit.
-        gradient_clip_val: Largest gradient norm; 0 disables clipping.
-        val_check_interval: Validation interval as a fraction of an epoch: 0.25 is four per epoch, 1.0 one.
-        max_val_fraction: With a budget, a validation before the last one is skipped if validations would take more than
-            this fraction of the elapsed time; 0 skips all of them.
-        dropout_reference_epochs: Number of epochs that the model's dropouts were chosen for. Once the epochs of this
-            run are known, every dropout is multiplied by ``sqrt(epochs / dropout_reference_epochs)``, at most by 2 and
-            at most up to 0.75. ``None`` keeps them.
-        limit_train_batches: Windows per epoch, for a quick run; 0 uses all.
-        limit_val_batches: Windows per validation; 0 uses all.
-        log_every_n_steps: Steps between two points in the loggers.
-        overfit_one_batch: Train on the first window repeatedly; the run fails unless the loss ends below 5 % of its
-            first value.
-        arguments: Further arguments of Lightning's Trainer. ``trainer.NAME=VALUE`` sets one.
-    """
-
-    accelerator: str = "cpu"
-    devices: int = 1
-    strategy: str = "auto"
-    precision: str = "auto"
-    cuda_graphs: bool = False
-    budget: str | None = None
-    max_epochs: int | None = None
-    max_steps: int = -1
-    gradient_clip_val: float = 0.25
-    val_check_interval: float = 1.0
-    max_val_fraction: float = 0.1
-    dropout_reference_epochs: float | None = None
-    limit_train_batches: int = 0
-    limit_val_batches: int = 0
-    log_every_n_steps: int = 20
-    overfit_one_batch: bool = False
-    arguments: dict[str, Any] = field(default_factory=dict)
+    accelerator: str = setting("cpu", choices=("cpu", "gpu", "auto"), help="The kind of device.")
+    devices: int = setting(1, ge=1, help="Number of devices.")
+    strategy: str = setting("auto", choices=("auto", "ddp"), help="ddp trains with one process per device.")
+    precision: str = setting(
+        "auto",
+        choices=PRECISIONS,
+        help="auto is the faster of fp32 and bf16 on one device, found by timing a matrix product at the start.",
+    )
+    cuda_graphs: bool = setting(
+        False,
+        help="On one GPU, capture the kernels of a window of batching.bptt_length as CUDA graphs and replay them in "
+        "each step. Windows of other lengths run without, so use it with batching.jitter=false.",
+    )
+    budget: str | None = setting(
+        None,
+        special={None: "no limit"},
+        help="Time for training and its validations together, as in 90s, 10m, 8h or 1h30m: the schedule follows the "
+        "elapsed time and ends with it.",
+    )
+    max_epochs: int | None = setting(
+        None,
+        ge=1,
+        special={None: "no limit with a budget or max_steps, otherwise 10"},
+        help="Passes over train.",
+    )
+    max_steps: int = setting(-1, ge=1, special={-1: "no limit"}, help="Optimizer steps.")
+    gradient_clip_val: float = setting(0.25, ge=0, special={0: "off"}, help="Largest gradient norm.")
+    val_check_interval: float = setting(
+        1.0,
+        gt=0,
+        le=1,
+        remedy="1.0 is once per epoch",
+        help="Validation interval as a fraction of an epoch: 0.25 is four per epoch.",
+    )
+    max_val_fraction: float = setting(
+        0.1,
+        ge=0,
+        le=1,
+        help="With a budget, a validation before the last one is skipped if validations would take more than this "
+        "fraction of the elapsed time.",
+    )
+    dropout_reference_epochs: float | None = setting(
+        None,
+        gt=0,
+        special={None: "off"},
+        help="Number of epochs that the model's dropouts were chosen for. Once the epochs of this run are known, every "
+        "dropout is multiplied by sqrt(epochs / dropout_reference_epochs), at most by 2 and at most up to 0.75.",
+    )
+    limit_train_batches: int = setting(0, ge=0, special={0: "no limit"}, help="Windows per epoch, for a quick run.")
+    limit_val_batches: int = setting(0, ge=0, special={0: "no limit"}, help="Windows per validation.")
+    log_every_n_steps: int = setting(20, ge=1, help="Steps between two points in the loggers.")
+    overfit_one_batch: bool = setting(
+        False,
+        help="Train on the first window repeatedly; the run fails unless the loss ends below 5 % of its first value.",
+    )
+    arguments: dict[str, Any] = setting(
+        {}, help="Further arguments of Lightning's Trainer; trainer.NAME=VALUE sets one."
+    )
 
     @property
     def budget_seconds(self) -> float | None:
@@ -73,48 +88,22 @@ class TrainerConfig:
             return self.max_epochs
         return DEFAULT_EPOCHS if self.budget is None and self.max_steps == -1 else NO_EPOCH_LIMIT
 
-    def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+    @property
+    def num_processes(self) -> int:
+        """Processes of the run, one per device of each node."""
+        nodes = self.arguments.get("num_nodes", 1)
+        return self.devices * (nodes if isinstance(nodes, int) else 1)
+
+    def conflicts(self) -> list[str]:
+        """Settings that are valid, but not together, and a budget that is not a duration."""
         problems = []
-        if self.accelerator not in ("cpu", "gpu", "auto"):
-            problems.append(f"accelerator: unknown (got {self.accelerator!r}); use one of cpu, gpu, auto")
-        if self.strategy not in ("auto", "ddp"):
-            problems.append(f"strategy: unknown (got {self.strategy!r}); use one of auto, ddp")
-        if self.precision not in PRECISIONS:
-            problems.append(f"precision: unknown (got {self.precision!r}); use one of {', '.join(PRECISIONS)}")
-        if self.precision == "auto" and self.devices > 1:
+        if self.precision == "auto" and self.num_processes > 1:
             problems.append("precision: auto times each process separately and they may disagree; set fp32 or bf16")
-        if self.devices < 1:
-            problems.append(f"devices: must be at least 1 (got {self.devices})")
         if self.budget is not None:
             try:
                 parse_budget(self.budget)
             except ValueError as error:
                 problems.append(f"budget: {error}")
-        if self.max_epochs is not None and self.max_epochs < 1:
-            problems.append(f"max_epochs: must be at least 1 (got {self.max_epochs}); null is no limit with a budget")
-        if self.max_steps < 1 and self.max_steps != -1:
-            problems.append(f"max_steps: must be at least 1, or -1 for no limit (got {self.max_steps})")
-        if self.gradient_clip_val < 0.0:
-            problems.append(
-                f"gradient_clip_val: must not be negative (got {self.gradient_clip_val}); 0 switches it off"
-            )
-        if not 0.0 < self.val_check_interval <= 1.0:
-            problems.append(
-                f"val_check_interval: must be above 0 and at most 1 (got {self.val_check_interval}); "
-                "1.0 is once per epoch"
-            )
-        if not 0.0 <= self.max_val_fraction <= 1.0:
-            problems.append(f"max_val_fraction: must be in [0, 1] (got {self.max_val_fraction}); try 0.1")
-        if self.dropout_reference_epochs is not None and not self.dropout_reference_epochs > 0.0:
-            problems.append(
-                f"dropout_reference_epochs: must be above 0 (got {self.dropout_reference_epochs}); null switches it off"
-            )
-        if self.log_every_n_steps < 1:
-            problems.append(f"log_every_n_steps: must be at least 1 (got {self.log_every_n_steps})")
         if self.overfit_one_batch and self.max_steps == -1:
             problems.append("overfit_one_batch: needs trainer.max_steps; set trainer.max_steps=300")
-        for name in ("limit_train_batches", "limit_val_batches"):
-            if getattr(self, name) < 0:
-                problems.append(f"{name}: must not be negative (got {getattr(self, name)}); 0 is no limit")
         return problems

@@ -95,8 +95,8 @@ class TensorBoardLogger(LightningTensorBoardLogger):
     @override
     @rank_zero_only
     def log_hyperparams(self, params: Any, metrics: dict[str, Any] | None = None, step: int | None = None) -> None:
-        # not Lightning's: it logs the metrics of the overview at step 0, shows only the settings of the first run that it
-        # finds, and answers 500 for a column that holds numbers in one run and the text "None" in another
+        # not Lightning's: it logs the metrics of the overview at step 0, the overview has only the settings of one run,
+        # and TensorBoard answers 500 for a column with numbers in one run and the text "None" in another
         self.hparams.update(params)
         flat = {name: value for name, value in flatten(params).items() if value is not None}
         _, start, self._session_end = hparams(flat, {})  # type: ignore[no-untyped-call]

@@ -142,7 +142,7 @@ def build_trainer(
             **{"enable_model_summary": False, **build_arguments(trainer_config.arguments)},
         )
     except MisconfigurationException as error:
-        if "accelerator" not in str(error) and "device" not in str(error):
+        if trainer_config.accelerator == "cpu" and "device" not in str(error):
             raise ConfigError([f"trainer: {error}"]) from error
         raise TrainingError(
             f"trainer.accelerator={trainer_config.accelerator} with trainer.devices={trainer_config.devices}: this "

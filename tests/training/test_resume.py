@@ -193,7 +193,8 @@ def test_resume_warns_of_settings_that_may_differ(
 def test_signal_to_one_process_stops_all(tmp_path: Path) -> None:
     saved: list[Path] = []
     strategy = SimpleNamespace(reduce_boolean_decision=lambda *_, **__: True)  # another process received a signal
-    trainer: Any = SimpleNamespace(strategy=strategy, global_step=3, save_checkpoint=saved.append)
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(_should_accumulate=lambda: False))
+    trainer: Any = SimpleNamespace(strategy=strategy, global_step=3, save_checkpoint=saved.append, fit_loop=loop)
     checkpoints = BestAndLastCheckpoint(tmp_path)
     with pytest.raises(TrainingInterruptedError) as interrupted:
         GracefulInterrupt(checkpoints).on_train_batch_end(trainer)
