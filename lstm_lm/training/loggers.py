@@ -80,16 +80,15 @@ class TensorBoardLogger(LightningTensorBoardLogger):
         run_dir: Folder of the run.
         run_name: Name of a new run.
         resumed_step: The points after this step are logged again; ``None``: all of them.
-        kwargs: Further arguments of ``SummaryWriter``.
+        prefix: Put before the name of every metric.
     """
 
-    def __init__(self, run_dir: Path, run_name: str, resumed_step: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, run_dir: Path, run_name: str, resumed_step: int | None = None, prefix: str = "") -> None:
         folder = run_dir / "tensorboard"
         previous = sorted(folder.iterdir()) if folder.is_dir() else []
-        if previous:
-            kwargs["purge_step"] = 0 if resumed_step is None else resumed_step + 1
+        purge = {"purge_step": 0 if resumed_step is None else resumed_step + 1} if previous else {}
         name = previous[-1].name if previous else run_name
-        super().__init__(str(folder), name="", version=name, default_hp_metric=False, **kwargs)
+        super().__init__(str(folder), name="", version=name, default_hp_metric=False, prefix=prefix, **purge)
         self._session_end: Any = None
 
     @override

@@ -1,11 +1,11 @@
 """Builds the optimizer of a run from its config: a class of torch or any other that takes parameter groups."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import SGD, Adam, Optimizer
 
 from lstm_lm.config.targets import TARGET, build, parameters, resolve, target_problems
 from lstm_lm.errors import ConfigError
@@ -38,7 +38,7 @@ def build_optimizer(config: Mapping[str, Any], model: LSTMLanguageModel) -> Opti
     )
 
 
-def _build(config: Mapping[str, Any], **groups: list[Tensor]) -> Optimizer:
+def _build(config: Mapping[str, Any], **groups: Sequence[Tensor]) -> Optimizer:
     target = resolve(config[TARGET])
     # LearningRateMonitor shows the names; RowAdamW knows the groups by them
     params: list[dict[str, Any]] = [{"params": members, "name": name} for name, members in groups.items()]
@@ -63,20 +63,17 @@ def optimizer_problems(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]
     """What is wrong with the two, found by building both for a network of three numbers."""
     problems = target_problems(optimizer, "optimizer", ("params",))
     schedule_problems = target_problems(schedule, "schedule", ("optimizer", "fraction"))
-    if problems:
-        return problems + schedule_problems
-    weights = {name: torch.zeros(shape, requires_grad=True) for name, shape in _SMALL.items()}
-    try:
-        built = _build(optimizer, **{name: [weight] for name, weight in weights.items()})
-    except ConfigError as error:
-        return [*error.problems, *schedule_problems]
-    if schedule_problems:
-        return schedule_problems
-    try:
-        build_schedule(schedule, built, lambda: 0.0)
-    except ConfigError as error:
-        return list(error.problems)
-    return []
-
-
-_SMALL = {"words": (1, 1), "matrices": (1, 1), "biases": (1,)}
+    shapes = {"words": (1, 1), "matrices": (1, 1), "biases": (1,)}
+    weights = {name: [torch.zeros(shape, requires_grad=True)] for name, shape in shapes.items()}
+    built: Optimizer = SGD(weights["words"], lr=1.0)  # for the schedule, where the optimizer has problems
+    if not problems:
+        try:
+            built = _build(optimizer, **weights)
+        except ConfigError as error:
+            problems = list(error.problems)
+    if not schedule_problems:
+        try:
+            build_schedule(schedule, built, lambda: 0.0)
+        except ConfigError as error:
+            schedule_problems = list(error.problems)
+    return problems + schedule_problems

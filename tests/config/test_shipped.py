@@ -1,6 +1,7 @@
 """Every shipped YAML composes, and validation gives the same config as Hydra."""
 
 from importlib import resources
+from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 
@@ -28,12 +29,19 @@ TRAIN_GROUPS = (
     "sampling",
 )
 CONFIGS = Path(__file__).parents[2] / "configs"
-EXTRA = {"text_files": ["data.dir=corpus"]}
+EXTRA = {
+    "text_files": ["data.dir=corpus"],
+    "text_file": ["data.file=corpus.txt"],
+    "hub": ["data.hub_path=a/b"],
+}
 
 
 def _option_combinations() -> list[list[str]]:
     """Command lines that together choose every option of every group at least once."""
-    columns = [[f"{group}={option}" for option in group_options(group)] for group in TRAIN_GROUPS]
+    missing = {option for option in ("mlflow", "wandb") if find_spec(option) is None}
+    columns = [
+        [f"{group}={option}" for option in group_options(group) if option not in missing] for group in TRAIN_GROUPS
+    ]
     return [[choice for choice in row if choice] for row in zip_longest(*columns)]
 
 

@@ -22,6 +22,7 @@ from helpers.small_runs import (
     schedule_config,
     weights,
 )
+from helpers.waiting import DEADLINE
 
 from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import encode_split, load_corpus
@@ -79,9 +80,9 @@ def test_plot_training_draws_a_run(config: ConfigFactory, tmp_path: Path) -> Non
     train(config(logger=TENSORBOARD, trainer=trainer), tmp_path / "run")
     script, plot = Path(__file__).parents[2] / "scripts" / "plot_training.py", tmp_path / "curves.png"
     command = [sys.executable, script]
-    subprocess.run([*command, tmp_path / "run", "--against", "minutes", "--out", plot], check=True, timeout=120)
+    subprocess.run([*command, tmp_path / "run", "--against", "minutes", "--out", plot], check=True, timeout=DEADLINE)
     assert plot.read_bytes().startswith(b"\x89PNG")
-    failed = subprocess.run([*command, tmp_path], check=False, timeout=120, capture_output=True, text=True)
+    failed = subprocess.run([*command, tmp_path], check=False, timeout=DEADLINE, capture_output=True, text=True)
     assert failed.returncode == 1
     assert f"error: {tmp_path} is not the folder of a finished training run" in failed.stderr
 
