@@ -86,7 +86,7 @@ class TensorBoardLogger(LightningTensorBoardLogger):
     def __init__(self, run_dir: Path, run_name: str, resumed_step: int | None = None, prefix: str = "") -> None:
         folder = run_dir / "tensorboard"
         previous = sorted(folder.iterdir()) if folder.is_dir() else []
-        purge = {"purge_step": 0 if resumed_step is None else resumed_step + 1} if previous else {}
+        purge: dict[str, Any] = {"purge_step": 0 if resumed_step is None else resumed_step + 1} if previous else {}
         name = previous[-1].name if previous else run_name
         super().__init__(str(folder), name="", version=name, default_hp_metric=False, prefix=prefix, **purge)
         self._session_end: Any = None
