@@ -4,9 +4,11 @@ from dataclasses import fields
 
 from omegaconf import DictConfig, OmegaConf
 
-from lstm_lm.config.paths import OPEN
 from lstm_lm.config.schema import Config, EvalConfig, ExportConfig, TrainConfig
 from lstm_lm.training.config import TrainerConfig
+
+OPEN = ("optimizer", "schedule", "trainer", "callbacks", "logger")
+"""Open nodes of ``TrainConfig``: their keys are checked against the signature of what takes them."""
 
 
 def config_node(schema: type[Config]) -> DictConfig:

@@ -62,6 +62,9 @@ def uses_sparse_gradients(config: Mapping[str, Any]) -> bool:
 def optimizer_problems(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> list[str]:
     """What is wrong with the two, found by building both for a network of three numbers."""
     problems = target_problems(optimizer, "optimizer", ("params",))
+    lr = optimizer.get("lr")
+    if isinstance(lr, int | float) and not lr > 0.0:
+        problems.append(f"optimizer.lr: must be above 0 (got {lr}); try 1e-3")
     schedule_problems = target_problems(schedule, "schedule", ("optimizer", "fraction"))
     shapes = {"words": (1, 1), "matrices": (1, 1), "biases": (1,)}
     weights = {name: [torch.zeros(shape, requires_grad=True)] for name, shape in shapes.items()}
