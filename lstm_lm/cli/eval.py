@@ -32,8 +32,8 @@ def main(argv: list[str]) -> None:
     run("eval", argv, job)
 
 
-def job(config: EvalConfig, run_dir: Path) -> None:
-    """Score one model, print the result and write it to ``metrics.json``.
+def job(config: EvalConfig, run_dir: Path) -> float | None:
+    """Score one model, print the result and write it to ``metrics.json``; returns its perplexity.
 
     With ``tune``, the settings of the evaluation are first tuned on valid and saved in the checkpoint. An interrupted
     tuning saves nothing.
@@ -82,6 +82,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     print_score(config, result, run_dir)
     log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
     write_json(run_dir / "metrics.json", metrics)
+    return metrics.get("perplexity")
 
 
 def _corpus(config: EvalConfig, trained: TrainedModel) -> DataConfig:

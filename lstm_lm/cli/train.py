@@ -22,8 +22,12 @@ def main(argv: list[str]) -> None:
     run("train", argv, job, open_run_folder)
 
 
-def job(config: TrainConfig, run_dir: Path) -> None:
-    """Train one model, then print a summary and the commands to use next."""
+def job(config: TrainConfig, run_dir: Path) -> float | None:
+    """Train one model, then print a summary and the commands to use next.
+
+    Returns:
+        The perplexity of the best validation, for a sweeper.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -38,14 +42,16 @@ def job(config: TrainConfig, run_dir: Path) -> None:
     from lstm_lm.training.run import train
 
     metrics = train(config, run_dir, _name())
+    perplexity: float | None = metrics.get("valid", {}).get("perplexity")
     if not is_rank_zero():
-        return
+        return perplexity
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _print_sweep_job(metrics, run_dir)
     else:
         _print_summary(metrics, run_dir, config.batching.eval_batch_size)
         if "valid" in metrics:
             _print_next_commands(config, metrics, run_dir)
+    return perplexity
 
 
 def _name() -> str:

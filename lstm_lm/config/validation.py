@@ -52,6 +52,8 @@ class CheckedCommand:
     """The config of the first job."""
     multirun: bool
     """Whether it is a sweep."""
+    sweeper: str
+    """The class that chooses the jobs of a sweep."""
     folders: Folders
     """Where it writes."""
     lines: list[str]
@@ -122,7 +124,8 @@ def _check(composer: Composer, parsed: list[Override], multirun: bool) -> tuple[
         except COMPOSE_ERRORS as error:
             problems.append(short_message(error))
         problems += _folder_problems(first, folders, multirun)
-    return CheckedCommand(jobs, num_jobs, first, multirun, folders, lines=[]), problems
+    sweeper = str(config.hydra.sweeper._target_)
+    return CheckedCommand(jobs, num_jobs, first, multirun, sweeper, folders, lines=[]), problems
 
 
 def _check_jobs(
