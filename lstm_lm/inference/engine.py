@@ -13,7 +13,7 @@ from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.sequences import ActiveSequence, sample_next, step_batch
 from lstm_lm.inference.word_lists import require_ids, validate_banned_words
-from lstm_lm.text.completion import WordIndex
+from lstm_lm.text.completion import WordIndex, normalized
 from lstm_lm.text.detokenize import detokenize_continuation
 from lstm_lm.text.input_text import tokenize_input
 from lstm_lm.text.vocabulary import Vocabulary
@@ -46,6 +46,7 @@ class Engine:
         prefix_cache_size: Number of token prefixes whose LSTM state is cached, so that each word added to a text costs
             one step.
             0 disables the cache; required while the weights still change.
+        blocked: Words that are never suggested, and generated only if the prompt has them, in any case.
 
     Raises:
         ConfigError: If a preset bans a word that is not in the vocabulary.
@@ -58,6 +59,7 @@ class Engine:
         presets: Mapping[str, SamplingConfig],
         default_preset: str,
         prefix_cache_size: int = 0,
+        blocked: Collection[str] = (),
     ) -> None:
         assert backend.vocab_size == len(vocabulary), f"{backend.vocab_size} outputs, {len(vocabulary)} words"
         assert default_preset in presets, f"{default_preset} is not one of {list(presets)}"
@@ -67,7 +69,8 @@ class Engine:
         self.presets: Mapping[str, SamplingConfig] = MappingProxyType(dict(presets))
         self.default_preset = default_preset
         self.prefix_cache = PrefixCache(prefix_cache_size)
-        self._index = WordIndex(vocabulary)
+        self._blocked = frozenset(map(normalized, blocked))
+        self._index = WordIndex(vocabulary, self._blocked)
 
     def prepare(self, request: PredictionRequest) -> PendingPrediction:
         """Prepare a prediction for :func:`predict_batch`.
@@ -75,7 +78,7 @@ class Engine:
         Raises:
             ConfigError: If ``request`` is invalid.
         """
-        return PendingPrediction(request, self.vocabulary, self._index, self.prefix_cache)
+        return PendingPrediction(request, self.vocabulary, self._index, self.prefix_cache, self._blocked)
 
     def predict(
         self,
@@ -87,6 +90,8 @@ class Engine:
         allow: Collection[str] | None = None,
         deny: Collection[str] = (),
         cache: CacheConfig | None = None,
+        split: bool = False,
+        typed_word: str = "last",
     ) -> Prediction:
         """Suggest the next word.
 
@@ -99,7 +104,7 @@ class Engine:
         Raises:
             ConfigError: If ``k`` is below 1, or ``cache`` is invalid.
         """
-        pending = self.prepare(PredictionRequest(text, k, prefix, words_only, allow, deny, cache))
+        pending = self.prepare(PredictionRequest(text, k, prefix, words_only, allow, deny, cache, split, typed_word))
         pending.prefill(self.backend)
         return predict_batch(self.backend, [pending])[0]
 
