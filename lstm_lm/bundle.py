@@ -8,13 +8,14 @@ ones once); ``model.onnx`` and ``model.int8.onnx`` hold the network for a servic
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lstm_lm.errors import BundleError, DataError
+from lstm_lm.inference.blocklist import shipped_blocklist
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.info import ModelInfo
@@ -96,20 +97,24 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, model, vocabulary, tokenizer, data, metrics, presets, default_preset, files)
 
 
-def build_engine(bundle: Bundle, backend: str = "auto", prefix_cache_size: int = 0) -> Engine:
+def build_engine(
+    bundle: Bundle, backend: str = "auto", prefix_cache_size: int = 0, blocked: Collection[str] | None = None
+) -> Engine:
     """Load the bundle's network into an engine.
 
     Args:
         bundle: A verified bundle.
         backend: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle has a file for.
         prefix_cache_size: Maximum number of prefixes whose state is cached; 0 disables the cache.
+        blocked: Words that are never suggested; ``None`` is the shipped block list.
 
     Raises:
         ConfigError: If the backend is unknown, or the bundle has no file for it.
         BundleError: If the file does not fit the model config.
     """
     network = load_backend(bundle.path, bundle.files, bundle.model, len(bundle.vocabulary), backend)
-    return Engine(network, bundle.vocabulary, bundle.presets, bundle.default_preset, prefix_cache_size)
+    blocked = shipped_blocklist() if blocked is None else blocked
+    return Engine(network, bundle.vocabulary, bundle.presets, bundle.default_preset, prefix_cache_size, blocked)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

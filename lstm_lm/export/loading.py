@@ -1,26 +1,31 @@
 """Load an engine from a bundle or a checkpoint, as ``--model`` gives it."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.errors import ConfigError
 from lstm_lm.export.model_path import resolve_model_path
+from lstm_lm.inference.blocklist import shipped_blocklist
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.info import ModelInfo
 
 
-def load_engine(path: Path) -> Engine:
+def load_engine(path: Path, blocked: Collection[str] | None = None) -> Engine:
     """Load the engine of a bundle, a checkpoint or a run folder: see :func:`load_model`."""
-    return load_model(path)[0]
+    return load_model(path, blocked=blocked)[0]
 
 
-def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) -> tuple[Engine, ModelInfo]:
+def load_model(
+    path: Path, backend: str = "auto", prefix_cache_size: int = 0, blocked: Collection[str] | None = None
+) -> tuple[Engine, ModelInfo]:
     """Load the engine and the model info of a bundle, a checkpoint or a run folder.
 
     Args:
         path: As in ``resolve_model_path``.
         backend: As in ``build_engine``; a checkpoint always runs on torch.
         prefix_cache_size: Maximum number of prefixes whose state is cached.
+        blocked: Words that are never suggested; ``None`` is the shipped block list.
 
     Raises:
         ConfigError: If the bundle has no file for ``backend``.
@@ -30,7 +35,7 @@ def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) ->
     path = resolve_model_path(path)
     if path.is_dir():
         bundle = read_bundle(path)
-        return build_engine(bundle, backend, prefix_cache_size), bundle.info
+        return build_engine(bundle, backend, prefix_cache_size, blocked), bundle.info
     if backend not in ("auto", "torch"):
         raise ConfigError([f"backend: a checkpoint runs on torch only (got {backend!r}); export {path} first"])
     # these imports need torch; a bundle does not
@@ -39,7 +44,8 @@ def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) ->
 
     trained = read_checkpoint(path)
     network = TorchBackend(trained.model)
-    engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size)
+    blocked = shipped_blocklist() if blocked is None else blocked
+    engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size, blocked)
     # the other fields may contain local paths
     data = {"name": trained.data.source}
     return engine, ModelInfo(path.name, trained.config, trained.tokenizer, data, trained.metrics)

@@ -29,7 +29,7 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
     try:
         effective = settings or read_settings()
         bundle = read_bundle(effective.bundle)
-        engine = build_engine(bundle, effective.backend, effective.prefix_cache_size)
+        engine = build_engine(bundle, effective.backend, effective.prefix_cache_size, effective.blocked_words())
         return build_app(engine, effective, bundle.info)
     except LstmLmError as error:
         if settings is not None:

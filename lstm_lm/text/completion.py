@@ -114,7 +114,6 @@ class WordIndex:
             if i not in special
         ]
         # sorted, so that the words with one prefix are adjacent
-        self._tokens = sorted((text.casefold(), i) for text, i, _ in tokens)
         entries = [*tokens, *((each.text, each.first_id, each.share) for each in joined)]
         words = [
             _Entry(key, text, i, weight)
@@ -175,13 +174,6 @@ class WordIndex:
         likely = positions[np.argsort(-probs[self._ids[positions]] * self._weights[positions], kind="stable")]
         likely = likely[:MAX_CORRECTIONS]
         return self._respelled((self._entries[position] for position in likely.tolist()), prefix, capital)
-
-    def token_ids(self, word: str) -> list[int]:
-        """Ids of the vocabulary's words that are written like ``word``, ignoring case; ``-`` is ``@-@`` too."""
-        key = normalized(word)
-        begin = bisect_left(self._tokens, (key, -1))
-        end = bisect_left(self._tokens, (key + "\0", -1), lo=begin)
-        return [i for _, i in self._tokens[begin:end]]
 
     def _find(self, prefix: str, capital: bool) -> Candidates:
         if not prefix:

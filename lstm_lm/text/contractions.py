@@ -63,7 +63,11 @@ def contractions(vocabulary: Vocabulary) -> list[Contraction]:
         count = vocabulary.counts[ending_id] - _count(set(forms) - set(words), vocabulary)
         if ending == POSSESSIVE:
             # most are genitives; "I'm" shows how often this corpus contracts
-            count = min(count, int(_count(words, vocabulary) * _ratio("'m", "I", vocabulary)))
+            if "'m" not in vocabulary or "I" not in vocabulary:
+                continue
+            count = min(
+                count, _count(words, vocabulary) * _count(["'m"], vocabulary) / max(_count(["I"], vocabulary), 1)
+            )
         share = min(max(count / max(_count(words, vocabulary), 1), _MIN_SHARE), _MAX_SHARE)
         for form in forms:
             own = share if form in words else 1.0
@@ -95,9 +99,3 @@ def _cases(stem: str) -> tuple[str, ...]:
 
 def _count(words: Iterable[str], vocabulary: Vocabulary) -> int:
     return sum(vocabulary.counts[vocabulary.id(word)] for word in words)
-
-
-def _ratio(word: str, base: str, vocabulary: Vocabulary) -> float:
-    if word not in vocabulary or base not in vocabulary:
-        return 0.0
-    return min(_count([word], vocabulary) / max(_count([base], vocabulary), 1), _MAX_SHARE)

@@ -102,6 +102,7 @@ def test_prefix_may_contain_punctuation(text: str, prefix: str, shown: list[str]
 def test_filters_keep_ratios_and_renormalize(
     text: str, prefix: str, words_only: bool, allow: list[str] | None, deny: list[str], cache: CacheConfig | None
 ) -> None:
+    assume(not prefix.startswith("'"))  # may open a quote, which lists ignore
     everything = probs(ENGINE.predict(text, 10**6, prefix, cache=cache))
     allowed = None if allow is None else {normalized(word) for word in allow}
     denied = {normalized(word) for word in deny}
