@@ -162,6 +162,6 @@ def _parity_failures(report: ExportReport, config: BundleExportConfig) -> list[s
 
 
 def _without_local_paths(data: DataConfig) -> dict[str, Any]:
-    """The corpus config without paths of this machine: bundles are shared."""
-    local_hub = data.hub_path is not None and Path(data.hub_path).exists()
-    return asdict(replace(data, dir=None, cache_dir=None, hub_path=None if local_hub else data.hub_path))
+    """The corpus config with its name, without paths of this machine: bundles are shared."""
+    hub_path = None if data.hub_path is not None and Path(data.hub_path).exists() else data.hub_path
+    return asdict(replace(data, title=data.corpus_name, dir=None, file=None, cache_dir=None, hub_path=hub_path))

@@ -47,5 +47,5 @@ def load_model(
     blocked = shipped_blocklist() if blocked is None else blocked
     engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size, blocked)
     # the other fields may contain local paths
-    data = {"name": trained.data.source}
+    data = {"name": trained.data.corpus_name}
     return engine, ModelInfo(path.name, trained.config, trained.tokenizer, data, trained.metrics)

@@ -75,7 +75,7 @@ def _facts(trained: TrainedModel) -> Iterator[tuple[str, str]]:
     yield "embedding", str(config.embedding_dim)
     yield "LSTM layers", " + ".join(map(str, config.hidden_dims))
     yield "output layer", "tied to the embedding" if config.tie_weights else "separate weights"
-    yield "corpus", trained.data.source
+    yield "corpus", trained.data.corpus_name
     yield "tokenizer", trained.tokenizer
 
 

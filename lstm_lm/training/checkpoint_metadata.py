@@ -93,11 +93,17 @@ def _with_absolute_paths(data: DataConfig) -> DataConfig:
     hub_path = data.hub_path
     if hub_path is not None and Path(hub_path).expanduser().is_dir():
         hub_path = _absolute(hub_path)
-    return replace(data, dir=_absolute(data.dir), hub_path=hub_path, cache_dir=_absolute(data.cache_dir))
+    return replace(
+        data,
+        dir=_absolute(data.dir),
+        file=_absolute(data.file),
+        hub_path=hub_path,
+        cache_dir=_absolute(data.cache_dir),
+    )
 
 
-def _absolute(folder: str | None) -> str | None:
-    return None if folder is None else str(Path(folder).expanduser().resolve())
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().resolve())
 
 
 def check_resumable(path: Path, saved: dict[str, Any], metadata: dict[str, Any]) -> None:
