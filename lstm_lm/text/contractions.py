@@ -65,9 +65,8 @@ def contractions(vocabulary: Vocabulary) -> list[Contraction]:
             # most are genitives; "I'm" shows how often this corpus contracts
             if "'m" not in vocabulary or "I" not in vocabulary:
                 continue
-            count = min(
-                count, _count(words, vocabulary) * _count(["'m"], vocabulary) / max(_count(["I"], vocabulary), 1)
-            )
+            contracted = _count(["'m"], vocabulary) / max(_count(["I"], vocabulary), 1)
+            count = min(count, int(contracted * _count(words, vocabulary)))
         share = min(max(count / max(_count(words, vocabulary), 1), _MIN_SHARE), _MAX_SHARE)
         for form in forms:
             own = share if form in words else 1.0
