@@ -14,15 +14,21 @@
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import partial
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from lstm_lm.errors import did_you_mean
 
 T = TypeVar("T")
 
+REQUIRED: Any = "???"
+"""Default of a setting that has none; OmegaConf reports it as missing."""
+
 _KEY = "setting"
+_TYPES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+_PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,9 @@ class Declaration:
         if isinstance(value, bool) or not isinstance(value, str | int | float) or value in self.special:
             return None
         if self.choices:
-            return None if value in self.choices else f"unknown (got {value!r}); {did_you_mean(value, self.choices)}"
+            return (
+                None if value in self.choices else f"unknown (got {value!r}); {did_you_mean(str(value), self.choices)}"
+            )
         if isinstance(value, float) and not math.isfinite(value):
             return f"must be a finite number (got {value}){self._remedy(default)}"
         if isinstance(value, str) or self._within(value):
@@ -134,10 +142,17 @@ def declaration(node: "Field[Any]") -> Declaration | None:
     return node.metadata.get(_KEY)
 
 
+def default_of(node: "Field[Any]") -> Any:
+    """The default of a dataclass field."""
+    return node.default_factory() if callable(node.default_factory) else node.default
+
+
 def show(value: Any) -> str:
     """A value as it is written on a command line."""
     if isinstance(value, list):
         return f"[{','.join(map(show, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{show(part)}' for key, part in value.items())}}}"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -148,6 +163,70 @@ def _problems(config: Any) -> Iterator[str]:
         for path, part in {node.name: value, **nested}.items():
             if isinstance(part, Settings):
                 yield from (f"{path}.{problem}" for problem in part.problems())
-        default = node.default_factory() if callable(node.default_factory) else node.default
-        if problem := (declaration(node) or Declaration("")).problem(value, default):
+        if problem := (declaration(node) or Declaration("")).problem(value, default_of(node)):
             yield f"{node.name}: {problem}"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A setting of a schema: its dotted path, its type and its field. ``NAME`` is any key of a dictionary."""
+
+    path: str
+    type: Any
+    field: "Field[Any]"
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it contains other settings."""
+        return is_dataclass(without_none(self.type))
+
+    @property
+    def help(self) -> str:
+        """The help text of a setting, or the first line of a group's docstring; empty if it has none."""
+        if declared := declaration(self.field):
+            return declared.help
+        return (without_none(self.type).__doc__ or "").partition("\n")[0] if self.is_group else ""
+
+    @property
+    def default(self) -> Any:
+        """The value of the field where no config sets it."""
+        return default_of(self.field)
+
+    @property
+    def values(self) -> str:
+        """The valid values in words, as in "a number, above 0; 0 is off"."""
+        declared = declaration(self.field) or Declaration("")
+        if declared.choices:
+            return f"one of {', '.join(declared.choices)}"
+        bounds = declared.bounds()
+        if bounds and get_origin(without_none(self.type)) is list:
+            bounds = f"each {bounds}"
+        text = f"{describe_type(self.type)}, {bounds}" if bounds else describe_type(self.type)
+        return f"{text}; {declared.special_values()}" if declared.special else text
+
+
+def all_settings(schema: Any, prefix: str = "") -> Iterator[Leaf]:
+    """Every setting of a dataclass and of the dataclasses inside it; a group comes before its settings."""
+    types = get_type_hints(schema)
+    for node in fields(schema):
+        kind = without_none(types[node.name])
+        yield Leaf(prefix + node.name, types[node.name], node)
+        if get_origin(kind) is dict and is_dataclass(get_args(kind)[1]):
+            yield from all_settings(get_args(kind)[1], f"{prefix}{node.name}.NAME.")
+        elif is_dataclass(kind):
+            yield from all_settings(kind, f"{prefix}{node.name}.")
+
+
+def without_none(kind: Any) -> Any:
+    """``X`` of ``X | None``; any other type unchanged."""
+    parts = [part for part in get_args(kind) if part is not NoneType]
+    return parts[0] if isinstance(kind, UnionType) and len(parts) == 1 else kind
+
+
+def describe_type(kind: Any) -> str:
+    """The values of a type, in words."""
+    inner = without_none(kind)
+    text = _TYPES.get(inner, "a value")
+    if get_origin(inner) is list:
+        text = f"a list of {_PLURALS.get(get_args(inner)[0], 'values')}"
+    return text if inner is kind else f"{text} or null"

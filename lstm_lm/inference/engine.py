@@ -199,7 +199,8 @@ class Engine:
     def _banned(self, sampling: SamplingConfig, prompt_ids: Sequence[int]) -> BannedWords:
         sequences = self._forms.require(sampling.ban_tokens, "ban_tokens")
         sequences += without_used(self._blocked_sequences, prompt_ids)
-        banned = BannedWords(sequences, [self.vocabulary.unk_id] if sampling.ban_unk else [])
+        special = {*self.vocabulary.placeholder_ids, *([self.vocabulary.unk_id] if sampling.ban_unk else [])}
+        banned = BannedWords(sequences, special)
         if len(banned.ids) == len(self.vocabulary):
             raise ConfigError(["ban_tokens: every word of the vocabulary is banned; allow at least one"])
         return banned

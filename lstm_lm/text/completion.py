@@ -98,12 +98,11 @@ class WordIndex:
     It has the English contractions whose tokens are in the vocabulary as whole words: "don't" in place of ``don``.
 
     Args:
-        vocabulary: The words to index; ``<unk>`` and ``<eos>`` are skipped.
+        vocabulary: The words to index; its special words are skipped.
         blocked: Normalized words that are never a candidate.
     """
 
     def __init__(self, vocabulary: Vocabulary, blocked: Collection[str] = ()) -> None:
-        special = (vocabulary.unk_id, vocabulary.eos_id)
         joined = contractions(vocabulary)
         left = dict[int, float]()
         for contraction in joined:
@@ -111,7 +110,7 @@ class WordIndex:
         tokens = [
             (normalize(surface_form(word)), i, left.get(i, 1.0))
             for i, word in enumerate(vocabulary.words)
-            if i not in special
+            if i not in vocabulary.special_ids
         ]
         # sorted, so that the words with one prefix are adjacent
         entries = [*tokens, *((each.text, each.first_id, each.share) for each in joined)]

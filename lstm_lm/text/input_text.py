@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from lstm_lm.text.normalize import normalize
+from lstm_lm.text.placeholders import replace_addresses
 from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.vocabulary import EOS, Vocabulary
 
@@ -22,15 +23,18 @@ def tokenize_input(text: str, vocabulary: Vocabulary) -> list[str]:
 
     A chunk between spaces is one word if it is in the vocabulary, such as ``don't``, ``Mr.``, ``@-@`` or ``<unk>``.
     Otherwise Moses splits it as in WikiText. A word that is in the vocabulary only in another case is converted to that
-    case. A line break becomes ``<eos>``; a typed "<eos>" is plain text. Out-of-vocabulary words stay as typed, so that
-    the caller can show them.
+    case. A line break becomes ``<eos>``; a typed "<eos>" is plain text. An address or phone number becomes its
+    placeholder if the vocabulary has it. Out-of-vocabulary words stay as typed, so that the caller can show them.
 
     Args:
         text: As typed; it is normalized first.
         vocabulary: Vocabulary of the model that reads the words.
     """
     words: list[str] = []
-    for index, line in enumerate(normalize(text).replace("\r\n", "\n").replace("\r", "\n").split("\n")):
+    text = normalize(text)
+    if vocabulary.placeholder_ids:
+        text = replace_addresses(text, vocabulary)
+    for index, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")):
         if index:
             words.append(EOS)
         for chunk in line.split():

@@ -22,10 +22,10 @@ import pytest
 from helpers.real_commands import run, served, write_corpus
 
 from lstm_lm.cli.command_help import group_options
-from lstm_lm.config.paths import UnknownPathError, type_at
 from lstm_lm.config.schema import SCHEMAS
 from lstm_lm.config.validation import check
 from lstm_lm.serving.settings import ENV_PREFIX, Settings
+from lstm_lm.settings import all_settings
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
@@ -193,11 +193,8 @@ def setting_exists(text: str) -> bool:
 
 
 def _has(schema: type, name: str) -> bool:
-    try:
-        type_at(schema, name.split("."))
-    except UnknownPathError:
-        return False
-    return True
+    patterns = (leaf.path.replace("NAME", "[a-z0-9_]+") for leaf in all_settings(schema))
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
@@ -223,6 +220,11 @@ def test_config_tree_lists_every_option() -> None:
     for file in sorted((ROOT / "configs").glob("*/*.yaml")):
         shipped.setdefault(file.parent.name, []).append(file.stem)
     assert listed == shipped
+
+
+def test_settings_table_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "settings_table.py", "--check"], check=False)
+    assert done.returncode == 0, "run: python scripts/settings_table.py"
 
 
 def test_serving_page_lists_every_variable() -> None:
