@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +29,15 @@ def job(config: TrainConfig, run_dir: Path) -> None:
     from hydra.types import RunMode
 
     from lstm_lm.cli.encoding_bar import encoding_bar
-    from lstm_lm.data.encoding import ensure_encoded
+    from lstm_lm.data.encoding import load_corpus
     from lstm_lm.training.ranks import is_rank_zero
 
     # before the import of torch and Lightning, so that a corpus that cannot be read is reported at once
-    if is_rank_zero():
-        with encoding_bar() as progress:
-            ensure_encoded(config.data, progress)
+    with encoding_bar() if is_rank_zero() else nullcontext() as progress:
+        corpus = load_corpus(config.data, progress)
     from lstm_lm.training.run import train
 
-    metrics = train(config, run_dir)
+    metrics = train(config, run_dir, corpus)
     if not is_rank_zero():
         return
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -84,11 +84,11 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
 
 
 def _print_next_commands(config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
+    from lstm_lm.checkpoint import BEST, CHECKPOINTS
     from lstm_lm.cli.console import print_commands, relative_path
     from lstm_lm.config.overrides import as_override
 
-    checkpoints = run_dir / "checkpoints"
-    best = as_override("checkpoint", relative_path(checkpoints / "best.ckpt"))
+    best = as_override("checkpoint", relative_path(run_dir / CHECKPOINTS / BEST))
     out = as_override("out", f"exports/{run_dir.name}")
     commands = [
         ("score the model on test", ["lstm-lm", "eval", best]),

@@ -1,6 +1,7 @@
 """Config of the corpus and of its batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 HUB_CORPORA = ("wikitext2", "wikitext2_raw", "wikitext103")
 CORPORA = (*HUB_CORPORA, "text_files", "python_docs")
@@ -47,6 +48,23 @@ class DataConfig:
         if self.max_size < 0 or 0 < self.max_size < 4:
             problems.append(f"max_size: must be 0 (no limit) or at least 4 (got {self.max_size})")
         return problems
+
+    def with_absolute_paths(self) -> "DataConfig":
+        """The same corpus for another working directory."""
+        hub_path = _absolute(self.hub_path) if self._has_local_hub else self.hub_path
+        return replace(self, dir=_absolute(self.dir), hub_path=hub_path, cache_dir=_absolute(self.cache_dir))
+
+    def without_local_paths(self) -> "DataConfig":
+        """The same corpus without paths of this machine, to publish."""
+        return replace(self, dir=None, cache_dir=None, hub_path=None if self._has_local_hub else self.hub_path)
+
+    @property
+    def _has_local_hub(self) -> bool:
+        return self.hub_path is not None and Path(self.hub_path).expanduser().is_dir()
+
+
+def _absolute(folder: str | None) -> str | None:
+    return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
 @dataclass

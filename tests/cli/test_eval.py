@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.cli.eval import job
 from lstm_lm.cli.main import main
 from lstm_lm.config.validation import check
 from lstm_lm.errors import ConfigError
 from lstm_lm.evaluation import tuning
 from lstm_lm.evaluation.config import DEFAULTS
-from lstm_lm.export.tuned_settings import save_tuned
 
 SMALL = ["model=tiny", "callbacks=quiet", "batching.bptt_length=10", "optimizer.lr=1e-2"]
 CACHE_SETTINGS = {"cache_window", "cache_theta", "cache_weight"}
@@ -79,7 +79,7 @@ def test_dynamic_cache_is_tuned_and_the_checkpoint_can_be_resumed(
     checkpoint: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = torch.load(checkpoint, weights_only=True)
-    save_tuned(checkpoint, "cache", {"cache_weight": 0.3}, checkpoint.stat().st_mtime_ns)
+    read_checkpoint(checkpoint).save_tuned("cache", {"cache_weight": 0.3})
     scored = evaluate("evaluation=dynamic_cache", "tune=true", *QUICK)
     assert scored["split"] == "test"
     assert set(scored["settings"]) == {"lr", "decay", *CACHE_SETTINGS}

@@ -11,9 +11,9 @@ import pytest
 import torch
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
-from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
@@ -226,7 +226,7 @@ def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
     metrics = train(config(resume=resume), folder)
     assert "the next validation writes a new best.ckpt" in caplog.text
     assert metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
-    assert load_raw_checkpoint(folder / "checkpoints" / "best.ckpt")["lstm_lm"]["metrics"]["valid"] == metrics["valid"]
+    assert read_checkpoint(folder / "checkpoints" / "best.ckpt").metadata.metrics["valid"] == metrics["valid"]
 
 
 @pytest.mark.parametrize(
