@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lstm_lm.settings import Settings, setting
+
 HUB_CORPORA = ("wikitext2", "wikitext2_raw", "wikitext103")
 CORPORA = (*HUB_CORPORA, "text_files", "python_docs")
 TOKENIZERS = ("whitespace", "moses")
@@ -10,44 +12,38 @@ SPLITS = ("train", "valid", "test")
 
 
 @dataclass
-class DataConfig:
+class DataConfig(Settings):
     """A corpus and its vocabulary."""
 
-    source: str = "wikitext2"
-    """One of ``CORPORA``."""
-    dir: str | None = None
-    """``text_files``: folder with train.txt, valid.txt and test.txt."""
-    hub_path: str | None = None
-    """Hub corpora: name of the dataset on the hub, or a local folder in the hub's layout."""
-    hub_config: str | None = None
-    """Hub corpora: config of the dataset."""
-    tokenizer: str = "whitespace"
-    """``whitespace`` for text that is already tokenized, ``moses`` for raw prose."""
-    min_count: int = 1
-    """Words with fewer occurrences in train become ``<unk>``."""
-    max_size: int = 0
-    """Largest vocabulary, ``<unk>`` and ``<eos>`` included; 0 means no limit."""
-    cache_dir: str | None = None
-    """Folder for encoded corpora; ``None`` means ``$LSTM_LM_CACHE``, else ``~/.cache/lstm_lm``."""
+    source: str = setting("wikitext2", choices=CORPORA, help="The kind of corpus.")
+    dir: str | None = setting(None, help="Folder with train.txt, valid.txt and test.txt (text_files).")
+    hub_path: str | None = setting(
+        None, help="Name of the dataset on the Hugging Face hub, or a local folder in the hub's layout (hub corpora)."
+    )
+    hub_config: str | None = setting(None, help="Config of the dataset on the hub (hub corpora).")
+    tokenizer: str = setting(
+        "whitespace", choices=TOKENIZERS, help="whitespace for text that is already tokenized, moses for raw prose."
+    )
+    min_count: int = setting(
+        1, ge=1, help="Words with fewer occurrences in train become <unk>; 3 suits raw prose without <unk>."
+    )
+    max_size: int = setting(
+        0,
+        ge=4,
+        special={0: "no limit"},
+        help="Largest vocabulary, <unk> and <eos> included. A smaller one trains faster.",
+    )
+    cache_dir: str | None = setting(
+        None, special={None: "$LSTM_LM_CACHE, else ~/.cache/lstm_lm"}, help="Folder for encoded corpora."
+    )
 
-    def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        problems = []
-        if self.source not in CORPORA:
-            problems.append(f"source: unknown corpus (got {self.source!r}); use one of {', '.join(CORPORA)}")
+    def conflicts(self) -> list[str]:
+        """A corpus without its location."""
         if self.source == "text_files" and not self.dir:
-            problems.append(
-                "dir: text_files needs the folder with train.txt, valid.txt and test.txt; set data.dir=FOLDER"
-            )
+            return ["dir: text_files needs the folder with train.txt, valid.txt and test.txt; set data.dir=FOLDER"]
         if self.source in HUB_CORPORA and not (self.hub_path and self.hub_config):
-            problems.append(f"hub_path: {self.source} needs hub_path and hub_config; choose it with data={self.source}")
-        if self.tokenizer not in TOKENIZERS:
-            problems.append(f"tokenizer: unknown (got {self.tokenizer!r}); use one of {', '.join(TOKENIZERS)}")
-        if self.min_count < 1:
-            problems.append(f"min_count: must be at least 1 (got {self.min_count})")
-        if self.max_size < 0 or 0 < self.max_size < 4:
-            problems.append(f"max_size: must be 0 (no limit) or at least 4 (got {self.max_size})")
-        return problems
+            return [f"hub_path: {self.source} needs hub_path and hub_config; choose it with data={self.source}"]
+        return []
 
     def with_absolute_paths(self) -> "DataConfig":
         """The same corpus for another working directory."""
@@ -68,24 +64,17 @@ def _absolute(folder: str | None) -> str | None:
 
 
 @dataclass
-class BatchingConfig:
+class BatchingConfig(Settings):
     """How a split becomes streams and windows."""
 
-    batch_size: int = 20
-    """Number of contiguous streams in a training batch."""
-    eval_batch_size: int = 20
-    """Number of contiguous streams in a batch of the validations during training."""
-    bptt_length: int = 35
-    """Steps per window: gradients are truncated at its start."""
-    jitter: bool = False
-    """Draw the length of each window around ``bptt_length`` (Merity et al. 2017 §4.1)."""
-    random_offset: bool = False
-    """Start each epoch at a random word of the corpus, so that window boundaries differ between epochs."""
-
-    def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        return [
-            f"{name}: must be at least 1 (got {getattr(self, name)})"
-            for name in ("batch_size", "eval_batch_size", "bptt_length")
-            if getattr(self, name) < 1
-        ]
+    batch_size: int = setting(20, ge=1, help="Number of contiguous streams in a training batch.")
+    eval_batch_size: int = setting(
+        20, ge=1, help="Number of contiguous streams in a batch of the validations during training."
+    )
+    bptt_length: int = setting(35, ge=1, help="Steps per window: gradients are truncated at its start.")
+    jitter: bool = setting(
+        False, help="Draw the length of each window around bptt_length (Merity et al. 2017, section 4.1)."
+    )
+    random_offset: bool = setting(
+        False, help="Start each epoch at a random word of the corpus, so that window boundaries differ between epochs."
+    )

@@ -6,11 +6,13 @@ The same classes are Hydra's schema, constructor arguments and the metadata of a
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from lstm_lm.settings import Settings
+
 LOSS_NAMES = ("full_softmax", "sampled_softmax", "adaptive_softmax")
 
 
 @dataclass
-class ModelConfig:
+class ModelConfig(Settings):
     """An embedding, a stack of LSTM layers and an output layer (Merity et al. 2017, "Regularizing and Optimizing LSTM
     Language Models").
     """
@@ -57,7 +59,7 @@ class ModelConfig:
         bounds = {round(share * vocab_size) for share in self.cutoffs}
         return [*sorted(bound for bound in bounds if 0 < bound < vocab_size), vocab_size]
 
-    def problems(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
         problems = []
         if self.embedding_dim < 1:
@@ -85,7 +87,7 @@ class ModelConfig:
 
 
 @dataclass
-class LossConfig:
+class LossConfig(Settings):
     """The training loss. Evaluation always uses the exact softmax over the full vocabulary."""
 
     name: str = "full_softmax"
@@ -102,7 +104,7 @@ class LossConfig:
     temporal_activation_reg: float = 0.0
     """Weight of the L2 penalty on the change of activations between steps (TAR, Merity et al. 2017 §4.6)."""
 
-    def problems(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
         problems = []
         if self.name not in LOSS_NAMES:

@@ -225,7 +225,7 @@ class TestSweeps:
         assert len(reported) == 3
         assert any("did you mean small?" in problem and "2 of 4 jobs" in problem for problem in reported)
         assert any("optimizer.lr: must be above 0" in problem and "2 of 4 jobs" in problem for problem in reported)
-        assert "seed: must be from 0 to 4294967295 (got -1)" in reported
+        assert "seed: must be from 0 to 4294967295 (got -1); try 1" in reported
 
     @pytest.mark.parametrize("lines", [["trainer=ddp"], ["trainer.devices=2"]])
     def test_sweep_over_several_processes_is_rejected(self, lines: list[str]) -> None:
