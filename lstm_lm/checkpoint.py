@@ -73,6 +73,12 @@ class Checkpoint(SavedModel):
     """Modification time of the file when it was read."""
 
     @property
+    def name(self) -> str:
+        """Name of the file, after the name of its run."""
+        folder = self.path.resolve().parent
+        return f"{folder.parent.name}/{self.path.name}" if folder.name == CHECKPOINTS else self.path.name
+
+    @property
     def format(self) -> int:
         """Format of the file; the metadata is upgraded to the newest one."""
         return int(self.content[METADATA]["format"])

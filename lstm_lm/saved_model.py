@@ -25,6 +25,22 @@ FORMAT = 2
 _MAX_PRESETS, _MAX_PATH = 1000, 4096
 
 
+@dataclass(frozen=True)
+class InitFrom:
+    """The model whose weights a run started with."""
+
+    name: str
+    """Name of its bundle or run."""
+    words: int
+    """Words of the new vocabulary whose rows were copied."""
+    vocabulary: int
+    """Size of the new vocabulary."""
+
+    def describe(self) -> str:
+        """What was copied, in words."""
+        return f"{self.words:,} of {self.vocabulary:,} words from {self.name}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelMetadata:
     """What a checkpoint and a bundle record about their model besides weights and words."""
@@ -41,6 +57,8 @@ class ModelMetadata:
     """The preset for requests that name none."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """Scores by split."""
+    init_from: InitFrom | None = None
+    """The model whose weights the training started with, if there was one."""
 
     def to_plain(self) -> dict[str, Any]:
         """Plain data for JSON and checkpoints."""
@@ -52,7 +70,7 @@ class ModelMetadata:
             "presets": {name: asdict(preset) for name, preset in self.presets.items()},
             "default_preset": self.default_preset,
             "metrics": self.metrics,
-        }
+        } | ({} if self.init_from is None else {"init_from": asdict(self.init_from)})
 
     @classmethod
     def from_plain(cls, record: Mapping[str, Any]) -> Self:
@@ -99,6 +117,9 @@ class ModelMetadata:
             "presets": presets,
             "default_preset": default_preset,
             "metrics": field_of(record, "metrics", dict),
+            "init_from": dataclass_from_plain(InitFrom, init, "init_from")
+            if (init := record.get("init_from"))
+            else None,
         }
 
 

@@ -58,6 +58,7 @@ def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
 
 def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> None:
     from lstm_lm.cli.console import duration, number, percent, print_key_values, relative_path, streams
+    from lstm_lm.saved_model import InitFrom
 
     rows = []
     if "overfit" in metrics:
@@ -73,6 +74,8 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
             ("valid top-1, top-5", f"{percent(valid.get('top1'))}, {percent(valid.get('top5'))}"),
             ("stopped by", str(metrics["stopped_by"])),
         ]
+    if "init_from" in metrics:
+        rows.append(("initial weights", InitFrom(**metrics["init_from"]).describe()))
     rows += [
         ("epochs, steps", f"{number(metrics['epochs'])}, {metrics['steps']:,}"),
         ("wall time", duration(metrics["wall_seconds"])),

@@ -84,6 +84,7 @@ def export_bundle(
         presets=presets,
         default_preset=default_preset,
         metrics=nan_to_none(trained.metadata.metrics),
+        init_from=trained.metadata.init_from,
     )
     weights = {name: tensor.contiguous().numpy() for name, tensor in trained.network.state_dict().items()}
     graphs = {}

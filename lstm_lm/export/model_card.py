@@ -77,6 +77,8 @@ def _facts(network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMe
     yield "output layer", "tied to the embedding" if config.tie_weights else "separate weights"
     yield "corpus", metadata.data.source
     yield "tokenizer", metadata.tokenizer
+    if metadata.init_from is not None:
+        yield "initial weights", metadata.init_from.describe()
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[str]:

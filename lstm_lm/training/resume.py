@@ -10,7 +10,7 @@ from lstm_lm.checkpoint import CHECKPOINTS, Checkpoint, CheckpointMetadata, read
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.errors import CheckpointError
-from lstm_lm.saved_model import FORMAT
+from lstm_lm.saved_model import FORMAT, InitFrom
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,12 @@ _CHANGEABLE = (
 
 
 def build_metadata(
-    config: TrainConfig, precision: str, corpus: EncodedCorpus, devices: int, sparse_gradient: bool
+    config: TrainConfig,
+    precision: str,
+    corpus: EncodedCorpus,
+    devices: int,
+    sparse_gradient: bool,
+    init_from: InitFrom | None,
 ) -> CheckpointMetadata:
     """The metadata of a run's checkpoints: readable without the run's config.
 
@@ -43,6 +48,7 @@ def build_metadata(
         corpus: The encoded corpus.
         devices: Number of processes; each trains on its own streams.
         sparse_gradient: Whether the optimizer keeps its state per embedding row.
+        init_from: The model whose weights the run started with.
     """
     return CheckpointMetadata(
         model=config.model,
@@ -50,6 +56,7 @@ def build_metadata(
         data=config.data.with_absolute_paths(),
         presets={**config.presets, "default": config.sampling},
         default_preset="default",
+        init_from=init_from,
         vocabulary=corpus.vocabulary,
         run={
             "text": {split: corpus.sha256[split] for split in ("train", "valid")},

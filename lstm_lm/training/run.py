@@ -32,6 +32,7 @@ from lstm_lm.training.restoring import restoring
 from lstm_lm.training.resume import build_metadata, check_resumable, find_resumed, log_changed_settings
 from lstm_lm.training.run_folder import METRICS, check_run_folder, limits
 from lstm_lm.training.trainer import build_trainer
+from lstm_lm.training.warm_start import warm_start
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
         and the history of all validations.
 
     Raises:
-        ConfigError: If a preset bans a word that is not in the vocabulary.
+        ConfigError: If a preset bans a word that is not in the vocabulary, or ``init_from`` has other sizes.
+        BundleError: If the bundle of ``init_from`` cannot be read.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
         TrainingError: If the folder holds another run, the loss is not finite, ``overfit_one_batch`` did not overfit,
@@ -81,6 +83,9 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
     if config.embedding_init == "cooccurrence" and resumed is None:
         ids = corpus.splits["train"]
         model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
+    init_from = None if resumed is None else resumed.metadata.init_from
+    if config.init_from is not None and resumed is None:
+        init_from = warm_start(model, vocabulary, config.init_from)
     device, single_process = trainer.strategy.root_device, trainer.world_size == 1
     # with several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes
     sparse_gradient = config.optimizer.name == "row_adamw" and single_process and device.type == "cpu"
@@ -94,7 +99,7 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
         bptt_length=config.batching.bptt_length,
         seed=config.seed,
         fraction=lambda step: time_budget.fraction(step, trainer.estimated_stepping_batches),
-        checkpoint_metadata=build_metadata(config, precision, corpus, trainer.world_size, sparse_gradient),
+        checkpoint_metadata=build_metadata(config, precision, corpus, trainer.world_size, sparse_gradient, init_from),
         sparse_gradient=sparse_gradient,
         cuda_graphs=config.trainer.cuda_graphs and single_process and device.type == "cuda",
     )
@@ -146,6 +151,8 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
         "seed": config.seed,
         "history": training_metrics.history,
     }
+    if init_from is not None:
+        metrics["init_from"] = asdict(init_from)
     if epoch_planner.dropouts is not None:
         metrics["dropouts"] = {name: round(value, 4) for name, value in epoch_planner.dropouts.items()}
     if time_budget.budget is not None:

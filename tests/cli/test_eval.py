@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small_models import write_small_bundle
 
 from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.cli.eval import job
@@ -120,8 +121,8 @@ def eval_config(*lines: str) -> Any:
 def test_tuning_without_tunable_settings_or_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tune: static has no settings to tune; choose .*cache, dynamic"):
         check("eval", ["checkpoint=x", "tune=true"])
-    (tmp_path / "manifest.json").write_text("{}")
-    config = check("eval", [f"checkpoint={tmp_path}", "tune=true", "evaluation=cache"]).config
+    bundle = write_small_bundle(tmp_path / "mine")
+    config = check("eval", [f"checkpoint={bundle}", "tune=true", "evaluation=cache"]).config
     with pytest.raises(ConfigError, match="tune: cannot save settings in a bundle"):
         job(config, tmp_path)  # type: ignore[arg-type]
 

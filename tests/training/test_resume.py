@@ -240,7 +240,8 @@ def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
         (lambda c: c["optimizer_states"][0]["param_groups"][0].update(lr="x"), "TypeError"),
         (lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg has shape \(3,\)"),
         (lambda c: c["lstm_lm"]["state"]["hidden"].pop(), "Error"),
-        (lambda c: c["lstm_lm"].update(model=[1]), "was trained with a different model"),
+        (lambda c: c["lstm_lm"].update(model=[1]), "model: must be a mapping"),
+        (lambda c: c["lstm_lm"].update(optimizer=[1]), "was trained with a different optimizer"),
     ],
 )
 def test_a_crafted_checkpoint_is_refused_by_resume(
