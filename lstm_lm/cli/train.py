@@ -18,9 +18,10 @@ def main(argv: list[str]) -> None:
         print(command_help("train"))
         return
     from lstm_lm.cli.hydra_run import run
+    from lstm_lm.cli.resumed_settings import with_resumed_settings
     from lstm_lm.training.run_folder import open_run_folder
 
-    run("train", argv, job, open_run_folder)
+    run("train", with_resumed_settings(argv), job, open_run_folder)
 
 
 def job(config: TrainConfig, run_dir: Path) -> None:
@@ -87,6 +88,8 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
 
 
 def _print_next_commands(config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
     from lstm_lm.checkpoint import BEST, CHECKPOINTS
     from lstm_lm.cli.console import print_commands, relative_path
     from lstm_lm.config.overrides import as_override
@@ -99,7 +102,11 @@ def _print_next_commands(config: TrainConfig, metrics: dict[str, Any], run_dir: 
         ("open the curves in TensorBoard", ["tensorboard", "--logdir", relative_path(run_dir)]),
     ]
     if longer := _longer(config, metrics):
-        commands.append(("train this model further", ["lstm-lm", "train", *_repeated(longer, run_dir)]))
+        sources = HydraConfig.get().runtime.config_sources
+        folders = [relative_path(Path(source.path)) for source in sources if source.provider == "command-line"]
+        config_dir = [word for folder in folders for word in ("--config-dir", folder)]
+        resume = as_override("resume", relative_path(run_dir))
+        commands.append(("train this model further", ["lstm-lm", "train", *config_dir, resume, longer]))
     print_commands(commands)
 
 
@@ -114,24 +121,3 @@ def _longer(config: TrainConfig, metrics: dict[str, Any]) -> str | None:
         case "max_epochs":
             return f"trainer.max_epochs={2 * config.trainer.epoch_limit}"
     return None
-
-
-def _repeated(longer: str, run_dir: Path) -> list[str]:
-    """The arguments of this command, continued in the same folder with a larger limit."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from lstm_lm.cli.console import relative_path
-    from lstm_lm.config.overrides import as_override
-
-    settings = HydraConfig.get()
-    sources = settings.runtime.config_sources
-    folders = [source.path for source in sources if source.provider == "command-line"]
-    replaced = ("resume=", longer.partition("=")[0] + "=", "hydra.run.dir=", "hydra.mode=")
-    overrides = [*settings.overrides.hydra, *settings.overrides.task]
-    return [
-        *(word for folder in folders for word in ("--config-dir", relative_path(Path(folder)))),
-        *(line for line in overrides if not line.startswith(replaced)),
-        longer,
-        "resume=auto",
-        as_override("hydra.run.dir", relative_path(run_dir)),
-    ]
