@@ -61,7 +61,9 @@ class Declaration:
         if isinstance(value, bool) or not isinstance(value, str | int | float) or value in self.special:
             return None
         if self.choices:
-            return None if value in self.choices else f"unknown (got {value!r}); {did_you_mean(value, self.choices)}"
+            return (
+                None if value in self.choices else f"unknown (got {value!r}); {did_you_mean(str(value), self.choices)}"
+            )
         if isinstance(value, float) and not math.isfinite(value):
             return f"must be a finite number (got {value}){self._remedy(default)}"
         if isinstance(value, str) or self._within(value):

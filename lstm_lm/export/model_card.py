@@ -75,7 +75,7 @@ def _facts(network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMe
     yield "embedding", str(config.embedding_dim)
     yield "LSTM layers", " + ".join(map(str, config.hidden_dims))
     yield "output layer", "tied to the embedding" if config.tie_weights else "separate weights"
-    yield "corpus", metadata.data.source
+    yield "corpus", metadata.data.corpus_name
     yield "tokenizer", metadata.tokenizer
     if metadata.init_from is not None:
         yield "initial weights", metadata.init_from.describe()

@@ -38,7 +38,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         metadata=ModelMetadata(
             model=config,
             tokenizer="moses",
-            data=DataConfig(source="text_files"),
+            data=DataConfig(source="text_files", title="words"),
             presets={
                 "greedy": SamplingConfig(strategy="greedy"),
                 "balanced": SamplingConfig(top_k=40, temperature=0.8),

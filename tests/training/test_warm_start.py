@@ -31,7 +31,7 @@ def test_first_validation_has_the_score_of_the_source(config: ConfigFactory, tmp
     scratch = train(config(**ONE_STEP), tmp_path / "scratch")
     assert scratch["valid"]["loss"] > source["valid"]["loss"] + 0.1
     for given in ("source", "source/checkpoints/best.ckpt", "bundle"):
-        warm = train(config(**ONE_STEP, init_from=str(tmp_path / given)), tmp_path / f"warm {len(given)}")
+        warm = train(config(**ONE_STEP, init_from=str(tmp_path / given)), tmp_path / f"warm-{given.replace('/', '-')}")
         assert warm["valid"]["loss"] == pytest.approx(source["valid"]["loss"], rel=1e-6)
         assert warm["init_from"]["words"] == warm["vocabulary"] == source["vocabulary"]
 
