@@ -6,7 +6,7 @@ from pathlib import Path
 from lstm_lm.settings import Settings, setting
 
 HUB_CORPORA = ("hub", "wikitext2", "wikitext2_raw", "wikitext103")
-CORPORA = (*HUB_CORPORA, "text_files", "text_file", "python_docs")
+CORPORA = (*HUB_CORPORA, "text_files", "text_file", "python_docs", "chat")
 TOKENIZERS = ("whitespace", "moses")
 SPLITS = ("train", "valid", "test")
 

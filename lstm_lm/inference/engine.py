@@ -187,7 +187,7 @@ class Engine:
                 step_batch(self.backend, [sequence])
 
     def _banned_ids(self, sampling: SamplingConfig) -> list[int]:
-        banned = set(require_ids(sampling.ban_tokens, self.vocabulary, "ban_tokens"))
+        banned = {*require_ids(sampling.ban_tokens, self.vocabulary, "ban_tokens"), *self.vocabulary.placeholder_ids}
         if sampling.ban_unk:
             banned.add(self.vocabulary.unk_id)
         if len(banned) == len(self.vocabulary):

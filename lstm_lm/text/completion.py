@@ -57,14 +57,15 @@ class WordIndex:
     """Prefix index of a vocabulary that ignores case.
 
     Args:
-        vocabulary: The words to index; ``<unk>`` and ``<eos>`` are skipped.
+        vocabulary: The words to index; its special words are skipped.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        special = (vocabulary.unk_id, vocabulary.eos_id)
         # sorted, so that the words with one prefix are adjacent
-        entries = sorted((normalized(word), i) for i, word in enumerate(vocabulary.words) if i not in special)
+        entries = sorted(
+            (normalized(word), i) for i, word in enumerate(vocabulary.words) if i not in vocabulary.special_ids
+        )
         self._normalized = [text for text, _ in entries]
         self._ids = np.array([i for _, i in entries], dtype=np.int32)
         # depends on the vocabulary only, so cached results never change

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from lstm_lm.text.placeholders import replace_addresses
 from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.vocabulary import EOS, Vocabulary
 
@@ -16,13 +17,16 @@ def tokenize_input(text: str, vocabulary: Vocabulary) -> list[str]:
 
     A chunk between spaces is one word if it is in the vocabulary, such as ``don't``, ``Mr.``, ``@-@`` or ``<unk>``.
     Otherwise Moses splits it as in WikiText. A word that is in the vocabulary only in another case is converted to that
-    case. A line break becomes ``<eos>``. Out-of-vocabulary words stay as typed, so that the caller can show them.
+    case. A line break becomes ``<eos>``, and an address or phone number its placeholder if the vocabulary has it.
+    Out-of-vocabulary words stay as typed, so that the caller can show them.
 
     Args:
         text: As typed.
         vocabulary: Vocabulary of the model that reads the words.
     """
     words: list[str] = []
+    if vocabulary.placeholder_ids:
+        text = replace_addresses(text, vocabulary)
     for index, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")):
         if index:
             words.append(EOS)

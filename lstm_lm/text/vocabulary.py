@@ -9,6 +9,7 @@ from typing import Any
 
 from lstm_lm.errors import DataError
 from lstm_lm.text.files import write_atomically
+from lstm_lm.text.placeholders import PLACEHOLDERS
 
 UNK = "<unk>"
 EOS = "<eos>"
@@ -28,6 +29,8 @@ class Vocabulary:
     Attributes:
         unk_id: Id of ``<unk>``, which replaces every other word.
         eos_id: Id of ``<eos>``, which ends every line.
+        placeholder_ids: Ids of the words that stand for addresses and numbers.
+        special_ids: Ids of all of these: words that are never suggested.
 
     Raises:
         ValueError: If a word repeats, is empty or contains white space, a special word is missing, or ``counts`` has
@@ -51,6 +54,8 @@ class Vocabulary:
             raise ValueError(f"{' and '.join(missing)} must be in the vocabulary")
         self.unk_id: int = self._ids[UNK]
         self.eos_id: int = self._ids[EOS]
+        self.placeholder_ids = frozenset(self._ids[word] for word in PLACEHOLDERS if word in self._ids)
+        self.special_ids = self.placeholder_ids | {self.unk_id, self.eos_id}
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], min_count: int = 1, max_size: int = 0) -> "Vocabulary":
