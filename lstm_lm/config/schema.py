@@ -3,14 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omegaconf import MISSING
-
 from lstm_lm.data.config import SPLITS, BatchingConfig, DataConfig
 from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
-from lstm_lm.settings import Settings, setting
+from lstm_lm.settings import REQUIRED, Settings, setting
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 
@@ -90,7 +88,7 @@ class TrainConfig(Settings):
 class EvalConfig(Settings):
     """``lstm-lm eval``."""
 
-    checkpoint: str = setting(MISSING, help="A checkpoint or a bundle.")
+    checkpoint: str = setting(REQUIRED, help="A checkpoint or a bundle.")
     split: str = setting("test", choices=SPLITS, help="The split to score.")
     data: DataConfig | None = None
     """The corpus; ``None`` is the one that the checkpoint was trained on."""
@@ -123,8 +121,8 @@ class EvalConfig(Settings):
 class ExportConfig(Settings):
     """``lstm-lm export``."""
 
-    checkpoint: str = setting(MISSING, help="The checkpoint to export.")
-    out: str = setting(MISSING, help="The folder of the bundle.")
+    checkpoint: str = setting(REQUIRED, help="The checkpoint to export.")
+    out: str = setting(REQUIRED, help="The folder of the bundle.")
     export: BundleExportConfig = field(default_factory=BundleExportConfig)
     sampling: SamplingConfig | None = None
     """Default preset of the bundle; ``None`` keeps the run's default."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from lstm_lm.errors import ConfigError, closest
+from lstm_lm.errors import ConfigError, did_you_mean
 from lstm_lm.inference.loading import BACKENDS
 
 ENV_PREFIX = "LSTM_LM_"
@@ -123,9 +123,7 @@ def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
         setting = upper.removeprefix(ENV_PREFIX)
         if setting in known:
             continue
-        match = RENAMED_SETTINGS.get(setting) or closest(setting, known, cutoff=0.75)
-        all_variables = ", ".join(ENV_PREFIX + known_setting for known_setting in known)
-        remedy = f"did you mean {ENV_PREFIX}{match}?" if match else f"use one of {all_variables}"
+        remedy = did_you_mean(setting, known, renamed=RENAMED_SETTINGS, form=f"{ENV_PREFIX}{{}}", cutoff=0.75)
         yield f"{name}: is not a setting; {remedy}"
 
 
