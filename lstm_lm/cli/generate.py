@@ -8,10 +8,10 @@ import typer
 
 from lstm_lm.cli.terminal import print_json, printable
 from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
-from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.detokenize import text_pieces
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.word_lists import parse_lists
+from lstm_lm.loading import load_model
 
 
 def generate(
@@ -57,7 +57,7 @@ def generate(
     Options override the preset. --temperature, --topk and --top-p apply to --strategy sample only.
     """
     prompt = read_text(text)
-    engine = load_engine(model)
+    engine = load_model(model).engine()
     sampling = with_seed(
         engine.resolve_sampling(
             preset,

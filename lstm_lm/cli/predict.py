@@ -10,9 +10,9 @@ from rich.text import Text
 
 from lstm_lm.cli.terminal import print_json, printable
 from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
-from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.word_lists import parse_lists
+from lstm_lm.loading import load_model
 
 
 def predict(
@@ -50,14 +50,18 @@ def predict(
     Probabilities are normalized over the words that pass the filters; <unk> and line ends are never suggested.
     --allow and --deny ignore case. The --cache-… options have no effect without --cache.
     """
-    prediction = load_engine(model).predict(
-        read_text(text),
-        k,
-        prefix,
-        words_only=words_only,
-        allow=None if allow is None else parse_lists(allow),
-        deny=parse_lists(deny or []),
-        cache=CacheConfig(cache_weight, cache_theta, cache_window) if cache else None,
+    prediction = (
+        load_model(model)
+        .engine()
+        .predict(
+            read_text(text),
+            k,
+            prefix,
+            words_only=words_only,
+            allow=None if allow is None else parse_lists(allow),
+            deny=parse_lists(deny or []),
+            cache=CacheConfig(cache_weight, cache_theta, cache_window) if cache else None,
+        )
     )
     if as_json:
         print_json(asdict(prediction))
