@@ -91,7 +91,7 @@ class TrainingInterruptedError(LstmLmError):
     def __init__(self, signal_number: int, checkpoint: Path) -> None:
         self.signal_number = signal_number
         self.checkpoint = checkpoint
-        super().__init__(f"stopped by a signal; continue with resume={checkpoint}")
+        super().__init__(f"stopped by a signal; continue with resume={checkpoint.parent.parent}")
 
 
 def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:

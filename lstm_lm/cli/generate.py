@@ -15,10 +15,10 @@ from lstm_lm.cli.text_options import (
     read_text,
     warn_unknown_words,
 )
-from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.detokenize import text_pieces
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.word_lists import parse_lists
+from lstm_lm.loading import load_model
 
 
 def generate(
@@ -65,7 +65,7 @@ def generate(
     Options override the preset. --temperature, --topk and --top-p apply to --strategy sample only.
     """
     prompt = read_text(text)
-    engine = load_engine(model, blocked_words(blocklist))
+    engine = load_model(model).engine(blocked=blocked_words(blocklist))
     sampling = with_seed(
         engine.resolve_sampling(
             preset,

@@ -17,9 +17,9 @@ from lstm_lm.cli.text_options import (
     read_text,
     warn_unknown_words,
 )
-from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.word_lists import parse_lists
+from lstm_lm.loading import load_model
 
 
 def predict(
@@ -64,7 +64,8 @@ def predict(
     Probabilities are normalized over the words that pass the filters; <unk> and line ends are never suggested.
     --allow and --deny ignore case. The --cache-… options have no effect without --cache.
     """
-    prediction = load_engine(model, blocked_words(blocklist)).predict(
+    engine = load_model(model).engine(blocked=blocked_words(blocklist))
+    prediction = engine.predict(
         read_text(text),
         k,
         prefix,

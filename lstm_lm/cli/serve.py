@@ -37,7 +37,7 @@ def serve(
     """Serve suggestions and generated text over HTTP until Ctrl-C."""
     import uvicorn
 
-    from lstm_lm.export.loading import load_model
+    from lstm_lm.loading import load_model
     from lstm_lm.serving.app import build_app
     from lstm_lm.serving.http_protocol import BoundedHttpTools
     from lstm_lm.serving.memory import configure_malloc
@@ -48,10 +48,9 @@ def serve(
     # bind before loading the model, so that a port in use is reported immediately
     with _bound_socket(settings.host, settings.port) as listener:
         configure_malloc()  # before the first thread, which verifies the bundle
-        engine, model_info = load_model(
-            settings.bundle, settings.backend, settings.prefix_cache_size, settings.blocked_words()
-        )
-        app = build_app(engine, settings, model_info)
+        loaded = load_model(settings.bundle)
+        engine = loaded.engine(settings.backend, settings.prefix_cache_size, settings.blocked_words())
+        app = build_app(engine, settings, loaded)
         address, bound_port = listener.getsockname()[:2]
         url_host = f"[{address}]" if ":" in address else address
         typer.echo(

@@ -43,11 +43,17 @@ class TrainConfig(Settings):
         "seconds to compute and save the first epochs.",
     )
     seed: int = setting(1, ge=0, le=2**32 - 1, help="Seed of every random number generator of the run.")
+    init_from: str | None = setting(
+        None,
+        special={None: "new weights"},
+        help="Checkpoint, bundle or run folder whose weights the run starts with. The optimizer is new, and the corpus "
+        "may be another one: the rows of words that both vocabularies have are copied.",
+    )
     resume: str | None = setting(
         None,
         special={None: "a new run"},
-        help="Checkpoint to resume from: weights, optimizer, LSTM state and position in the epoch. auto is the newest "
-        "one of the run folder, if there is one.",
+        help="Run folder or checkpoint to resume: weights, optimizer, LSTM state, position in the epoch, and the "
+        "settings that are not given. auto is the newest checkpoint of hydra.run.dir, if there is one.",
     )
 
     def conflicts(self) -> list[str]:
@@ -66,7 +72,13 @@ class TrainConfig(Settings):
         if self.optimizer.name == "asgd" and self.averaging.name == "none":
             problems.append("averaging: asgd needs weight averaging; set averaging=polyak or optimizer=sgd")
         if self.resume not in (None, RESUME_AUTO) and not Path(self.resume).is_file():
-            problems.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt, or auto")
+            problems.append(f"resume: no such file (got {self.resume}); give a run folder, a checkpoint, or auto")
+        if self.init_from is not None and not Path(self.init_from).exists():
+            problems.append(f"init_from: no such file or folder (got {self.init_from})")
+        if self.init_from is not None and self.resume not in (None, RESUME_AUTO):
+            problems.append(
+                "init_from: cannot be combined with resume, which restores the run's own weights; remove one"
+            )
         if self.resume is not None and self.trainer.overfit_one_batch:
             problems.append("resume: trainer.overfit_one_batch cannot be resumed; remove one of the two")
         return problems

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers.small_models import write_small_bundle
 
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import read_bundle
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.blocklist import read_word_file, shipped_blocklist
 from lstm_lm.serving.settings import Settings
@@ -43,6 +43,6 @@ def test_settings_add_the_file_and_turn_the_list_off(tmp_path: Path) -> None:
 
 def test_an_engine_of_a_bundle_has_the_shipped_list_unless_told(tmp_path: Path) -> None:
     bundle = read_bundle(write_small_bundle(tmp_path / "small"))
-    everything = {s.word for s in build_engine(bundle, blocked=()).predict("I", 99).suggestions}
-    assert everything == {s.word for s in build_engine(bundle).predict("I", 99).suggestions}
-    assert {s.word for s in build_engine(bundle, blocked=("cat",)).predict("I", 99).suggestions} == everything - {"cat"}
+    everything = {s.word for s in bundle.engine(blocked=()).predict("I", 99).suggestions}
+    assert everything == {s.word for s in bundle.engine().predict("I", 99).suggestions}
+    assert {s.word for s in bundle.engine(blocked=("cat",)).predict("I", 99).suggestions} == everything - {"cat"}

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from helpers.service_client import Client
 
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import read_bundle
 from lstm_lm.inference.engine import Engine
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Engine:
-    return build_engine(read_bundle(tiny_bundle))
+    return read_bundle(tiny_bundle).engine()
 
 
 def test_health_and_ready(client: Client) -> None:
