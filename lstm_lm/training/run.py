@@ -14,7 +14,7 @@ from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
-from lstm_lm.inference.word_lists import validate_banned_words
+from lstm_lm.inference.banned_words import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
