@@ -14,8 +14,8 @@ from helpers.small_runs import (
     weights,
 )
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.errors import TrainingInterruptedError
-from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.training.averaging import AveragingConfig, lerp_weight, nt_asgd_triggered
 from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.module import LanguageModelModule

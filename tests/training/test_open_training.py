@@ -313,8 +313,8 @@ from torch.optim import Adam as Stealer
 def test_a_checkpoint_never_makes_code_run(
     config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from lstm_lm.checkpoint import read_checkpoint
     from lstm_lm.cli.main import main
-    from lstm_lm.export.checkpoint import load_trained
 
     (tmp_path / "malicious.py").write_text(MALICIOUS)
     monkeypatch.syspath_prepend(tmp_path)
@@ -330,11 +330,11 @@ def test_a_checkpoint_never_makes_code_run(
     crafted = tmp_path / "crafted.ckpt"
     torch.save(checkpoint, crafted)
     with pytest.raises(CheckpointError):
-        load_trained(crafted)
+        read_checkpoint(crafted)
     for section in ("data", "model"):
         del checkpoint["lstm_lm"][section]["_target_"]
     torch.save(checkpoint, crafted)
-    load_trained(crafted)
+    read_checkpoint(crafted)
     assert main(["eval", f"checkpoint={crafted}", "split=valid", "hydra.run.dir=eval"]) == 0
     assert main(["export", f"checkpoint={crafted}", "out=bundle", "hydra.run.dir=export"]) == 0
     assert main(["predict", "--model", "bundle", "--text", "the old"]) == 0
