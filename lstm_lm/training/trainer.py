@@ -165,8 +165,9 @@ def _cluster() -> list[SLURMEnvironment]:
 
 
 def _quiet_lightning() -> None:
-    # Lightning's tips about hardware and products are noise in the log of a run; the report of a profiler is not
+    # Lightning's tips about hardware and products are noise; the report of a profiler is not
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)

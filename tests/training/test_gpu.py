@@ -164,7 +164,7 @@ def test_a_draw_of_fixed_size_contains_the_same_words() -> None:
 
 
 def test_a_pending_loss_that_is_not_finite_is_reported_with_its_step() -> None:
-    metrics = TrainingMetrics(TimeBudget(None), log_every_n_steps=10, epoch_tokens=100)
+    metrics = TrainingMetrics(TimeBudget(None), epoch_tokens=100)
     metrics._pending_losses = [(7, torch.tensor(3.0)), (8, torch.tensor(2.0)), (9, torch.tensor(torch.inf))]
     with pytest.raises(TrainingError, match=r"the loss became inf at step 9; lower optimizer\.lr"):
         metrics._collect_losses(module())
