@@ -67,7 +67,7 @@ def test_tensorboard_gets_metrics_samples_and_embeddings(config: ConfigFactory, 
             schedule=schedule_config("cosine", warmup_fraction=0.5),
         ),
         tmp_path,
-        "mine,seed=3",
+        name="mine,seed=3",
     )
     assert [folder.name for folder in (tmp_path / "tensorboard").iterdir()] == ["mine,seed=3"]
     read = events(tmp_path)
@@ -193,7 +193,7 @@ def test_wandb_offline_gets_scalars_texts_and_settings(
     monkeypatch.setenv("WANDB_SILENT", "true")
     node = {"_target_": "lightning.pytorch.loggers.WandbLogger", "project": "lstm_lm", "mode": "offline"}
     settings = {"callbacks": CALLBACKS, "presets": PRESETS, "trainer": TRAINER}
-    metrics = train(config(logger={"wandb": node}, **settings), tmp_path, "mine")
+    metrics = train(config(logger={"wandb": node}, **settings), tmp_path, name="mine")
     records = wandb_records(tmp_path)
     history = [dict(item) for item in records["history"]]
     points = [item["trainer/global_step"] for item in history if "valid/perplexity" in item]
@@ -204,7 +204,7 @@ def test_wandb_offline_gets_scalars_texts_and_settings(
     final = next(item for item in history if "final/valid_perplexity" in item)
     assert final["trainer/global_step"] == metrics["steps"]
     # the next run of the process is another one
-    train(config(logger={"wandb": node}, trainer=TRAINER), tmp_path / "second", "second")
+    train(config(logger={"wandb": node}, trainer=TRAINER), tmp_path / "second", name="second")
     assert len(list(tmp_path.rglob("*.wandb"))) == 2
 
 
@@ -252,7 +252,7 @@ def test_mlflow_on_a_local_database_gets_scalars_texts_and_settings(config: Conf
         "artifact_location": str(tmp_path / "artifacts"),
     }
     settings = {"callbacks": CALLBACKS, "presets": PRESETS, "trainer": TRAINER}
-    metrics = train(config(logger={"mlflow": node}, **settings), tmp_path / "run", "mine")
+    metrics = train(config(logger={"mlflow": node}, **settings), tmp_path / "run", name="mine")
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("lightning_logs").experiment_id])
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
