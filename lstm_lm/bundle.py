@@ -7,12 +7,15 @@ ones once); ``model.onnx`` and ``model.int8.onnx`` hold the network for a servic
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from lstm_lm.errors import BundleError, DataError
 from lstm_lm.inference.config import SamplingConfig
@@ -50,8 +53,18 @@ class Bundle:
 
     @property
     def info(self) -> ModelInfo:
-        """What the service publishes about the model."""
-        return ModelInfo(self.path.resolve().name, self.model, self.tokenizer, self.data, self.metrics)
+        """What the service publishes about the model.
+
+        Raises:
+            BundleError: If the file of the weights is not a safetensors file.
+        """
+        try:
+            with safe_open(self.path / WEIGHTS, framework="numpy") as weights:
+                names: list[str] = weights.keys()
+                num_parameters = sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
+        except SafetensorError as error:
+            raise BundleError(f"{self.path / WEIGHTS}: {error}; export the checkpoint again") from error
+        return ModelInfo(self.path.resolve().name, self.model, num_parameters, self.tokenizer, self.data, self.metrics)
 
 
 def read_bundle(path: Path) -> Bundle:

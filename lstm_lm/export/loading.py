@@ -42,4 +42,5 @@ def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) ->
     engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size)
     # the other fields may contain local paths
     data = {"name": trained.data.source}
-    return engine, ModelInfo(path.name, trained.config, trained.tokenizer, data, trained.metrics)
+    num_parameters = sum(parameter.numel() for parameter in trained.model.parameters())
+    return engine, ModelInfo(path.name, trained.config, num_parameters, trained.tokenizer, data, trained.metrics)

@@ -14,6 +14,8 @@ class ModelInfo:
     """Name of its folder or file."""
     model: ModelConfig
     """Network sizes."""
+    num_parameters: int
+    """Number of weights; tied ones count once."""
     tokenizer: str
     """Tokenizer of its corpus."""
     data: dict[str, Any]

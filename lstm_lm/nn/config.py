@@ -5,20 +5,23 @@ The same classes are Hydra's schema, constructor arguments and the metadata of a
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
+
+from lstm_lm.nn.cells import DEFAULT_CELL, cell_options, import_cell, name_problem
 
 LOSS_NAMES = ("full_softmax", "sampled_softmax", "adaptive_softmax")
 
 
 @dataclass
 class ModelConfig:
-    """An embedding, a stack of LSTM layers and an output layer (Merity et al. 2017, "Regularizing and Optimizing LSTM
-    Language Models").
+    """An embedding, a stack of recurrent layers and an output layer (Merity et al. 2017, "Regularizing and Optimizing
+    LSTM Language Models").
     """
 
     embedding_dim: int = 200
     """Width of a word's vector."""
     hidden_dims: list[int] = field(default_factory=lambda: [200, 200])
-    """Width of each LSTM layer, from first to last."""
+    """Width of each layer, from first to last."""
     tie_weights: bool = True
     """Share the weights of embedding and output layer (Inan et al. 2016; Press & Wolf 2016)."""
     embedding_dropout: float = 0.0
@@ -34,20 +37,15 @@ class ModelConfig:
     cutoffs: list[float] = field(default_factory=list)
     """Adaptive softmax: where the vocabulary, sorted by descending frequency, is split into a head and clusters, as
     shares of its size; empty means one softmax over all words."""
+    cell: str = DEFAULT_CELL
+    """The recurrent cell: ``lstm``, ``cifg``, ``mogrifier``, or a class of your own as ``mymodule:MyCell``."""
+    cell_options: dict[str, Any] = field(default_factory=dict)
+    """Settings of the cell; those that are missing have the defaults of its ``Options``."""
 
     @property
     def num_layers(self) -> int:
-        """Number of LSTM layers."""
+        """Number of recurrent layers."""
         return len(self.hidden_dims)
-
-    def num_parameters(self, vocab_size: int) -> int:
-        """Number of parameters for a vocabulary of ``vocab_size`` words; tied weights count once."""
-        widths = [self.embedding_dim, *self.hidden_dims]
-        # four gates, each with input weights, hidden weights and two biases
-        layers = sum(4 * hidden * (below + hidden + 2) for below, hidden in zip(widths, self.hidden_dims, strict=False))
-        output = 0 if self.tie_weights else vocab_size * self.hidden_dims[-1]
-        clusters = (len(self.cluster_bounds(vocab_size)) - 1) * (self.hidden_dims[-1] + 1)
-        return vocab_size * self.embedding_dim + layers + output + vocab_size + clusters
 
     def cluster_bounds(self, vocab_size: int) -> list[int]:
         """Ends of the head and of each cluster of the output layer; the last number is ``vocab_size``.
@@ -58,8 +56,13 @@ class ModelConfig:
         return [*sorted(bound for bound in bounds if 0 < bound < vocab_size), vocab_size]
 
     def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``.
+
+        The options of the cell are checked by :meth:`cell_problems`, which needs torch, and by the network.
+        """
         problems = []
+        if problem := name_problem(self.cell):
+            problems.append(problem)
         if self.embedding_dim < 1:
             problems.append(f"embedding_dim: must be at least 1 (got {self.embedding_dim}); try 200")
         if not self.hidden_dims or any(dim < 1 for dim in self.hidden_dims):
@@ -82,6 +85,22 @@ class ModelConfig:
                 f"(got {list(self.cutoffs)}); try [0.06,0.3], or [] for one softmax over all words"
             )
         return problems
+
+    def cell_problems(self) -> list[str]:
+        """What is wrong with the cell and its options. Imports the cell: for a config that the user wrote."""
+        if name_problem(self.cell) or (self.cell == DEFAULT_CELL and not self.cell_options):
+            return []
+        module, colon, _ = self.cell.partition(":")
+        if colon:
+            try:
+                import_cell(module)
+            except ValueError as error:
+                return [f"cell: {error}"]
+        try:
+            cell_options(self.cell, self.cell_options)
+        except ValueError as error:
+            return [str(error)]
+        return []
 
 
 @dataclass

@@ -53,7 +53,7 @@ def info_route(engine: Engine, settings: Settings, model_info: ModelInfo | None)
     if model_info is not None:
         details = {
             "name": model_info.name,
-            "parameters": model_info.model.num_parameters(len(engine.vocabulary)),
+            "parameters": model_info.num_parameters,
             "model": asdict(model_info.model),
             "tokenizer": model_info.tokenizer,
             "data": model_info.data,

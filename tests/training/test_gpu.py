@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.small_models import small_vocabulary
 from helpers.small_runs import ConfigFactory
+from lstm_lm.nn.lstm import WeightDropLSTM, in_one_buffer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,7 +28,6 @@ from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.nn.device import find_device
 from lstm_lm.nn.exact_softmax import low_precision_cross_entropy
-from lstm_lm.nn.lstm import WeightDropLSTM, in_one_buffer
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
 from lstm_lm.training.callbacks.time_budget import TimeBudget
