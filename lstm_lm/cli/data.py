@@ -56,8 +56,13 @@ def _print_report(report: DataReport) -> None:
         [
             ("tokenizer", report.tokenizer),
             ("vocabulary", f"{report.vocabulary_size:,} words"),
-            ("start of train", report.sample),
+            ("coverage of train", ", ".join(f"{size:,} words {percent(share)}" for size, share in report.coverage)),
         ],
+    )
+    print_rows(
+        "The first lines as the network sees them; <unk:word> is outside the vocabulary and read as <unk>",
+        ("split", "tokens"),
+        [(split.name, line) for split in report.splits for line in split.sample],
     )
     batches = {batch.name: batch for batch in report.batches}
     print_rows(

@@ -100,6 +100,8 @@ def _corpus(config: EvalConfig, trained: TrainedModel) -> DataConfig:
 def _why_not_found(data: DataConfig) -> str | None:
     if data.dir and not Path(data.dir).expanduser().is_dir():
         return f"was in {data.dir}, and there is no such folder"
+    if data.file and not Path(data.file).expanduser().is_file():
+        return f"was {data.file}, and there is no such file"
     if data.hub_path and data.hub_path.startswith("/") and not Path(data.hub_path).is_dir():
         return f"was in {data.hub_path}, and there is no such folder"
     return "is not named in it" if data.problems() else None
@@ -110,7 +112,7 @@ def _remedy(data: DataConfig) -> str:
 
     if data.source in HUB_CORPORA:
         return f"data={data.source}, and data.hub_path=FOLDER for a copy of your own"
-    return f"data={data.source} data.dir=FOLDER"
+    return f"data={data.source} " + ("data.file=FILE" if data.source == "text_file" else "data.dir=FOLDER")
 
 
 @contextmanager

@@ -90,9 +90,12 @@ class TolerantConfig:
         self._merge(tuple(path), value, "", adding=adding)
 
     def names(self, path: Sequence[str]) -> list[str]:
-        """The keys of the dictionary at the first part of ``path``."""
-        node = OmegaConf.select(self._root, path[0]) if path else None
-        return [str(name) for name in node] if isinstance(node, DictConfig) else []
+        """The keys of the first dictionary on ``path``."""
+        for depth in range(1, len(path)):
+            node = OmegaConf.select(self._root, ".".join(path[:depth]), throw_on_missing=False)
+            if isinstance(node, DictConfig) and OmegaConf.get_type(node) is dict:
+                return [str(name) for name in node]
+        return []
 
     def value(self, path: Sequence[str]) -> Any:
         """The current value at ``path``; ``None`` if there is none."""

@@ -1,9 +1,7 @@
 """The config schema of every command that runs through Hydra, composed of the dataclasses of each layer."""
 
-import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from omegaconf import MISSING
 
@@ -11,7 +9,9 @@ from lstm_lm.data.config import SPLITS, BatchingConfig, DataConfig
 from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.nn.cells import DEFAULT_CELL
 from lstm_lm.nn.config import LossConfig, ModelConfig
+from lstm_lm.settings import Settings, setting
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 
@@ -22,7 +22,7 @@ RESUME_AUTO = "auto"
 
 
 @dataclass
-class TrainConfig:
+class TrainConfig(Settings):
     """``lstm-lm train`` and ``lstm-lm data``."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -39,21 +39,28 @@ class TrainConfig:
     """Default preset of an export of this run."""
     presets: dict[str, SamplingConfig] = field(default_factory=dict)
     """All presets by name: each generates a sample at every validation and is part of an export."""
-    embedding_init: str = "random"
-    """``random``, or ``cooccurrence``: word vectors from co-occurrence counts on train. They take seconds to compute
-    and save the first epochs."""
-    seed: int = 1
-    """Seed of every random number generator of the run."""
-    resume: str | None = None
-    """Checkpoint to resume from: weights, optimizer, LSTM state and position in the epoch. ``auto``: the newest one of
-    the run folder, if there is one."""
+    embedding_init: str = setting(
+        "random",
+        choices=EMBEDDING_INITS,
+        help="cooccurrence initializes the embedding with word vectors from co-occurrence counts on train. They take "
+        "seconds to compute and save the first epochs.",
+    )
+    seed: int = setting(1, ge=0, le=2**32 - 1, help="Seed of every random number generator of the run.")
+    resume: str | None = setting(
+        None,
+        special={None: "a new run"},
+        help="Checkpoint to resume from: weights, optimizer, LSTM state and position in the epoch. auto is the newest "
+        "one of the run folder, if there is one.",
+    )
 
-    def problems(self) -> list[str]:
-        """Every invalid setting, as ``path: what is wrong (got VALUE); remedy``."""
-        problems = _nested_problems(self)
-        if self.embedding_init not in EMBEDDING_INITS:
-            known = ", ".join(EMBEDDING_INITS)
-            problems.append(f"embedding_init: unknown (got {self.embedding_init!r}); use one of {known}")
+    def conflicts(self) -> list[str]:
+        """Settings of different groups that do not fit together."""
+        problems = [f"model.{problem}" for problem in self.model.cell_problems()]
+        if self.trainer.cuda_graphs and self.model.cell != DEFAULT_CELL:
+            problems.append(
+                f"trainer.cuda_graphs: only {DEFAULT_CELL} was tested with them (got model.cell={self.model.cell}); "
+                "set trainer.cuda_graphs=false"
+            )
         if self.loss.name == "adaptive_softmax" and not self.model.cutoffs:
             problems.append(
                 "model.cutoffs: loss.name=adaptive_softmax needs cutoffs (got []); choose loss=adaptive_softmax, which "
@@ -64,8 +71,6 @@ class TrainConfig:
                 f"loss.name: model.cutoffs={list(self.model.cutoffs)} needs adaptive_softmax "
                 f"(got {self.loss.name!r}); choose loss=adaptive_softmax or model.cutoffs=[]"
             )
-        if not 0 <= self.seed < 2**32:
-            problems.append(f"seed: must be from 0 to {2**32 - 1} (got {self.seed})")
         if self.optimizer.name == "asgd" and self.averaging.name == "none":
             problems.append("averaging: asgd needs weight averaging; set averaging=polyak or optimizer=sgd")
         if self.resume not in (None, RESUME_AUTO) and not Path(self.resume).is_file():
@@ -76,32 +81,30 @@ class TrainConfig:
 
 
 @dataclass
-class EvalConfig:
+class EvalConfig(Settings):
     """``lstm-lm eval``."""
 
-    checkpoint: str = MISSING
-    """A checkpoint or a bundle."""
-    split: str = "test"
-    """``train``, ``valid`` or ``test``."""
+    checkpoint: str = setting(MISSING, help="A checkpoint or a bundle.")
+    split: str = setting("test", choices=SPLITS, help="The split to score.")
     data: DataConfig | None = None
     """The corpus; ``None`` is the one that the checkpoint was trained on."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    tune: bool = False
-    """First tune the settings of the evaluation on valid and save them in the checkpoint."""
-    accelerator: str = "cpu"
-    """``cpu``; ``gpu``, for ``evaluation=static`` only; ``auto``: a GPU if there is one and it can be used."""
+    tune: bool = setting(
+        False, help="First tune the settings of the evaluation on valid and save them in the checkpoint."
+    )
+    accelerator: str = setting(
+        "cpu",
+        choices=ACCELERATORS,
+        help="gpu works with evaluation=static only; auto is a GPU if there is one and it can be used.",
+    )
 
-    def problems(self) -> list[str]:
-        """Every invalid setting, as ``path: what is wrong (got VALUE); remedy``."""
-        problems = _nested_problems(self)
-        if self.split not in SPLITS:
-            problems.append(f"split: unknown (got {self.split!r}); use one of {', '.join(SPLITS)}")
+    def conflicts(self) -> list[str]:
+        """Settings of different groups that do not fit together."""
+        problems = []
         if self.tune and self.evaluation.name in EVALUATIONS and not self.evaluation.tunable:
             problems.append(
                 f"tune: {self.evaluation.name} has no settings to tune; choose evaluation=NAME ({', '.join(TUNABLE)})"
             )
-        if self.accelerator not in ACCELERATORS:
-            problems.append(f"accelerator: unknown (got {self.accelerator!r}); use one of {', '.join(ACCELERATORS)}")
         if self.accelerator == "gpu" and self.evaluation.name != "static":
             problems.append(
                 f"accelerator: evaluation={self.evaluation.name} runs on the CPU only (got 'gpu'); "
@@ -111,53 +114,15 @@ class EvalConfig:
 
 
 @dataclass
-class ExportConfig:
+class ExportConfig(Settings):
     """``lstm-lm export``."""
 
-    checkpoint: str = MISSING
-    """The checkpoint to export."""
-    out: str = MISSING
-    """The bundle's folder."""
+    checkpoint: str = setting(MISSING, help="The checkpoint to export.")
+    out: str = setting(MISSING, help="The folder of the bundle.")
     export: BundleExportConfig = field(default_factory=BundleExportConfig)
     sampling: SamplingConfig | None = None
     """Default preset of the bundle; ``None`` keeps the run's default."""
 
-    def problems(self) -> list[str]:
-        """Every invalid setting, as ``path: what is wrong (got VALUE); remedy``."""
-        return _nested_problems(self)
-
 
 Config = TrainConfig | EvalConfig | ExportConfig
 SCHEMAS: dict[str, type[Config]] = {"train": TrainConfig, "eval": EvalConfig, "export": ExportConfig}
-
-
-def _nested_problems(config: Config) -> list[str]:
-    """The problems of every nested dataclass, each with its full path."""
-    problems = []
-    for node in fields(config):
-        value = getattr(config, node.name)
-        nested = (
-            {f"{node.name}.{name}": node_config for name, node_config in value.items()}
-            if isinstance(value, dict)
-            else {}
-        )
-        if hasattr(value, "problems"):
-            nested = {node.name: value}
-        for path, node_config in nested.items():
-            own_problems = node_config.problems()
-            own_problems += [
-                text
-                for text in _non_finite_problems(node_config)
-                if not any(problem.startswith(text.partition(":")[0] + ":") for problem in own_problems)
-            ]
-            problems += [f"{path}.{problem}" for problem in own_problems]
-    return problems
-
-
-def _non_finite_problems(node_config: Any) -> list[str]:
-    """Infinite and NaN numbers: a bounds check written as ``value < low`` does not catch NaN."""
-    return [
-        f"{node.name}: must be a finite number (got {getattr(node_config, node.name)})"
-        for node in fields(node_config)
-        if isinstance(getattr(node_config, node.name), float) and not math.isfinite(getattr(node_config, node.name))
-    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.data.corpora import TextSource
+from lstm_lm.data.text_source import TextSource
 from lstm_lm.text.vocabulary import EOS, Vocabulary
 
 _FILE = "warnings.json"

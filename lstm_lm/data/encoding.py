@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from lstm_lm.data.cache import build_once, cache_root
 from lstm_lm.data.config import SPLITS, DataConfig
-from lstm_lm.data.corpora import TextSource, open_split
+from lstm_lm.data.corpora import open_split
 from lstm_lm.data.corpus_warnings import count_eos_lines, log_warnings, save_warnings, warn_of_unknown_words
+from lstm_lm.data.text_source import TextSource
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text import tokenizer as tokenizer_module
 from lstm_lm.text.tokenizer import Tokenizer
@@ -116,13 +117,13 @@ def encode_split(
     return _map(folder / f"{split}.int32")
 
 
-def first_ids(corpus: EncodedCorpus, split: str, count: int) -> list[int]:
-    """The first ids of a split, from its text instead of the cache.
+def first_words(corpus: EncodedCorpus, split: str, count: int) -> list[str]:
+    """The first words of a split, from its text instead of the cache; unknown words are as in the text.
 
     Args:
         corpus: A corpus from :func:`load_corpus`.
         split: ``train``, ``valid`` or ``test``.
-        count: Most ids; fewer where the first block of the text has fewer.
+        count: Most words; fewer where the first block of the text has fewer.
     """
     tokenizer = Tokenizer(corpus.tokenizer)
     block = next(open_split(corpus.config, split).blocks())
@@ -131,7 +132,7 @@ def first_ids(corpus: EncodedCorpus, split: str, count: int) -> list[int]:
         words += [*tokenizer.words(line), EOS]
         if len(words) >= count:
             break
-    return corpus.vocabulary.encode(words[:count])
+    return words[:count]
 
 
 def _require_valid(config: DataConfig) -> None:
@@ -232,7 +233,7 @@ def _encode_blocks(
         if progress is not None:
             progress(split, done, max(done, source.size_hint))
     if not has_words:
-        raise DataError(f"{source.label}: the {split} split is empty; it needs at least one line of text")
+        raise DataError(f"{source.label}: the {split} split is empty; {source.empty_remedy}")
     if progress is not None:
         progress(split, done, done)
 

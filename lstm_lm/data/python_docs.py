@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from lstm_lm.data.text_source import split_by_hash
 from lstm_lm.errors import DataError
 
 SIZE_HINTS = {"train": 1_200_000, "valid": 110_000, "test": 170_000}
@@ -24,7 +25,8 @@ _SKIPPED = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "ensurepip", "e
 _NOT_STDLIB = {"site-packages", "dist-packages", "lib-dynload", "__pycache__"}
 _SKIPPED_PREFIXES = ("_sysconfigdata", "_pydecimal", "config-")
 
-_SPLIT_BOUNDS = ((80, "train"), (90, "valid"), (100, "test"))
+PERCENTAGES = (("train", 80), ("valid", 10), ("test", 10))
+"""Percentage of the topics and modules in each split."""
 _MIN_PARAGRAPH_WORDS = 4
 _MIN_PLAIN_FRACTION = 0.75
 
@@ -68,23 +70,18 @@ def sources_digest() -> str:
     return digest.hexdigest()
 
 
-def split_of(name: str) -> str:
-    """The split of a topic or module, from a hash of its name: a document never changes its split."""
-    percentile = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 100
-    return next(split for end, split in _SPLIT_BOUNDS if percentile < end)
-
-
 @cache
 def _paragraphs_by_split() -> dict[str, tuple[str, ...]]:
-    paragraphs: dict[str, list[str]] = {split: [] for _, split in _SPLIT_BOUNDS}
+    paragraphs: dict[str, list[str]] = {split: [] for split, _ in PERCENTAGES}
     seen: set[str] = set()
     for name, texts in _documents():
+        split = split_by_hash(name, PERCENTAGES)
         for text in texts:
             for paragraph in prose(text):
                 # modules repeat paragraphs: one of train must not be in test
                 if paragraph not in seen:
                     seen.add(paragraph)
-                    paragraphs[split_of(name)].append(paragraph)
+                    paragraphs[split].append(paragraph)
     return {split: tuple(of_split) for split, of_split in paragraphs.items()}
 
 

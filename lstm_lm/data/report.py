@@ -7,14 +7,17 @@ from itertools import islice
 import numpy as np
 
 from lstm_lm.data.config import BatchingConfig
-from lstm_lm.data.encoding import EncodedCorpus, Ids, first_ids
+from lstm_lm.data.encoding import EncodedCorpus, Ids, first_words
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import DataError
-from lstm_lm.text.detokenize import detokenize
+from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
 _CHUNK = 1 << 22
 _CHECKED_WINDOWS = 50
-_SAMPLE_WORDS = 60
+_SAMPLE_LINES = 3
+_SAMPLE_LINE_WORDS = 30
+_SAMPLE_WORDS = 1000
+_COVERAGE_SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class SplitReport:
     """Lines, blank ones included."""
     unk_rate: float
     """Fraction of the tokens that are ``<unk>``."""
+    sample: tuple[str, ...]
+    """The first lines as the network sees them: tokens between spaces, an unknown word as ``<unk:word>``."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class DataReport:
     """The output of ``lstm-lm data``."""
 
     corpus: str
-    """``source`` of the corpus."""
+    """Name of the corpus."""
     tokenizer: str
     """Name of the tokenizer."""
     vocabulary_size: int
@@ -61,8 +66,8 @@ class DataReport:
     """Size of each split."""
     batches: tuple[BatchReport, ...]
     """Windows of training, validation and test."""
-    sample: str
-    """The start of train, decoded and detokenized."""
+    coverage: tuple[tuple[int, float], ...]
+    """Fraction of the tokens of train that the most frequent words cover, by their number."""
 
 
 def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) -> DataReport:
@@ -80,12 +85,13 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
         windows[split] = EvalWindows(
             corpus.splits[split], batching.eval_batch_size, batching.bptt_length, vocabulary.eos_id
         )
-    batches = []
+    batches, samples = [], {}
     for split, split_windows in windows.items():
         first = list(islice(split_windows, _CHECKED_WINDOWS))
         stream_words = min(_CHECKED_WINDOWS * batching.bptt_length, split_windows.stream_length)
-        text_ids = first_ids(corpus, split, stream_words)
-        compared = check_windows(split, first, text_ids, vocabulary.eos_id)
+        words = first_words(corpus, split, max(stream_words, _SAMPLE_WORDS))
+        compared = check_windows(split, first, vocabulary.encode(words[:stream_words]), vocabulary.eos_id)
+        samples[split] = _sample_lines(words, vocabulary)
         batches.append(
             BatchReport(
                 name=split,
@@ -95,9 +101,8 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
                 compared=compared,
             )
         )
-    sample = [vocabulary.word(int(index)) for index in corpus.splits["train"][:_SAMPLE_WORDS]]
     return DataReport(
-        corpus=corpus.config.source,
+        corpus=corpus.config.corpus_name,
         tokenizer=corpus.tokenizer,
         vocabulary_size=len(vocabulary),
         splits=tuple(
@@ -106,11 +111,12 @@ def data_report(corpus: EncodedCorpus, batching: BatchingConfig, seed: int = 1) 
                 tokens=len(ids),
                 lines=_count(ids, vocabulary.eos_id),
                 unk_rate=_count(ids, vocabulary.unk_id) / len(ids),
+                sample=samples[name],
             )
             for name, ids in corpus.splits.items()
         ),
         batches=tuple(batches),
-        sample=detokenize(sample).strip(),
+        coverage=_coverage(vocabulary),
     )
 
 
@@ -141,6 +147,23 @@ def check_windows(split: str, windows: Iterable[Window], text_ids: Sequence[int]
                 )
         begin = end
     return begin
+
+
+def _sample_lines(words: Sequence[str], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The first lines that are not blank, a long one cut."""
+    lines: list[list[str]] = [[]]
+    for word in words:
+        lines[-1].append(word if word in vocabulary else f"<{UNK[1:-1]}:{word}>")
+        if word == EOS:
+            lines.append([])
+    shown = [line for line in lines if line and line != [EOS]][:_SAMPLE_LINES]
+    return tuple(" ".join([*line[:_SAMPLE_LINE_WORDS], *["…"][: len(line) - _SAMPLE_LINE_WORDS]]) for line in shown)
+
+
+def _coverage(vocabulary: Vocabulary) -> tuple[tuple[int, float], ...]:
+    known = np.cumsum([count for i, count in enumerate(vocabulary.counts) if i != vocabulary.unk_id])
+    sizes = [size for size in _COVERAGE_SIZES if size < len(known)]
+    return tuple((size, float(known[size - 1]) / sum(vocabulary.counts)) for size in (*sizes, len(known)))
 
 
 def _count(ids: Ids, word_id: int) -> int:

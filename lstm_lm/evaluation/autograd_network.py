@@ -44,7 +44,9 @@ class AutogradNetwork:
         log_probabilities = logits.log_softmax(dim=1)
         self._nll = -log_probabilities.gather(1, target_ids.unsqueeze(1)).squeeze(1)
         rank = target_rank(logits.detach(), target_ids)
-        return ScoredSegment(features[0].detach(), log_probabilities.detach(), target_ids, self._nll.detach(), rank)
+        # a copy, which the cache changes in place
+        scored = log_probabilities.detach().clone()
+        return ScoredSegment(features[0].detach(), scored, target_ids, self._nll.detach(), rank)
 
     def backward(self, segment: ScoredSegment) -> None:  # noqa: ARG002  the graph holds the segment
         """Compute ``gradients`` of the last segment's mean negative log likelihood."""

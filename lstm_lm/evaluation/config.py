@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lstm_lm.serialization import checked
+from lstm_lm.settings import Settings, setting
 
 EVALUATIONS = ("static", "cache", "dynamic", "dynamic_cache", "keyboard")
 
@@ -15,57 +16,75 @@ TUNABLE = {"cache": _CACHE, "dynamic": _DYNAMIC, "dynamic_cache": (*_DYNAMIC, *_
 DEFAULTS: dict[str, float] = {"cache_window": 4000, "cache_theta": 0.6, "cache_weight": 0.2, "lr": 2e-3, "decay": 5e-3}
 """Settings tuned for a medium model on WikiText-2."""
 
+_TUNED = {None: "the value that tuning saved, or else its default"}
+
 
 @dataclass
-class EvaluationConfig:
+class EvaluationConfig(Settings):
     """The settings of an evaluation.
 
     A tunable setting of ``None`` takes the value that tuning saved with the checkpoint, or else its default
     (:func:`resolve_settings`).
     """
 
-    name: str = "static"
-    """The kind of evaluation.
+    name: str = setting(
+        "static",
+        choices=EVALUATIONS,
+        help="static keeps the weights fixed; cache mixes in a neural cache of recent words; dynamic updates the "
+        "weights after each scored segment; dynamic_cache does both; keyboard counts the keystrokes that three "
+        "suggestions of the static network save.",
+    )
+    batch_size: int = setting(
+        1, ge=1, help="Contiguous streams evaluated in parallel; with 1 the state is carried through the whole split."
+    )
+    window_length: int = setting(
+        70,
+        ge=1,
+        help="Words per step. Changes only speed and memory, except in dynamic evaluation, which updates once per "
+        "window.",
+    )
+    cache_window: int | None = setting(
+        None, ge=0, special={0: "all previous words", **_TUNED}, help="Number of previous words in the cache."
+    )
+    cache_theta: float | None = setting(
+        None,
+        ge=0,
+        le=100,
+        special=_TUNED,
+        help="How strongly the cache prefers positions with a similar context; 0 weights all positions equally.",
+    )
+    cache_weight: float | None = setting(
+        None,
+        ge=0,
+        le=1,
+        special={0: "off", **_TUNED},
+        help="Share of the cache in the mixture, the lambda of Grave et al. 2017.",
+    )
+    lr: float | None = setting(
+        None,
+        ge=0,
+        le=1,
+        special=_TUNED,
+        help="Learning rate of dynamic evaluation, whose gradients are divided by their RMS.",
+    )
+    decay: float | None = setting(
+        None,
+        ge=0,
+        le=1,
+        special=_TUNED,
+        help="Decay towards the trained weights per update, for a weight with the mean gradient RMS.",
+    )
+    gradient_windows: int = setting(500, ge=1, help="Windows of train from which the gradient RMS is measured.")
+    tune_tokens: int = setting(0, ge=0, special={0: "all of valid"}, help="Tokens of valid that settings are tuned on.")
 
-    ``static``: fixed weights. ``cache``: mixed with a neural cache of recent words. ``dynamic``: the
-    weights are updated after each scored segment. ``dynamic_cache``: both. ``keyboard``: keystrokes that three
-    suggestions of the static network save.
-    """
-    batch_size: int = 1
-    """Contiguous streams evaluated in parallel; with 1 the state is carried through the whole split."""
-    window_length: int = 70
-    """Words per step. Changes only speed and memory, except in dynamic evaluation, which updates once per window."""
-    cache_window: int | None = None
-    """Number of previous words in the cache; 0 is all."""
-    cache_theta: float | None = None
-    """How strongly the cache prefers positions with a similar context; 0 weights all positions equally."""
-    cache_weight: float | None = None
-    """Share of the cache in the mixture, the lambda of Grave et al. 2017; 0 is off."""
-    lr: float | None = None
-    """Learning rate of dynamic evaluation, whose gradients are divided by their RMS."""
-    decay: float | None = None
-    """Decay towards the trained weights per update, for a weight with the mean gradient RMS."""
-    gradient_windows: int = 500
-    """Windows of train from which the gradient RMS is measured."""
-    tune_tokens: int = 0
-    """Tokens of valid that settings are tuned on; 0 is all."""
-
-    def problems(self) -> list[str]:
-        """All errors, each as ``field: what is wrong (got VALUE); remedy``."""
+    def conflicts(self) -> list[str]:
+        """Settings that this evaluation does not use."""
         problems = []
-        if self.name not in EVALUATIONS:
-            problems.append(f"name: unknown evaluation (got {self.name!r}); use one of {', '.join(EVALUATIONS)}")
-        for name in ("batch_size", "window_length", "gradient_windows"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name}: must be at least 1 (got {getattr(self, name)})")
         if self.batch_size > 1 and self.name in TUNABLE:
             problems.append(
                 f"batch_size: {self.name} evaluates the split as one stream (got {self.batch_size}); use 1, or "
                 "evaluation=static"
             )
-        problems += _setting_problems(self.settings())
-        if self.tune_tokens < 0:
-            problems.append(f"tune_tokens: must not be negative (got {self.tune_tokens}); 0 is all of valid")
         unused = [name for name in DEFAULTS if getattr(self, name) is not None and name not in self.tunable]
         for name in unused if self.name in EVALUATIONS else []:
             users = ", ".join(user for user, names in TUNABLE.items() if name in names)
@@ -110,22 +129,11 @@ def checked_settings(name: str, settings: Mapping[str, object]) -> dict[str, flo
         ValueError: If a setting is unknown, or its value is invalid.
     """
     validated: dict[str, float] = {}
-    for setting, value in settings.items():
-        kind = int if setting == "cache_window" else float
-        if setting not in TUNABLE.get(name, ()):
-            raise ValueError(f"tuned.{name}.{setting}: not a setting of this evaluation")
-        validated[setting] = checked(value, kind, f"tuned.{name}.{setting}")
-    if problems := _setting_problems(validated):
+    for key, value in settings.items():
+        kind = int if key == "cache_window" else float
+        if key not in TUNABLE.get(name, ()):
+            raise ValueError(f"tuned.{name}.{key}: not a setting of this evaluation")
+        validated[key] = checked(value, kind, f"tuned.{name}.{key}")
+    if problems := EvaluationConfig(name, **validated).problems():  # type: ignore[arg-type]
         raise ValueError("; ".join(f"tuned.{name}.{problem}" for problem in problems))
     return validated
-
-
-def _setting_problems(settings: Mapping[str, float]) -> list[str]:
-    problems = []
-    for name, value in settings.items():
-        highest = {"cache_theta": 100.0, "cache_weight": 1.0, "lr": 1.0, "decay": 1.0}.get(name)
-        if highest is None and value < 0:
-            problems.append(f"{name}: must not be negative (got {value}); 0 is all previous words")
-        elif highest is not None and not 0.0 <= value <= highest:
-            problems.append(f"{name}: must be from 0 to {highest:g} (got {value})")
-    return problems

@@ -45,6 +45,8 @@ class ExportReport:
     """Number of tokens in the parity sample."""
     source: str
     """Origin of the parity sample."""
+    cell_has_nodes: bool
+    """Whether the network's cell has ONNX nodes; a bundle without graphs runs on torch only."""
 
     @property
     def num_bytes(self) -> int:
@@ -83,9 +85,10 @@ def export_bundle(
         presets, default_preset = {**presets, "default": sampling}, "default"
     weights = {name: tensor.contiguous().numpy() for name, tensor in trained.model.state_dict().items()}
     graphs = {}
-    if config.onnx:
+    has_nodes = trained.model.cell.has_onnx_nodes()
+    if config.onnx and has_nodes:
         graphs[ONNX] = float_graph(trained.config, weights)
-    if config.int8:
+    if config.int8 and has_nodes:
         graphs[INT8] = int8_graph(trained.config, weights)
     report = None
 
@@ -128,7 +131,12 @@ def _compare(trained: TrainedModel, bundle: Bundle, config: BundleExportConfig) 
             comparison = replace(comparison, same_texts=same, perplexity=perplexity(backend, sample))
         parity[BACKEND_FILES[name]] = comparison
     return ExportReport(
-        bundle, parity, perplexity(checkpoint, sample) if graphs else None, len(sample.ids), sample.source
+        bundle,
+        parity,
+        perplexity(checkpoint, sample) if graphs else None,
+        len(sample.ids),
+        sample.source,
+        trained.model.cell.has_onnx_nodes(),
     )
 
 
@@ -162,6 +170,6 @@ def _parity_failures(report: ExportReport, config: BundleExportConfig) -> list[s
 
 
 def _without_local_paths(data: DataConfig) -> dict[str, Any]:
-    """The corpus config without paths of this machine: bundles are shared."""
-    local_hub = data.hub_path is not None and Path(data.hub_path).exists()
-    return asdict(replace(data, dir=None, cache_dir=None, hub_path=None if local_hub else data.hub_path))
+    """The corpus config with its name, without paths of this machine: bundles are shared."""
+    hub_path = None if data.hub_path is not None and Path(data.hub_path).exists() else data.hub_path
+    return asdict(replace(data, title=data.corpus_name, dir=None, file=None, cache_dir=None, hub_path=hub_path))

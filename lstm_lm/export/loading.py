@@ -41,6 +41,6 @@ def load_model(path: Path, backend: str = "auto", prefix_cache_size: int = 0) ->
     network = TorchBackend(trained.model)
     engine = Engine(network, trained.vocabulary, trained.presets, trained.default_preset, prefix_cache_size)
     # the other fields may contain local paths
-    data = {"name": trained.data.source}
+    data = {"name": trained.data.corpus_name}
     num_parameters = sum(parameter.numel() for parameter in trained.model.parameters())
     return engine, ModelInfo(path.name, trained.config, num_parameters, trained.tokenizer, data, trained.metrics)

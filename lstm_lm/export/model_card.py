@@ -73,9 +73,10 @@ def _facts(trained: TrainedModel) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{sum(parameter.numel() for parameter in trained.model.parameters()):,}"
     yield "vocabulary", f"{len(trained.vocabulary):,} words"
     yield "embedding", str(config.embedding_dim)
-    yield "LSTM layers", " + ".join(map(str, config.hidden_dims))
+    yield "layers", " + ".join(map(str, config.hidden_dims))
+    yield "cell", ", ".join([config.cell, *(f"{name} {value}" for name, value in config.cell_options.items())])
     yield "output layer", "tied to the embedding" if config.tie_weights else "separate weights"
-    yield "corpus", trained.data.source
+    yield "corpus", trained.data.corpus_name
     yield "tokenizer", trained.tokenizer
 
 

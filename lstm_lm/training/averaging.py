@@ -3,44 +3,33 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lstm_lm.settings import Settings, setting
+
 AVERAGINGS = ("none", "ema", "polyak", "nt_asgd")
 
 
 @dataclass
-class AveragingConfig:
-    """Which average of the weights is validated, saved and exported; training continues from the raw weights.
+class AveragingConfig(Settings):
+    """Which average of the weights is validated, saved and exported; training continues from the raw weights."""
 
-    Attributes:
-        name: ``none``; ``ema``: a moving average; ``polyak``: the plain average over the end of the run; ``nt_asgd``:
-            the plain average, started once the valid loss stops improving (Merity et al. 2017 §3). Works with any
-            optimizer.
-        horizon: Length of the moving average, as a fraction of the steps so far (ema).
-        from_fraction: Fraction of the run after which averaging starts (polyak).
-        patience: Averaging starts once the valid loss exceeds the best one from more than this many validations ago
-            (nt_asgd).
-        every_steps: Steps between two averaged weights; including every step changes little.
-    """
-
-    name: str = "none"
-    horizon: float = 0.05
-    from_fraction: float = 0.5
-    patience: int = 5
-    every_steps: int = 2
-
-    def problems(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        problems = []
-        if self.name not in AVERAGINGS:
-            problems.append(f"name: unknown averaging (got {self.name!r}); use one of {', '.join(AVERAGINGS)}")
-        if not 0.0 < self.horizon <= 1.0:
-            problems.append(f"horizon: must be above 0 and at most 1 (got {self.horizon}); try 0.05")
-        if not 0.0 <= self.from_fraction < 1.0:
-            problems.append(f"from_fraction: must be in [0, 1) (got {self.from_fraction}); try 0.5")
-        if self.patience < 0:
-            problems.append(f"patience: must not be negative (got {self.patience}); the paper uses 5")
-        if self.every_steps < 1:
-            problems.append(f"every_steps: must be at least 1 (got {self.every_steps})")
-        return problems
+    name: str = setting(
+        "none",
+        choices=AVERAGINGS,
+        help="ema is a moving average; polyak is the plain average over the end of the run; nt_asgd is the plain "
+        "average, started once the valid loss stops improving (Merity et al. 2017, section 3). Each works with any "
+        "optimizer.",
+    )
+    horizon: float = setting(
+        0.05, gt=0, le=1, help="Length of the moving average, as a fraction of the steps so far (ema)."
+    )
+    from_fraction: float = setting(0.5, ge=0, lt=1, help="Fraction of the run after which averaging starts (polyak).")
+    patience: int = setting(
+        5,
+        ge=0,
+        help="Averaging starts once the valid loss exceeds the best one from more than this many validations ago "
+        "(nt_asgd).",
+    )
+    every_steps: int = setting(2, ge=1, help="Steps between two averaged weights; including every step changes little.")
 
 
 def lerp_weight(num_averaged: int, config: AveragingConfig) -> float:

@@ -12,6 +12,7 @@ from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import Ids
 from lstm_lm.errors import CheckpointError
 from lstm_lm.export.checkpoint import CHECKPOINT_FORMAT
+from lstm_lm.nn.cells import DEFAULT_CELL
 from lstm_lm.text.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def build_checkpoint_metadata(
     presets = {**config.presets, "default": config.sampling}
     return {
         "format": CHECKPOINT_FORMAT,
-        "model": asdict(config.model),
+        "model": asdict(config.model.with_all_options()),
         "vocabulary": vocabulary.to_dict(),
         "tokenizer": config.data.tokenizer,
         "data": asdict(_with_absolute_paths(config.data)),
@@ -93,11 +94,17 @@ def _with_absolute_paths(data: DataConfig) -> DataConfig:
     hub_path = data.hub_path
     if hub_path is not None and Path(hub_path).expanduser().is_dir():
         hub_path = _absolute(hub_path)
-    return replace(data, dir=_absolute(data.dir), hub_path=hub_path, cache_dir=_absolute(data.cache_dir))
+    return replace(
+        data,
+        dir=_absolute(data.dir),
+        file=_absolute(data.file),
+        hub_path=hub_path,
+        cache_dir=_absolute(data.cache_dir),
+    )
 
 
-def _absolute(folder: str | None) -> str | None:
-    return None if folder is None else str(Path(folder).expanduser().resolve())
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().resolve())
 
 
 def check_resumable(path: Path, saved: dict[str, Any], metadata: dict[str, Any]) -> None:
@@ -120,7 +127,10 @@ def check_resumable(path: Path, saved: dict[str, Any], metadata: dict[str, Any])
     differing = []
     for part in _REQUIRED:
         if part in saved or part != "text":  # checkpoints of earlier versions have no fingerprint of the text
-            differing += _differences(part, saved.get(part), metadata[part])
+            before = saved.get(part)
+            if part == "model":  # the only cell of earlier versions
+                before = {"cell": DEFAULT_CELL, "cell_options": {}} | saved["model"]
+            differing += _differences(part, before, metadata[part])
     if differing:
         parts = ", ".join(dict.fromkeys(line.partition(" ")[0].partition(".")[0] for line in differing))
         raise CheckpointError(

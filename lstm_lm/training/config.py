@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from lstm_lm.settings import Settings
 from lstm_lm.training.budget import parse_budget
 
 OPTIMIZERS = ("adam", "adamw", "row_adamw", "sgd", "asgd")
@@ -14,7 +15,7 @@ NO_EPOCH_LIMIT = 10**9
 
 
 @dataclass
-class OptimizerConfig:
+class OptimizerConfig(Settings):
     """The optimizer and its settings.
 
     Attributes:
@@ -36,7 +37,7 @@ class OptimizerConfig:
     row_beta2: float = 0.999
     momentum: float = 0.0
 
-    def problems(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
         problems = []
         if self.name not in OPTIMIZERS:
@@ -55,7 +56,7 @@ class OptimizerConfig:
 
 
 @dataclass
-class ScheduleConfig:
+class ScheduleConfig(Settings):
     """The learning-rate schedule.
 
     Attributes:
@@ -74,7 +75,7 @@ class ScheduleConfig:
     factor: float = 0.25
     patience: int = 0
 
-    def problems(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
         problems = []
         if self.name not in SCHEDULES:
@@ -96,7 +97,7 @@ class ScheduleConfig:
 
 
 @dataclass
-class TrainerConfig:
+class TrainerConfig(Settings):
     """Hardware, length and validations of a run.
 
     Attributes:
@@ -152,7 +153,7 @@ class TrainerConfig:
             return self.max_epochs
         return DEFAULT_EPOCHS if self.budget is None and self.max_steps == -1 else NO_EPOCH_LIMIT
 
-    def problems(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
         problems = []
         if self.accelerator not in ("cpu", "gpu", "auto"):
@@ -198,7 +199,7 @@ class TrainerConfig:
 
 
 @dataclass
-class CallbacksConfig:
+class CallbacksConfig(Settings):
     """Early stopping, TensorBoard extras and the progress bar.
 
     Attributes:
@@ -215,7 +216,7 @@ class CallbacksConfig:
     progress_bar: bool = True
     projector_words: int = 2000
 
-    def problems(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
         return [
             f"{name}: must not be negative (got {getattr(self, name)}); 0 switches it off"
@@ -225,7 +226,7 @@ class CallbacksConfig:
 
 
 @dataclass
-class LoggerConfig:
+class LoggerConfig(Settings):
     """TensorBoard logging.
 
     Attributes:
@@ -236,7 +237,7 @@ class LoggerConfig:
     tensorboard: bool = True
     log_every_n_steps: int = 20
 
-    def problems(self) -> list[str]:
+    def conflicts(self) -> list[str]:
         """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
         return (
             [f"log_every_n_steps: must be at least 1 (got {self.log_every_n_steps})"]

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.word_vectors import word_vectors
-from lstm_lm.errors import TrainingError
+from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.inference.word_lists import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
@@ -56,13 +56,15 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         and the history of all validations.
 
     Raises:
-        ConfigError: If a preset bans a word that is not in the vocabulary.
+        ConfigError: If the cell cannot be imported, or a preset bans a word that is not in the vocabulary.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
         TrainingError: If the folder holds another run, the loss is not finite, ``overfit_one_batch`` did not overfit,
             or this machine does not have the devices of ``config``.
         TrainingInterruptedError: If a signal stopped the run, after ``last.ckpt`` is written.
     """
+    if problems := config.model.cell_problems():  # imports a cell from outside: a worker of a sweep begins here
+        raise ConfigError([f"model.{problem}" for problem in problems])
     if is_rank_zero():
         check_run_folder(config, run_dir)
     resume = None if config.resume is None else Path(config.resume)

@@ -169,7 +169,7 @@ def test_missing_required_settings_are_reported() -> None:
 
 
 def test_setting_of_a_null_group_lists_the_options() -> None:
-    assert "data=NAME (python_docs, text_files" in only("eval", "checkpoint=x", "data.dir=corpus")
+    assert "data=NAME (hub, python_docs, text_file, text_files" in only("eval", "checkpoint=x", "data.dir=corpus")
     assert "split: unknown (got 'tst')" in only("eval", "checkpoint=x", "split=tst")
 
 
@@ -225,7 +225,7 @@ class TestSweeps:
         assert len(reported) == 3
         assert any("did you mean small?" in problem and "2 of 4 jobs" in problem for problem in reported)
         assert any("optimizer.lr: must be above 0" in problem and "2 of 4 jobs" in problem for problem in reported)
-        assert "seed: must be from 0 to 4294967295 (got -1)" in reported
+        assert "seed: must be from 0 to 4294967295 (got -1); try 1" in reported
 
     @pytest.mark.parametrize("lines", [["trainer=ddp"], ["trainer.devices=2"]])
     def test_sweep_over_several_processes_is_rejected(self, lines: list[str]) -> None:

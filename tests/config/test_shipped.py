@@ -27,7 +27,11 @@ TRAIN_GROUPS = (
     "sampling",
 )
 CONFIGS = Path(__file__).parents[2] / "configs"
-EXTRA = {"text_files": ["data.dir=corpus"]}
+EXTRA = {
+    "text_files": ["data.dir=corpus"],
+    "text_file": ["data.file=corpus.txt"],
+    "hub": ["data.hub_path=a/b"],
+}
 
 
 def _option_combinations() -> list[list[str]]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,9 @@ def test_the_files_of_a_split_are_read_in_order(tmp_path: Path) -> None:
     assert [corpus.vocabulary.word(int(i)) for i in corpus.splits["train"]] == ["a", "b", EOS, "c", "c", EOS]
 
 
-def test_error_for_a_missing_split_has_its_file(tmp_path: Path) -> None:
+def test_error_for_a_missing_split_has_the_splits(tmp_path: Path) -> None:
     config = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "test": "a\n"})
-    with pytest.raises(DataError, match=r"wikitext-2-v1: no validation-\*\.parquet found; data\.hub_path"):
+    with pytest.raises(DataError, match=r"data.splits: cannot read 'validation' of .*hub .*'train', 'test'.*; name"):
         load_corpus(config)
 
 
@@ -86,7 +87,7 @@ def test_error_for_a_missing_column_has_the_columns(tmp_path: Path) -> None:
 def test_error_for_a_damaged_file(tmp_path: Path) -> None:
     config = write_hub_folder(tmp_path / "hub", {"train": "a b\n", "validation": "a\n", "test": "b\n"})
     (tmp_path / "hub" / "wikitext-2-v1" / "train-00000-of-00001.parquet").write_bytes(b"no parquet")
-    with pytest.raises(DataError, match="the Parquet files are unreadable"):
+    with pytest.raises(DataError, match=r"hub .wikitext-2-v1.: cannot load the dataset in this folder .*Parquet"):
         load_corpus(config)
 
 
@@ -153,10 +154,10 @@ def test_an_unreachable_hub_is_reported_at_once_with_both_alternatives(
 
     if config_is_missing:  # another config of the dataset is in the cache
 
-        def load_dataset(*_: Any, **__: Any) -> None:
+        def load_builder(*_: Any, **__: Any) -> None:
             raise ValueError("Couldn't find cache for Salesforce/wikitext\nAvailable configs in the cache: ['x']")
 
-        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        monkeypatch.setattr(datasets, "load_dataset_builder", load_builder)
     monkeypatch.setattr(huggingface_hub, "get_session", Unreachable)
     offline_before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
     begin = time.monotonic()
@@ -178,7 +179,12 @@ def test_an_unreachable_hub_is_reported_at_once_with_both_alternatives(
         (ConnectionError("reset"), CorpusUnreachableError, "is unreachable.*data=python_docs"),
         (httpx.ReadTimeout("slow"), CorpusUnreachableError, "is unreachable.*data=text_files"),
         (datasets.exceptions.DatasetNotFoundError("x"), CorpusUnreachableError, r"data\.hub_path=Salesforce/wikitext"),
-        (ValueError("BuilderConfig 'x' not found"), DataError, r"data\.hub_config=wikitext-2-v1.*BuilderConfig"),
+        (
+            ValueError("BuilderConfig 'x' not found"),
+            DataError,
+            r"wikitext-2-v1.: cannot .*BuilderConfig.*data\.hub_config",
+        ),
+        (RuntimeError("Dataset scripts are no longer supported"), DataError, "cannot load.*scripts"),
         (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left"),
         (generation_error(OSError(errno.ENOSPC, "No space left on device")), OSError, "No space left"),
         (generation_error(OSError(errno.EACCES, "Permission denied")), OSError, "Permission denied"),
@@ -192,10 +198,106 @@ def test_errors_of_the_hub_become_errors_of_ours(
         def head(self, *_: Any, **__: Any) -> None:
             pass
 
-    def load_dataset(*_: Any, **__: Any) -> None:
+    def load_builder(*_: Any, **__: Any) -> None:
         raise raised
 
     monkeypatch.setattr(huggingface_hub, "get_session", Reachable)
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_builder)
     with pytest.raises(expected, match=message):
         load_corpus(hub_config(tmp_path))
+
+
+def write_rows(path: Path, **columns: list[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> DataConfig:
+    """A dataset with other names: a column ``review``, and no split but train."""
+    folder = tmp_path / "reviews"
+    rows = ["a b c", None, "a\nb"] * 4
+    write_rows(folder / "data" / "train-00000-of-00001.parquet", review=rows, stars=[1, 2, 3] * 4)
+    return DataConfig(
+        source="hub",
+        hub_path=str(folder),
+        text_column="review",
+        splits=["train[:50%]", "train[50%:75%]", "train[75%:]"],
+        cache_dir=str(tmp_path / "cache"),
+    )
+
+
+def test_any_column_and_parts_of_a_split(reviews: DataConfig) -> None:
+    corpus = load_corpus(reviews)
+    decoded = {split: [corpus.vocabulary.word(int(i)) for i in ids] for split, ids in corpus.splits.items()}
+    row = ["a", "b", "c", EOS, EOS, "a", EOS, "b", EOS]  # a missing text is a blank line
+    assert decoded == {"train": row * 2, "valid": row, "test": row}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"splits": ["train", "dev", "test"]}, r"cannot read 'dev' .*of \['train'\].*data\.splits=\['train\[:90%\]"),
+        ({"splits": ["train[:1%]", "dev", "test"]}, r"cannot read 'train\[:1%\]'.*no data"),
+        ({"text_column": "text"}, r"has no column 'text' .got review, stars.; set data\.text_column=NAME"),
+        ({"text_column": "stars"}, r"data\.text_column=stars: must be text .got int64 in"),
+        ({"hub_config": "v2"}, r"reviews .v2.: cannot load the dataset in this folder .*Available: .*; data\.hub_path"),
+    ],
+)
+def test_errors_of_a_dataset_name_the_setting_to_change(
+    reviews: DataConfig, changes: dict[str, Any], message: str
+) -> None:
+    changes = {"splits": ["train", "train[:50%]", "train[50%:]"]} | changes
+    with pytest.raises(DataError, match=message):
+        load_corpus(replace(reviews, **changes))
+
+
+def test_lists_are_not_text(tmp_path: Path) -> None:
+    write_rows(tmp_path / "hub" / "train.parquet", text=[["a", "b"]] * 4)
+    config = DataConfig(source="hub", hub_path=str(tmp_path / "hub"), splits=["train", "train[:50%]", "train[50%:]"])
+    with pytest.raises(DataError, match=r"data\.text_column=text: must be text .got lists"):
+        load_corpus(config)
+
+
+def test_errors_of_the_settings(reviews: DataConfig) -> None:
+    reviews.hub_revision, reviews.splits = "v1.0", ["train", "train", "test"]
+    problems = "\n".join(reviews.problems())
+    assert "hub_revision: a local folder has no revisions (got 'v1.0')" in problems
+    assert "splits: must name three different splits" in problems
+    assert DataConfig(source="hub").problems() == [
+        "hub_path: hub needs the dataset's name or folder; set data.hub_path=NAME"
+    ]
+
+
+def test_config_and_revision_are_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_builder(*args: Any, **options: Any) -> None:
+        asked.append((args, options))
+        raise datasets.exceptions.DatasetNotFoundError("Revision 'v9' doesn't exist for dataset 'x/y' on the Hub.")
+
+    monkeypatch.setattr(hub, "_is_reachable", lambda: True)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_builder)
+    config = DataConfig(source="hub", hub_path="x/y", hub_config="en", hub_revision="v9", cache_dir=str(tmp_path))
+    with pytest.raises(CorpusUnreachableError, match=r"Revision 'v9' doesn't exist .* or data\.hub_revision"):
+        load_corpus(config)
+    assert asked == [(("x/y", "en"), {"revision": "v9"})]
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (DataConfig("hub", hub_path="a/b"), "a/b"),
+        (DataConfig("hub", hub_path="a/b", hub_config="en"), "a/b (en)"),
+        (DataConfig("wikitext2", title="WikiText-2", hub_path="a/b", hub_config="c"), "WikiText-2"),
+        (DataConfig("text_files", dir="some/letters/"), "letters"),
+        (DataConfig("text_file", file="some/book.txt"), "book.txt"),
+        (DataConfig("python_docs"), "python_docs"),
+    ],
+)
+def test_a_corpus_has_a_name_of_its_own(config: DataConfig, name: str) -> None:
+    assert config.corpus_name == name
+
+
+def test_a_local_dataset_has_the_name_of_its_folder(reviews: DataConfig) -> None:
+    assert reviews.corpus_name == "reviews"

@@ -10,6 +10,7 @@ import pytest
 from lstm_lm.data import python_docs
 from lstm_lm.data.config import SPLITS, DataConfig
 from lstm_lm.data.encoding import load_corpus
+from lstm_lm.data.text_source import split_by_hash
 
 DIGEST = (
     "import hashlib; from lstm_lm.data import python_docs as p; "
@@ -34,9 +35,9 @@ def test_no_paragraph_is_in_two_splits() -> None:
 def test_a_document_never_changes_its_split() -> None:
     names = [name for name, _ in python_docs._sources()]
     assert len(names) > 300
-    fractions = [sum(python_docs.split_of(name) == split for name in names) / len(names) for split in SPLITS]
-    assert fractions == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
-    assert python_docs.split_of("module json.decoder") == python_docs.split_of("module json.decoder")
+    splits = [split_by_hash(name, python_docs.PERCENTAGES) for name in names]
+    assert [splits.count(split) / len(names) for split in SPLITS] == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
+    assert split_by_hash("module json.decoder", python_docs.PERCENTAGES) == "test"
 
 
 def test_a_paragraph_is_a_line_of_prose_without_code() -> None:

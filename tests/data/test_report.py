@@ -14,7 +14,7 @@ from lstm_lm.data.report import data_report
 from lstm_lm.errors import DataError
 
 
-def test_the_report_has_counts_and_a_decoded_sample(tmp_path: Path) -> None:
+def test_the_report_has_counts_and_the_tokens_of_the_first_lines(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("the cat 's hat @-@ stand , it sat .\n\n" * 20)
     (tmp_path / "valid.txt").write_text("the dog sat .\n")
     (tmp_path / "test.txt").write_text("the cat\n" * 3)
@@ -22,7 +22,7 @@ def test_the_report_has_counts_and_a_decoded_sample(tmp_path: Path) -> None:
     report = data_report(
         corpus, BatchingConfig(batch_size=2, eval_batch_size=3, bptt_length=8, jitter=True, random_offset=True)
     )
-    assert (report.corpus, report.tokenizer, report.vocabulary_size) == ("text_files", "whitespace", 12)
+    assert (report.corpus, report.tokenizer, report.vocabulary_size) == (tmp_path.name, "whitespace", 12)
     splits = {split.name: split for split in report.splits}
     assert (splits["train"].tokens, splits["train"].lines, splits["train"].unk_rate) == (240, 40, 0)
     assert (splits["valid"].tokens, splits["valid"].lines, splits["valid"].unk_rate) == (5, 1, 0.2)
@@ -31,7 +31,20 @@ def test_the_report_has_counts_and_a_decoded_sample(tmp_path: Path) -> None:
     assert (train.name, train.stream_length) == ("train", 120)
     assert (valid.shape, valid.windows) == ((3, 2), 1)
     assert (test.shape, test.windows) == ((3, 3), 1)
-    assert report.sample.startswith("the cat's hat-stand, it sat.\n\nthe cat's")
+    assert splits["train"].sample == ("the cat 's hat @-@ stand , it sat . <eos>",) * 3
+    assert splits["valid"].sample == ("the <unk:dog> sat . <eos>",)
+    assert report.coverage == ((11, 1.0),)
+
+
+def test_the_sample_has_long_lines_cut_and_coverage_counts_the_most_frequent_words(tmp_path: Path) -> None:
+    words = [f"w{i}" for i in range(1500)]
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text(f"{' '.join(words)}\n<unk> {'w0 ' * 497}\n")
+    corpus = load_corpus(DataConfig(source="text_files", dir=str(tmp_path)))
+    report = data_report(corpus, BatchingConfig(batch_size=2, eval_batch_size=2))
+    assert report.splits[0].sample[0] == " ".join([*words[:30], "…"])
+    # 2,000 tokens: 498 times w0, 2 times <eos>, 1 of each other word, and <unk>, which is not covered
+    assert report.coverage == (pytest.approx((1000, 1498 / 2000)), pytest.approx((1501, 1999 / 2000)))
 
 
 def corpus_of_letters(folder: Path) -> EncodedCorpus:

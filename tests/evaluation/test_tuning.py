@@ -74,7 +74,7 @@ def test_given_overrides_tuned_overrides_default() -> None:
     ("settings", "problem"),
     [
         ({"name": "cache", "cache_weight": 1.5}, "cache_weight: must be from 0 to 1 (got 1.5)"),
-        ({"name": "cache", "cache_theta": float("nan")}, "cache_theta: must be from 0 to 100"),
+        ({"name": "cache", "cache_theta": float("nan")}, "cache_theta: must be a finite number (got nan)"),
         ({"name": "cache", "cache_window": -1}, "cache_window: must not be negative"),
         ({"name": "cache", "batch_size": 4}, "batch_size: cache evaluates the split as one stream (got 4)"),
         ({"name": "cache", "lr": 0.1}, "lr: not used by cache (got 0.1); used by dynamic, dynamic_cache"),

@@ -1,10 +1,11 @@
 """The recurrent cells, one module each, found by name; this module does not import torch.
 
 A cell of this package is named by its module: ``lstm``. One from elsewhere is named by its class: ``mymodule:MyCell``.
-Only :func:`import_cell` imports such a module, and it is called only with what the user wrote in a config or on a
-command line. What a checkpoint or a bundle names must be imported already: an artifact never makes code run.
+A checkpoint or a bundle never makes code run: the module that it names must be imported already, or be listed in the
+environment variable ``LSTM_LM_CELLS``. Only the user's own config imports any module.
 """
 
+import os
 import sys
 from dataclasses import fields
 from importlib import import_module
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from lstm_lm.errors import closest, did_you_mean
 from lstm_lm.serialization import dataclass_from_plain
+from lstm_lm.settings import Settings
 
 if TYPE_CHECKING:
     from lstm_lm.nn.cells.base import Cell
 
 DEFAULT_CELL = "lstm"
+TRUSTED = "LSTM_LM_CELLS"
+"""Environment variable: modules, separated by commas, whose cells are imported when an artifact names them."""
 
 
 def cell_names() -> list[str]:
@@ -30,12 +34,13 @@ def name_problem(cell: str) -> str | None:
     module, colon, name = cell.partition(":")
     if cell in cell_names() or (colon and name.isidentifier() and all(map(str.isidentifier, module.split(".")))):
         return None
-    remedy = did_you_mean(cell, cell_names())
-    return f"cell: unknown cell (got {cell!r}); {remedy}, or give a class of your own as mymodule:MyCell"
+    return (
+        f"cell: unknown cell (got {cell!r}); {did_you_mean(cell, cell_names())} (a class of your own: mymodule:MyCell)"
+    )
 
 
 def import_cell(module: str) -> None:
-    """Import the module of a cell from outside the package. Call it only with what the user wrote.
+    """Import the module of a cell from outside the package. Call it only with what the user named.
 
     Raises:
         ValueError: If there is no such module, or importing it fails.
@@ -51,7 +56,7 @@ def import_cell(module: str) -> None:
 
 
 def cell_class(cell: str) -> "type[Cell]":
-    """The class of a cell of this package, or of one whose module is imported already.
+    """The class of a cell of this package, or of one whose module is imported already or listed in ``LSTM_LM_CELLS``.
 
     Raises:
         ValueError: If the name is unknown, its module is not imported, or it is not a subclass of ``Cell``.
@@ -68,10 +73,12 @@ def cell_class(cell: str) -> "type[Cell]":
             for value in vars(module).values()
             if isinstance(value, type) and issubclass(value, Cell) and value.__module__ == module.__name__
         )
+    if module_name in os.environ.get(TRUSTED, "").split(","):
+        import_cell(module_name)
     if module_name not in sys.modules:
         raise ValueError(
-            f"cell: {cell} is not part of lstm_lm, and its module is not imported; if you trust it, run "
-            f"lstm-lm --import {module_name} COMMAND, or import {module_name} in Python first"
+            f"cell: {cell} is not part of lstm_lm, and its module is not imported; if you trust {module_name}, set "
+            f"{TRUSTED}={module_name}, or import it first in Python"
         )
     found = getattr(sys.modules[module_name], name, None)
     if not (isinstance(found, type) and issubclass(found, Cell)):
@@ -79,19 +86,19 @@ def cell_class(cell: str) -> "type[Cell]":
     return found
 
 
-def cell_options(cell: str, given: dict[str, Any]) -> Any:
+def cell_options(cell: str, given: dict[str, Any]) -> Settings:
     """The options of a cell as its dataclass.
 
     Raises:
         ValueError: If the cell cannot be found, or an option is unknown, of another type or out of range.
     """
-    options_class = cell_class(cell).Options
+    options_class: Any = cell_class(cell).Options
     names = [field.name for field in fields(options_class)]
     for name in given.keys() - set(names):
         match = closest(name, names)
         known = f"did you mean {match}?" if match else f"{cell} has {', '.join(names)}" if names else "it has none"
         raise ValueError(f"cell_options.{name}: {cell} has no such option; {known}")
-    options = dataclass_from_plain(options_class, given, "cell_options")
+    options: Settings = dataclass_from_plain(options_class, given, "cell_options")
     if problems := [f"cell_options.{problem}" for problem in options.problems()]:
         raise ValueError("; ".join(problems))
     return options

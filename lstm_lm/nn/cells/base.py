@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lstm_lm.nn.dropout import dropout_mask
+from lstm_lm.settings import Settings
 
 if TYPE_CHECKING:
     from lstm_lm.nn.graph_builder import GraphBuilder
@@ -20,12 +21,8 @@ LayerWeights: TypeAlias = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass
-class NoOptions:
+class NoOptions(Settings):
     """The options of a cell that has none."""
-
-    def problems(self) -> list[str]:
-        """Every wrong option, as ``option: what is wrong (got VALUE); remedy``."""
-        return []
 
 
 class Cell(nn.Module):
@@ -38,8 +35,8 @@ class Cell(nn.Module):
         options: An instance of ``Options``.
     """
 
-    Options: ClassVar[type[Any]] = NoOptions
-    """Dataclass of the cell's own settings, ``model.cell_options``, with a method ``problems``."""
+    Options: ClassVar[type[Settings]] = NoOptions
+    """Dataclass of the cell's own settings, ``model.cell_options``."""
     state_names: ClassVar[tuple[str, ...]] = ("hidden", "cell")
     """Names of the state's tensors, for checkpoints and ONNX graphs."""
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from lstm_lm.nn.cells.base import Cell, LayerState, LayerWeights, StepProduct, compute_dtype
 from lstm_lm.nn.cells.lstm import lstm_step
+from lstm_lm.settings import Settings, setting
 
 if TYPE_CHECKING:
     from lstm_lm.nn.graph_builder import GraphBuilder
@@ -22,22 +23,19 @@ T = TypeVar("T")
 
 
 @dataclass
-class MogrifierOptions:
+class MogrifierOptions(Settings):
     """The options of the mogrifier cell."""
 
-    rounds: int = 5
-    """Rounds of gating: odd ones gate the input, even ones the hidden state. 0 is an LSTM."""
-    rank: int = 0
-    """Rank of the gating matrices, each then a product of two; 0 is full rank."""
-
-    def problems(self) -> list[str]:
-        """Every wrong option, as ``option: what is wrong (got VALUE); remedy``."""
-        problems = []
-        if not 0 <= self.rounds <= 100:
-            problems.append(f"rounds: must be from 0 to 100 (got {self.rounds}); try 5")
-        if self.rank < 0:
-            problems.append(f"rank: must not be negative (got {self.rank}); 0 is full rank")
-        return problems
+    rounds: int = setting(
+        5,
+        ge=0,
+        le=100,
+        special={0: "an LSTM"},
+        help="Rounds of gating: odd ones gate the input, even ones the hidden state.",
+    )
+    rank: int = setting(
+        0, ge=0, special={0: "full rank"}, help="Rank of the gating matrices, each then a product of two."
+    )
 
 
 class Mogrifier(Cell):
