@@ -34,6 +34,10 @@ class Backend(Protocol):
         """
         ...
 
+    def last_features(self, state: State) -> NDArray[np.float32]:
+        """The features of the last layer after the last token (B, H), which are a part of its state."""
+        ...
+
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:

@@ -29,6 +29,7 @@ class OnnxBackend:
     def __init__(self, path: Path, config: ModelConfig, vocab_size: int, threads: int = 0) -> None:
         self.name = path.name
         """File name of the graph."""
+        self._num_layers = config.num_layers
         self._vocab_size = vocab_size
         try:
             self._session = onnxruntime.InferenceSession(
@@ -62,6 +63,10 @@ class OnnxBackend:
         """See ``Backend.step``. The output layer runs for the last token only."""
         logits, *after = self._session.run(self._output_names, self._inputs(input_ids, state))
         return logits, tuple(after)
+
+    def last_features(self, state: State) -> NDArray[np.float32]:
+        """See ``Backend.last_features``."""
+        return state[-(len(self._dims) // self._num_layers)]
 
     def prefill(
         self, input_ids: NDArray[np.int64], state: State

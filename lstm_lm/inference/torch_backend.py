@@ -43,6 +43,10 @@ class TorchBackend:
         _, logits, after = self._run(input_ids, state)
         return logits, after
 
+    def last_features(self, state: State) -> NDArray[np.float32]:
+        """See ``Backend.last_features``."""
+        return state[-len(self._model.cell.state_names)]
+
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:

@@ -38,7 +38,7 @@ class Cell(nn.Module):
     Options: ClassVar[type[Settings]] = NoOptions
     """Dataclass of the cell's own settings, ``model.cell_options``."""
     state_names: ClassVar[tuple[str, ...]] = ("hidden", "cell")
-    """Names of the state's tensors, for checkpoints and ONNX graphs."""
+    """Names of the state's tensors, for checkpoints and ONNX graphs; the first is the output of the last step."""
 
     def __init__(self, input_dim: int, hidden_dim: int, weight_dropout: float, options: Any) -> None:
         super().__init__()
