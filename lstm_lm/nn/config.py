@@ -42,6 +42,9 @@ class ModelConfig(Settings):
     )
     cutoffs: list[float] = setting(
         [],
+        gt=0,
+        lt=1,
+        remedy="try [0.06,0.3], or [] for one softmax over all words",
         help="Adaptive softmax: where the vocabulary, sorted by descending frequency, is split into a head and "
         "clusters, as shares of its size; empty means one softmax over all words.",
     )
@@ -83,8 +86,8 @@ class ModelConfig(Settings):
         shares = [0.0, *self.cutoffs, 1.0]
         if not all(low < high for low, high in pairwise(shares)):
             problems.append(
-                "cutoffs: needs increasing shares of the vocabulary between 0 and 1 "
-                f"(got {list(self.cutoffs)}); try [0.06,0.3], or [] for one softmax over all words"
+                f"cutoffs: needs increasing shares of the vocabulary (got {list(self.cutoffs)}); try [0.06,0.3], or [] "
+                "for one softmax over all words"
             )
         return problems
 
