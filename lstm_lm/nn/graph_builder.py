@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-
-from lstm_lm import __version__
 
 # supported by onnxruntime 1.20 and later
 OPSET, CONTRIB_OPSET, IR_VERSION = 21, 1, 10
@@ -163,6 +162,6 @@ class GraphBuilder:
         """The graph as the content of an ONNX file."""
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
         model = helper.make_model(self.graph(), opset_imports=opsets, ir_version=IR_VERSION)
-        model.producer_name, model.producer_version = "lstm_lm", __version__
+        model.producer_name, model.producer_version = "lstm_lm", version("lstm-lm")
         content: bytes = model.SerializeToString()
         return content

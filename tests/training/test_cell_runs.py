@@ -11,13 +11,13 @@ import pytest
 import torch
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import CheckpointError, ConfigError, TrainingInterruptedError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.run import evaluate
 from lstm_lm.evaluation.score import Score
 from lstm_lm.export.bundle_export import export_bundle
-from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.training.run import train
 
@@ -49,11 +49,14 @@ def test_a_cell_through_a_run(
     assert_same_weights(whole, parts)
 
     trained = read_checkpoint(whole / "checkpoints" / "best.ckpt")
-    assert (trained.config.cell, trained.config.cell_options) == (name, CELLS[name].get("cell_options", {}))
+    assert (trained.metadata.model.cell, trained.metadata.model.cell_options) == (
+        name,
+        CELLS[name].get("cell_options", {}),
+    )
     losses = {}
     for evaluation in ("static", "cache", "dynamic", "dynamic_cache"):
         how = EvaluationConfig(evaluation, window_length=10, gradient_windows=20)
-        score = evaluate(trained.model, trained.vocabulary, trained.data, how, "valid").score
+        score = evaluate(trained.network, trained.vocabulary, trained.metadata.data, how, "valid").score
         assert isinstance(score, Score)
         losses[evaluation] = score.loss
     assert losses["static"] == pytest.approx(metrics["valid"]["loss"], abs=0.05), "training read valid as streams"
@@ -63,7 +66,7 @@ def test_a_cell_through_a_run(
     report = export_bundle(whole, tmp_path / "bundle")
     assert list(report.parity) == ["model.safetensors", "model.onnx", "model.int8.onnx"]
     assert report.parity["model.onnx"].max_difference < 1e-4
-    assert report.bundle.model == trained.config
+    assert report.bundle.metadata.model == trained.metadata.model
 
 
 def test_a_checkpoint_without_a_cell_is_of_an_lstm_and_can_be_resumed(config: ConfigFactory, tmp_path: Path) -> None:
@@ -74,7 +77,7 @@ def test_a_checkpoint_without_a_cell_is_of_an_lstm_and_can_be_resumed(config: Co
     assert (content["lstm_lm"]["model"].pop("cell"), content["lstm_lm"]["model"].pop("cell_options")) == ("lstm", {})
     assert set(content["lstm_lm"]["state"]) == {"hidden", "cell"}, "the state as in earlier versions"
     torch.save(content, path)
-    assert read_checkpoint(path).config.cell == "lstm"
+    assert read_checkpoint(path).metadata.model.cell == "lstm"
     longer = replace(settings, trainer=replace(settings.trainer, max_steps=12), resume=str(path))
     assert train(longer, tmp_path)["steps"] == 12
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from lstm_lm.errors import closest, did_you_mean
+from lstm_lm.errors import CellNotImportedError, closest, did_you_mean
 from lstm_lm.serialization import dataclass_from_plain
 from lstm_lm.settings import Settings
 
@@ -59,7 +59,8 @@ def cell_class(cell: str) -> "type[Cell]":
     """The class of a cell of this package, or of one whose module is imported already or listed in ``LSTM_LM_CELLS``.
 
     Raises:
-        ValueError: If the name is unknown, its module is not imported, or it is not a subclass of ``Cell``.
+        CellNotImportedError: If its module is not imported.
+        ValueError: If the name is unknown, or it is not a subclass of ``Cell``.
     """
     from lstm_lm.nn.cells.base import Cell
 
@@ -76,7 +77,7 @@ def cell_class(cell: str) -> "type[Cell]":
     if module_name in os.environ.get(TRUSTED, "").split(","):
         import_cell(module_name)
     if module_name not in sys.modules:
-        raise ValueError(
+        raise CellNotImportedError(
             f"cell: {cell} is not part of lstm_lm, and its module is not imported; if you trust {module_name}, set "
             f"{TRUSTED}={module_name}, or import it first in Python"
         )
@@ -90,6 +91,7 @@ def cell_options(cell: str, given: dict[str, Any]) -> Settings:
     """The options of a cell as its dataclass.
 
     Raises:
+        CellNotImportedError: As in :func:`cell_class`.
         ValueError: If the cell cannot be found, or an option is unknown, of another type or out of range.
     """
     options_class: Any = cell_class(cell).Options
