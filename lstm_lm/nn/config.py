@@ -3,7 +3,7 @@
 The same classes are Hydra's schema, constructor arguments and the metadata of a bundle. They do not import torch.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,13 +11,14 @@ from lstm_lm.nn.cells import DEFAULT_CELL, cell_options, import_cell, name_probl
 from lstm_lm.settings import Settings, setting
 
 LOSS_NAMES = ("full_softmax", "sampled_softmax", "adaptive_softmax")
-_OFF = {0.0: "off"}
+_OFF = {0: "off"}
 
 
 @dataclass
 class ModelConfig(Settings):
-    """An embedding, a stack of recurrent layers and an output layer (Merity et al. 2017, "Regularizing and Optimizing
-    LSTM Language Models").
+    """An embedding, recurrent layers and an output layer.
+
+    After Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models"; the sections below are of that paper.
     """
 
     embedding_dim: int = setting(200, ge=1, help="Width of a word's vector.")
@@ -52,8 +53,9 @@ class ModelConfig(Settings):
         DEFAULT_CELL,
         help="The recurrent cell: lstm, cifg, mogrifier, or a class of your own as mymodule:MyCell.",
     )
-    cell_options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the cell, as in ``{rounds: 4}``; the others have the defaults of its ``Options``."""
+    cell_options: dict[str, Any] = setting(
+        {}, help="Settings of the cell, which cell=NAME lists; those that are not given have their defaults."
+    )
 
     @property
     def num_layers(self) -> int:
