@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     from lstm_lm.export.tuned_settings import save_tuned
     from lstm_lm.text.files import write_json
 
-    path, name = resolve_model_path(Path(config.checkpoint)), config.evaluation.name
+    path, name = resolve_model_path(Path(config.checkpoint)), config.evaluation.label
     if config.tune and path.is_dir():
         raise ConfigError([f"tune: cannot save settings in a bundle (got {path}); tune the checkpoint it came from"])
     mtime_ns = path.stat().st_mtime_ns
@@ -78,6 +78,8 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     metrics |= result.score.to_dict()
     if result.settings:
         metrics |= {"settings": result.settings, "settings_from": result.sources}
+    if result.mixture is not None:
+        metrics |= {"mixture": asdict(result.mixture)}
     # printed before it is written: a full disk must not cost the result of a long evaluation
     print_score(config, result, run_dir)
     log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
