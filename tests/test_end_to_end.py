@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.real_commands import count_tokens, lstm_lm, run, served, write_corpus
+from helpers.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -191,13 +192,11 @@ def test_resumed_run_equals_an_uninterrupted_one(project: Project, stop: signal.
     with (project.folder / f"{name}.out").open("wb") as output:
         process = subprocess.Popen(command, cwd=project.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            deadline = time.monotonic() + 120
-            while not last.is_file() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
+            wait_until(lambda: last.is_file() or process.poll() is not None)
             assert last.is_file(), (project.folder / f"{name}.out").read_text()
             time.sleep(0.3)
             process.send_signal(stop)
-            assert process.wait(60) == 128 + stop, (project.folder / f"{name}.out").read_text()
+            assert process.wait(DEADLINE) == 128 + stop, (project.folder / f"{name}.out").read_text()
         finally:
             process.kill()
     assert f"{name}/checkpoints/last.ckpt" in (project.folder / f"{name}.out").read_text()

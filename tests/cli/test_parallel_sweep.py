@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from helpers.waiting import DEADLINE, wait_until
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 
@@ -42,13 +42,10 @@ def test_workers_save_before_the_sweep_ends(to_group: bool, tmp_path: Path) -> N
     command = [sys.executable, "sweep.py"]
     with subprocess.Popen(command, cwd=tmp_path, start_new_session=True) as process:
         try:
-            deadline = time.monotonic() + 300
-            while len(list(tmp_path.glob("sweep/*/started"))) < 2:
-                assert time.monotonic() < deadline
-                assert process.poll() is None
-                time.sleep(0.1)
+            wait_until(lambda: process.poll() is not None or len(list(tmp_path.glob("sweep/*/started"))) == 2)
+            assert process.poll() is None
             os.killpg(process.pid, signal.SIGINT) if to_group else process.send_signal(signal.SIGTERM)
-            assert process.wait(120) == 128 + (signal.SIGINT if to_group else signal.SIGTERM)
+            assert process.wait(DEADLINE) == 128 + (signal.SIGINT if to_group else signal.SIGTERM)
         finally:
             process.kill()
     assert len(list(tmp_path.glob("sweep/*/saved"))) == 2

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_models import checkpoint_content, small_network, write_small_checkpoint
+from helpers.waiting import DEADLINE
 
 from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
@@ -172,7 +173,7 @@ def test_python_example_of_the_model_card_runs(checkpoint: Path, tmp_path: Path,
         assert expected in card
     code = card.partition("```python\n")[2].partition("```")[0]
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=DEADLINE
     )
     assert done.returncode == 0, done.stderr
     assert "The people that" in done.stdout

@@ -5,12 +5,14 @@ import random
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
+from helpers.service_process import is_ready
+from helpers.waiting import DEADLINE, wait_until
 
 SUBJECTS = (
     "the cat",
@@ -55,7 +57,13 @@ def lstm_lm(*arguments: str) -> list[str]:
 def run(*arguments: str, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Run ``lstm-lm`` in the folder ``cwd`` and check its exit status."""
     done = subprocess.run(
-        lstm_lm(*arguments), cwd=cwd, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, check=False
+        lstm_lm(*arguments),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=2 * DEADLINE,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     assert done.returncode == expect, f"exit {done.returncode} of lstm-lm {arguments}\n{done.stdout}\n{done.stderr}"
     return done
@@ -82,12 +90,12 @@ def served(command: Sequence[str], cwd: Path, environment: dict[str, str] | None
             stderr=subprocess.STDOUT,
         )
     try:
-        with httpx.Client(base_url=_address(process, log), timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=_address(process, log), timeout=DEADLINE, trust_env=False) as client:
             yield client
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -95,11 +103,11 @@ def served(command: Sequence[str], cwd: Path, environment: dict[str, str] | None
 
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
     """Wait until the service has printed its address and is ready."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if match := SERVING_LINE.search(log.read_text(encoding="utf-8", errors="replace")):
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{match[0]}/ready", trust_env=False).status_code == 200:
-                    return match[0]
-        time.sleep(0.1)
-    raise AssertionError(f"the service is not ready (exit status {process.poll()}):\n{log.read_text(errors='replace')}")
+
+    def address() -> str | None:
+        output = log.read_text(encoding="utf-8", errors="replace")
+        assert process.poll() is None, f"the service ended (exit status {process.poll()}):\n{output}"
+        match = SERVING_LINE.search(output)
+        return match[0] if match and is_ready(match[0]) else None
+
+    return wait_until(address, log) or ""

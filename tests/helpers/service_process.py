@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import httpx
 
+from helpers.waiting import DEADLINE, wait_until
 from lstm_lm.cli.environment import OPENMP
 
-START_SECONDS = 180  # on a busy machine the import of torch takes a minute
 JSON_LINE = "Content-Type: application/json"
 
 
@@ -44,21 +43,21 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
 
+def is_ready(url: str) -> bool:
+    with suppress(httpx.TransportError):
+        # no certificates: loading them takes longer than the request
+        return httpx.get(f"{url}/ready", verify=False, trust_env=False).status_code == 200
+    return False
+
+
 @contextmanager
 def started(command: list[str], port: int, folder: Path, **variables: str) -> Iterator[Service]:
     log = folder / f"service-{port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(command, env=environment(**variables), stdout=output, stderr=output, text=True)
     try:
-        end = time.monotonic() + START_SECONDS
-        while True:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
+        wait_until(lambda: process.poll() is not None or is_ready(f"http://127.0.0.1:{port}"), log)
+        assert process.poll() is None, log.read_text()
         yield Service(port, process, log)
         assert "Traceback" not in log.read_text()
     finally:
@@ -68,7 +67,7 @@ def started(command: list[str], port: int, folder: Path, **variables: str) -> It
 
 def exchange(port: int, sent: bytes) -> bytes:
     """Send bytes on a new connection, close its sending side, and return the response."""
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)) as connection:
         received = b""
         # the service may respond and close before everything is sent
         with suppress(OSError):

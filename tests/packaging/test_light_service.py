@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.service_process import is_ready
+from helpers.waiting import DEADLINE, wait_until
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -119,30 +120,23 @@ def service(
         yield process, wait_until_ready(process, log)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(DEADLINE)
 
 
 def wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def address() -> str | None:
         assert process.poll() is None, log.read_text()
         match = re.search(r"http://[\d.]+:\d+", log.read_text())
-        if match is not None:
-            try:
-                with urllib.request.urlopen(f"{match[0]}/ready", timeout=5) as response:
-                    if response.status == 200:
-                        return match[0]
-            except (urllib.error.URLError, OSError):
-                pass
-        time.sleep(0.01)
-    raise AssertionError(f"not ready after a minute: {log.read_text()}")
+        return match[0] if match and is_ready(match[0]) else None
+
+    return wait_until(address, log) or ""
 
 
 def post(address: str, route: str, body: dict[str, object]) -> dict[str, object]:
     request = urllib.request.Request(
         f"{address}{route}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=DEADLINE) as response:
         content: dict[str, object] = json.load(response)
     return content
 
@@ -168,6 +162,6 @@ def test_service_without_torch_stays_small(service: tuple[subprocess.Popen[str],
 def test_checkpoint_without_torch_is_a_clear_error(python: Path, tmp_path: Path) -> None:
     (tmp_path / "best.ckpt").touch()
     command = [python, "-m", "lstm_lm", "serve", "--model", tmp_path / "best.ckpt", "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert (done.returncode, done.stdout) == (1, "")
     assert "serve needs the training packages (torch is missing): pip install 'lstm-lm[train]'" in done.stderr

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.waiting import DEADLINE
 
 from lstm_lm.cli.environment import OPENMP
 from lstm_lm.serving.settings import ENV_PREFIX, Settings
@@ -52,5 +53,7 @@ def test_image_has_its_own_user_and_a_valid_health_check() -> None:
 def test_systemd_unit_is_valid(tmp_path: Path) -> None:
     unit = tmp_path / "lstm-lm.service"
     unit.write_text((DEPLOY / "lstm-lm.service").read_text().replace("/opt/lstm-lm/bin/lstm-lm", sys.executable))
-    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False, timeout=DEADLINE
+    )
     assert (done.returncode, done.stderr) == (0, "")

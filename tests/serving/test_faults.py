@@ -12,6 +12,7 @@ import httpx
 import pytest
 import schemathesis
 from helpers.service_process import JSON_LINE, Service, exchange, free_port, head, resident_mb, started, uvicorn_command
+from helpers.waiting import DEADLINE
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
@@ -79,7 +80,7 @@ def framed(rng: random.Random, body: bytes) -> bytes:
 def test_thousand_malformed_requests_do_no_harm(service: Service) -> None:
     rng = random.Random(0)
     sent = 0
-    with httpx.Client(base_url=service.url, timeout=60) as client:
+    with httpx.Client(base_url=service.url, timeout=DEADLINE) as client:
         # memory that the first request allocates does not count
         for path in PATHS:
             assert client.post(path, json={"text": "the"}).status_code == 200
@@ -106,7 +107,7 @@ def test_thousand_malformed_requests_do_no_harm(service: Service) -> None:
             check(int(response[9:12]) if response.startswith(b"HTTP/1.1 ") else 0, request)
         for _ in range(20):
             request = head("/predict", JSON_LINE, "Content-Length: 200000000") + b'{"text": "' + b"a" * 2_000_000
-            with closing(socket.create_connection(("127.0.0.1", service.port), timeout=20)) as connection:
+            with closing(socket.create_connection(("127.0.0.1", service.port), timeout=DEADLINE)) as connection:
                 with suppress(OSError):
                     connection.sendall(request)
                 check(int(connection.recv(100)[9:12]), "200 MB")

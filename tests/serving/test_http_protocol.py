@@ -50,7 +50,8 @@ class FakeTransport(asyncio.Transport):
 
 
 def connect(app: App) -> tuple[BoundedHttpTools, FakeTransport]:
-    config = Config(app, http=BoundedHttpTools, proxy_headers=False, access_log=False, log_level="critical")
+    quiet = {"proxy_headers": False, "access_log": False, "log_level": "critical"}
+    config = Config(app, http=BoundedHttpTools, timeout_keep_alive=600, **quiet)
     protocol, transport = BoundedHttpTools(config, ServerState(), {}), FakeTransport()
     protocol.connection_made(transport)
     return protocol, transport
@@ -185,6 +186,32 @@ def test_receive_timeout_starts_again_after_paused_reading(monkeypatch: pytest.M
         may_respond.set()
         await transport.closed.wait()
         assert transport.written.count(b"HTTP/1.1 200 OK") == 2
+        protocol.connection_lost(None)
+
+    asyncio.run(run())
+
+
+def test_receive_timeout_covers_neither_the_response_nor_the_wait_for_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_protocol, "MAX_RECEIVE_SECONDS", 0.02)
+    may_respond = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await may_respond.wait()
+        await respond(send, b"[]")
+
+    async def run() -> None:
+        protocol, transport = connect(slow)
+        for _ in range(2):
+            transport.written.clear()
+            protocol.data_received(HEALTH)
+            await asyncio.sleep(0.1)
+            assert not transport.is_closing()
+            may_respond.set()
+            await wait_until(lambda: bool(response_bodies(transport.written)))
+            await asyncio.sleep(0.1)
+            assert not transport.is_closing()
         protocol.connection_lost(None)
 
     asyncio.run(run())

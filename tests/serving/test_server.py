@@ -23,6 +23,7 @@ from helpers.service_process import (
     started,
     uvicorn_command,
 )
+from helpers.waiting import DEADLINE
 
 from lstm_lm.cli.main import main
 from lstm_lm.errors import BundleError, ConfigError
@@ -32,7 +33,7 @@ from lstm_lm.serving.settings import Settings, read_settings
 
 def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=60
+        command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=DEADLINE
     )
 
 
@@ -99,7 +100,7 @@ def test_endless_request_is_cut_off(service: Service) -> None:
         "trailer": chunked + b'f\r\n{"text": "the"}\r\n0\r\nX: ',
     }
     for name, start in starts.items():
-        with closing(socket.create_connection(("127.0.0.1", service.port), timeout=20)) as connection:
+        with closing(socket.create_connection(("127.0.0.1", service.port), timeout=DEADLINE)) as connection:
             connection.sendall(start)
             with suppress(ConnectionError):
                 for _ in range(1000):
@@ -116,7 +117,7 @@ def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
     body = b'{"text": "%s"}' % (b"the " * 100)
     predict = head("/predict", JSON_LINE, f"Content-Length: {len(body)}").replace(b"Connection: close\r\n", b"") + body
     health = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-    with closing(socket.create_connection(("127.0.0.1", service.port), timeout=60)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", service.port), timeout=DEADLINE)) as connection:
         connection.sendall((predict + health) * 200 + health.replace(b"Host: x", b"Host: x\r\nConnection: close"))
         received = b""
         while part := connection.recv(65_536):
@@ -131,7 +132,7 @@ def test_memory_is_bounded_if_the_client_reads_no_responses(service: Service) ->
     sent = stalled = 0
     with (
         closing(socket.create_connection(("127.0.0.1", service.port))) as connection,
-        httpx.Client(base_url=service.url, timeout=60) as other,
+        httpx.Client(base_url=service.url, timeout=DEADLINE) as other,
     ):
         connection.setblocking(False)
         # the service has stopped reading once it accepts nothing here while it responds to another client
@@ -152,7 +153,7 @@ def test_huge_body_is_refused_before_it_is_read(service: Service) -> None:
     declared = head("/predict", JSON_LINE, "Content-Length: 200000000") + b'{"text": "' + b"a" * 1_000_000
     chunked = head("/predict", JSON_LINE, "Transfer-Encoding: chunked") + (b"10000\r\n" + b"a" * 65_536 + b"\r\n") * 300
     for request in (declared, chunked):
-        with closing(socket.create_connection(("127.0.0.1", service.port), timeout=20)) as connection:
+        with closing(socket.create_connection(("127.0.0.1", service.port), timeout=DEADLINE)) as connection:
             # the service responds and closes before the body has arrived
             with suppress(OSError):
                 connection.sendall(request)
@@ -244,7 +245,7 @@ def test_serve_prints_its_address_and_finishes_requests_in_flight_after_ctrl_c(
     command = [sys.executable, "-m", "lstm_lm", "serve", "--model", str(tiny_bundle), "--port", str(port)]
     with (
         started(command, port, tmp_path) as service,
-        httpx.Client(base_url=service.url, timeout=60) as client,
+        httpx.Client(base_url=service.url, timeout=DEADLINE) as client,
         ThreadPoolExecutor(4) as threads,
     ):
         body = {"text": "the", "generate": 500}
@@ -254,7 +255,7 @@ def test_serve_prints_its_address_and_finishes_requests_in_flight_after_ctrl_c(
             assert not any(response.done() for response in responses), "a request finished before all had started"
         service.process.send_signal(signal.SIGINT)
         assert [response.result().status_code for response in responses] == [200] * 4
-        assert service.process.wait(20) == 0
+        assert service.process.wait(DEADLINE) == 0
         assert f"serving {tiny_bundle} at {service.url} " in service.log.read_text()
 
 

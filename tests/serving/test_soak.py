@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.waiting import DEADLINE
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "soak_serving.py"
 
@@ -13,6 +14,6 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "soak_serving.py"
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_minute_of_mixed_load(tiny_bundle: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--model", str(tiny_bundle), "--seconds", "60"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=2 * DEADLINE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "aborted streams" in done.stdout

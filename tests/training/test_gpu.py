@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.small_models import small_vocabulary
 from helpers.small_runs import ConfigFactory
+from helpers.waiting import DEADLINE
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -141,7 +142,7 @@ def test_low_precision_cross_entropy_is_close_to_cross_entropy(chunk: int) -> No
 def test_bench_gpu_runs_every_section_on_a_cpu(tmp_path: Path) -> None:
     script, out = Path(__file__).parents[2] / "scripts" / "bench_gpu.py", tmp_path / "bench.jsonl"
     command = [sys.executable, script, "--device", "cpu", "--seconds", "120", "--out", out]
-    subprocess.run(command, check=True, timeout=240, capture_output=True)
+    subprocess.run(command, check=True, timeout=2 * DEADLINE, capture_output=True)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert not [row for row in rows if "error" in row]
     sections = {"device", "limits", "step", "lstm", "loss", "optimizer", "sizes", "profile", "libraries"}

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, last_rate, weights
+from helpers.waiting import DEADLINE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lstm_lm.data.config import DataConfig
@@ -110,9 +111,9 @@ def test_plot_training_draws_a_run(config: ConfigFactory, tmp_path: Path) -> Non
     train(config(logger=LoggerConfig(log_every_n_steps=10)), tmp_path / "run")
     script, plot = Path(__file__).parents[2] / "scripts" / "plot_training.py", tmp_path / "curves.png"
     command = [sys.executable, script]
-    subprocess.run([*command, tmp_path / "run", "--against", "minutes", "--out", plot], check=True, timeout=120)
+    subprocess.run([*command, tmp_path / "run", "--against", "minutes", "--out", plot], check=True, timeout=DEADLINE)
     assert plot.read_bytes().startswith(b"\x89PNG")
-    failed = subprocess.run([*command, tmp_path], check=False, timeout=120, capture_output=True, text=True)
+    failed = subprocess.run([*command, tmp_path], check=False, timeout=DEADLINE, capture_output=True, text=True)
     assert failed.returncode == 1
     assert f"error: {tmp_path} is not the folder of a finished training run" in failed.stderr
 

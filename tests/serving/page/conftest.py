@@ -19,13 +19,14 @@ FLAGS = [
     "--disable-sync",
 ]
 # long, because the machine may be busy; a passing test does not wait for it
-TIMEOUT_MS = 30_000
+TIMEOUT_MS = 120_000
 expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
 def url(tiny_bundle: Path) -> Iterator[str]:
-    with listening(tiny_bundle) as url:
+    # generations long enough to be stopped, however slow the browser is
+    with listening(tiny_bundle, max_words=20_000) as url:
         yield url
 
 
@@ -36,7 +37,7 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.skip("chromium is not installed; run `apt-get install chromium` as root")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS, timeout=TIMEOUT_MS)
         yield browser
         browser.close()
 

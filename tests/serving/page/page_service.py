@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from helpers.waiting import DEADLINE, wait_until
 
 from lstm_lm.bundle import build_engine, read_bundle
 from lstm_lm.serving.app import build_app
@@ -42,13 +43,10 @@ def listening(bundle: Path, **settings: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        end = time.monotonic() + 30
-        while not server.started:
-            assert thread.is_alive(), "the service did not start"
-            assert time.monotonic() < end, "the service did not start"
-            time.sleep(0.02)
+        wait_until(lambda: server.started or not thread.is_alive())
+        assert thread.is_alive(), "the service did not start"
         (listener,) = (socket for server_part in server.servers for socket in server_part.sockets)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(DEADLINE)
