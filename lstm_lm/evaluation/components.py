@@ -51,7 +51,7 @@ class Component(Protocol):
 class CacheComponent:
     """The neural cache."""
 
-    signals = ("cache_best", "cache_log_sum", "cache_concentration", "cache_size")
+    signals: tuple[str, ...] = ("cache_best", "cache_log_sum", "cache_concentration", "cache_size")
 
     def __init__(self, cache: NeuralCache) -> None:
         self._cache = cache
@@ -88,7 +88,7 @@ class NgramComponent:
         self._contexts = ngram.contexts(ids)
         self._num_read = 0
         lengths = range(1, ngram.order)
-        self.signals = (*(f"ngram_seen_{n}" for n in lengths), *(f"ngram_count_{n}" for n in lengths))
+        self.signals: tuple[str, ...] = (*(f"ngram_seen_{n}" for n in lengths), *(f"ngram_count_{n}" for n in lengths))
 
     def read(self, features: Tensor, target_ids: Tensor) -> Contribution:
         """As in :class:`Component`."""
@@ -114,7 +114,7 @@ class NeighbourComponent:
         theta: Sharpness.
     """
 
-    signals = ("neighbours_best", "neighbours_log_sum", "neighbours_concentration")
+    signals: tuple[str, ...] = ("neighbours_best", "neighbours_log_sum", "neighbours_concentration")
 
     def __init__(self, index: NeighbourIndex, k: int, probes: int, theta: float) -> None:
         self._index = index

@@ -116,7 +116,7 @@ def fit_per_token(
         return loss
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
     raw = slopes.detach() / scale
     matrix = torch.cat([raw, (bias.detach() - raw @ mean).unsqueeze(1)], dim=1)
     return MixtureWeights(tuple(components), tuple(signal_names), matrix.numpy())

@@ -80,7 +80,7 @@ class NeighbourIndex:
         positions = torch.zeros(count, probes, k, dtype=torch.int64)
         order = cells.flatten().argsort()
         begin = 0
-        for cell, size in zip(*(part.tolist() for part in cells.flatten().unique(return_counts=True)), strict=True):
+        for cell, size in zip(*(part.tolist() for part in np.unique(cells.numpy(), return_counts=True)), strict=True):
             rows, columns = order[begin : begin + size] // probes, order[begin : begin + size] % probes
             begin += size
             first, last = self._offsets[cell], self._offsets[cell + 1]
@@ -111,7 +111,11 @@ def build_index(model: LSTMLanguageModel, ids: Ids, eos_id: int, folder: Path, p
         folder: An empty folder.
         progress: Called with the stage, the tokens done and the total.
     """
-    keys = _train_features(model, ids, eos_id, progress)
+    write_index(_train_features(model, ids, eos_id, progress), ids, folder, progress)
+
+
+def write_index(keys: Tensor, ids: Ids, folder: Path, progress: StageProgressCallback) -> None:
+    """Write the index of features (N, H), float16, that come before the words ``ids`` (N,)."""
     centers = _kmeans(keys, max(1, len(keys) // _CELL_SIZE), progress)
     cells = torch.empty(len(keys), dtype=torch.int64)
     for begin in range(0, len(keys), _ASSIGN_BLOCK):

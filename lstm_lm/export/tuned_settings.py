@@ -35,7 +35,7 @@ def save_tuned(path: Path, evaluation: str, settings: dict[str, float], expected
             torch.save(content, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         overrides = " ".join(f"evaluation.{name}={value:g}" for name, value in settings.items())
-        raise CheckpointError(
-            f"{path}: cannot save the tuned settings ({error}); pass them on the command line: "
-            f"evaluation={evaluation} {overrides}"
-        ) from error
+        remedy = f"pass them on the command line: evaluation={evaluation} {overrides}"
+        if evaluation.startswith("mixture"):  # its weights are no settings of the command line
+            remedy = "make the file writable or free some space, then tune again"
+        raise CheckpointError(f"{path}: cannot save the tuned settings ({error}); {remedy}") from error
