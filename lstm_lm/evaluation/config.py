@@ -97,7 +97,7 @@ class EvaluationConfig(Settings):
     ngram: bool = setting(False, help="Adds an n-gram model of train to a mixture.")
     ngram_order: int = setting(5, ge=2, le=8, help="Longest n-gram.")
     neighbours: bool = setting(False, help="Adds nearest neighbours among the features of train to a mixture.")
-    neighbours_k: int = setting(1024, ge=1, le=8192, help="Number of neighbours.")
+    neighbours_k: int = setting(128, ge=1, le=1024, help="Number of neighbours.")
     neighbours_probes: int = setting(
         32, ge=1, help="Cells that a query searches, of one per 1,024 features; more are slower and more exact."
     )

@@ -66,7 +66,7 @@ class NeighbourIndex:
     def search(self, queries: Tensor, k: int, probes: int) -> Matches:
         """Find the nearest features.
 
-        Memory: n x probes x k x 12 bytes.
+        Memory: n x probes x k x 8 bytes, 67 MB for 2,048 queries, 32 cells and 128 neighbours.
 
         Args:
             queries: (n, H), best about ``QUERY_BLOCK`` of them.
@@ -77,7 +77,7 @@ class NeighbourIndex:
         probes = min(probes, len(self._centers))
         cells = _closeness(queries, self._centers).topk(probes, dim=1).indices
         scores = torch.full((count, probes, k), -torch.inf)
-        positions = torch.zeros(count, probes, k, dtype=torch.int64)
+        positions = torch.zeros(count, probes, k, dtype=torch.int32)
         order = cells.flatten().argsort()
         begin = 0
         for cell, size in zip(*(part.tolist() for part in np.unique(cells.numpy(), return_counts=True)), strict=True):
@@ -90,7 +90,7 @@ class NeighbourIndex:
             found = torch.addmm(-self._half_norms[first:last], queries[rows], keys.t())
             best, index = found.topk(min(k, last - first), dim=1, sorted=False)
             scores[rows, columns, : best.shape[1]] = best
-            positions[rows, columns, : best.shape[1]] = index + first
+            positions[rows, columns, : best.shape[1]] = (index + first).int()
         best, index = scores.flatten(1).topk(k, dim=1)
         words = torch.from_numpy(self._words[positions.flatten(1).gather(1, index).numpy()].astype(np.int64))
         return Matches(words, best - queries.square().sum(dim=1, keepdim=True) / 2)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lstm_lm.data.cache import build_once, cache_root
 from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import Ids, encode_split
 from lstm_lm.data.ngram import KneserNeyNgram
-from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache import evaluate_cache
 from lstm_lm.evaluation.config import WEIGHTS, EvaluationConfig, resolve_settings
 from lstm_lm.evaluation.dynamic import GradientRMS, evaluate_dynamic, gradient_rms
@@ -156,7 +154,7 @@ class _Evaluator:
             self._report(f"{config.name} evaluation of {split}", done, total)
 
         if config.name == "static":
-            device = self._device()
+            device = find_device(self._accelerator)
             use_exact_float32(device)
             model.to(device)
             return evaluate_static(model, ids, vocabulary, config, progress)
@@ -165,12 +163,6 @@ class _Evaluator:
         if config.name == "cache":
             return evaluate_cache(model, ids, vocabulary, config, settings, progress)
         return evaluate_dynamic(model, ids, vocabulary, config, settings, self._gradient_rms(), progress)
-
-    def _device(self) -> torch.device:
-        try:
-            return find_device(self._accelerator)
-        except ValueError as error:
-            raise EvaluationError(str(error)) from error
 
     def _ids(self, split: str) -> Ids:
         return encode_split(self._data, split, self._vocabulary)
