@@ -99,7 +99,7 @@ class EvaluationConfig(Settings):
     neighbours: bool = setting(False, help="Adds nearest neighbours among the features of train to a mixture.")
     neighbours_k: int = setting(128, ge=1, le=1024, help="Number of neighbours.")
     neighbours_probes: int = setting(
-        32, ge=1, help="Cells that a query searches, of one per 1,024 features; more are slower and more exact."
+        16, ge=1, help="Cells that a query searches, of one per 1,024 features; more are slower and more exact."
     )
     neighbours_tokens: int = setting(
         3_000_000,

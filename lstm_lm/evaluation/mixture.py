@@ -15,26 +15,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lstm_lm.data.encoding import Ids
 from lstm_lm.data.ngram import KneserNeyNgram
-from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.components import CacheComponent, Component, Contribution, NeighbourComponent, NgramComponent
 from lstm_lm.evaluation.config import EvaluationConfig
-from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
-from lstm_lm.evaluation.forward import eval_mode, stream_features
+from lstm_lm.evaluation.dynamic import GradientRMS
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.mixture_weights import MixtureWeights, constant_weights, weight_names, weights_from_settings
-from lstm_lm.evaluation.neighbours import QUERY_BLOCK, NeighbourIndex
+from lstm_lm.evaluation.neighbours import NeighbourIndex
 from lstm_lm.evaluation.progress import ProgressCallback
-from lstm_lm.evaluation.score import CHUNK, Score, ScoreMetric, target_rank
+from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
+from lstm_lm.evaluation.segments import NETWORK_SIGNALS, network_segments, summarize
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
 NETWORK = "network"
-_NETWORK_SIGNALS = ("network_entropy", "network_best")
 _DEFAULT_WEIGHTS = {"cache": 0.15, "ngram": 0.05, "neighbours": 0.1}  # until they are tuned; the network has the rest
 
 
@@ -104,7 +101,7 @@ class Mixture:
             )
             self._components["neighbours"] = self._neighbours
         self.names = (NETWORK, *self._components)
-        self.signals = (*_NETWORK_SIGNALS, *(s for part in self._components.values() for s in part.signals))
+        self.signals = (*NETWORK_SIGNALS, *(s for part in self._components.values() for s in part.signals))
         self.seconds = dict.fromkeys(self.names, 0.0)
 
     def search(self, features: Tensor) -> None:
@@ -167,83 +164,6 @@ class Mixture:
         self.seconds[name] += time.perf_counter() - start
 
 
-def summarize(log_probabilities: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """What the mixture needs of the network's distributions (n, V).
-
-    Returns:
-        Log probabilities of the targets (n,), and the signals (n, 2): entropy and largest log probability.
-    """
-    entropy = -(log_probabilities.exp() * log_probabilities).nan_to_num_().sum(dim=1)
-    signals = torch.stack([entropy, log_probabilities.amax(dim=1)], dim=1)
-    return log_probabilities.gather(1, target_ids.unsqueeze(1)).squeeze(1), signals
-
-
-@dataclass(frozen=True)
-class Segment:
-    """n words with the network's view of them."""
-
-    features: Tensor
-    """Features before every word (n, H)."""
-    log_probabilities: Tensor
-    """(n, V); may be overwritten."""
-    target_ids: Tensor
-    """(n,)"""
-
-
-def network_segments(
-    model: LSTMLanguageModel,
-    ids: Ids,
-    eos_id: int,
-    config: EvaluationConfig,
-    settings: Mapping[str, float],
-    models: TrainModels,
-) -> Iterator[tuple[Tensor | None, Segment]]:
-    """Score a stream with the network, with fixed weights or with dynamic evaluation.
-
-    Args:
-        model: The network. Not modified.
-        ids: The stream (N,).
-        eos_id: The token before the first.
-        config: Whether the weights are updated, and the segment length of the updates.
-        settings: ``lr`` and ``decay`` of dynamic evaluation.
-        models: The gradient RMS of dynamic evaluation, and whether there is an index of neighbours.
-
-    Yields:
-        Each segment. Where a block of words begins, also the features of all its words by the trained weights.
-
-    Raises:
-        DataError: If the stream is empty.
-        EvaluationError: If the weights diverge.
-    """
-    if models.rms is None:
-        with eval_mode(model):
-            for block, words in stream_features(model, ids, QUERY_BLOCK, eos_id):
-                announced: Tensor | None = block
-                for features, target_ids in zip(torch.split(block, CHUNK), torch.split(words, CHUNK), strict=True):
-                    log_probabilities = F.log_softmax(model.logits(features), dim=1)
-                    yield announced, Segment(features, log_probabilities, target_ids)
-                    announced = None
-        return
-    evaluator = DynamicEvaluator(model, models.rms, config.window_length)
-    # whole segments: a segment never spans two blocks
-    block_length = config.window_length * max(1, QUERY_BLOCK // config.window_length)
-    blocks = stream_features(model, ids, block_length, eos_id) if models.index is not None else None
-    done = 0
-    for scored in evaluator.score_segments(ids, eos_id, settings["lr"], settings["decay"]):
-        announced = None
-        if blocks is not None and done % block_length == 0:
-            with eval_mode(model):
-                announced, _ = next(blocks)
-        done += len(scored.target_ids)
-        if not bool(scored.nll.isfinite().all()):
-            raise EvaluationError(
-                f"the weights diverged after {done:,} of {len(ids):,} tokens; lower evaluation.lr (got "
-                f"{settings['lr']:g}), or set tune=true"
-            )
-        # a copy: the update after the segment reads the original
-        yield announced, Segment(scored.features, scored.log_probabilities.clone(), scored.target_ids)
-
-
 def evaluate_mixture(
     model: LSTMLanguageModel,
     ids: Ids,
@@ -273,7 +193,9 @@ def evaluate_mixture(
     metric, nlls, done = ScoreMetric(vocabulary), [], 0
     total_shares = torch.zeros(len(mixture.names), dtype=torch.float64)
     start = time.perf_counter()
-    for announced, segment in network_segments(model, ids, vocabulary.eos_id, config, settings, models):
+    announce = models.index is not None
+    segments = network_segments(model, ids, vocabulary.eos_id, config, settings, models.rms, announce)
+    for announced, segment in segments:
         if announced is not None:
             mixture.search(announced)
         summary = summarize(segment.log_probabilities, segment.target_ids)

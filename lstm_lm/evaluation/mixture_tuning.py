@@ -11,11 +11,12 @@ from lstm_lm.data.encoding import Ids
 from lstm_lm.evaluation.cache_search import search_cache
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.dynamic import DynamicEvaluator
-from lstm_lm.evaluation.mixture import Mixture, TrainModels, network_segments, summarize
+from lstm_lm.evaluation.mixture import Mixture, TrainModels
 from lstm_lm.evaluation.mixture_weights import CrossCheck, constant_weights, cross_check, fit_constant, fit_per_token
-from lstm_lm.evaluation.neighbours import QUERY_BLOCK, NeighbourIndex
+from lstm_lm.evaluation.neighbours import NeighbourIndex
 from lstm_lm.evaluation.progress import StageProgressCallback
 from lstm_lm.evaluation.score import CHUNK
+from lstm_lm.evaluation.segments import BLOCK, network_segments, summarize
 from lstm_lm.evaluation.tuning import DynamicSearch
 from lstm_lm.nn.model import LSTMLanguageModel
 
@@ -96,7 +97,8 @@ def _network_pass(
 ) -> _NetworkPass:
     features, trained_features, log_probs, signals = [], [], [], []
     done = 0
-    for announced, segment in network_segments(model, ids, eos_id, config, settings, models):
+    announce = models.index is not None
+    for announced, segment in network_segments(model, ids, eos_id, config, settings, models.rms, announce):
         if announced is not None:
             trained_features.append(announced)
         summary = summarize(segment.log_probabilities, segment.target_ids)
@@ -120,11 +122,11 @@ def _search_theta(
     """The theta with the lowest loss of network and neighbours, on blocks spread over valid."""
     if "neighbours_theta" in given:
         return {"neighbours_theta": given["neighbours_theta"]}
-    starts = range(0, len(network.words), QUERY_BLOCK)
+    starts = range(0, len(network.words), BLOCK)
     starts = starts[:: -(-len(starts) // _THETA_BLOCKS)]
     log_probs, by_theta = [], []
     for done, start in enumerate(starts, start=1):
-        block = slice(start, start + QUERY_BLOCK)
+        block = slice(start, start + BLOCK)
         matches = index.search(network.trained_features[block], config.neighbours_k, config.neighbours_probes)
         hits = matches.words == network.words[block].unsqueeze(1)
         by_theta.append(torch.stack([(torch.softmax(matches.scores * t, dim=1) * hits).sum(dim=1) for t in THETAS]))
@@ -142,8 +144,8 @@ def _read_all(mixture: Mixture, network: _NetworkPass, progress: StageProgressCa
     """The components' log probabilities (N, K) and signals (N, F)."""
     log_probs, signals, count = [], [], len(network.words)
     for start in range(0, count, CHUNK):
-        if start % QUERY_BLOCK == 0:
-            mixture.search(network.trained_features[start : start + QUERY_BLOCK])
+        if start % BLOCK == 0:
+            mixture.search(network.trained_features[start : start + BLOCK])
         chunk = slice(start, start + CHUNK)
         reading = mixture.read(
             network.log_probs[chunk], network.signals[chunk], network.features[chunk], network.words[chunk]

