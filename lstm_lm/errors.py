@@ -10,6 +10,7 @@
     │   └── CheckpointMissingError  no such file
     ├── EvaluationError             scoring fails (dynamic evaluation diverges)
     ├── BundleError                 a bundle is damaged, has a newer format, or cannot be written
+    ├── CellNotImportedError        an artifact names a cell from outside the package
     ├── TrainingError               training cannot start or continue (for example the loss is not finite)
     └── TrainingInterruptedError    a signal stopped training, after a checkpoint was saved
 
@@ -75,6 +76,10 @@ class BundleError(LstmLmError):
     """A bundle is damaged, has a newer format, or cannot be written."""
 
 
+class CellNotImportedError(LstmLmError):
+    """A checkpoint or a bundle names a cell from outside the package, whose module the user has not imported."""
+
+
 class TrainingError(LstmLmError):
     """Training cannot start or continue."""
 
@@ -91,7 +96,7 @@ class TrainingInterruptedError(LstmLmError):
     def __init__(self, signal_number: int, checkpoint: Path) -> None:
         self.signal_number = signal_number
         self.checkpoint = checkpoint
-        super().__init__(f"stopped by a signal; continue with resume={checkpoint}")
+        super().__init__(f"stopped by a signal; continue with resume={checkpoint.parent.parent}")
 
 
 def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:

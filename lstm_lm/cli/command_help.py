@@ -31,7 +31,7 @@ _EXAMPLES = {
         "lstm-lm train model=medium optimizer=adamw optimizer.lr=3e-3 trainer.max_epochs=5",
         "lstm-lm train data=text_files data.dir=FOLDER",
         "lstm-lm train -m model=tiny,small optimizer.lr=1e-3,3e-3",
-        "lstm-lm train resume=RUN/checkpoints/last.ckpt",
+        "lstm-lm train resume=RUN trainer.max_epochs=20",
     ),
     "eval": (
         "lstm-lm eval checkpoint=RUN/checkpoints/best.ckpt",

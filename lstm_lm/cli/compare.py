@@ -8,7 +8,8 @@ import typer
 from lstm_lm.cli.console import number, percent, print_rows, relative_path
 from lstm_lm.evaluation.analysis import PairedDifference
 from lstm_lm.report.comparison import Group, as_csv, differences, group_runs
-from lstm_lm.report.runs import Run, distinct_names, plain_value, read_run
+from lstm_lm.report.runs import Run, distinct_names, read_run
+from lstm_lm.settings import show
 from lstm_lm.text.files import write_atomically
 
 _LEGEND = (
@@ -51,7 +52,7 @@ def _table(groups: list[Group], names: dict[Path, str]) -> tuple[list[str], list
         rows.append(
             [
                 names[first.folder] + (f" and {len(group.runs) - 1} more" if len(group.runs) > 1 else ""),
-                " ".join(f"{path}={plain_value(value)}" for path, value in group.settings.items()),
+                " ".join(f"{path}={show(value)}" for path, value in group.settings.items()),
                 _mean_and_spread(group),
                 percent(group.mean("top1")),
                 number(first.metrics.get("epochs")),

@@ -43,6 +43,7 @@ COMMANDS = {
     "data": Command("lstm_lm.cli.data:main", "Show a corpus: vocabulary, tokens, a sample, windows.", uses_hydra=True),
     "runs": Command("lstm_lm.cli.runs:runs", "List the training runs below a folder."),
     "compare": Command("lstm_lm.cli.compare:compare", "Compare runs: settings, scores, and whether they differ."),
+    "report": Command("lstm_lm.cli.runs:report", "Write report.html of a run again."),
     "predict": Command("lstm_lm.cli.predict:predict", "Suggest the next word of a text."),
     "generate": Command("lstm_lm.cli.generate:generate", "Continue a text."),
     "serve": Command("lstm_lm.cli.serve:serve", "Serve a bundle over HTTP."),
@@ -156,8 +157,8 @@ def _interrupted(error: TrainingInterruptedError) -> int:
 
     if is_rank_zero():
         if error.checkpoint.is_file():
-            resume = shell_override("resume", str(error.checkpoint))
-            print(f"\nstopped by a signal; continue with the same overrides and {resume}", file=sys.stderr)
+            resume = shell_override("resume", str(error.checkpoint.parent.parent))
+            print(f"\nstopped by a signal; continue with lstm-lm train {resume}", file=sys.stderr)
         else:
             print("\nstopped by a signal before a checkpoint was saved", file=sys.stderr)
     return 128 + error.signal_number

@@ -1,4 +1,4 @@
-"""``lstm-lm runs``."""
+"""``lstm-lm runs`` and ``lstm-lm report``."""
 
 import math
 from pathlib import Path
@@ -43,3 +43,10 @@ def runs(
             for run in found
         ],
     )
+
+
+def report(run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]) -> None:
+    """Write report.html of a run, from what its folder holds; also of a run that was interrupted."""
+    from lstm_lm.report.page import write_run_report  # imports matplotlib
+
+    print(f"wrote {relative_path(write_run_report(run))}")

@@ -15,11 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from lstm_lm.evaluation.analysis import Bucket, Calibration
+from lstm_lm.evaluation.analysis import Bucket, Calibration, by_frequency, by_position, calibration
+from lstm_lm.evaluation.token_scores import TokenScores
 
 # Okabe and Ito (2008), "Color Universal Design": distinct for color-blind readers, on white and on black
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b22222")
-_INK = "#010203"  # replaced by currentColor
+_INK = "#010203"  # almost black; replaced by currentColor in SVG
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lstm_lm",  # the same figure has the same ids
@@ -86,6 +87,20 @@ def reliability_diagram(result: Calibration) -> Figure:
         axes.set_ylabel("accuracy")
         axes.legend(loc="upper left")
     return figure
+
+
+def score_figures(scores: TokenScores, num_words: int) -> dict[str, Figure]:
+    """The figures of a model's token scores, by name.
+
+    Args:
+        scores: The scores.
+        num_words: Size of the vocabulary.
+    """
+    return {
+        "perplexity_by_frequency": buckets(by_frequency(scores, num_words), "frequency rank in train"),
+        "perplexity_by_position": buckets(by_position(scores), "position in the line"),
+        "calibration": reliability_diagram(calibration(scores)),
+    }
 
 
 def as_svg(figure: Figure, title: str) -> str:

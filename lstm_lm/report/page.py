@@ -1,58 +1,46 @@
 """``report.html``: one file without outside resources."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lstm_lm.evaluation.analysis import (
-    MIN_WORD_COUNT,
-    by_frequency,
-    by_position,
-    calibration,
-    hardest_and_easiest,
-)
-from lstm_lm.evaluation.token_scores import TokenScores
-from lstm_lm.report.figures import Curve, as_svg, buckets, curves, reliability_diagram
-from lstm_lm.report.runs import Run, plain_value
+from lstm_lm.checkpoint import BEST, CHECKPOINTS, read_checkpoint
+from lstm_lm.evaluation.analysis import MIN_WORD_COUNT, calibration, hardest_and_easiest
+from lstm_lm.evaluation.token_scores import TOKEN_SCORES, TokenScores
+from lstm_lm.report.figures import Curve, as_svg, curves, score_figures
+from lstm_lm.report.runs import Run, read_run
+from lstm_lm.settings import show
+from lstm_lm.text.files import write_atomically
 
+REPORT = "report.html"
 CURVE_AXES = {"step": "steps", "tokens": "tokens", "minutes": "minutes"}
 """Keys of a history entry that a curve can be drawn over, and their labels."""
 
 
-def run_report(
-    run: Run,
-    scores: TokenScores | None = None,
-    words: Sequence[str] = (),
-    samples: Mapping[str, str] | None = None,
-    prompt: str = "",
-    versions: Mapping[str, str] | None = None,
-) -> str:
+def run_report(run: Run, scores: TokenScores | None = None, words: Sequence[str] = ()) -> str:
     """The report of one run.
 
     Args:
         run: The run.
         scores: Per-token scores of its best checkpoint on valid.
         words: Its vocabulary; needed with ``scores``.
-        samples: Generated text by preset.
-        prompt: The prompt of the samples.
-        versions: Versions of the packages, and the machine.
     """
     metrics, score = run.metrics, run.score
-    figures: dict[str, Any] = {"scored": None}
+    parts: dict[str, Any] = {"scored": None}
     if scores is not None:
-        result = calibration(scores)
         hardest, easiest = hardest_and_easiest(scores, words)
-        part = (
-            "all" if len(scores.nll) == scores.split_tokens else f"{len(scores.nll):,} of the {scores.split_tokens:,}"
-        )
-        figures = {
+        number = len(scores.nll)
+        part = "all" if number == scores.split_tokens else f"{number:,} of the {scores.split_tokens:,}"
+        figures = score_figures(scores, len(words))
+        parts = {
             "scored": f"From {part} tokens of valid, scored by best.ckpt.",
-            "frequency": as_svg(buckets(by_frequency(scores, len(words)), "frequency rank"), "Perplexity by frequency"),
-            "position": as_svg(buckets(by_position(scores), "position in the line"), "Perplexity by position"),
-            "reliability": as_svg(reliability_diagram(result), "Calibration"),
-            "expected_error": f"{100 * result.expected_error:.2f} %",
+            "frequency": as_svg(figures["perplexity_by_frequency"], "Perplexity by frequency"),
+            "position": as_svg(figures["perplexity_by_position"], "Perplexity by position"),
+            "reliability": as_svg(figures["calibration"], "Calibration"),
+            "expected_error": _percent(calibration(scores).expected_error),
             "top_k": [
                 (f"top-{k}", _percent(score.get(f"top{k}")), _percent((score.get("words") or {}).get(f"top{k}")))
                 for k in (1, 3, 5)
@@ -79,15 +67,33 @@ def run_report(
         tiles=[tile for tile in tiles if tile[1] != "-"],
         how_read=f"Perplexity of valid, read as {streams} streams; lstm-lm eval reads 1." if streams else "",
         curves=_run_curves(run),
-        samples=samples or {},
-        prompt=prompt,
+        samples=metrics.get("samples") or {},
         command=shlex.join(["lstm-lm", "train", *run.overrides]),
-        settings=[
-            (path, plain_value(value)) for path, value in run.settings.items() if not path.startswith("presets.")
-        ],
-        versions=list((versions or {}).items()),
-        **figures,
+        settings=[(path, show(value)) for path, value in run.settings.items() if not path.startswith("presets.")],
+        versions=list((metrics.get("versions") or {}).items()),
+        **parts,
     )
+
+
+def write_run_report(folder: Path) -> Path:
+    """Write the report of a run to its folder, from what the folder holds.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: If ``folder`` is not the folder of a training run.
+        CheckpointError: If ``best.ckpt`` cannot be read.
+    """
+    run = read_run(folder)
+    best = run.folder / CHECKPOINTS / BEST
+    scores: TokenScores | None = None
+    words: Sequence[str] = ()
+    if (run.folder / TOKEN_SCORES).is_file() and best.is_file():
+        scores, words = run.token_scores(), read_checkpoint(best).metadata.vocabulary.words
+    file = run.folder / REPORT
+    write_atomically(file, run_report(run, scores, words))
+    return file
 
 
 def comparison_report(

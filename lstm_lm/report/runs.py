@@ -152,13 +152,6 @@ def matches(run: Run, conditions: Iterable[str]) -> bool:
     return True
 
 
-def plain_value(value: object) -> str:
-    """A value of a setting as it is written on the command line."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return f"[{','.join(map(plain_value, value))}]" if isinstance(value, list) else str(value)
-
-
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
         if isinstance(value, dict) and value:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
+from lstm_lm.checkpoint import METADATA, CheckpointMetadata
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import Score, ScoreMetric, WindowScores, join_windows
@@ -21,7 +22,6 @@ from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
 from lstm_lm.text.vocabulary import Vocabulary
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.objective import GraphedObjective, window_objective
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.schedules import build_schedule
@@ -33,13 +33,13 @@ class LanguageModelModule(L.LightningModule):
     Args:
         model: The network.
         loss: Softmax and activation regularization.
-        optimizer: Optimizer config.
-        schedule: Learning-rate schedule.
+        optimizer: ``_target_`` of the optimizer, and its arguments.
+        schedule: The same for the learning-rate schedule.
         vocabulary: Vocabulary of the corpus.
         bptt_length: Nominal window length; the loss of a longer or shorter window is scaled accordingly.
         seed: Seeds each step together with the step number, so that a resumed run draws the same random numbers.
         fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
-        checkpoint_metadata: Plain data that checkpoints contain besides weights and optimizer state.
+        checkpoint_metadata: What checkpoints record besides weights and training state.
         sparse_gradient: Use sparse gradients for the embedding and output rows (sampled softmax).
         cuda_graphs: On a GPU, run windows of ``bptt_length`` as CUDA graphs.
 
@@ -47,6 +47,7 @@ class LanguageModelModule(L.LightningModule):
         valid_score: Score of the last validation.
         valid_sums: Cumulative negative log likelihood and token count after each of its windows.
         valid_is_exact: Whether that validation scored all of valid.
+        metrics: The scores that a checkpoint of the scored weights records, by split.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class LanguageModelModule(L.LightningModule):
         model: LSTMLanguageModel,
         *,
         loss: LossConfig,
-        optimizer: OptimizerConfig,
-        schedule: ScheduleConfig,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
         vocabulary: Vocabulary,
         bptt_length: int,
         seed: int,
         fraction: Callable[[int], float],
-        checkpoint_metadata: dict[str, Any],
+        checkpoint_metadata: CheckpointMetadata,
         sparse_gradient: bool = False,
         cuda_graphs: bool = False,
     ) -> None:
@@ -83,6 +84,7 @@ class LanguageModelModule(L.LightningModule):
         self.valid_is_exact = False
         self._valid_sums: list[tuple[Tensor, Tensor]] = []
         self._valid_windows: list[WindowScores] = []
+        self.metrics: dict[str, Any] = {}
         self._scored_step = -1
         self.gradient_norm = torch.tensor(torch.nan)
         self._state: LSTMState | None = None
@@ -101,7 +103,9 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def on_train_batch_start(self, batch: Window, batch_idx: int) -> None:
-        torch.manual_seed((self.seed << 32) + self.global_step)
+        # with accumulation, each window of a step draws its own numbers
+        accumulated = self.trainer.accumulate_grad_batches
+        torch.manual_seed((self.seed << 32) + self.global_step * accumulated + batch_idx % accumulated)
 
     @override
     def training_step(self, batch: Window, batch_idx: int) -> dict[str, Tensor]:
@@ -110,7 +114,7 @@ class LanguageModelModule(L.LightningModule):
             state = self.model.initial_state(batch.input_ids.shape[0])
         step = self._objective if self._graphed is None else self._graphed.step(batch)
         objective, nll, dropped, *tensors = step(batch.input_ids, batch.target_ids, *state.detach().tensors())
-        self._state = LSTMState.from_tensors(tensors)
+        self._state = LSTMState.from_tensors(tensors, len(self.model.layers))
         if nll.device.type == "cpu":  # on a GPU, TrainingMetrics checks the losses of several steps at once
             self.check_finite(nll.item(), self.global_step)
         return {"loss": objective, "nll": nll, "features": dropped}
@@ -127,7 +131,7 @@ class LanguageModelModule(L.LightningModule):
         """
         if not math.isfinite(nll):
             raise TrainingError(
-                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.lr}) or "
+                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.get('lr')}) or "
                 "trainer.gradient_clip_val"
             )
 
@@ -155,7 +159,7 @@ class LanguageModelModule(L.LightningModule):
         self.valid_sums = list(zip(nlls, tokens, strict=True))
         windows = self.trainer.val_dataloaders
         self.valid_is_exact = windows is not None and len(self.valid_sums) == len(windows)
-        self.checkpoint_metadata["metrics"] = {"valid": score.to_dict() | {"exact": self.valid_is_exact}}
+        self.metrics = {"valid": score.to_dict() | {"exact": self.valid_is_exact}}
         self._scored_step = self.global_step
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):
@@ -167,6 +171,7 @@ class LanguageModelModule(L.LightningModule):
                 "valid/top1": score.top1,
                 "valid/top5": score.top5,
                 "valid/words_top1": score.words.top1,
+                "step": float(self.global_step),  # Lightning's own count is one behind here
             }
         )
 
@@ -186,21 +191,21 @@ class LanguageModelModule(L.LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = self._state
-        checkpoint["lstm_lm"] = {
-            **self.checkpoint_metadata,
+        checkpoint[METADATA] = {
+            **self.checkpoint_metadata.to_plain(),
             # if the weights changed since validation, the score no longer applies
-            "metrics": self.checkpoint_metadata["metrics"] if self._scored_step == self.global_step else {},
+            "metrics": self.metrics if self._scored_step == self.global_step else {},
             "epoch": self.current_epoch,
             "step": self.global_step,
-            "state": None if state is None else {"hidden": list(state.hidden), "cell": list(state.cell)},
+            "state": None if state is None else state.by_name(self.model.cell.state_names),
         }
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["lstm_lm"]["state"]
-        self._state = None if state is None else LSTMState(tuple(state["hidden"]), tuple(state["cell"]))
-        self.checkpoint_metadata["metrics"] = checkpoint["lstm_lm"]["metrics"]
-        self._scored_step = checkpoint["lstm_lm"]["step"]
+        record = checkpoint[METADATA]
+        state = record["state"]
+        self._state = None if state is None else LSTMState.from_names(state, self.model.cell.state_names)
+        self.metrics, self._scored_step = record["metrics"], record["step"]
 
     @override
     def configure_gradient_clipping(
@@ -220,5 +225,9 @@ class LanguageModelModule(L.LightningModule):
                 gradient = parameter.grad = gradient.coalesce()  # sums duplicate rows
             gradients.append(gradient.values() if gradient.is_sparse else gradient)
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        if gradient_clip_algorithm == "value" and gradient_clip_val is not None:
+            for gradient in gradients:
+                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
+            return
         limit = torch.inf if gradient_clip_val is None else gradient_clip_val
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.gradient_norm)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,13 @@ def test_names_are_distinct_below_the_common_folder(tmp_path: Path) -> None:
 
 def test_report_is_one_file_and_escapes_its_texts(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "a", name="<b>mine</b>", notes="a & b"))
+    metrics = {
+        **run.metrics,
+        "samples": {"prompt": "The", "texts": {"greedy": "<i>text</i>"}},
+        "versions": {"torch": "2"},
+    }
     words = ["<script>alert(1)</script>", *WORDS[1:]]
-    page = run_report(run, run.token_scores(), words, {"greedy": "<i>text</i>"}, "The", {"torch": "2"})
+    page = run_report(replace(run, metrics=metrics), run.token_scores(), words)
     assert "<script>" not in page
     assert "<b>mine" not in page
     assert "<i>text" not in page
