@@ -54,14 +54,15 @@ class NgramBackend:
 
     def initial_state(self, batch_size: int) -> State:
         """See ``Backend``."""
-        # float32 holds every id exactly
-        return (np.full((batch_size, self._ngram.order - 1), self._eos_id, dtype=np.float32),)
+        # float32 holds every id exactly; the engine expects a hidden and a cell state, which an n-gram model lacks
+        words = np.full((batch_size, self._ngram.order - 1), self._eos_id, dtype=np.float32)
+        return (words, *np.zeros((2, batch_size, 1), dtype=np.float32))
 
     def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
         """See ``Backend``."""
         words = np.concatenate([state[0].astype(np.int64), input_ids], axis=1)[:, 1 - self._ngram.order :]
         contexts = np.concatenate([self._ngram.contexts(row)[-1:] for row in words.astype(np.int32)])
-        return np.log(self._ngram.distributions(contexts)), (words.astype(np.float32),)
+        return np.log(self._ngram.distributions(contexts)), (words.astype(np.float32), *state[1:])
 
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
@@ -148,6 +149,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=Path, default=PROMPTS, help="a file like the default one")
     parser.add_argument("--file", type=Path, help="one text file, split 90/5/5, in place of the chat corpus")
     parser.add_argument("--order", type=int, default=4, help="order of the n-gram model; 0 leaves it out")
+    parser.add_argument("--tokens", type=int, help="read only the first tokens of the split")
     parser.add_argument("--json", type=Path, help="write the scores to this file too")
     arguments = parser.parse_args()
     data = DataConfig(source="chat", tokenizer="moses")
@@ -161,7 +163,7 @@ def main() -> None:
         engines[f"modified Kneser-Ney {arguments.order}-gram"] = ngram_engine(first, train, arguments.order)
     rows = {}
     for name, engine in engines.items():
-        ids = encode_split(data, "test", engine.vocabulary)
+        ids = encode_split(data, "test", engine.vocabulary)[: arguments.tokens]
         rows[name] = {
             f"{len(prompts)} prompts": score_prompts(engine, prompts),
             f"test of {data.corpus_name}": score_split(engine.backend, engine.vocabulary, ids, name),
