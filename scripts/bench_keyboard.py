@@ -1,4 +1,4 @@
-"""Compare keyboards: top-1, top-3 and keystroke savings of models and of a modified Kneser-Ney 4-gram.
+"""Compare keyboards: top-1, top-3 and saved keystrokes of models and of a modified Kneser-Ney 4-gram.
 
 The first columns are everyday prompts, each with the wanted next word; they were written for this test and no model was
 trained on them. The others are the test split of a corpus, every word of it. The n-gram model has the words and the
@@ -26,12 +26,18 @@ from lstm_lm.data.encoding import Ids, encode_split
 from lstm_lm.data.ngram import KneserNeyNgram
 from lstm_lm.data.streams import EvalWindows
 from lstm_lm.errors import LstmLmError
-from lstm_lm.evaluation.keyboard import NUM_SUGGESTIONS, KeyboardScore, SuggestionBar, TypedWord, keyboard_score
-from lstm_lm.evaluation.score import word_mask
-from lstm_lm.export.loading import load_engine
+from lstm_lm.evaluation.keyboard import (
+    NUM_SUGGESTIONS,
+    KeyboardScore,
+    SuggestionBar,
+    TypedWord,
+    keyboard_score,
+    written_words,
+)
 from lstm_lm.inference.backend import Backend, State
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
+from lstm_lm.loading import load_model
 from lstm_lm.text.casing import sentence_starts
 from lstm_lm.text.files import write_json
 from lstm_lm.text.vocabulary import Vocabulary
@@ -96,25 +102,31 @@ def score_prompts(engine: Engine, prompts: list[tuple[str, str]]) -> KeyboardSco
 def score_split(backend: Backend, vocabulary: Vocabulary, ids: Ids, description: str) -> KeyboardScore:
     """Type every word of a split, as ``evaluation=keyboard`` does."""
     starts = np.fromiter(sentence_starts(map(vocabulary.word, ids.tolist())), dtype=np.int32, count=len(ids))
-    bar, is_word = SuggestionBar(vocabulary), word_mask(vocabulary).numpy()
+    texts, written = written_words(ids, vocabulary)
+    bar = SuggestionBar(vocabulary)
     state = backend.initial_state(STREAMS)
     typed = []
-    for inputs, targets, capitals in track(list(_steps(ids, starts, vocabulary.eos_id)), description, transient=True):
+    steps = list(_steps(ids, written, starts, vocabulary.eos_id))
+    for inputs, words, capitals in track(steps, description, transient=True):
         logits, state = backend.step(inputs, state)
-        for row in np.flatnonzero((targets >= 0) & is_word[targets]):
-            typed.append(bar.type_word(int(targets[row]), bool(capitals[row]), logits[row]))
+        for row in np.flatnonzero(words >= 0):
+            typed.append(bar.type_word(texts[words[row]], bool(capitals[row]), logits[row]))
     return keyboard_score(typed, len(ids))
 
 
-def _steps(ids: Ids, starts: Ids, eos_id: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Ids]]:
-    """Input (B, 1), target (B,) and capital (B,) of each step; a target of -1 is padding."""
-    windows = zip(EvalWindows(ids, STREAMS, 70, eos_id), EvalWindows(starts, STREAMS, 70, 0), strict=True)
-    for window, start_window in windows:
-        targets = window.target_ids if window.mask is None else window.target_ids.masked_fill(~window.mask, -1)
-        for t in range(targets.shape[1]):
+def _steps(
+    ids: Ids, written: Ids, starts: Ids, eos_id: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Inputs (B, 1), written words (B,) and capitals (B,) of each step; -1 is no word."""
+    texts = (EvalWindows(part, STREAMS, 70, before) for part, before in ((ids, eos_id), (written, -1), (starts, 0)))
+    for window, written_window, start_window in zip(*texts, strict=True):
+        words = written_window.target_ids
+        if window.mask is not None:
+            words = words.masked_fill(~window.mask, -1)
+        for t in range(words.shape[1]):
             yield (
                 window.input_ids[:, t : t + 1].numpy(),
-                targets[:, t].numpy(),
+                words[:, t].numpy(),
                 start_window.target_ids[:, t].numpy(),
             )
 
@@ -127,10 +139,11 @@ def ngram_engine(vocabulary: Vocabulary, train: Ids, order: int) -> Engine:
 
 def print_table(rows: dict[str, dict[str, KeyboardScore]]) -> None:
     """Print one row per keyboard."""
-    table = Table("keyboard")
+    table = Table()
+    table.add_column("keyboard", overflow="fold", min_width=20)
     texts = list(next(iter(rows.values())))
     for text in texts:
-        for column in ("top-1", "top-3", "keystrokes saved"):
+        for column in ("top-1", "top-3", "saved"):
             table.add_column(f"{text}\n{column}", justify="right")
     for name, scores in rows.items():
         shares = [
@@ -156,11 +169,11 @@ def main() -> None:
     if arguments.file is not None:
         data = replace(data, source="text_file", file=str(arguments.file))
     prompts = read_prompts(arguments.prompts)
-    engines = {str(path): load_engine(path) for path in arguments.model}
+    engines = {str(path): load_model(path).engine() for path in arguments.model}
     first = next(iter(engines.values())).vocabulary
     if arguments.order:
         train = encode_split(data, "train", first)
-        engines[f"modified Kneser-Ney {arguments.order}-gram"] = ngram_engine(first, train, arguments.order)
+        engines[f"Kneser-Ney {arguments.order}-gram"] = ngram_engine(first, train, arguments.order)
     rows = {}
     for name, engine in engines.items():
         ids = encode_split(data, "test", engine.vocabulary)[: arguments.tokens]
