@@ -60,15 +60,14 @@ class NgramBackend:
 
     def initial_state(self, batch_size: int) -> State:
         """See ``Backend``."""
-        # float32 holds every id exactly; the engine expects a hidden and a cell state, which an n-gram model lacks
-        words = np.full((batch_size, self._ngram.order - 1), self._eos_id, dtype=np.float32)
-        return (words, *np.zeros((2, batch_size, 1), dtype=np.float32))
+        # float32 holds every id exactly
+        return (np.full((batch_size, self._ngram.order - 1), self._eos_id, dtype=np.float32),)
 
     def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
         """See ``Backend``."""
         words = np.concatenate([state[0].astype(np.int64), input_ids], axis=1)[:, 1 - self._ngram.order :]
         contexts = np.concatenate([self._ngram.contexts(row)[-1:] for row in words.astype(np.int32)])
-        return np.log(self._ngram.distributions(contexts)), (words.astype(np.float32), *state[1:])
+        return np.log(self._ngram.distributions(contexts)), (words.astype(np.float32),)
 
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
@@ -76,6 +75,10 @@ class NgramBackend:
         """See ``Backend``; there are no features."""
         logits, after = self.step(input_ids, state)
         return np.zeros((input_ids.shape[1], 1), dtype=np.float32), logits[0], after
+
+    def last_features(self, state: State) -> NDArray[np.float32]:
+        """See ``Backend``; there are no features."""
+        return np.zeros((len(state[0]), 1), dtype=np.float32)
 
 
 def read_prompts(path: Path) -> list[tuple[str, str]]:
