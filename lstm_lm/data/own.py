@@ -1,13 +1,11 @@
 """A corpus that a function of the user's own reads."""
 
-import pkgutil
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from lstm_lm.data.config import DataConfig
 from lstm_lm.data.text_source import LineSource, TextSource
 from lstm_lm.errors import DataError
+from lstm_lm.imports import resolve
 
 _SIZE_HINT = 1_000_000  # characters; the progress bar grows with a longer text
 
@@ -19,7 +17,7 @@ def open_split(config: DataConfig, split: str) -> TextSource:
         DataError: If there is no such function.
     """
     assert config.lines, "DataConfig.problems() reports missing lines"
-    return LineSource(f"{config.lines}, {split}", _Lines(_resolve(config.lines), config, split), _SIZE_HINT)
+    return LineSource(f"{config.lines}, {split}", _Lines(_function(config.lines), config, split), _SIZE_HINT)
 
 
 class _Lines:
@@ -35,17 +33,11 @@ class _Lines:
             yield line
 
 
-def _resolve(path: str) -> Callable[[str, DataConfig], Iterable[str]]:
-    """The function at a dotted path; modules in the current folder are found too."""
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # last, so that no file there shadows an installed package
+def _function(path: str) -> Callable[[str, DataConfig], Iterable[str]]:
     try:
-        function = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
+        return resolve(path)
+    except ImportError as error:
         raise DataError(
             f"data.lines={path}: cannot be imported ({error}); give MODULE.FUNCTION of a module in the current folder, "
             "on PYTHONPATH or installed"
         ) from error
-    if not callable(function):
-        raise DataError(f"data.lines={path}: is not a function (got {type(function).__name__})")
-    return function  # type: ignore[no-any-return]

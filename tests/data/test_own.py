@@ -73,7 +73,7 @@ def test_a_run_reads_it_and_its_checkpoint_runs_no_code(folder: Path, capsys: py
     [
         ("own_corpora_of_this_test.nothing", r"data\.lines=.*\.nothing: cannot be imported .*MODULE\.FUNCTION"),
         ("no_such_module_here.lines", "cannot be imported .No module named"),
-        ("own_corpora_of_this_test.empty", "is not a function .got tuple"),
+        ("own_corpora_of_this_test.empty", "empty is not a class or a function"),
         ("own_corpora_of_this_test.numbers", "must yield lines of text .got 0"),
     ],
 )
