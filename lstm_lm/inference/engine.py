@@ -142,7 +142,9 @@ class Engine:
             ConfigError: If ``sampling`` is invalid, bans every word or a word that is not in the vocabulary, or if
                 ``max_words`` is below 1.
         """
-        problems = sampling.problems()
+        given: object = prompt  # a caller may not check types
+        problems = [] if isinstance(given, str) else [f"text: must be a string (got {given!r})"]
+        problems += sampling.problems()
         if max_words < 1:
             problems.append(f"generate: must be at least 1 (got {max_words})")
         if problems:
