@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lstm_lm.checkpoint import read_checkpoint
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.config.validation import check
 from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.encoding import encode_split
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
-from lstm_lm.errors import ConfigError, TrainingError
+from lstm_lm.errors import ConfigError, EvaluationError, TrainingError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.nn.cells.base import NoOptions
@@ -34,7 +33,7 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.config import TrainConfig, TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.run import train
@@ -203,7 +202,7 @@ def test_only_static_evaluation_accepts_a_gpu() -> None:
     assert find_device("cpu") == CPU
     if NO_GPU:
         assert find_device("auto") == CPU
-        with pytest.raises(ValueError, match="no GPU found"):
+        with pytest.raises(EvaluationError, match="no GPU found"):
             find_device("gpu")
 
 
