@@ -91,6 +91,19 @@ class DataConfig(Settings):
             )
         return problems
 
+    def not_found(self) -> str | None:
+        """Why a model's corpus cannot be read, with the remedy; ``None`` if it is where it was."""
+        remedy = f"data={self.source} data.dir=FOLDER"
+        if self.source in HUB_CORPORA:
+            remedy = f"data={self.source}, and data.hub_path=FOLDER for a copy of your own"
+        elif self.source == "text_file":
+            remedy = f"data={self.source} data.file=FILE"
+        is_local_hub = bool(self.hub_path) and str(self.hub_path).startswith("/")
+        for path, exists in ((self.dir, Path.is_dir), (self.file, Path.is_file), (self.hub_path, Path.is_dir)):
+            if path and (path != self.hub_path or is_local_hub) and not exists(Path(path).expanduser()):
+                return f"was {path}, and there is no such path; give its path with {remedy}"
+        return f"is not named in it; give its path with {remedy}" if self.problems() else None
+
     def with_absolute_paths(self) -> "DataConfig":
         """The same corpus for another working directory."""
         hub_path = _absolute(self.hub_path) if self._has_local_hub else self.hub_path

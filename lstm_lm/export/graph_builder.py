@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from lstm_lm import __version__
+from lstm_lm.version import __version__
 
 # supported by onnxruntime 1.20 and later
 OPSET, CONTRIB_OPSET, IR_VERSION = 21, 1, 10

@@ -1,5 +1,6 @@
 """Builds optimizers from their config."""
 
+import lightning as L
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -7,6 +8,15 @@ from lstm_lm.training.config import OptimizerConfig
 from lstm_lm.training.row_adamw import RowAdamW
 
 _ADAMS: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW, "row_adamw": RowAdamW}
+
+
+def uses_sparse_gradient(config: OptimizerConfig, trainer: L.Trainer) -> bool:
+    """Whether a run gives the embedding and output rows sparse gradients.
+
+    With several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes.
+    """
+    single_process, device = trainer.world_size == 1, trainer.strategy.root_device
+    return config.name == "row_adamw" and single_process and device.type == "cpu"
 
 
 def build_optimizer(config: OptimizerConfig, model: LSTMLanguageModel) -> Optimizer:

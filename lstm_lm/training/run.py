@@ -1,7 +1,7 @@
 """One training run, from a config to a run folder with checkpoints, event files and metrics."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
-from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
 from lstm_lm.inference.word_lists import validate_banned_words
-from lstm_lm.nn.device import use_exact_float32
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.planning import EpochPlanner
@@ -25,19 +22,19 @@ from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.optimizers import uses_sparse_gradient
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.ranks import is_rank_zero
 from lstm_lm.training.restoring import restoring
-from lstm_lm.training.resume import build_metadata, check_resumable, find_resumed, log_changed_settings
+from lstm_lm.training.resume import check_resumable, find_resumed, log_changed_settings, run_record
 from lstm_lm.training.run_folder import METRICS, check_run_folder, limits
 from lstm_lm.training.trainer import build_trainer
-from lstm_lm.training.warm_start import warm_start
 
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = None) -> dict[str, Any]:
+def train(config: TrainConfig, run_dir: str | Path, corpus: EncodedCorpus | None = None) -> dict[str, Any]:
     """Train a model and write its run folder.
 
     Args:
@@ -58,6 +55,7 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
             or this machine does not have the devices of ``config``.
         TrainingInterruptedError: If a signal stopped the run, after ``last.ckpt`` is written.
     """
+    run_dir = Path(run_dir)
     if is_rank_zero():
         check_run_folder(config, run_dir)
     resumed = find_resumed(config, run_dir)
@@ -66,7 +64,6 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
     data = LanguageModelDataModule(corpus, config.batching, config.seed)
     vocabulary = corpus.vocabulary
     validate_banned_words(config.presets, vocabulary)
-    model = LSTMLanguageModel(config.model, len(vocabulary))
     time_budget = TimeBudget(config.trainer.budget_seconds, config.trainer.max_val_fraction)
     time_budget.start()
     training_metrics = TrainingMetrics(time_budget, config.logger.log_every_n_steps, len(corpus.splits["train"]))
@@ -79,30 +76,16 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
     trainer = build_trainer(
         config, run_dir, precision, vocabulary, time_budget, training_metrics, epoch_planner, checkpoints
     )
-    model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
-    if config.embedding_init == "cooccurrence" and resumed is None:
-        ids = corpus.splits["train"]
-        model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
-    init_from = None if resumed is None else resumed.metadata.init_from
-    if config.init_from is not None and resumed is None:
-        init_from = warm_start(model, vocabulary, config.init_from)
-    device, single_process = trainer.strategy.root_device, trainer.world_size == 1
-    # with several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes
-    sparse_gradient = config.optimizer.name == "row_adamw" and single_process and device.type == "cpu"
-    use_exact_float32(device)
-    module = LanguageModelModule(
-        model,
-        loss=config.loss,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        vocabulary=vocabulary,
-        bptt_length=config.batching.bptt_length,
-        seed=config.seed,
+    sparse_gradient = uses_sparse_gradient(config.optimizer, trainer)
+    module = LanguageModelModule.from_config(
+        config if resumed is None else replace(config, embedding_init="random", init_from=None),
+        corpus,
         fraction=lambda step: time_budget.fraction(step, trainer.estimated_stepping_batches),
-        checkpoint_metadata=build_metadata(config, precision, corpus, trainer.world_size, sparse_gradient, init_from),
-        sparse_gradient=sparse_gradient,
-        cuda_graphs=config.trainer.cuda_graphs and single_process and device.type == "cuda",
+        run=run_record(config, precision, corpus, trainer.world_size, sparse_gradient),
     )
+    if resumed is not None:
+        module.metadata = replace(module.metadata, init_from=resumed.metadata.init_from)
+    model, init_from = module.model, module.metadata.init_from
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",
         f"{len(vocabulary):,}",
@@ -118,9 +101,9 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
     else:
         path = None if resumed is None else resumed.path
         if resumed is not None:
-            check_resumable(resumed, module.checkpoint_metadata)
-            log_changed_settings(resumed, module.checkpoint_metadata)
-            checkpoints.adopt_best(resumed, module.checkpoint_metadata)
+            check_resumable(resumed, module.metadata)
+            log_changed_settings(resumed, module.metadata)
+            checkpoints.adopt_best(resumed, module.metadata)
             assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
             trainer.strategy.checkpoint_io.restored = resumed
             del resumed  # frees its memory once it is restored

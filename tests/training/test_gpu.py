@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.small_models import small_vocabulary
+from helpers.small_models import small_corpus, small_vocabulary
 from helpers.small_runs import ConfigFactory
 from helpers.waiting import DEADLINE
 from torch import Tensor
@@ -33,7 +33,7 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import OptimizerConfig, TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.run import train
@@ -52,16 +52,13 @@ def distance(got: Tensor, wanted: Tensor) -> float:
 def module(model: ModelConfig | None = None, **settings: Any) -> LanguageModelModule:
     torch.manual_seed(0)
     return LanguageModelModule(
+        small_corpus(),
         LSTMLanguageModel(model or ModelConfig(16, [24, 16]), WORDS),
         **{
             "loss": LossConfig(activation_reg=1.0, temporal_activation_reg=1.0),
             "optimizer": OptimizerConfig("adamw", lr=1e-2),
-            "schedule": ScheduleConfig(),
-            "vocabulary": small_vocabulary(),
             "bptt_length": 6,
-            "seed": 1,
             "fraction": lambda _: 0.5,
-            "checkpoint_metadata": {},
             **settings,
         },
     ).train()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_models import small_network, small_vocabulary
+from helpers.small_models import small_corpus, small_network
 
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
+from lstm_lm.training.config import OptimizerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.objective import activation_penalty
 from lstm_lm.training.optimizers import build_optimizer
@@ -19,18 +19,10 @@ from lstm_lm.training.precision import choose_precision, product_seconds
 
 
 def module(loss: LossConfig, optimizer: str = "adam") -> LanguageModelModule:
-    return LanguageModelModule(
-        small_network(ModelConfig(16, [16])),
-        loss=loss,
-        optimizer=OptimizerConfig(optimizer),
-        schedule=ScheduleConfig(),
-        vocabulary=small_vocabulary(),
-        bptt_length=6,
-        seed=1,
-        fraction=float,
-        checkpoint_metadata={},
-        sparse_gradient=optimizer == "row_adamw",
-    )
+    network = small_network(ModelConfig(16, [16]))
+    built = LanguageModelModule(small_corpus(), network, loss=loss, optimizer=OptimizerConfig(optimizer), bptt_length=6)
+    built.loss.sparse_gradient = optimizer == "row_adamw"
+    return built
 
 
 def window(length: int = 6) -> Window:

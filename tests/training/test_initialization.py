@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.small_models import small_network, small_vocabulary, write_small_bundle, write_small_checkpoint
 from helpers.small_runs import ConfigFactory
+from lstm_lm.training.warm_start import warm_start
 
 from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.config.schema import TrainConfig
@@ -18,7 +19,6 @@ from lstm_lm.nn.model import WORD_PARAMETERS, LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.config import OptimizerConfig, TrainerConfig
 from lstm_lm.training.run import train
-from lstm_lm.training.warm_start import warm_start
 
 ONE_EPOCH = TrainerConfig(precision="fp32", max_epochs=1)
 # a step that changes no weight
