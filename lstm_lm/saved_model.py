@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lstm_lm.data.config import TOKENIZERS, DataConfig
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
+from lstm_lm.inference.blocklist import shipped_blocklist
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.nn.config import ModelConfig
@@ -185,15 +186,19 @@ class SavedModel(ABC):
             CheckpointError, BundleError: If the file does not fit the model.
         """
 
-    def engine(self, backend: str = "auto", prefix_cache_size: int = 0) -> Engine:
+    def engine(
+        self, backend: str = "auto", prefix_cache_size: int = 0, blocked: Collection[str] | None = None
+    ) -> Engine:
         """An engine that predicts and generates with this model.
 
         Args:
             backend: As in :meth:`backend`.
             prefix_cache_size: Maximum number of prefixes whose state is cached; 0 disables the cache.
+            blocked: Words that are never suggested; ``None`` is the shipped block list.
 
         Raises:
             ConfigError, CheckpointError, BundleError: As :meth:`backend`.
         """
         presets, default = self.metadata.presets, self.metadata.default_preset
-        return Engine(self.backend(backend), self.vocabulary, presets, default, prefix_cache_size)
+        blocked = shipped_blocklist() if blocked is None else blocked
+        return Engine(self.backend(backend), self.vocabulary, presets, default, prefix_cache_size, blocked)

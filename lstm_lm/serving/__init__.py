@@ -29,7 +29,8 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
     try:
         effective = settings or read_settings()
         model = load_model(effective.bundle)
-        return build_app(model.engine(effective.backend, effective.prefix_cache_size), effective, model)
+        blocked = effective.blocked_words()
+        return build_app(model.engine(effective.backend, effective.prefix_cache_size, blocked), effective, model)
     except LstmLmError as error:
         if settings is not None:
             raise

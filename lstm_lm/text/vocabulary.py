@@ -9,6 +9,7 @@ from typing import Any
 
 from lstm_lm.errors import DataError
 from lstm_lm.text.files import write_atomically
+from lstm_lm.text.normalize import normalize
 from lstm_lm.text.placeholders import PLACEHOLDERS
 
 UNK = "<unk>"
@@ -95,6 +96,10 @@ class Vocabulary:
         """Id of ``word``, or ``unk_id`` if it is unknown."""
         return self._ids.get(word, self.unk_id)
 
+    def find(self, word: str) -> str | None:
+        """The vocabulary's spelling of ``word``, which is as ``normalize`` returns it; ``None`` if it is unknown."""
+        return word if word in self._ids else self._respelled.get(word)
+
     def word(self, index: int) -> str:
         """The word with id ``index`` in [0, V)."""
         return self.words[index]
@@ -102,6 +107,11 @@ class Vocabulary:
     def encode(self, words: Iterable[str]) -> list[int]:
         """Ids of ``words``; unknown ones become ``unk_id``."""
         return [self._ids.get(word, self.unk_id) for word in words]
+
+    @cached_property
+    def _respelled(self) -> dict[str, str]:
+        # a corpus that was tokenized elsewhere may have curly apostrophes or decomposed letters
+        return {normalize(word): word for word in reversed(self.words) if not word.isascii()}
 
     @cached_property
     def fingerprint(self) -> str:

@@ -13,7 +13,7 @@ from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
 from lstm_lm.errors import TrainingError
-from lstm_lm.inference.word_lists import validate_banned_words
+from lstm_lm.inference.banned_words import validate_banned_words
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.planning import EpochPlanner

@@ -1,6 +1,6 @@
 """Responses to valid requests."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,10 @@ def test_predict_contract(client: Client, engine: Engine) -> None:
     assert response.status_code == 200
     expected = engine.predict("I want to", 10)
     assert response.json() == {
-        "suggestions": [{"word": s.word, "probability": pytest.approx(s.probability)} for s in expected.suggestions],
+        "suggestions": [
+            asdict(suggestion) | {"probability": pytest.approx(suggestion.probability)}
+            for suggestion in expected.suggestions
+        ],
         "unknown_words": list(expected.unknown_words),
     }
     probabilities = [suggestion["probability"] for suggestion in response.json()["suggestions"]]
