@@ -88,6 +88,11 @@ class Checkpoint(SavedModel):
         """Settings from ``lstm-lm eval … tune=true``, by evaluation."""
         return self.metadata.tuned
 
+    @property
+    def num_parameters(self) -> int:
+        """See :attr:`SavedModel.num_parameters`."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
     def _build_network(self) -> "LSTMLanguageModel":
         from lstm_lm.inference.torch_backend import build_network
 

@@ -71,7 +71,7 @@ def warm_start(model: LSTMLanguageModel, vocabulary: Vocabulary, path: str | Pat
         ConfigError: If the networks have different sizes.
     """
     source = load_model(path)
-    before, now = asdict(source.metadata.model), asdict(model.config)
+    before, now = asdict(source.metadata.model.with_all_options()), asdict(model.config.with_all_options())
     differing = [name for name in now if not name.endswith("dropout") and before[name] != now[name]]
     if differing:
         remedy = " ".join(f"model.{name}={show(before[name])}" for name in differing)

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
-from lstm_lm.errors import TrainingError
+from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.inference.banned_words import validate_banned_words
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
@@ -47,7 +47,8 @@ def train(config: TrainConfig, run_dir: str | Path, corpus: EncodedCorpus | None
         and the history of all validations.
 
     Raises:
-        ConfigError: If a preset bans a word that is not in the vocabulary, or ``init_from`` has other sizes.
+        ConfigError: If the cell cannot be imported, a preset bans a word that is not in the vocabulary, or
+            ``init_from`` has other sizes.
         BundleError: If the bundle of ``init_from`` cannot be read.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
@@ -56,6 +57,8 @@ def train(config: TrainConfig, run_dir: str | Path, corpus: EncodedCorpus | None
         TrainingInterruptedError: If a signal stopped the run, after ``last.ckpt`` is written.
     """
     run_dir = Path(run_dir)
+    if problems := config.model.cell_problems():  # imports a cell from outside: a worker of a sweep begins here
+        raise ConfigError([f"model.{problem}" for problem in problems])
     if is_rank_zero():
         check_run_folder(config, run_dir)
     resumed = find_resumed(config, run_dir)
