@@ -25,9 +25,8 @@ def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def test_notebook_runs_on_a_small_corpus(notebook: nbformat.NotebookNode, tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus")
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    overrides = '"model=tiny", "data=text_files", "data.dir=corpus", "batching.batch_size=8"'
-    parameters.source = parameters.source.replace("OVERRIDES = [", f"OVERRIDES = [{overrides}, ")
-    parameters.source = parameters.source.replace(', "model=small"', "").replace("EPOCHS = 2", "EPOCHS = 1")
+    corpus = '"data=text_files", "data.dir=corpus", "batching.batch_size=8"]'
+    parameters.source = parameters.source.replace('"]', f'", {corpus}').replace("EPOCHS = 2", "EPOCHS = 1")
     environment = os.environ | {"LSTM_LM_CACHE": str(tmp_path / "cache")}
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env=environment)
