@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lstm_lm.inference.config import SamplingConfig
     from lstm_lm.loading import load_model
     from lstm_lm.nn.config import LossConfig, ModelConfig
-    from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
     from lstm_lm.training.datamodule import LanguageModelDataModule
     from lstm_lm.training.module import LanguageModelModule
     from lstm_lm.training.run import train
@@ -32,9 +31,7 @@ __all__ = [
     "LanguageModelModule",
     "LossConfig",
     "ModelConfig",
-    "OptimizerConfig",
     "SamplingConfig",
-    "ScheduleConfig",
     "__version__",
     "evaluate",
     "export_bundle",
@@ -52,9 +49,7 @@ _MODULES = {
     "LanguageModelModule": "training.module",
     "LossConfig": "nn.config",
     "ModelConfig": "nn.config",
-    "OptimizerConfig": "training.config",
     "SamplingConfig": "inference.config",
-    "ScheduleConfig": "training.config",
     "evaluate": "evaluation.run",
     "export_bundle": "export.bundle_export",
     "load_corpus": "data.encoding",

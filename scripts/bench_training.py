@@ -120,7 +120,7 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
     words = ("<unk>", "<eos>", *(f"word{rank}" for rank in range(2, VOCAB_SIZE)))
     corpus = EncodedCorpus(Vocabulary(words, counts), {}, "whitespace", config.data, {})
     module = LanguageModelModule.from_config(config, corpus, fraction=lambda _: 0.5).train()
-    module.loss.sparse_gradient = config.optimizer.name == "row_adamw"
+    module.loss.sparse_gradient = config.optimizer["_target_"].endswith("RowAdamW")
     optimizer = build_optimizer(config.optimizer, module.model)
 
     def step() -> None:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
 from lstm_lm.checkpoint import METADATA, CheckpointMetadata
-from lstm_lm.config.schema import TrainConfig
+from lstm_lm.config.schema import OPTIMIZER, SCHEDULE, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
@@ -29,10 +29,9 @@ from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.initialization import initial_network
 from lstm_lm.training.objective import GraphedObjective, window_objective
-from lstm_lm.training.optimizers import build_optimizer, uses_sparse_gradient
+from lstm_lm.training.optimizers import build_optimizer, uses_sparse_gradients
 from lstm_lm.training.schedules import build_schedule
 from lstm_lm.training.scoring import SplitScore, SplitScorer
 
@@ -50,8 +49,9 @@ class LanguageModelModule(L.LightningModule):
         corpus: The training corpus.
         model: Sizes of the network, which is built and initialized; or a network, which is taken as it is.
         loss: Softmax and activation regularization.
-        optimizer: Optimizer config.
-        schedule: Learning-rate schedule.
+        optimizer: ``_target_`` of the optimizer, the path of a class such as ``torch.optim.AdamW``, and its arguments;
+            ``None`` is Adam with a learning rate of 1e-3.
+        schedule: The same for the learning-rate schedule; ``None`` is a constant rate.
         bptt_length: Nominal window length; the loss of a longer or shorter window is scaled accordingly.
         seed: Seed of the initial weights. It also seeds each step together with the step number, so that a resumed run
             draws the same random numbers.
@@ -79,8 +79,8 @@ class LanguageModelModule(L.LightningModule):
         model: ModelConfig | LSTMLanguageModel | None = None,
         *,
         loss: LossConfig | None = None,
-        optimizer: OptimizerConfig | None = None,
-        schedule: ScheduleConfig | None = None,
+        optimizer: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
         bptt_length: int = 35,
         seed: int = 1,
         embedding_init: str = "random",
@@ -97,8 +97,8 @@ class LanguageModelModule(L.LightningModule):
             model, initialized_from = initial_network(config, corpus, seed, embedding_init, init_from)
         self.model = model
         self.loss_config = LossConfig() if loss is None else loss
-        self.optimizer_config = OptimizerConfig() if optimizer is None else optimizer
-        self.schedule_config = ScheduleConfig() if schedule is None else schedule
+        self.optimizer_config = OPTIMIZER if optimizer is None else optimizer
+        self.schedule_config = SCHEDULE if schedule is None else schedule
         self.bptt_length = bptt_length
         self.seed = seed
         self.fraction = self._fraction_of_steps if fraction is None else fraction
@@ -146,7 +146,7 @@ class LanguageModelModule(L.LightningModule):
     @override
     def setup(self, stage: str) -> None:
         use_exact_float32(self.trainer.strategy.root_device)
-        self.loss.sparse_gradient = uses_sparse_gradient(self.optimizer_config, self.trainer)
+        self.loss.sparse_gradient = uses_sparse_gradients(self.optimizer_config, self.trainer)
         if self.trainer.world_size > 1:
             self._graphed = None
 
@@ -201,7 +201,9 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def on_train_batch_start(self, batch: Window, batch_idx: int) -> None:
-        torch.manual_seed((self.seed << 32) + self.global_step)
+        # with accumulation, each window of a step draws its own numbers
+        accumulated = self.trainer.accumulate_grad_batches
+        torch.manual_seed((self.seed << 32) + self.global_step * accumulated + batch_idx % accumulated)
 
     @override
     def training_step(self, batch: Window, batch_idx: int) -> dict[str, Tensor]:
@@ -227,7 +229,7 @@ class LanguageModelModule(L.LightningModule):
         """
         if not math.isfinite(nll):
             raise TrainingError(
-                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.lr}) or "
+                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.get('lr')}) or "
                 "trainer.gradient_clip_val"
             )
 
@@ -249,7 +251,8 @@ class LanguageModelModule(L.LightningModule):
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(result.score.loss)
-        self._log_score("valid", result.score)
+        # Lightning's own count is one behind here
+        self._log_score("valid", result.score, {"step": float(self.global_step)})
 
     # the data module reads test as lstm-lm eval does: as one stream
     on_test_epoch_start = on_validation_epoch_start
@@ -260,12 +263,12 @@ class LanguageModelModule(L.LightningModule):
         windows = self.trainer.test_dataloaders
         score = self.scorer.result(windows).score
         # how it was read
-        self._log_score("test", score, tokens=score.tokens, streams=getattr(windows, "num_streams", 1))
+        read = {"test/tokens": float(score.tokens), "test/streams": float(getattr(windows, "num_streams", 1))}
+        self._log_score("test", score, read)
 
-    def _log_score(self, split: str, score: Score, **others: float) -> None:
-        figures = {name: getattr(score, name) for name in ("loss", "perplexity", "top1", "top5")}
-        figures |= {"words_top1": score.words.top1} | others
-        self.log_dict({f"{split}/{name}": float(value) for name, value in figures.items()})
+    def _log_score(self, split: str, score: Score, others: dict[str, float]) -> None:
+        figures = {f"{split}/{name}": getattr(score, name) for name in ("loss", "perplexity", "top1", "top5")}
+        self.log_dict({**figures, f"{split}/words_top1": score.words.top1, **others})
 
     @override
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
@@ -311,5 +314,9 @@ class LanguageModelModule(L.LightningModule):
                 gradient = parameter.grad = gradient.coalesce()  # sums duplicate rows
             gradients.append(gradient.values() if gradient.is_sparse else gradient)
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        if gradient_clip_algorithm == "value" and gradient_clip_val is not None:
+            for gradient in gradients:
+                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
+            return
         limit = torch.inf if gradient_clip_val is None else gradient_clip_val
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.gradient_norm)

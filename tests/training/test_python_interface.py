@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from helpers.small_runs import ConfigFactory, weights
+from helpers.small_runs import ConfigFactory, optimizer_config, weights
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
@@ -137,10 +137,8 @@ def test_a_module_initializes_itself(data: LanguageModelDataModule, tmp_path: Pa
 
 
 def test_row_adamw_works_with_a_trainer_of_ones_own(data: LanguageModelDataModule) -> None:
-    from lstm_lm import OptimizerConfig
-
     loss = LossConfig("sampled_softmax", num_frequent=4, num_sampled=8)
-    module = small_module(data, loss=loss, optimizer=OptimizerConfig("row_adamw", lr=1e-2))
+    module = small_module(data, loss=loss, optimizer=optimizer_config("row_adamw", lr=1e-2))
     before = module.model.embedding.weight.detach().clone()
     L.Trainer(max_steps=3, logger=False, enable_checkpointing=False, **QUIET).fit(module, datamodule=data)
     assert module.loss.sparse_gradient
