@@ -100,8 +100,8 @@ class DataConfig(Settings):
 
     def not_found(self) -> str | None:
         """Why a model's corpus cannot be read, with the remedy; ``None`` if it is where it was."""
-        path = "data.file=FILE" if self.source == "text_file" else "data.dir=FOLDER"
-        remedy = f"give its path with data={self.source} {path}"
+        option = "data.file=FILE" if self.source == "text_file" else "data.dir=FOLDER"
+        remedy = f"give its path with data={self.source} {option}"
         if self.source in HUB_CORPORA:
             remedy = f"give its path with data={self.source}, and data.hub_path=FOLDER for a copy of your own"
         elif self.source == "own":
