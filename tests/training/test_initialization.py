@@ -117,7 +117,7 @@ def test_init_from_needs_a_model_and_excludes_resume(tmp_path: Path) -> None:
         return [text for text in TrainConfig(**settings).problems() if text.startswith("init_from")]
 
     assert problems(init_from=str(tmp_path / "nowhere")) == [
-        f"init_from: no such file or folder (got {tmp_path / 'nowhere'})"
+        f"init_from: no such file or folder (got {tmp_path / 'nowhere'}); give a run folder or bundle"
     ]
     assert problems(init_from=str(path), resume=str(path)) == [
         "init_from: cannot be combined with resume, which restores the run's own weights; remove one"
