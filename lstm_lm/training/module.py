@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
 from lstm_lm.checkpoint import METADATA, CheckpointMetadata
-from lstm_lm.config.schema import OPTIMIZER, SCHEDULE, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
@@ -29,6 +28,7 @@ from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
+from lstm_lm.training.config import OPTIMIZER, SCHEDULE, TrainConfig
 from lstm_lm.training.initialization import initial_network
 from lstm_lm.training.objective import GraphedObjective, window_objective
 from lstm_lm.training.optimizers import build_optimizer, uses_sparse_gradients
