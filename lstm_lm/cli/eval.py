@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from lstm_lm.cli.command_help import command_help, wants_help
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lstm_lm.config.schema import EvalConfig
     from lstm_lm.data.config import DataConfig
+    from lstm_lm.evaluation.config import EvalConfig
     from lstm_lm.evaluation.progress import StageProgressCallback
     from lstm_lm.saved_model import SavedModel
 
@@ -33,8 +33,8 @@ def main(argv: list[str]) -> None:
     run("eval", argv, job)
 
 
-def job(config: EvalConfig, run_dir: Path) -> None:
-    """Score one model, print the result and write it to ``metrics.json``.
+def job(config: EvalConfig, run_dir: Path) -> float | None:
+    """Score one model, print the result and write it to ``metrics.json``; returns its perplexity.
 
     With ``tune``, the settings of the evaluation are first tuned on valid and saved in the checkpoint. An interrupted
     tuning saves nothing.
@@ -50,10 +50,11 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     from lstm_lm.cli.eval_report import print_score
     from lstm_lm.errors import ConfigError
     from lstm_lm.evaluation.run import evaluate
+    from lstm_lm.evaluation.score import Score
     from lstm_lm.loading import load_model
     from lstm_lm.text.files import write_json
 
-    trained, name = load_model(config.checkpoint), config.evaluation.name
+    trained, name = load_model(config.checkpoint), config.evaluation.label
     on_tuned = None
     if config.tune:
         if not isinstance(trained, Checkpoint):
@@ -77,10 +78,13 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     metrics |= result.score.to_dict()
     if result.settings:
         metrics |= {"settings": result.settings, "settings_from": result.sources}
+    if result.mixture is not None:
+        metrics |= {"mixture": asdict(result.mixture)}
     # printed before it is written: a full disk must not cost the result of a long evaluation
     print_score(config, result, run_dir)
     log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
     write_json(run_dir / "metrics.json", metrics)
+    return result.score.perplexity if isinstance(result.score, Score) else None
 
 
 def _corpus(config: EvalConfig, trained: SavedModel) -> DataConfig:
@@ -90,7 +94,7 @@ def _corpus(config: EvalConfig, trained: SavedModel) -> DataConfig:
     data = replace(config.data or trained.metadata.data, tokenizer=trained.metadata.tokenizer)
     # one problem with the remedy: where the corpus is now
     if config.data is None and (reason := _why_not_found(data)):
-        raise ConfigError([f"data: the corpus of {config.checkpoint} {reason}; give its path with {_remedy(data)}"])
+        raise ConfigError([f"data: the corpus of {config.checkpoint} {reason}; {_remedy(data)}"])
     if problems := [f"data.{problem}" for problem in data.problems()]:
         raise ConfigError(problems)
     return data
@@ -110,8 +114,11 @@ def _remedy(data: DataConfig) -> str:
     from lstm_lm.data.config import HUB_CORPORA
 
     if data.source in HUB_CORPORA:
-        return f"data={data.source}, and data.hub_path=FOLDER for a copy of your own"
-    return f"data={data.source} " + ("data.file=FILE" if data.source == "text_file" else "data.dir=FOLDER")
+        return f"give its path with data={data.source}, and data.hub_path=FOLDER for a copy of your own"
+    if data.source == "own":
+        return "a checkpoint never runs code: give your own data=OPTION again"
+    path = "data.file=FILE" if data.source == "text_file" else "data.dir=FOLDER"
+    return f"give its path with data={data.source} {path}"
 
 
 @contextmanager

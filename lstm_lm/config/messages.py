@@ -63,7 +63,7 @@ class Names:
             return ".".join([*parent, sibling, *rest])
         by_last_part: dict[str, str] = {}
         for known_path in self._paths:
-            if not known_path.startswith("hydra."):
+            if not known_path.startswith("hydra.") and not known_path.endswith("_target_"):
                 by_last_part.setdefault(known_path.rpartition(".")[2], known_path)
         match = closest(parts[-1], by_last_part, cutoff=0.7)
         return by_last_part[match] if match else None
@@ -152,12 +152,15 @@ def short_message(error: Exception) -> str:
 
 
 def undeclared(config: DictConfig) -> list[str]:
-    """Keys that +KEY=VALUE adds to a dataclass, which OmegaConf allows."""
+    """Keys that OmegaConf accepts but that are no settings: added to a dataclass with +, or renamed in an open node."""
     added = []
     for path, node in walk(config):
         kind = OmegaConf.get_type(node)
+        declared = None
         if is_dataclass(kind) and OmegaConf.is_struct(node):
-            added += [path] if path.rpartition(".")[2] not in {field.name for field in fields(kind)} else []
+            declared = {field.name for field in fields(kind)}
+        if path in RENAMED_SETTINGS or (declared is not None and path.rpartition(".")[2] not in declared):
+            added.append(path)
     return added
 
 

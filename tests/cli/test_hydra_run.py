@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from lstm_lm.cli.hydra_run import run
 from lstm_lm.cli.sweep import STATUS_FILE, collect_jobs
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import ConfigError, DataError, LstmLmError, TrainingInterruptedError
+from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.run_folder import limits, lock_folder, open_run_folder
 
 ran: list[tuple[TrainConfig, Path]] = []
@@ -48,7 +48,7 @@ def scoring_job(config: TrainConfig, folder: Path) -> None:
     if config.seed == 17:
         (folder / "metrics.json").write_text(json.dumps({"valid": {"perplexity": None}, "wall_seconds": 90.0}))
         return
-    score = {"perplexity": 100 * config.optimizer.lr, "loss": 1.0, "top1": 0.25}
+    score = {"perplexity": 100 * config.optimizer["lr"], "loss": 1.0, "top1": 0.25}
     (folder / "metrics.json").write_text(json.dumps({"valid": score, "wall_seconds": 90.0}))
 
 
