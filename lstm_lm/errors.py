@@ -108,6 +108,7 @@ def did_you_mean(
     name: str,
     known: Collection[str],
     then: str = "",
+    otherwise: str = "",
     renamed: Mapping[str, str] | None = None,
     form: str = "{}",
     cutoff: float = 0.6,
@@ -118,11 +119,12 @@ def did_you_mean(
         name: The unknown name.
         known: The names that exist.
         then: What to say after the closest name, and in place of the list of all.
+        otherwise: What to say if no name is close enough, in place of ``then``.
         renamed: New names by old name.
         form: How a name is shown.
         cutoff: Lowest similarity, from 0 to 1.
     """
     match = (renamed or {}).get(name) or closest(name, known, cutoff)
     if match is None:
-        return then or f"use one of {', '.join(map(form.format, known))}"
+        return otherwise or then or f"use one of {', '.join(map(form.format, known))}"
     return f"did you mean {form.format(match)}?" + (f" {then}" if then else "")
