@@ -14,9 +14,10 @@
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import partial
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from lstm_lm.errors import did_you_mean
 
@@ -61,7 +62,9 @@ class Declaration:
         if isinstance(value, bool) or not isinstance(value, str | int | float) or value in self.special:
             return None
         if self.choices:
-            return None if value in self.choices else f"unknown (got {value!r}); {did_you_mean(value, self.choices)}"
+            return (
+                None if value in self.choices else f"unknown (got {value!r}); {did_you_mean(str(value), self.choices)}"
+            )
         if isinstance(value, float) and not math.isfinite(value):
             return f"must be a finite number (got {value}){self._remedy(default)}"
         if isinstance(value, str) or self._within(value):
@@ -151,3 +154,30 @@ def _problems(config: Any) -> Iterator[str]:
         default = node.default_factory() if callable(node.default_factory) else node.default
         if problem := (declaration(node) or Declaration("")).problem(value, default):
             yield f"{node.name}: {problem}"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A setting of a schema: its dotted path, its type and its field. ``NAME`` is any key of a dictionary."""
+
+    path: str
+    type: Any
+    field: "Field[Any]"
+
+
+def all_settings(schema: Any, prefix: str = "") -> Iterator[Leaf]:
+    """Every setting of a dataclass and of the dataclasses inside it; a group comes before its settings."""
+    types = get_type_hints(schema)
+    for node in fields(schema):
+        kind = without_none(types[node.name])
+        yield Leaf(prefix + node.name, types[node.name], node)
+        if get_origin(kind) is dict and is_dataclass(get_args(kind)[1]):
+            yield from all_settings(get_args(kind)[1], f"{prefix}{node.name}.NAME.")
+        elif is_dataclass(kind):
+            yield from all_settings(kind, f"{prefix}{node.name}.")
+
+
+def without_none(kind: Any) -> Any:
+    """``X`` of ``X | None``; any other type unchanged."""
+    parts = [part for part in get_args(kind) if part is not NoneType]
+    return parts[0] if isinstance(kind, UnionType) and len(parts) == 1 else kind

@@ -21,7 +21,8 @@ from lstm_lm.cli.sweep import STATUS_FILE, find_job_files, report_sweep
 from lstm_lm.cli.sweep_plan import SweepPlan
 from lstm_lm.cli.workers import in_worker, wait_for_workers, worker_stop
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
-from lstm_lm.config.overrides import COMPOSE_ERRORS, as_override, short_message
+from lstm_lm.config.messages import COMPOSE_ERRORS, short_message
+from lstm_lm.config.overrides import as_override
 from lstm_lm.config.schema import RESUME_AUTO, Config, TrainConfig
 from lstm_lm.config.validation import CheckedCommand, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
@@ -125,11 +126,11 @@ def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand, ope
         interrupted = bool(stop_signals)
         raise
     finally:
-        failed = report_sweep(plan.folder, before, len(checked.jobs), plan.skipped, interrupted)
+        failed = report_sweep(plan.folder, before, checked.num_jobs, plan.skipped, interrupted)
     if stop_signals:
         raise SystemExit(128 + stop_signals[0])
     if failed:
-        raise LstmLmError(f"{failed} of {len(checked.jobs)} jobs failed; see the table for the reasons")
+        raise LstmLmError(f"{failed} of {checked.num_jobs or 'the'} jobs failed; see the table for the reasons")
 
 
 def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFolder | None = None) -> None:

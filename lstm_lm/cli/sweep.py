@@ -36,14 +36,18 @@ class JobResult:
 
 
 def report_sweep(
-    folder: Path, before: Mapping[Path, int], num_jobs: int, skipped: Sequence[Path] = (), interrupted: bool = False
+    folder: Path,
+    before: Mapping[Path, int],
+    num_jobs: int | None,
+    skipped: Sequence[Path] = (),
+    interrupted: bool = False,
 ) -> int:
     """Print the table of a sweep and write it to ``sweep.csv``.
 
     Args:
         folder: The sweep's folder.
         before: Job files at the start of the sweep; a job whose file has not changed since did not run.
-        num_jobs: Number of jobs in the sweep.
+        num_jobs: Number of jobs in the sweep; ``None`` if it is not known in advance.
         skipped: Folders of jobs that were done before.
         interrupted: Whether a signal ended the sweep, so that a job without a result did not fail.
 
@@ -51,6 +55,7 @@ def report_sweep(
         Number of jobs that failed or never started.
     """
     jobs = collect_jobs(folder, before, skipped, interrupted)
+    num_jobs = len(jobs) if num_jobs is None else num_jobs
     if jobs:
         write_atomically(folder / "sweep.csv", _as_csv(jobs))
         common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()

@@ -1,25 +1,24 @@
-"""Compose a command's config without stopping at the first mistake.
+"""Compose a command's config with Hydra, and find every mistake of a command line instead of the first."""
 
-Hydra raises at the first wrong key or value. This module merges the same files in the same order, setting by setting,
-and collects every mistake. The config of a run is still Hydra's own result.
-"""
-
-import dataclasses
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, get_origin
+from contextlib import contextmanager, suppress
+from typing import Any
 
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.paths import UnknownPathError, closest_path, describe_type, is_optional, type_at, unwrap_optional
+from lstm_lm.config.messages import COMPOSE_ERRORS, Names, choose_first, not_in_defaults, short_message, unknown_option
+from lstm_lm.config.overrides import as_override, line_of
 from lstm_lm.config.schema import SCHEMAS, Config, EvalConfig, ExportConfig, TrainConfig
+from lstm_lm.errors import ConfigError
 
 CONFIG_PACKAGE = "lstm_lm.configs"
 VERSION_BASE = "1.3"
@@ -47,113 +46,126 @@ def to_dataclass(config: DictConfig) -> Config:
     return result
 
 
-def config_folders(searchpath: Sequence[str]) -> list[Path]:
-    """The config folders, the shipped one first."""
-    folders = [Path(str(files(CONFIG_PACKAGE)))]
-    for entry in searchpath:
-        if entry.startswith("pkg://"):
-            folders.append(Path(str(files(entry.removeprefix("pkg://").replace("/", ".")))))
-        else:
-            folders.append(Path(entry.removeprefix("file://")))
-    return folders
-
-
-class TolerantConfig:
-    """A partly composed config that records mistakes and continues.
+class Composer:
+    """Composes the jobs of a command with Hydra.
 
     Args:
-        schema: The command's dataclass.
-        groups: Names of the config groups, for suggestions.
-
-    Attributes:
-        problems: One line per mistake so far.
+        command: The name of a file in ``configs``.
+        loader: Hydra's loader.
+        searchpath: Further config folders, as entries of ``hydra.searchpath``.
     """
 
-    def __init__(self, schema: type[Config], groups: Sequence[str]) -> None:
-        self.schema = schema
-        self.groups = groups
-        self.problems: list[str] = []
-        self._root: DictConfig = OmegaConf.structured(schema)
+    def __init__(self, command: str, loader: ConfigLoader, searchpath: Sequence[str] = ()) -> None:
+        self.command = command
+        self.schema = SCHEMAS[command]
+        self.loader = loader
+        quoted = ",".join(as_override("x", entry).partition("=")[2] for entry in searchpath)
+        self._searchpath = [f"hydra.searchpath=[{quoted}]"] if searchpath else []
+        self._last: tuple[list[str], DictConfig, list[str]] | None = None
 
-    def merge_file(self, file: Path, package: str, label: str) -> None:
-        """Merge a YAML file into ``package``."""
-        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        if not isinstance(content, dict):
-            return  # an empty file
-        for key in ("defaults", *([] if package else ["hydra"])):
-            content.pop(key, None)
-        path = tuple(package.split(".")) if package else ()
-        self._merge(path, content, f" (in {label})", adding=True)
+    def compose(self, lines: Sequence[str]) -> tuple[DictConfig, list[str]]:
+        """Compose one job.
 
-    def merge_value(self, path: Sequence[str], value: Any, adding: bool = False) -> None:
-        """Merge one value of the command line; ``adding`` accepts a new key in a dictionary."""
-        self._merge(tuple(path), value, "", adding=adding)
+        Returns:
+            The config with Hydra's own settings, and one problem per invalid override; those are left out.
+        """
+        if self._last is None or self._last[0] != lines:
+            self._last = (list(lines), *self._compose_job(lines))
+        _, config, problems = self._last
+        return config, problems
 
-    def names(self, path: Sequence[str]) -> list[str]:
-        """The keys of the dictionary at the first part of ``path``."""
-        node = OmegaConf.select(self._root, path[0]) if path else None
-        return [str(name) for name in node] if isinstance(node, DictConfig) else []
-
-    def value(self, path: Sequence[str]) -> Any:
-        """The current value at ``path``; ``None`` if there is none."""
-        return OmegaConf.select(self._root, ".".join(path), throw_on_missing=False, throw_on_resolution_failure=False)
-
-    def build(self) -> Config:
-        """Convert to the dataclass and record its problems; an invalid value is replaced by the schema's default."""
-        self._resolve(self._root, "")
-        config = to_dataclass(self._root)
-        self.problems += config.problems()
-        return config
-
-    def _resolve(self, node: DictConfig, prefix: str) -> None:
-        """Replace every ``???`` and every interpolation that cannot be resolved."""
-        node_type = OmegaConf.get_type(node)
-        default = OmegaConf.structured(node_type) if dataclasses.is_dataclass(node_type) else OmegaConf.create()
-        for key in map(str, list(node)):
-            try:
-                missing = OmegaConf.is_missing(node, key)
-                value = None if missing else node[key]
-            except OmegaConfBaseException as error:
-                self.problems.append(f"{prefix}{key}: cannot be resolved ({str(error).splitlines()[0]})")
-                node[key] = "" if OmegaConf.is_missing(default, key) else default[key]
+    def _compose_job(self, lines: Sequence[str]) -> tuple[DictConfig, list[str]]:
+        # OmegaConf asserts that a setting is not inside a group that is null
+        with suppress(*COMPOSE_ERRORS, AssertionError):
+            return self._compose(lines), []
+        try:
+            config = self._compose([])
+        except COMPOSE_ERRORS as error:
+            raise ConfigError([short_message(error)]) from error
+        overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(list(lines))
+        problems: list[str] = []
+        accepted: list[str] = []
+        values = []
+        for override in overrides:
+            if not self._chooses_option(override):
+                values.append(override)
                 continue
-            if missing:
-                self.problems.append(f"{prefix}{key}: is required; give {prefix}{key}=VALUE")
-                node[key] = ""
-            if isinstance(value, DictConfig):
-                self._resolve(value, f"{prefix}{key}.")
+            try:
+                config = self._compose([*accepted, line_of(override)])
+                accepted.append(line_of(override))
+            except COMPOSE_ERRORS as error:
+                problems.append(self._choice_problem(override, error, config))
+        names = self.names(config)
+        for override in values:
+            try:
+                problem = self._set(config, override, names)
+            except OmegaConfBaseException as error:
+                problem = names.invalid_value(override, error)
+            problems += [problem] if problem else []
+        return config, problems
 
-    def _merge(self, path: tuple[str, ...], value: Any, where: str, adding: bool) -> None:
-        dotted = ".".join(path)
-        try:
-            annotation = type_at(self.schema, path, None if adding else self.names(path))
-        except UnknownPathError as error:
-            match = closest_path(self.schema, path, error, self.groups)
-            remedy = f"; did you mean {match}?" if match else f"; use one of {', '.join(error.choices)}"
-            self.problems.append(f"{dotted}: unknown setting{where}{remedy if match or error.choices else ''}")
-            return
-        inner = unwrap_optional(annotation)
-        is_group = dataclasses.is_dataclass(inner) or get_origin(inner) is dict
-        if is_group and isinstance(value, dict):
-            for key, child in value.items():
-                self._merge((*path, str(key)), child, where, adding)
-        elif is_group and not (value is None and is_optional(annotation)):
-            child_name = dataclasses.fields(inner)[0].name if dataclasses.is_dataclass(inner) else "NAME"
-            self.problems.append(
-                f"{dotted}: is a group of settings (got {value}){where}; set one of them, as in "
-                f"{dotted}.{child_name}=VALUE"
-            )
-        else:
-            self._assign(path, annotation, value, where)
+    def names(self, config: DictConfig) -> Names:
+        """The names that a command line can use."""
+        return Names(config, self.loader.list_groups(""), self.schema)
 
-    def _assign(self, path: tuple[str, ...], annotation: Any, value: Any, where: str) -> None:
-        node: Any = self._root
-        for depth, part in enumerate(path[:-1], start=1):
-            if OmegaConf.is_dict(node) and (part not in node or node[part] is None):
-                node[part] = unwrap_optional(type_at(self.schema, path[:depth]))
-            node = node[int(part)] if OmegaConf.is_list(node) else node[part]
-        try:
-            node[int(path[-1]) if OmegaConf.is_list(node) else path[-1]] = value
-        except (OmegaConfBaseException, ValueError, IndexError):
-            shown = "null" if value is None else repr(value)
-            self.problems.append(f"{'.'.join(path)}: must be {describe_type(annotation)} (got {shown}){where}")
+    def _compose(self, lines: Sequence[str]) -> DictConfig:
+        return compose(self.command, [*lines, *self._searchpath], return_hydra_config=True)
+
+    def _options(self, group: str) -> list[str]:
+        """The options of a config group; empty if there is no such group."""
+        if not re.fullmatch(r"\w+(/\w+)*", group):
+            return []
+        return self.loader.get_group_options(group, config_name=self.command, overrides=self._searchpath)
+
+    def _chooses_option(self, override: Override) -> bool:
+        """Whether an override chooses an option of a group, and does not set values."""
+        return not isinstance(override.value(), dict) and bool(self._options(override.key_or_group))
+
+    def _set(self, config: DictConfig, override: Override, names: Names) -> str | None:
+        """Set one value as Hydra does; much faster than composing again.
+
+        Returns:
+            What is wrong with the override itself, whatever its value.
+
+        Raises:
+            OmegaConfBaseException: If the config does not accept it.
+        """
+        key, value, line = override.key_or_group, override.value(), line_of(override)
+        group, _, rest = key.partition(".")
+        if override.package is not None:
+            return names.unknown_group(override)
+        if rest and group in config and OmegaConf.select(config, group) is None and (options := self._options(group)):
+            return choose_first(key, group, options)
+        if override.is_delete():
+            parent, _, name = key.rpartition(".")
+            node: Any = OmegaConf.select(config, parent) if parent else config
+            if not OmegaConf.is_dict(node) or name not in node:
+                return names.unknown(key)
+            with open_dict(config):
+                del node[name]
+            return None
+        current = OmegaConf.select(config, key, throw_on_missing=False, throw_on_resolution_failure=False)
+        if override.is_add() and current is not None and not isinstance(value, dict | list):
+            return f"+{key}: exists already (is {current}); omit the +, as in {line.lstrip('+')}"
+        OmegaConf.update(config, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
+        return None
+
+    def _choice_problem(self, override: Override, error: Exception, config: DictConfig) -> str:
+        """What is wrong with the choice of an option that Hydra rejects."""
+        key, value = override.get_key_element(), override.value()
+        bare_key = key.lstrip("+~")
+        chosen = [str(name) for name in config.hydra.runtime.choices]
+        if bare_key in chosen and (override.is_add() or override.is_force_add()):
+            return f"{key}: is in the defaults list already; write {bare_key}={override.get_value_string()}"
+        if bare_key not in chosen and not override.is_add():
+            return not_in_defaults(key, chosen)
+        options = self._options(override.key_or_group)
+        if value is None:
+            return f"{key}: cannot be null; write ~{bare_key} to leave it out, or choose from {', '.join(options)}"
+        wanted = [str(name) for name in (value if isinstance(value, list) else [value])]
+        unknown = [name for name in wanted if name not in options]
+        if unknown and not key.startswith("hydra/"):
+            return unknown_option(override, unknown[0], options)
+        if isinstance(error, MissingConfigException) or not isinstance(error.__context__, OmegaConfBaseException):
+            return short_message(error)
+        return self.names(config).mistake_in_file(override.key_or_group, error)

@@ -3,19 +3,14 @@
 import itertools
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import get_origin
+from typing import Any, get_origin
 
-import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.paths import UnknownPathError, type_at, unwrap_optional
-
-COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
-"""What Hydra raises for a config that cannot be composed."""
+from lstm_lm.settings import all_settings, without_none
 
 
 def parse_overrides(lines: Iterable[str], loader: ConfigLoader) -> tuple[list[Override], list[str]]:
@@ -51,16 +46,13 @@ def _parse_problem(line: str) -> str:
     return f"{key}: the value cannot be read (got {value}); {remedy}"
 
 
-def sweep_without_multirun(override: Override, schema: type) -> str:
+def sweep_without_multirun(override: Override, schema: Any) -> str:
     """The problem of an override with several values when ``-m`` is missing."""
     key, value = override.key_or_group, override.get_value_string()
-    try:
-        annotation = unwrap_optional(type_at(schema, key.split(".")))
-    except UnknownPathError:
-        annotation = None
-    if get_origin(annotation) is list:
+    kind = next((without_none(leaf.type) for leaf in all_settings(schema) if leaf.path == key), None)
+    if get_origin(kind) is list:
         return f"{key}: several values (got {value}); write a list as {key}=[{value}]"
-    quoted = f", or quote a single text: {shell_override(key, value)}" if annotation is str else ""
+    quoted = f", or quote a single text: {shell_override(key, value)}" if kind is str else ""
     return f"{key}: several values (got {value}); add -m to run a job for each{quoted}"
 
 
@@ -90,24 +82,42 @@ def expand_sweep(overrides: Sequence[Override]) -> tuple[list[list[str]], list[s
     problems = []
     for override in overrides:
         key = override.get_key_element()
-        if not override.is_sweep_override():
-            assert override.input_line is not None
-            choices[key] = [override.input_line]
-        elif override.is_discrete_sweep():
-            try:
-                values = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            except ValueError:  # a range with step 0
-                values = []
-            if values:
-                choices[key] = values
-            else:
-                problems.append(f"{key}: the sweep has no values (got {override.get_value_string()})")
-        else:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
             problems.append(
-                f"{key}: an interval cannot be swept over (got {override.get_value_string()}); "
-                "list the values, as in 1e-3,3e-3, or use range(1,4)"
+                f"{key}: Hydra's basic sweeper takes no interval (got {override.get_value_string()}); "
+                "list the values, as in 1e-3,3e-3, or use range(1,4), or choose another hydra/sweeper"
             )
+        elif values := _values(override):
+            choices[key] = values
+        else:
+            problems.append(f"{key}: the sweep has no values (got {override.get_value_string()})")
     return [list(job) for job in itertools.product(*choices.values())], problems
+
+
+def sample_sweep(overrides: Sequence[Override]) -> list[list[str]]:
+    """Jobs with each value that the plugin of a sweep can try, one value at a time; an interval counts as its start."""
+    choices = {override.get_key_element(): values for override in overrides if (values := _values(override))}
+    first = {key: values[0] for key, values in choices.items()}
+    jobs = [first, *({**first, key: value} for key, values in choices.items() for value in values[1:])]
+    return [list(job.values()) for job in jobs]
+
+
+def line_of(override: Override) -> str:
+    """An override as it was typed."""
+    return override.input_line or ""
+
+
+def _values(override: Override) -> list[str]:
+    """The lines that a sweep over one override consists of; one line if it is not a sweep."""
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}"]
+    if not override.is_sweep_override():
+        return [line_of(override)]
+    try:
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    except ValueError:  # a range with step 0
+        return []
 
 
 def sweep_lines(overrides: Sequence[Override]) -> list[str]:
@@ -119,23 +129,9 @@ def sweep_lines(overrides: Sequence[Override]) -> list[str]:
     swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
     lines = []
     for override in overrides:
-        line = override.input_line or ""
+        line = line_of(override)
         inside = override.key_or_group.partition(".")[0] in swept and "." in override.key_or_group
         if inside and not (override.is_sweep_override() or override.is_delete()):
             line = f"{override.get_key_element()}=choice({override.get_value_element_as_str()})"
         lines.append(line)
     return lines
-
-
-def short_message(error: Exception) -> str:
-    """Hydra's message on one line, without its search path and links."""
-    lines = []
-    for line in str(error).splitlines():
-        if line.startswith(("Config search path", "See http", "Set the environment")):
-            break
-        if line.strip():
-            lines.append(line.strip())
-    cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException):
-        lines.append(str(cause).splitlines()[0])
-    return "; ".join(lines)

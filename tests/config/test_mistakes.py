@@ -3,11 +3,15 @@
 import shlex
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import hydra
 import pytest
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import DictConfig
 
 from lstm_lm.config.overrides import as_override
 from lstm_lm.config.renames import RENAMED_OPTIONS, RENAMED_SETTINGS
@@ -151,6 +155,22 @@ def test_all_mistakes_are_reported_at_once() -> None:
         assert part in text
 
 
+def test_many_overrides_take_few_compositions(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = []
+
+    def counting(*args: Any, **kwargs: Any) -> DictConfig:
+        composed.append(args)
+        return hydra.compose(*args, **kwargs)
+
+    monkeypatch.setattr("lstm_lm.config.compose.compose", counting)
+    lines = [f"+presets.greedy.seed={number}" for number in range(20)]
+    assert len(problems("train", *lines, "model=tiny", "optimizer.lrr=1", "trainer.devicse=1")) == 21
+    assert len(composed) <= 6
+    composed.clear()
+    check("train", ["model=tiny", "optimizer.lr=1"])
+    assert len(composed) == 1
+
+
 def test_suggested_quoting_can_be_pasted() -> None:
     problem = only("train", "resume=/runs/lr=3/last.ckpt")
     (word,) = shlex.split(problem.rpartition("shell: ")[2])
@@ -179,26 +199,55 @@ class TestFiles:
         (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
         return folder
 
-    def test_mistakes_in_an_experiment_name_the_file(self, tmp_path: Path) -> None:
-        self._write(
-            tmp_path,
-            "_target_: os.system\noptimizer:\n  lrr: 1\n  lr: fast\nmodel:\n  _target_: x.Y\n  input_dropout: 3\n",
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("optimizer:\n  lrr: 1\n", "optimizer.lrr: unknown setting{}; did you mean optimizer.lr?"),
+            ("optimizer:\n  lr: fast\n", "optimizer.lr: must be a number (got 'fast'){}"),
+            (
+                "model:\n  hidden_dims: [1.5]\n",
+                "model.hidden_dims[0]: must be an integer (got 1.5){}",
+            ),
+            ("trainer:\n  max_steps: null\n", "trainer.max_steps: must be an integer (got null){}"),
+            ("_target_: os.system\n", "_target_: unknown setting{}"),
+            ("model:\n  _target_: x.Y\n", "model._target_: unknown setting{}"),
+            ("data:\n  name: x\n", "data.name: unknown setting{}; did you mean data.source?"),
+            ("hydra:\n  run:\n    dri: x\n", "hydra.run.dri: unknown Hydra setting{}; did you mean hydra.run.dir?"),
+        ],
+    )
+    def test_mistake_in_an_experiment_names_the_file(self, text: str, problem: str, tmp_path: Path) -> None:
+        self._write(tmp_path, text)
+        reported = problems("train", "experiment=mine", "seed=-1", "optimizer.lr=abc", config_dir=tmp_path)
+        assert problem.format(" (in experiment/mine.yaml)") == reported[0]
+        assert reported[1:] == [
+            "optimizer.lr: must be a number (got 'abc')",
+            "seed: must be from 0 to 4294967295 (got -1); try 1",
+        ]
+
+    def test_invalid_value_of_an_experiment_is_reported(self, tmp_path: Path) -> None:
+        self._write(tmp_path, "model:\n  input_dropout: 3\nseed: -1\n")
+        first, second = problems("train", "experiment=mine", config_dir=tmp_path)
+        assert first.startswith("model.input_dropout: must be in [0, 1)")
+        assert second.startswith("seed: must be from 0")
+
+    def test_experiment_without_its_package_line(self, tmp_path: Path) -> None:
+        (tmp_path / "experiment").mkdir()
+        (tmp_path / "experiment" / "mine.yaml").write_text("seed: 3\n")
+        (problem,) = problems("train", "experiment=mine", config_dir=tmp_path)
+        assert problem == (
+            "experiment: unknown setting (in experiment/mine.yaml); the first line of that file must be "
+            "# @package _global_"
         )
-        reported = problems("train", "experiment=mine", "seed=-1", config_dir=tmp_path)
-        assert len(reported) == 6
-        text = "\n".join(reported)
-        assert "optimizer.lrr: unknown setting (in experiment/mine.yaml); did you mean optimizer.lr?" in text
-        assert "optimizer.lr: must be a number (got 'fast') (in experiment/mine.yaml)" in text
-        assert "_target_: unknown setting (in experiment/mine.yaml)" in text
-        assert "model._target_: unknown setting (in experiment/mine.yaml)" in text
-        assert "model.input_dropout: must be in [0, 1)" in text
-        assert "seed: must be from 0 to 4294967295" in text
 
     def test_unknown_option_in_an_experiment(self, tmp_path: Path) -> None:
         self._write(tmp_path, "defaults:\n  - override /model: gigantic\n")
         first, second = problems("train", "experiment=mine", "seed=-1", config_dir=tmp_path)
         assert "model/gigantic" in first
         assert "seed" in second
+
+    def test_file_that_does_not_fit_the_schema_is_named(self, tmp_path: Path) -> None:
+        self._write(tmp_path, "model: 3\n")
+        assert problems("train", "experiment=mine", config_dir=tmp_path)[0].startswith("In 'experiment/mine': ")
 
     def test_invalid_yaml_names_the_file(self, tmp_path: Path) -> None:
         self._write(tmp_path, "optimizer: [1,\n")
@@ -237,11 +286,49 @@ class TestSweeps:
         assert "set fp32 or bf16" in only("train", "trainer.devices=2")
 
     def test_sweep_needs_discrete_values(self) -> None:
-        assert "list the values" in only("train", "optimizer.lr=interval(0,1)", multirun=True)
+        problem = only("train", "optimizer.lr=interval(0,1)", multirun=True)
+        assert "list the values" in problem
+        assert "choose another hydra/sweeper" in problem
         for values in ("range(3,3)", "range(1,5,0)", "glob(hug*)"):
             first, *others = problems("train", f"model={values}", "optimizer.lr=-1", multirun=True)
             assert first == f"model: the sweep has no values (got {values})"
             assert len(others) == 1, "other mistakes are reported too"
+
+    def test_sweep_finds_options_in_a_further_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "mine.yaml").write_text("embedding_dim: 8\nhidden_dims: [8]\n")
+        folder = f"hydra.searchpath=[{tmp_path}]"
+        checked = check("train", [folder, "model=mine,tiny"], multirun=True)
+        assert checked.config.model.embedding_dim == 8  # type: ignore[union-attr]
+        assert folder in checked.lines
+
+    @pytest.fixture
+    def _plugin(self) -> None:
+        """A sweeper that Hydra finds as hydra/sweeper=plugin; it is never run here."""
+        node = {"_target_": "some_package.Sweeper", "params": {"optimizer.weight_decay": "interval(0,0.1)"}}
+        ConfigStore.instance().store(group="hydra/sweeper", name="plugin", node=node, provider="test")
+
+    @pytest.mark.usefixtures("_plugin")
+    def test_sweeper_plugin_takes_what_hydra_parses(self) -> None:
+        lines = [
+            "hydra/sweeper=plugin",
+            "optimizer.lr=tag(log,interval(1e-4,1e-2))",
+            "model=choice(tiny,small)",
+            "seed=range(1,4)",
+            "batching.batch_size=4",
+        ]
+        checked = check("train", lines, multirun=True)
+        assert checked.num_jobs is None
+        assert len(checked.jobs) == 4, "each value once"
+        assert checked.jobs[0][1:] == ["optimizer.lr=0.0001", "model=tiny", "seed=1", "batching.batch_size=4"]
+
+    @pytest.mark.usefixtures("_plugin")
+    def test_values_for_a_sweeper_plugin_are_checked(self) -> None:
+        lines = ["hydra/sweeper=plugin", "optimizer.lr=interval(-1,1)", "model=choice(tiny,smal)", "sed=interval(0,1)"]
+        first, second, third = sorted(problems("train", *lines, multirun=True))
+        assert first.startswith("model: unknown option (got smal); did you mean small?")
+        assert second.startswith("optimizer.lr: must be above 0 (got -1.0)")
+        assert third.startswith("sed: unknown setting; did you mean seed?")
 
     def test_multirun_mode_can_be_an_override(self) -> None:
         assert check("train", ["seed=1,2"], multirun=True).multirun

@@ -9,7 +9,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from lstm_lm.cli.command_help import group_options
-from lstm_lm.config.compose import CONFIG_PACKAGE, config_folders, config_loader, to_dataclass
+from lstm_lm.config.compose import CONFIG_PACKAGE, config_loader, to_dataclass
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.config.validation import check
 
@@ -81,16 +81,14 @@ def test_every_shipped_sampling_option_is_a_preset() -> None:
 
 @pytest.mark.parametrize("group", ["data", "loss", "optimizer", "schedule", "averaging", "evaluation"])
 def test_option_file_has_the_name_it_selects(group: str) -> None:
-    (folder,) = config_folders([])
     for option in group_options(group):
-        settings = OmegaConf.load(folder / group / f"{option}.yaml")
+        settings = OmegaConf.load(CONFIGS / group / f"{option}.yaml")
         # a global file has its group's settings under the group's name
         assert settings.get(group, settings)["source" if group == "data" else "name"] == option
 
 
 def test_every_yaml_starts_with_a_comment() -> None:
-    (folder,) = config_folders([])
-    for file in folder.rglob("*.yaml"):
+    for file in CONFIGS.rglob("*.yaml"):
         lines = file.read_text(encoding="utf-8").splitlines()
         assert any(line.startswith("# ") and not line.startswith("# @") for line in lines[:3]), file
 
