@@ -18,7 +18,7 @@ traceback.
 """
 
 import errno
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -91,7 +91,7 @@ class TrainingInterruptedError(LstmLmError):
     def __init__(self, signal_number: int, checkpoint: Path) -> None:
         self.signal_number = signal_number
         self.checkpoint = checkpoint
-        super().__init__(f"stopped by a signal; continue with resume={checkpoint}")
+        super().__init__(f"stopped by a signal; continue with resume={checkpoint.parent.parent}")
 
 
 def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
@@ -99,7 +99,25 @@ def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | Non
     return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """The remedy for an unknown name: the closest known one, or the list of all."""
-    match = closest(name, known)
-    return f"did you mean {match}?" if match else f"use one of {', '.join(known)}"
+def did_you_mean(
+    name: str,
+    known: Collection[str],
+    then: str = "",
+    renamed: Mapping[str, str] | None = None,
+    form: str = "{}",
+    cutoff: float = 0.6,
+) -> str:
+    """The remedy for an unknown name: the closest known one, or the list of all.
+
+    Args:
+        name: The unknown name.
+        known: The names that exist.
+        then: What to say after the closest name, and in place of the list of all.
+        renamed: New names by old name.
+        form: How a name is shown.
+        cutoff: Lowest similarity, from 0 to 1.
+    """
+    match = (renamed or {}).get(name) or closest(name, known, cutoff)
+    if match is None:
+        return then or f"use one of {', '.join(map(form.format, known))}"
+    return f"did you mean {form.format(match)}?" + (f" {then}" if then else "")

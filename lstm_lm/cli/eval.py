@@ -6,6 +6,7 @@ import json
 import logging
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from lstm_lm.config.schema import EvalConfig
     from lstm_lm.data.config import DataConfig
     from lstm_lm.evaluation.progress import StageProgressCallback
-    from lstm_lm.export.checkpoint import TrainedModel
+    from lstm_lm.saved_model import SavedModel
 
 log = logging.getLogger(__name__)
 
@@ -45,32 +46,30 @@ def job(config: EvalConfig, run_dir: Path) -> None:
         DataError: If the corpus cannot be read.
         EvaluationError: If the weights of dynamic evaluation diverge.
     """
+    from lstm_lm.checkpoint import Checkpoint
     from lstm_lm.cli.eval_report import print_score
     from lstm_lm.errors import ConfigError
     from lstm_lm.evaluation.run import evaluate
-    from lstm_lm.export.checkpoint import load_trained
-    from lstm_lm.export.model_path import resolve_model_path
-    from lstm_lm.export.tuned_settings import save_tuned
+    from lstm_lm.loading import load_model
     from lstm_lm.text.files import write_json
 
-    path, name = resolve_model_path(Path(config.checkpoint)), config.evaluation.name
-    if config.tune and path.is_dir():
-        raise ConfigError([f"tune: cannot save settings in a bundle (got {path}); tune the checkpoint it came from"])
-    mtime_ns = path.stat().st_mtime_ns
-    trained = load_trained(path)
-
-    def save(tuned: dict[str, float]) -> None:
-        save_tuned(path, name, tuned, mtime_ns)
-
+    trained, name = load_model(config.checkpoint), config.evaluation.name
+    on_tuned = None
+    if config.tune:
+        if not isinstance(trained, Checkpoint):
+            raise ConfigError(
+                [f"tune: cannot save settings in a bundle (got {trained.path}); tune the checkpoint it came from"]
+            )
+        on_tuned = partial(trained.save_tuned, name)
     with _progress_bars() as report:
         result = evaluate(
-            trained.model,
+            trained.network,
             trained.vocabulary,
             _corpus(config, trained),
             config.evaluation,
             config.split,
             tuned=trained.tuned.get(name),
-            on_tuned=save if config.tune else None,
+            on_tuned=on_tuned,
             accelerator=config.accelerator,
             report=report,
         )
@@ -84,11 +83,11 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     write_json(run_dir / "metrics.json", metrics)
 
 
-def _corpus(config: EvalConfig, trained: TrainedModel) -> DataConfig:
+def _corpus(config: EvalConfig, trained: SavedModel) -> DataConfig:
     """The corpus to score, with the model's tokenizer."""
     from lstm_lm.errors import ConfigError
 
-    data = replace(config.data or trained.data, tokenizer=trained.tokenizer)
+    data = replace(config.data or trained.metadata.data, tokenizer=trained.metadata.tokenizer)
     # one problem with the remedy: where the corpus is now
     if config.data is None and (reason := _why_not_found(data)):
         raise ConfigError([f"data: the corpus of {config.checkpoint} {reason}; give its path with {_remedy(data)}"])

@@ -43,7 +43,7 @@ def _print_report(report: ExportReport) -> None:
     from lstm_lm.cli.console import print_commands, print_key_values, print_rows, relative_path, streams
     from lstm_lm.export.parity import num_streams
 
-    bundle = report.bundle
+    bundle, metadata = report.bundle, report.bundle.metadata
     folder = relative_path(bundle.path)
     print_key_values(
         "Bundle",
@@ -52,7 +52,7 @@ def _print_report(report: ExportReport) -> None:
             *((name, _megabytes(size)) for name, size in bundle.files.items()),
             ("total", _megabytes(report.num_bytes)),
             ("vocabulary", f"{len(bundle.vocabulary):,} words"),
-            ("presets", f"{', '.join(bundle.presets)} (default: {bundle.default_preset})"),
+            ("presets", f"{', '.join(metadata.presets)} (default: {metadata.default_preset})"),
         ],
     )
     print_rows(

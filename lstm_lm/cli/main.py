@@ -156,8 +156,8 @@ def _interrupted(error: TrainingInterruptedError) -> int:
 
     if is_rank_zero():
         if error.checkpoint.is_file():
-            resume = shell_override("resume", str(error.checkpoint))
-            print(f"\nstopped by a signal; continue with the same overrides and {resume}", file=sys.stderr)
+            resume = shell_override("resume", str(error.checkpoint.parent.parent))
+            print(f"\nstopped by a signal; continue with lstm-lm train {resume}", file=sys.stderr)
         else:
             print("\nstopped by a signal before a checkpoint was saved", file=sys.stderr)
     return 128 + error.signal_number

@@ -25,23 +25,32 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 0 picks a free one.", show_default="LSTM_LM_PORT or 8000")
     ] = None,
+    blocklist: Annotated[
+        bool | None,
+        typer.Option(
+            "--blocklist/--no-blocklist",
+            help="Leave out the slurs and obscenities of the shipped list.",
+            show_default="LSTM_LM_BLOCKLIST or --blocklist",
+        ),
+    ] = None,
 ) -> None:
     """Serve suggestions and generated text over HTTP until Ctrl-C."""
     import uvicorn
 
-    from lstm_lm.export.loading import load_model
+    from lstm_lm.loading import load_model
     from lstm_lm.serving.app import build_app
     from lstm_lm.serving.http_protocol import BoundedHttpTools
     from lstm_lm.serving.memory import configure_malloc
     from lstm_lm.serving.settings import read_settings
 
-    options: dict[str, Any] = {"bundle": model, "host": host, "port": port}
+    options: dict[str, Any] = {"bundle": model, "host": host, "port": port, "blocklist": blocklist}
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     # bind before loading the model, so that a port in use is reported immediately
     with _bound_socket(settings.host, settings.port) as listener:
         configure_malloc()  # before the first thread, which verifies the bundle
-        engine, model_info = load_model(settings.bundle, settings.backend, settings.prefix_cache_size)
-        app = build_app(engine, settings, model_info)
+        loaded = load_model(settings.bundle)
+        engine = loaded.engine(settings.backend, settings.prefix_cache_size, settings.blocked_words())
+        app = build_app(engine, settings, loaded)
         address, bound_port = listener.getsockname()[:2]
         url_host = f"[{address}]" if ":" in address else address
         typer.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ def main(argv: list[str]) -> None:
         print(command_help("train"))
         return
     from lstm_lm.cli.hydra_run import run
+    from lstm_lm.cli.resumed_settings import with_resumed_settings
     from lstm_lm.training.run_folder import open_run_folder
 
-    run("train", argv, job, open_run_folder)
+    run("train", with_resumed_settings(argv), job, open_run_folder)
 
 
 def job(config: TrainConfig, run_dir: Path) -> None:
@@ -28,16 +30,15 @@ def job(config: TrainConfig, run_dir: Path) -> None:
     from hydra.types import RunMode
 
     from lstm_lm.cli.encoding_bar import encoding_bar
-    from lstm_lm.data.encoding import ensure_encoded
+    from lstm_lm.data.encoding import load_corpus
     from lstm_lm.training.ranks import is_rank_zero
 
     # before the import of torch and Lightning, so that a corpus that cannot be read is reported at once
-    if is_rank_zero():
-        with encoding_bar() as progress:
-            ensure_encoded(config.data, progress)
+    with encoding_bar() if is_rank_zero() else nullcontext() as progress:
+        corpus = load_corpus(config.data, progress)
     from lstm_lm.training.run import train
 
-    metrics = train(config, run_dir)
+    metrics = train(config, run_dir, corpus)
     if not is_rank_zero():
         return
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -58,6 +59,7 @@ def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
 
 def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> None:
     from lstm_lm.cli.console import duration, number, percent, print_key_values, relative_path, streams
+    from lstm_lm.saved_model import InitFrom
 
     rows = []
     if "overfit" in metrics:
@@ -73,6 +75,8 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
             ("valid top-1, top-5", f"{percent(valid.get('top1'))}, {percent(valid.get('top5'))}"),
             ("stopped by", str(metrics["stopped_by"])),
         ]
+    if "init_from" in metrics:
+        rows.append(("initial weights", InitFrom(**metrics["init_from"]).describe()))
     rows += [
         ("epochs, steps", f"{number(metrics['epochs'])}, {metrics['steps']:,}"),
         ("wall time", duration(metrics["wall_seconds"])),
@@ -84,11 +88,13 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
 
 
 def _print_next_commands(config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from lstm_lm.checkpoint import BEST, CHECKPOINTS
     from lstm_lm.cli.console import print_commands, relative_path
     from lstm_lm.config.overrides import as_override
 
-    checkpoints = run_dir / "checkpoints"
-    best = as_override("checkpoint", relative_path(checkpoints / "best.ckpt"))
+    best = as_override("checkpoint", relative_path(run_dir / CHECKPOINTS / BEST))
     out = as_override("out", f"exports/{run_dir.name}")
     commands = [
         ("score the model on test", ["lstm-lm", "eval", best]),
@@ -96,7 +102,11 @@ def _print_next_commands(config: TrainConfig, metrics: dict[str, Any], run_dir: 
         ("open the curves in TensorBoard", ["tensorboard", "--logdir", relative_path(run_dir)]),
     ]
     if longer := _longer(config, metrics):
-        commands.append(("train this model further", ["lstm-lm", "train", *_repeated(longer, run_dir)]))
+        sources = HydraConfig.get().runtime.config_sources
+        folders = [relative_path(Path(source.path)) for source in sources if source.provider == "command-line"]
+        config_dir = [word for folder in folders for word in ("--config-dir", folder)]
+        resume = as_override("resume", relative_path(run_dir))
+        commands.append(("train this model further", ["lstm-lm", "train", *config_dir, resume, longer]))
     print_commands(commands)
 
 
@@ -111,24 +121,3 @@ def _longer(config: TrainConfig, metrics: dict[str, Any]) -> str | None:
         case "max_epochs":
             return f"trainer.max_epochs={2 * config.trainer.epoch_limit}"
     return None
-
-
-def _repeated(longer: str, run_dir: Path) -> list[str]:
-    """The arguments of this command, continued in the same folder with a larger limit."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from lstm_lm.cli.console import relative_path
-    from lstm_lm.config.overrides import as_override
-
-    settings = HydraConfig.get()
-    sources = settings.runtime.config_sources
-    folders = [source.path for source in sources if source.provider == "command-line"]
-    replaced = ("resume=", longer.partition("=")[0] + "=", "hydra.run.dir=", "hydra.mode=")
-    overrides = [*settings.overrides.hydra, *settings.overrides.task]
-    return [
-        *(word for folder in folders for word in ("--config-dir", relative_path(Path(folder)))),
-        *(line for line in overrides if not line.startswith(replaced)),
-        longer,
-        "resume=auto",
-        as_override("hydra.run.dir", relative_path(run_dir)),
-    ]

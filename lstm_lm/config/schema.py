@@ -3,14 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omegaconf import MISSING
-
 from lstm_lm.data.config import SPLITS, BatchingConfig, DataConfig
 from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
-from lstm_lm.settings import Settings, setting
+from lstm_lm.settings import REQUIRED, Settings, setting
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 
@@ -45,11 +43,17 @@ class TrainConfig(Settings):
         "seconds to compute and save the first epochs.",
     )
     seed: int = setting(1, ge=0, le=2**32 - 1, help="Seed of every random number generator of the run.")
+    init_from: str | None = setting(
+        None,
+        special={None: "new weights"},
+        help="Checkpoint, bundle or run folder whose weights the run starts with. The optimizer is new, and the corpus "
+        "may be another one: the rows of words that both vocabularies have are copied.",
+    )
     resume: str | None = setting(
         None,
         special={None: "a new run"},
-        help="Checkpoint to resume from: weights, optimizer, LSTM state and position in the epoch. auto is the newest "
-        "one of the run folder, if there is one.",
+        help="Run folder or checkpoint to resume: weights, optimizer, LSTM state, position in the epoch, and the "
+        "settings that are not given. auto is the newest checkpoint of hydra.run.dir, if there is one.",
     )
 
     def conflicts(self) -> list[str]:
@@ -68,7 +72,13 @@ class TrainConfig(Settings):
         if self.optimizer.name == "asgd" and self.averaging.name == "none":
             problems.append("averaging: asgd needs weight averaging; set averaging=polyak or optimizer=sgd")
         if self.resume not in (None, RESUME_AUTO) and not Path(self.resume).is_file():
-            problems.append(f"resume: no such file (got {self.resume}); give RUN/checkpoints/last.ckpt, or auto")
+            problems.append(f"resume: no such file (got {self.resume}); give a run folder, a checkpoint, or auto")
+        if self.init_from is not None and not Path(self.init_from).exists():
+            problems.append(f"init_from: no such file or folder (got {self.init_from})")
+        if self.init_from is not None and self.resume not in (None, RESUME_AUTO):
+            problems.append(
+                "init_from: cannot be combined with resume, which restores the run's own weights; remove one"
+            )
         if self.resume is not None and self.trainer.overfit_one_batch:
             problems.append("resume: trainer.overfit_one_batch cannot be resumed; remove one of the two")
         return problems
@@ -78,7 +88,7 @@ class TrainConfig(Settings):
 class EvalConfig(Settings):
     """``lstm-lm eval``."""
 
-    checkpoint: str = setting(MISSING, help="A checkpoint or a bundle.")
+    checkpoint: str = setting(REQUIRED, help="A checkpoint or a bundle.")
     split: str = setting("test", choices=SPLITS, help="The split to score.")
     data: DataConfig | None = None
     """The corpus; ``None`` is the one that the checkpoint was trained on."""
@@ -111,8 +121,8 @@ class EvalConfig(Settings):
 class ExportConfig(Settings):
     """``lstm-lm export``."""
 
-    checkpoint: str = setting(MISSING, help="The checkpoint to export.")
-    out: str = setting(MISSING, help="The folder of the bundle.")
+    checkpoint: str = setting(REQUIRED, help="The checkpoint to export.")
+    out: str = setting(REQUIRED, help="The folder of the bundle.")
     export: BundleExportConfig = field(default_factory=BundleExportConfig)
     sampling: SamplingConfig | None = None
     """Default preset of the bundle; ``None`` keeps the run's default."""

@@ -1,12 +1,12 @@
 """Config of the corpus and of its batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lstm_lm.settings import Settings, setting
 
 HUB_CORPORA = ("hub", "wikitext2", "wikitext2_raw", "wikitext103")
-CORPORA = (*HUB_CORPORA, "text_files", "text_file", "python_docs")
+CORPORA = (*HUB_CORPORA, "text_files", "text_file", "python_docs", "chat")
 TOKENIZERS = ("whitespace", "moses")
 SPLITS = ("train", "valid", "test")
 
@@ -62,8 +62,7 @@ class DataConfig(Settings):
         if self.title:
             return self.title
         if self.hub_path:
-            is_local = Path(self.hub_path).expanduser().is_dir()
-            dataset = _file_name(self.hub_path) if is_local else self.hub_path
+            dataset = _file_name(self.hub_path) if self._has_local_hub else self.hub_path
             return f"{dataset} ({self.hub_config})" if self.hub_config else dataset
         path = self.dir or self.file
         return _file_name(path) if path else self.source
@@ -81,7 +80,7 @@ class DataConfig(Settings):
         if not self.hub_path:
             remedy = "set data.hub_path=NAME" if self.source == "hub" else f"choose it with data={self.source}"
             problems.append(f"hub_path: {self.source} needs the dataset's name or folder; {remedy}")
-        elif self.hub_revision and Path(self.hub_path).expanduser().is_dir():
+        elif self.hub_revision and self._has_local_hub:
             problems.append(
                 f"hub_revision: a local folder has no revisions (got {self.hub_revision!r}); set data.hub_revision=null"
             )
@@ -92,9 +91,28 @@ class DataConfig(Settings):
             )
         return problems
 
+    def with_absolute_paths(self) -> "DataConfig":
+        """The same corpus for another working directory."""
+        hub_path = _absolute(self.hub_path) if self._has_local_hub else self.hub_path
+        folder, file, cache_dir = map(_absolute, (self.dir, self.file, self.cache_dir))
+        return replace(self, dir=folder, file=file, hub_path=hub_path, cache_dir=cache_dir)
+
+    def without_local_paths(self) -> "DataConfig":
+        """The same corpus with its name, without paths of this machine, to publish."""
+        hub_path = None if self._has_local_hub else self.hub_path
+        return replace(self, title=self.corpus_name, dir=None, file=None, cache_dir=None, hub_path=hub_path)
+
+    @property
+    def _has_local_hub(self) -> bool:
+        return self.hub_path is not None and Path(self.hub_path).expanduser().is_dir()
+
 
 def _file_name(path: str) -> str:
     return Path(path).expanduser().resolve().name
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().resolve())
 
 
 @dataclass

@@ -3,11 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-
 from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import Ids, encode_split
-from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache import evaluate_cache
 from lstm_lm.evaluation.config import EvaluationConfig, resolve_settings
 from lstm_lm.evaluation.dynamic import GradientRMS, evaluate_dynamic, gradient_rms
@@ -107,7 +104,7 @@ class _Evaluator:
             self._report(f"{config.name} evaluation of {split}", done, total)
 
         if config.name == "static":
-            device = self._device()
+            device = find_device(self._accelerator)
             use_exact_float32(device)
             model.to(device)
             return evaluate_static(model, ids, vocabulary, config, progress)
@@ -116,12 +113,6 @@ class _Evaluator:
         if config.name == "cache":
             return evaluate_cache(model, ids, vocabulary, config, settings, progress)
         return evaluate_dynamic(model, ids, vocabulary, config, settings, self._gradient_rms(), progress)
-
-    def _device(self) -> torch.device:
-        try:
-            return find_device(self._accelerator)
-        except ValueError as error:
-            raise EvaluationError(str(error)) from error
 
     def _ids(self, split: str) -> Ids:
         return encode_split(self._data, split, self._vocabulary)

@@ -164,11 +164,11 @@ def target_rank(logits: Tensor, target_ids: Tensor) -> Tensor:
 
 
 def word_mask(vocabulary: Vocabulary) -> Tensor:
-    """Marks the entries that are words: not ``<unk>``, not ``<eos>``, and with a letter or a digit.
+    """Marks the entries that are words: not special, and with a letter or a digit.
 
     Returns:
         (V,), bool.
     """
     mask = torch.tensor([is_word(word) for word in vocabulary.words])
-    mask[[vocabulary.unk_id, vocabulary.eos_id]] = False
+    mask[list(vocabulary.special_ids)] = False
     return mask

@@ -10,6 +10,8 @@ from lstm_lm.nn.dropout import LockedDropout, dropout_mask
 from lstm_lm.nn.lstm import WeightDropLSTM
 from lstm_lm.nn.state import LSTMState
 
+WORD_PARAMETERS = frozenset({"embedding.weight", "untied_output_weight", "output_bias"})
+"""The parameters with a row for each word."""
 # root mean square of the initial word vectors; after 0.41 epochs of WikiText-2 valid perplexity was 245, 218, 200 and
 # 196 with 0.06, 0.12, 0.23 and 0.46
 _VECTOR_RMS = 0.25
@@ -103,6 +105,23 @@ class LSTMLanguageModel(nn.Module):
         """
         with torch.no_grad():
             self.embedding.weight.copy_(vectors * _VECTOR_RMS)
+
+    def copy_weights(self, source: "LSTMLanguageModel", ids: Tensor, source_ids: Tensor, same_vocabulary: bool) -> None:
+        """Copy the weights of another network of the same sizes.
+
+        Args:
+            source: The other network.
+            ids: Words whose embedding and output row are copied (N,).
+            source_ids: Their ids in the other network (N,).
+            same_vocabulary: Copy the clusters of an adaptive softmax too; they belong to a vocabulary.
+        """
+        of_source = dict(source.named_parameters())
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name in WORD_PARAMETERS:
+                    parameter[ids] = of_source[name][source_ids]
+                elif same_vocabulary or not name.startswith("clusters."):
+                    parameter.copy_(of_source[name])
 
     def features(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """Run the LSTM layers over a window; the caller applies output dropout and the output layer.

@@ -4,7 +4,7 @@ from fastapi import FastAPI
 
 from lstm_lm import __version__
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.info import ModelInfo
+from lstm_lm.saved_model import SavedModel
 from lstm_lm.serving.auth import APIKeyMiddleware, CrossOriginMiddleware
 from lstm_lm.serving.docs import install_docs
 from lstm_lm.serving.draining import ClosingMiddleware, Drain
@@ -19,13 +19,13 @@ from lstm_lm.serving.routes import health_routes, model_routes
 from lstm_lm.serving.settings import Settings
 
 
-def build_app(engine: Engine, settings: Settings, model_info: ModelInfo | None = None) -> FastAPI:
+def build_app(engine: Engine, settings: Settings, model: SavedModel | None = None) -> FastAPI:
     """Build the service around ``engine``, after a warm-up prediction.
 
     Args:
         engine: Runs all inference.
         settings: Limits and access control.
-        model_info: Model metadata for ``/info``.
+        model: What ``/info`` describes.
     """
     engine.predict("", 1)
     metrics = Metrics()
@@ -61,7 +61,7 @@ def build_app(engine: Engine, settings: Settings, model_info: ModelInfo | None =
     app.include_router(
         model_routes(engine, settings, pool, predictions, predict_limiter, generations, generate_limiter)
     )
-    app.include_router(info_route(engine, settings, model_info))
+    app.include_router(info_route(engine, settings, model))
     app.include_router(metrics_route(metrics))
     app.include_router(page_routes())
     # the last middleware added runs first: metrics count requests without a key, and a CORS preflight needs none

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lstm_lm import __version__
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.info import ModelInfo
+from lstm_lm.saved_model import SavedModel
 from lstm_lm.serving.settings import Settings
 
 
@@ -39,8 +39,8 @@ class ModelCard(BaseModel):
     limits: Limits
 
 
-def info_route(engine: Engine, settings: Settings, model_info: ModelInfo | None) -> APIRouter:
-    """``/info``: what the engine knows, and the metadata in ``model_info``."""
+def info_route(engine: Engine, settings: Settings, model: SavedModel | None) -> APIRouter:
+    """``/info``: what the engine knows, and the metadata of ``model``."""
     router = APIRouter()
     limits = Limits(max_text_chars=settings.max_text_chars, max_k=settings.max_k, max_words=settings.max_words)
     card = ModelCard(
@@ -50,14 +50,15 @@ def info_route(engine: Engine, settings: Settings, model_info: ModelInfo | None)
         default_preset=engine.default_preset,
         limits=limits,
     )
-    if model_info is not None:
+    if model is not None:
+        metadata = model.metadata
         details = {
-            "name": model_info.name,
-            "parameters": model_info.model.num_parameters(len(engine.vocabulary)),
-            "model": asdict(model_info.model),
-            "tokenizer": model_info.tokenizer,
-            "data": model_info.data,
-            "metrics": model_info.metrics,
+            "name": model.name,
+            "parameters": metadata.model.num_parameters(len(engine.vocabulary)),
+            "model": asdict(metadata.model),
+            "tokenizer": metadata.tokenizer,
+            "data": asdict(metadata.data.without_local_paths()),
+            "metrics": metadata.metrics,
         }
         card = card.model_copy(update=details)
 

@@ -141,10 +141,7 @@ def model_routes(
         with predict_limiter.slot():
             prediction = await predictions.predict(body.to_request(body.text, body.k))
         return Suggestions(
-            suggestions=[
-                SuggestedWord(word=suggestion.word, probability=suggestion.probability)
-                for suggestion in prediction.suggestions
-            ],
+            suggestions=[SuggestedWord.model_construct(**vars(suggestion)) for suggestion in prediction.suggestions],
             unknown_words=list(prediction.unknown_words),
         )
 

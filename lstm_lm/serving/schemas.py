@@ -72,17 +72,26 @@ class PredictionOptions(RequestBody):
     prefix: Word = Field("", description="typed beginning of the next word")
     words_only: bool = Field(False, description="exclude punctuation and symbols")
     allow: WordList | None = Field(
-        None, description="suggest only these words, ignoring case: a list or a comma-separated string"
+        None,
+        description="suggest only these words, compared as they are shown, in any case: a list or a "
+        "comma-separated string",
     )
-    deny: WordList = Field([], description="never suggest these words, ignoring case")
+    deny: WordList = Field([], description="never suggest these words, compared in the same way")
     cache: Annotated[
         CacheOptions | None, BeforeValidator(_default_cache, json_schema_input_type=CacheOptions | bool | None)
     ] = Field(None, description="neural cache of the words of this text; true uses the defaults")
 
+    split: bool = Field(False, description="take the half-typed word at the end of the text as the prefix")
+    typed_word: Literal["last", "ranked", "never"] = Field(
+        "last", description="where the suggestion that equals the prefix goes"
+    )
+
     def to_request(self, text: str, k: int) -> PredictionRequest:
         """The engine's request for ``k`` suggestions after ``text`` with these options."""
         cache = CacheConfig(**self.cache.model_dump()) if self.cache else None
-        return PredictionRequest(text, k, self.prefix, self.words_only, self.allow, self.deny, cache)
+        return PredictionRequest(
+            text, k, self.prefix, self.words_only, self.allow, self.deny, cache, self.split, self.typed_word
+        )
 
 
 class SamplingOptions(RequestBody):
@@ -100,7 +109,9 @@ class SamplingOptions(RequestBody):
     seed: int | None = Field(None, ge=0, lt=2**63, description="makes sampling reproducible")
     ban_unk: bool | None = Field(None, description="never generate <unk>")
     ban_tokens: WordList | None = Field(
-        None, description="never generate these words: a list or a comma-separated string"
+        None,
+        description="never generate these words, in any case; the model must know them: a list or a "
+        "comma-separated string",
     )
     repetition_penalty: RepetitionPenalty = Field(
         None, description="above 1 makes the last repeat_window words less likely; 1 is off"
@@ -130,10 +141,13 @@ class SamplingOptions(RequestBody):
 
 
 class SuggestedWord(BaseModel):
-    """A word and its probability as the next one."""
+    """A word, its probability as the next one, and how it joins the text."""
 
-    word: str
+    word: str = Field(description="the word as it is shown")
     probability: float
+    text: str = Field(description="what to type in place of the last `replaces` characters")
+    replaces: int = Field(description="number of characters (Unicode code points) at the end of text and prefix")
+    space_before: bool = Field(description="whether a space then stands before the word")
 
 
 class Suggestions(BaseModel):

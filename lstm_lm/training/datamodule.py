@@ -16,21 +16,25 @@ class LanguageModelDataModule(L.LightningDataModule):
     With several processes, each trains on its own streams and evaluates everything, so their scores agree.
 
     Args:
-        data: Corpus config.
+        data: The corpus, or its config: then :meth:`setup` loads it.
         batching: Batch sizes and window length.
         seed: Seed of the random offset and jitter of the training windows.
         progress: Called with the progress of the encoding.
     """
 
     def __init__(
-        self, data: DataConfig, batching: BatchingConfig, seed: int, progress: EncodingProgress | None = None
+        self,
+        data: DataConfig | EncodedCorpus,
+        batching: BatchingConfig,
+        seed: int,
+        progress: EncodingProgress | None = None,
     ) -> None:
         super().__init__()
-        self._data = data
+        self._data = data.config if isinstance(data, EncodedCorpus) else data
         self._batching = batching
         self._seed = seed
         self._progress = progress
-        self._corpus: EncodedCorpus | None = None
+        self._corpus = data if isinstance(data, EncodedCorpus) else None
         self._train_windows: TrainWindows | None = None
         self._train_state: dict[str, int] | None = None
 

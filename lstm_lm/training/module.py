@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
+from lstm_lm.checkpoint import METADATA, CheckpointMetadata
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import Score, ScoreMetric
@@ -38,7 +39,7 @@ class LanguageModelModule(L.LightningModule):
         bptt_length: Nominal window length; the loss of a longer or shorter window is scaled accordingly.
         seed: Seeds each step together with the step number, so that a resumed run draws the same random numbers.
         fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
-        checkpoint_metadata: Plain data that checkpoints contain besides weights and optimizer state.
+        checkpoint_metadata: What checkpoints record besides weights and training state.
         sparse_gradient: Use sparse gradients for the embedding and output rows (sampled softmax).
         cuda_graphs: On a GPU, run windows of ``bptt_length`` as CUDA graphs.
 
@@ -46,6 +47,7 @@ class LanguageModelModule(L.LightningModule):
         valid_score: Score of the last validation.
         valid_sums: Cumulative negative log likelihood and token count after each of its windows.
         valid_is_exact: Whether that validation scored all of valid.
+        metrics: The scores that a checkpoint of the scored weights records, by split.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class LanguageModelModule(L.LightningModule):
         bptt_length: int,
         seed: int,
         fraction: Callable[[int], float],
-        checkpoint_metadata: dict[str, Any],
+        checkpoint_metadata: CheckpointMetadata,
         sparse_gradient: bool = False,
         cuda_graphs: bool = False,
     ) -> None:
@@ -80,6 +82,7 @@ class LanguageModelModule(L.LightningModule):
         self.valid_sums: list[tuple[float, int]] = []
         self.valid_is_exact = False
         self._valid_sums: list[tuple[Tensor, Tensor]] = []
+        self.metrics: dict[str, Any] = {}
         self._scored_step = -1
         self.gradient_norm = torch.tensor(torch.nan)
         self._state: LSTMState | None = None
@@ -151,7 +154,7 @@ class LanguageModelModule(L.LightningModule):
         self.valid_sums = list(zip(nlls, tokens, strict=True))
         windows = self.trainer.val_dataloaders
         self.valid_is_exact = windows is not None and len(self.valid_sums) == len(windows)
-        self.checkpoint_metadata["metrics"] = {"valid": score.to_dict() | {"exact": self.valid_is_exact}}
+        self.metrics = {"valid": score.to_dict() | {"exact": self.valid_is_exact}}
         self._scored_step = self.global_step
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):
@@ -176,10 +179,10 @@ class LanguageModelModule(L.LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = self._state
-        checkpoint["lstm_lm"] = {
-            **self.checkpoint_metadata,
+        checkpoint[METADATA] = {
+            **self.checkpoint_metadata.to_plain(),
             # if the weights changed since validation, the score no longer applies
-            "metrics": self.checkpoint_metadata["metrics"] if self._scored_step == self.global_step else {},
+            "metrics": self.metrics if self._scored_step == self.global_step else {},
             "epoch": self.current_epoch,
             "step": self.global_step,
             "state": None if state is None else {"hidden": list(state.hidden), "cell": list(state.cell)},
@@ -187,10 +190,10 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["lstm_lm"]["state"]
+        record = checkpoint[METADATA]
+        state = record["state"]
         self._state = None if state is None else LSTMState(tuple(state["hidden"]), tuple(state["cell"]))
-        self.checkpoint_metadata["metrics"] = checkpoint["lstm_lm"]["metrics"]
-        self._scored_step = checkpoint["lstm_lm"]["step"]
+        self.metrics, self._scored_step = record["metrics"], record["step"]
 
     @override
     def configure_gradient_clipping(

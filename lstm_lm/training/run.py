@@ -9,11 +9,12 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
+from lstm_lm.data.encoding import EncodedCorpus, load_corpus
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import TrainingError
-from lstm_lm.export.checkpoint_file import load_raw_checkpoint
-from lstm_lm.inference.word_lists import validate_banned_words
+from lstm_lm.inference.banned_words import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
@@ -21,42 +22,36 @@ from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.checkpoint_metadata import (
-    build_checkpoint_metadata,
-    check_resumable,
-    log_changed_settings,
-)
+from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.ranks import is_rank_zero
 from lstm_lm.training.restoring import restoring
-from lstm_lm.training.run_folder import (
-    CHECKPOINTS,
-    METRICS,
-    check_run_folder,
-    find_checkpoint,
-    limits,
-)
+from lstm_lm.training.resume import build_metadata, check_resumable, find_resumed, log_changed_settings
+from lstm_lm.training.run_folder import METRICS, check_run_folder, limits
 from lstm_lm.training.trainer import build_trainer
+from lstm_lm.training.warm_start import warm_start
 
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = None) -> dict[str, Any]:
     """Train a model and write its run folder.
 
     Args:
         config: A validated config.
         run_dir: Gets ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, ``tensorboard/`` and ``metrics.json``.
+        corpus: The corpus of ``config``; ``None`` loads it.
 
     Returns:
         The content of ``metrics.json``: the valid score of the best checkpoint, epochs, steps, wall time, throughput
         and the history of all validations.
 
     Raises:
-        ConfigError: If a preset bans a word that is not in the vocabulary.
+        ConfigError: If a preset bans a word that is not in the vocabulary, or ``init_from`` has other sizes.
+        BundleError: If the bundle of ``init_from`` cannot be read.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
         TrainingError: If the folder holds another run, the loss is not finite, ``overfit_one_batch`` did not overfit,
@@ -65,31 +60,32 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
     """
     if is_rank_zero():
         check_run_folder(config, run_dir)
-    resume = None if config.resume is None else Path(config.resume)
-    if config.resume == RESUME_AUTO:
-        resume = find_checkpoint(run_dir)
+    resumed = find_resumed(config, run_dir)
     torch.manual_seed(config.seed)
-    data = LanguageModelDataModule(config.data, config.batching, config.seed)
-    data.setup("fit")
-    vocabulary = data.corpus.vocabulary
+    corpus = load_corpus(config.data) if corpus is None else corpus
+    data = LanguageModelDataModule(corpus, config.batching, config.seed)
+    vocabulary = corpus.vocabulary
     validate_banned_words(config.presets, vocabulary)
     model = LSTMLanguageModel(config.model, len(vocabulary))
     time_budget = TimeBudget(config.trainer.budget_seconds, config.trainer.max_val_fraction)
     time_budget.start()
-    training_metrics = TrainingMetrics(time_budget, config.logger.log_every_n_steps, len(data.corpus.splits["train"]))
+    training_metrics = TrainingMetrics(time_budget, config.logger.log_every_n_steps, len(corpus.splits["train"]))
     epoch_planner = EpochPlanner(config.trainer, config.model, time_budget, training_metrics)
     checkpoints = BestAndLastCheckpoint(run_dir / CHECKPOINTS)
-    saved = None if resume is None else load_raw_checkpoint(resume)["lstm_lm"]
     precision = config.trainer.precision
     if precision == "auto":  # chosen by timing, so a resumed run keeps its first choice
-        precision = saved.get("precision", "fp32") if saved else choose_precision(config.trainer.accelerator)
+        chosen = None if resumed is None else resumed.metadata.run.get("precision", "fp32")
+        precision = chosen or choose_precision(config.trainer.accelerator)
     trainer = build_trainer(
         config, run_dir, precision, vocabulary, time_budget, training_metrics, epoch_planner, checkpoints
     )
     model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
-    if config.embedding_init == "cooccurrence" and resume is None:
-        ids = data.corpus.splits["train"]
+    if config.embedding_init == "cooccurrence" and resumed is None:
+        ids = corpus.splits["train"]
         model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
+    init_from = None if resumed is None else resumed.metadata.init_from
+    if config.init_from is not None and resumed is None:
+        init_from = warm_start(model, vocabulary, config.init_from)
     device, single_process = trainer.strategy.root_device, trainer.world_size == 1
     # with several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes
     sparse_gradient = config.optimizer.name == "row_adamw" and single_process and device.type == "cpu"
@@ -103,9 +99,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         bptt_length=config.batching.bptt_length,
         seed=config.seed,
         fraction=lambda step: time_budget.fraction(step, trainer.estimated_stepping_batches),
-        checkpoint_metadata=build_checkpoint_metadata(
-            config, precision, vocabulary, data.corpus.splits, trainer.world_size, sparse_gradient
-        ),
+        checkpoint_metadata=build_metadata(config, precision, corpus, trainer.world_size, sparse_gradient, init_from),
         sparse_gradient=sparse_gradient,
         cuda_graphs=config.trainer.cuda_graphs and single_process and device.type == "cuda",
     )
@@ -122,17 +116,21 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "overfit": {"first_loss": training_metrics.first_loss, "last_loss": training_metrics.last_loss}
         }
     else:
-        if resume is not None and saved is not None:
-            check_resumable(resume, saved, module.checkpoint_metadata)
-            log_changed_settings(resume, saved, module.checkpoint_metadata)
-            checkpoints.adopt_best(resume, module.checkpoint_metadata)
-        with restoring(None if resume is None else str(resume), trainer):
-            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        path = None if resumed is None else resumed.path
+        if resumed is not None:
+            check_resumable(resumed, module.checkpoint_metadata)
+            log_changed_settings(resumed, module.checkpoint_metadata)
+            checkpoints.adopt_best(resumed, module.checkpoint_metadata)
+            assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
+            trainer.strategy.checkpoint_io.restored = resumed
+            del resumed  # frees its memory once it is restored
+        with restoring(None if path is None else str(path), trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         # resume=auto: the process may have been killed just before it wrote metrics.json
         did_nothing = not training_metrics.mean_tokens_per_second and not checkpoints.validated
         if did_nothing and config.resume != RESUME_AUTO:
             raise TrainingError(
-                f"{resume}: the run is already finished after {trainer.global_step} steps; raise "
+                f"{path}: the run is already finished after {trainer.global_step} steps; raise "
                 "trainer.budget, trainer.max_epochs or trainer.max_steps to continue it"
             )
         outcome = {
@@ -140,7 +138,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "valid_streams": config.batching.eval_batch_size,
             "stopped_by": _stopped_by(trainer, time_budget, config.trainer.epoch_limit),
             "limits": limits(config.trainer),
-            "best_checkpoint": "checkpoints/best.ckpt",
+            "best_checkpoint": f"{CHECKPOINTS}/{BEST}",
         }
     metrics = outcome | {
         "epochs": round(training_metrics.tokens / training_metrics.epoch_tokens, 3),
@@ -153,6 +151,8 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         "seed": config.seed,
         "history": training_metrics.history,
     }
+    if init_from is not None:
+        metrics["init_from"] = asdict(init_from)
     if epoch_planner.dropouts is not None:
         metrics["dropouts"] = {name: round(value, 4) for name, value in epoch_planner.dropouts.items()}
     if time_budget.budget is not None:

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small_models import write_small_bundle
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.cli.eval import job
 from lstm_lm.cli.main import main
 from lstm_lm.config.validation import check
 from lstm_lm.errors import ConfigError
 from lstm_lm.evaluation import tuning
 from lstm_lm.evaluation.config import DEFAULTS
-from lstm_lm.export.tuned_settings import save_tuned
 
 SMALL = ["model=tiny", "callbacks=quiet", "batching.bptt_length=10", "optimizer.lr=1e-2"]
 CACHE_SETTINGS = {"cache_window", "cache_theta", "cache_weight"}
@@ -79,7 +80,7 @@ def test_dynamic_cache_is_tuned_and_the_checkpoint_can_be_resumed(
     checkpoint: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = torch.load(checkpoint, weights_only=True)
-    save_tuned(checkpoint, "cache", {"cache_weight": 0.3}, checkpoint.stat().st_mtime_ns)
+    read_checkpoint(checkpoint).save_tuned("cache", {"cache_weight": 0.3})
     scored = evaluate("evaluation=dynamic_cache", "tune=true", *QUICK)
     assert scored["split"] == "test"
     assert set(scored["settings"]) == {"lr", "decay", *CACHE_SETTINGS}
@@ -120,8 +121,8 @@ def eval_config(*lines: str) -> Any:
 def test_tuning_without_tunable_settings_or_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tune: static has no settings to tune; choose .*cache, dynamic"):
         check("eval", ["checkpoint=x", "tune=true"])
-    (tmp_path / "manifest.json").write_text("{}")
-    config = check("eval", [f"checkpoint={tmp_path}", "tune=true", "evaluation=cache"]).config
+    bundle = write_small_bundle(tmp_path / "mine")
+    config = check("eval", [f"checkpoint={bundle}", "tune=true", "evaluation=cache"]).config
     with pytest.raises(ConfigError, match="tune: cannot save settings in a bundle"):
         job(config, tmp_path)  # type: ignore[arg-type]
 

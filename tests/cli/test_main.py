@@ -110,13 +110,14 @@ def test_exit_codes(
 def test_interrupted_run_prints_a_resume_override_that_can_be_pasted(
     command: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    last = tmp_path / "lr=1 it's" / "last.ckpt"
-    last.parent.mkdir()
+    run = tmp_path / "lr=1 it's"
+    last = run / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
     last.touch()
     command.run = _raiser(TrainingInterruptedError(15, last))  # type: ignore[attr-defined]
     assert main(["try"]) == 143
     (override,) = [word for word in shlex.split(capsys.readouterr().err) if word.startswith("resume=")]
-    assert OverridesParser.create().parse_override(override).value() == str(last)
+    assert OverridesParser.create().parse_override(override).value() == str(run)
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), ModuleNotFoundError("x", name="lstm_lm.x"), OSError(errno.EIO)])

@@ -222,6 +222,11 @@ def test_config_tree_lists_every_option() -> None:
     assert listed == shipped
 
 
+def test_settings_table_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "settings_table.py", "--check"], check=False)
+    assert done.returncode == 0, "run: python scripts/settings_table.py"
+
+
 def test_serving_page_lists_every_variable() -> None:
     listed = set(re.findall(rf"`{ENV_PREFIX}([A-Z_]+)`", read("docs/serving.md")))
     assert listed == {field.upper() for field in Settings.model_fields}

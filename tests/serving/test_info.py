@@ -52,10 +52,8 @@ def test_info_matches_the_bundle(client: Client, tiny_bundle: Path) -> None:
     assert info["name"] == "tiny"
     for field in ("model", "tokenizer", "data", "metrics", "presets", "default_preset", "vocabulary_size"):
         assert info[field] == manifest[field]
-    weights = (
-        math.prod(tensor.shape) for tensor in LSTMLanguageModel(bundle.model, len(bundle.vocabulary)).parameters()
-    )
-    assert info["parameters"] == sum(weights)
+    network = LSTMLanguageModel(bundle.metadata.model, len(bundle.vocabulary))
+    assert info["parameters"] == sum(math.prod(tensor.shape) for tensor in network.parameters())
     assert info["limits"] == {"max_text_chars": 2000, "max_k": 20, "max_words": 50}
 
 

@@ -1,18 +1,19 @@
 """The options of /predict reach the engine; wrong ones get a message."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from helpers.service_client import Client
 
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import read_bundle
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.engine import Engine
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Engine:
-    return build_engine(read_bundle(tiny_bundle))
+    return read_bundle(tiny_bundle).engine()
 
 
 TEXT = "People in London want zyzzyva , and London wants"
@@ -33,6 +34,8 @@ TEXT = "People in London want zyzzyva , and London wants"
         ({"cache": {"weight": 0.5, "theta": 1, "window": 3}}, {"cache": CacheConfig(0.5, 1.0, 3)}),
         ({"cache": False}, {}),
         ({"cache": None, "allow": None}, {}),
+        ({"split": True}, {"split": True}),
+        ({"prefix": "the", "typed_word": "never"}, {"prefix": "the", "typed_word": "never"}),
         ({"prefix": "zy", "cache": {"weight": 0.5}}, {"prefix": "zy", "cache": CacheConfig(0.5)}),
     ],
 )
@@ -43,7 +46,7 @@ def test_predict_matches_the_engine(
     assert response.status_code == 200, response.text
     expected = engine.predict(TEXT, 8, **arguments)  # type: ignore[arg-type]
     assert response.json()["suggestions"] == [
-        {"word": suggestion.word, "probability": pytest.approx(suggestion.probability, abs=1e-6)}
+        asdict(suggestion) | {"probability": pytest.approx(suggestion.probability, abs=1e-6)}
         for suggestion in expected.suggestions
     ]
 

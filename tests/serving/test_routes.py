@@ -1,18 +1,18 @@
 """Responses to valid requests."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from helpers.service_client import Client
 
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import read_bundle
 from lstm_lm.inference.engine import Engine
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Engine:
-    return build_engine(read_bundle(tiny_bundle))
+    return read_bundle(tiny_bundle).engine()
 
 
 def test_health_and_ready(client: Client) -> None:
@@ -26,7 +26,10 @@ def test_predict_contract(client: Client, engine: Engine) -> None:
     assert response.status_code == 200
     expected = engine.predict("I want to", 10)
     assert response.json() == {
-        "suggestions": [{"word": s.word, "probability": pytest.approx(s.probability)} for s in expected.suggestions],
+        "suggestions": [
+            asdict(suggestion) | {"probability": pytest.approx(suggestion.probability)}
+            for suggestion in expected.suggestions
+        ],
         "unknown_words": list(expected.unknown_words),
     }
     probabilities = [suggestion["probability"] for suggestion in response.json()["suggestions"]]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, weights
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.errors import TrainingInterruptedError
-from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.training.averaging import AveragingConfig, lerp_weight, nt_asgd_triggered
 from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
 from lstm_lm.training.module import LanguageModelModule

@@ -16,6 +16,7 @@ from helpers.waiting import DEADLINE
 from torch import Tensor
 from torch.nn import functional as F
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.config.schema import TrainConfig
 from lstm_lm.config.validation import check
 from lstm_lm.data.config import BatchingConfig
@@ -24,7 +25,6 @@ from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
-from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.nn.device import find_device
 from lstm_lm.nn.exact_softmax import low_precision_cross_entropy
@@ -79,7 +79,7 @@ def gradients(trained: LanguageModelModule, device: str, dtype: torch.dtype) -> 
     outputs["loss"].backward()
     found = {
         name: parameter.grad.to_dense().cpu()
-        for name, parameter in trained.model.named_parameters()
+        for name, parameter in trained.network.named_parameters()
         if parameter.grad is not None
     }
     return outputs["nll"].cpu(), found
@@ -248,7 +248,7 @@ def test_no_step_synchronizes_with_the_gpu(loss: LossConfig, cuda_graphs: bool) 
     model = ModelConfig(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1)
     optimizer_config = OptimizerConfig("row_adamw", lr=1e-2)
     trained = module(model, loss=loss, optimizer=optimizer_config, cuda_graphs=cuda_graphs).to("cuda")
-    optimizer = build_optimizer(optimizer_config, trained.model)
+    optimizer = build_optimizer(optimizer_config, trained.network)
     windows = [window(seed=seed).to("cuda") for seed in range(6)]
     losses = []
     try:
@@ -275,7 +275,7 @@ def test_cuda_graphs_give_the_same_losses() -> None:
     results = []
     for cuda_graphs in (False, True):
         trained = module(cuda_graphs=cuda_graphs).to("cuda")
-        optimizer = build_optimizer(trained.optimizer_config, trained.model)
+        optimizer = build_optimizer(trained.optimizer_config, trained.network)
         losses = []
         for seed, length in enumerate((6, 6, 6, 4, 6, 6)):
             with torch.autocast("cuda", torch.bfloat16):
@@ -301,10 +301,10 @@ def test_a_run_on_a_gpu_learns_averages_resumes_and_is_scored(
     metrics = train(config(trainer=trainer, **parts), tmp_path / "run")
     assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
     trained = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt")
-    ids = encode_split(trained.data, "valid", trained.vocabulary)
+    ids = encode_split(trained.metadata.data, "valid", trained.vocabulary)
     evaluation = EvaluationConfig(batch_size=4)
-    on_cpu = evaluate_static(trained.model, ids, trained.vocabulary, evaluation)
-    on_gpu = evaluate_static(trained.model.to("cuda"), ids, trained.vocabulary, evaluation)
+    on_cpu = evaluate_static(trained.network, ids, trained.vocabulary, evaluation)
+    on_gpu = evaluate_static(trained.network.to("cuda"), ids, trained.vocabulary, evaluation)
     assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-5)
     assert metrics["valid"]["loss"] == pytest.approx(on_cpu.loss, rel=1e-4)
     longer = replace(trainer, max_epochs=3)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
-from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
@@ -226,7 +226,7 @@ def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
     metrics = train(config(resume=resume), folder)
     assert "the next validation writes a new best.ckpt" in caplog.text
     assert metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
-    assert load_raw_checkpoint(folder / "checkpoints" / "best.ckpt")["lstm_lm"]["metrics"]["valid"] == metrics["valid"]
+    assert read_checkpoint(folder / "checkpoints" / "best.ckpt").metadata.metrics["valid"] == metrics["valid"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,8 @@ def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
         (lambda c: c["optimizer_states"][0]["param_groups"][0].update(lr="x"), "TypeError"),
         (lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg has shape \(3,\)"),
         (lambda c: c["lstm_lm"]["state"]["hidden"].pop(), "Error"),
-        (lambda c: c["lstm_lm"].update(model=[1]), "was trained with a different model"),
+        (lambda c: c["lstm_lm"].update(model=[1]), "model: must be a mapping"),
+        (lambda c: c["lstm_lm"].update(optimizer=[1]), "was trained with a different optimizer"),
     ],
 )
 def test_a_crafted_checkpoint_is_refused_by_resume(

@@ -15,6 +15,7 @@ from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at,
 from helpers.waiting import DEADLINE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.word_vectors import word_vectors
@@ -22,7 +23,6 @@ from lstm_lm.errors import CheckpointError, ConfigError, TrainingError, Training
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.score import ScoreMetric
 from lstm_lm.evaluation.static import evaluate_static
-from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.callbacks.time_budget import TimeBudget
@@ -68,7 +68,7 @@ def test_checkpoint_stores_absolute_corpus_paths(
     monkeypatch.chdir(tmp_path)
     data = DataConfig(source="text_files", dir=f"~/{corpus.name}", cache_dir="cache")
     train(config(data=data, trainer=TrainerConfig(precision="fp32", max_steps=1)), tmp_path / "run")
-    saved = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").data
+    saved = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").metadata.data
     assert (saved.dir, saved.cache_dir) == (str(corpus.resolve()), str(tmp_path.resolve() / "cache"))
 
 
@@ -238,9 +238,9 @@ def test_adaptive_softmax_trains_scores_and_resumes_with_its_cutoffs(config: Con
     metrics = train(config(**adaptive), tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     trained = read_checkpoint(best)
-    assert trained.model.clusters is not None
-    ids = encode_split(trained.data, "valid", trained.vocabulary)
-    score = evaluate_static(trained.model, ids, trained.vocabulary, EvaluationConfig(batch_size=4))
+    assert trained.network.clusters is not None
+    ids = encode_split(trained.metadata.data, "valid", trained.vocabulary)
+    score = evaluate_static(trained.network, ids, trained.vocabulary, EvaluationConfig(batch_size=4))
     assert score.loss == pytest.approx(metrics["valid"]["loss"], rel=1e-5)
     with pytest.raises(CheckpointError, match="trained with a different model"):
         train(config(model=replace(model, cutoffs=[]), resume=str(best)), tmp_path / "other")
@@ -257,8 +257,8 @@ def test_bfloat16_run_trains_and_scores_in_float32(config: ConfigFactory, tmp_pa
     assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
     # scored in float32, as lstm-lm eval does
     trained = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
-    ids = encode_split(trained.data, "valid", trained.vocabulary)
-    score = evaluate_static(trained.model, ids, trained.vocabulary, EvaluationConfig(batch_size=7))
+    ids = encode_split(trained.metadata.data, "valid", trained.vocabulary)
+    score = evaluate_static(trained.network, ids, trained.vocabulary, EvaluationConfig(batch_size=7))
     assert metrics["valid"]["loss"] == pytest.approx(score.loss, rel=1e-5)
 
 
@@ -268,8 +268,8 @@ def test_checkpoint_has_a_score_only_for_its_own_weights(
     interrupt_at(60, monkeypatch)  # in the second epoch, after the validation of the first
     with pytest.raises(TrainingInterruptedError) as interrupted:
         train(config(), tmp_path)
-    assert read_checkpoint(interrupted.value.checkpoint).metrics == {}
-    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt").metrics["valid"]["loss"] > 0.0
+    assert read_checkpoint(interrupted.value.checkpoint).metadata.metrics == {}
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt").metadata.metrics["valid"]["loss"] > 0.0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 import lightning as L
 from typing_extensions import override
 
+from lstm_lm.checkpoint import BEST, LAST, Checkpoint, CheckpointMetadata, read_checkpoint
 from lstm_lm.errors import CheckpointError, TrainingInterruptedError
-from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.serialization import check_plain, mapping
 from lstm_lm.text.files import replace_by_link, write_atomically
-from lstm_lm.training.checkpoint_metadata import check_resumable
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.resume import check_resumable
 from lstm_lm.training.signals import handled_signals
 
 log = logging.getLogger(__name__)
@@ -54,12 +54,12 @@ class BestAndLastCheckpoint(L.Callback):
     @property
     def best(self) -> Path:
         """The checkpoint to score and to export."""
-        return self.folder / "best.ckpt"
+        return self.folder / BEST
 
     @property
     def last(self) -> Path:
         """The checkpoint to resume from."""
-        return self.folder / "last.ckpt"
+        return self.folder / LAST
 
     def save_last(self, trainer: L.Trainer) -> None:
         """Write ``last.ckpt``, unless it already holds this step."""
@@ -68,20 +68,21 @@ class BestAndLastCheckpoint(L.Callback):
             self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
 
-    def adopt_best(self, resume: Path, metadata: dict[str, Any]) -> None:
+    def adopt_best(self, resumed: Checkpoint, metadata: CheckpointMetadata) -> None:
         """Copy the best checkpoint of the resumed run, in case this run finds no better one.
 
         One that is damaged or of another run is not used: the next validation writes a new one.
 
         Args:
-            resume: The checkpoint that the run resumes from.
+            resumed: The checkpoint that the run resumes from.
             metadata: Metadata of this run's own checkpoints.
         """
-        previous_best = resume.with_name(self.best.name)
+        previous_best = resumed.path.with_name(BEST)
         if not previous_best.is_file():
             return
         try:
-            check_resumable(previous_best, load_raw_checkpoint(previous_best)["lstm_lm"], metadata)
+            if not previous_best.samefile(resumed.path):
+                check_resumable(read_checkpoint(previous_best), metadata)
         except CheckpointError as error:
             self._best_is_valid = False
             log.warning("%s; it is not used, and the next validation writes a new best.ckpt", error)

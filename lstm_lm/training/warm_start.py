@@ -1,0 +1,55 @@
+"""Warm start: begin a run with the weights of a trained model (``init_from``)."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from lstm_lm.errors import ConfigError
+from lstm_lm.loading import load_model
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.saved_model import InitFrom
+from lstm_lm.settings import show
+from lstm_lm.text.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+
+def warm_start(model: LSTMLanguageModel, vocabulary: Vocabulary, path: str | Path) -> InitFrom:
+    """Copy the weights of a trained model: the layers, and the rows of the words that both vocabularies have.
+
+    Everything else stays as it was initialized. The weights of a bundle are those of ``model.safetensors``, float16 or
+    float32; its int8 graph is not used.
+
+    Args:
+        model: The new network, initialized. Changed in place.
+        vocabulary: Its vocabulary.
+        path: A checkpoint, a bundle or a run folder.
+
+    Returns:
+        What was copied.
+
+    Raises:
+        CheckpointError, BundleError: If the model cannot be loaded.
+        ConfigError: If the networks have different sizes.
+    """
+    source = load_model(path)
+    before, now = asdict(source.metadata.model), asdict(model.config)
+    differing = [name for name in now if not name.endswith("dropout") and before[name] != now[name]]
+    if differing:
+        remedy = " ".join(f"model.{name}={show(before[name])}" for name in differing)
+        raise ConfigError(
+            [
+                f"model.{name}: {show(now[name])} here, but {show(before[name])} in {path}; init_from needs a network "
+                f"of the same sizes: set {remedy}"
+                for name in differing
+            ]
+        )
+    ids = [index for index, word in enumerate(vocabulary.words) if word in source.vocabulary]
+    source_ids = source.vocabulary.encode(vocabulary.word(index) for index in ids)
+    same = vocabulary.fingerprint == source.vocabulary.fingerprint
+    model.copy_weights(source.network, torch.tensor(ids), torch.tensor(source_ids), same_vocabulary=same)
+    result = InitFrom(source.name, len(ids), len(vocabulary))
+    log.info("init_from=%s: the layers and the rows of %s", path, result.describe())
+    return result
