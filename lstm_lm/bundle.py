@@ -7,6 +7,7 @@ ones once); ``model.onnx`` and ``model.int8.onnx`` hold the network for a servic
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,16 @@ class Bundle(SavedModel):
 
     files: dict[str, int]
     """Size of every file in bytes."""
+
+    @property
+    def num_parameters(self) -> int:
+        """See :attr:`SavedModel.num_parameters`; read from the file of the weights, without torch."""
+        try:
+            with safetensors.safe_open(self.path / WEIGHTS, framework="numpy") as weights:
+                names: list[str] = weights.keys()
+                return sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
+        except safetensors.SafetensorError as error:
+            raise BundleError(f"{self.path / WEIGHTS}: {error}; export the checkpoint again") from error
 
     def _build_network(self) -> "LSTMLanguageModel":
         from lstm_lm.inference.torch_backend import load_network

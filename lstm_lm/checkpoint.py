@@ -88,6 +88,11 @@ class Checkpoint(SavedModel):
         """Settings from ``lstm-lm eval … tune=true``, by evaluation."""
         return self.metadata.tuned
 
+    @property
+    def num_parameters(self) -> int:
+        """See :attr:`SavedModel.num_parameters`."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
     def _build_network(self) -> "LSTMLanguageModel":
         from lstm_lm.inference.torch_backend import build_network
 
@@ -131,10 +136,10 @@ class Checkpoint(SavedModel):
             write_checkpoint(self.path, {**self.content, METADATA: record})
         except (OSError, RuntimeError) as error:
             overrides = " ".join(f"evaluation.{name}={value:g}" for name, value in settings.items())
-            raise CheckpointError(
-                f"{self.path}: cannot save the tuned settings ({error}); pass them on the command line: "
-                f"evaluation={evaluation} {overrides}"
-            ) from error
+            remedy = f"pass them on the command line: evaluation={evaluation} {overrides}"
+            if evaluation.startswith("mixture"):  # the command line has no settings for its weights
+                remedy = "free some space or make the file writable, then tune again"
+            raise CheckpointError(f"{self.path}: cannot save the tuned settings ({error}); {remedy}") from error
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:

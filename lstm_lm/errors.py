@@ -10,6 +10,7 @@
     │   └── CheckpointMissingError  no such file
     ├── EvaluationError             scoring fails (dynamic evaluation diverges)
     ├── BundleError                 a bundle is damaged, has a newer format, or cannot be written
+    ├── CellNotImportedError        an artifact names a cell from outside the package
     ├── TrainingError               training cannot start or continue (for example the loss is not finite)
     └── TrainingInterruptedError    a signal stopped training, after a checkpoint was saved
 
@@ -73,6 +74,10 @@ class EvaluationError(LstmLmError):
 
 class BundleError(LstmLmError):
     """A bundle is damaged, has a newer format, or cannot be written."""
+
+
+class CellNotImportedError(LstmLmError):
+    """A checkpoint or a bundle names a cell from outside the package, whose module the user has not imported."""
 
 
 class TrainingError(LstmLmError):

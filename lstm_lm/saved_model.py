@@ -143,6 +143,15 @@ class SavedModel(ABC):
         """Settings from ``lstm-lm eval … tune=true``, by evaluation; a bundle has none."""
         return {}
 
+    @property
+    @abstractmethod
+    def num_parameters(self) -> int:
+        """Number of weights; tied ones count once.
+
+        Raises:
+            CheckpointError, BundleError: If the weights cannot be read.
+        """
+
     @cached_property
     def network(self) -> LSTMLanguageModel:
         """The network in eval mode, on the CPU.

@@ -191,7 +191,7 @@ def lstm(bench: Bench) -> Iterator[Row]:
 
 def lstm_work(bench: Bench, inputs: int, hidden: int, batch_size: int, dtype: torch.dtype) -> Callable[[], None]:
     """Forward and backward of a layer, with its weights in one buffer."""
-    from lstm_lm.nn.lstm import in_one_buffer
+    from lstm_lm.nn.cells.lstm import in_one_buffer
 
     shapes = [(4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)]
     weights = in_one_buffer([0.05 * torch.randn(shape, device=bench.device).to(dtype) for shape in shapes])

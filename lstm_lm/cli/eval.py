@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     from lstm_lm.loading import load_model
     from lstm_lm.text.files import write_json
 
-    trained, name = load_model(config.checkpoint), config.evaluation.name
+    trained, name = load_model(config.checkpoint), config.evaluation.label
     on_tuned = None
     if config.tune:
         if not isinstance(trained, Checkpoint):
@@ -77,6 +77,8 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     metrics |= result.score.to_dict()
     if result.settings:
         metrics |= {"settings": result.settings, "settings_from": result.sources}
+    if result.mixture is not None:
+        metrics |= {"mixture": asdict(result.mixture)}
     # printed before it is written: a full disk must not cost the result of a long evaluation
     print_score(config, result, run_dir)
     log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))

@@ -51,6 +51,7 @@ def _print_report(report: ExportReport) -> None:
             ("folder", folder),
             *((name, _megabytes(size)) for name, size in bundle.files.items()),
             ("total", _megabytes(report.num_bytes)),
+            *([] if report.cell_has_nodes else [("runs on", f"torch only: {metadata.model.cell} has no ONNX nodes")]),
             ("vocabulary", f"{len(bundle.vocabulary):,} words"),
             ("presets", f"{', '.join(metadata.presets)} (default: {metadata.default_preset})"),
         ],

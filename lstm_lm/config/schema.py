@@ -7,6 +7,7 @@ from lstm_lm.data.config import SPLITS, BatchingConfig, DataConfig
 from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.nn.cells import DEFAULT_CELL
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.settings import REQUIRED, Settings, setting
 from lstm_lm.training.averaging import AveragingConfig
@@ -58,7 +59,12 @@ class TrainConfig(Settings):
 
     def conflicts(self) -> list[str]:
         """Settings of different groups that do not fit together."""
-        problems = []
+        problems = [f"model.{problem}" for problem in self.model.cell_problems()]
+        if self.trainer.cuda_graphs and self.model.cell != DEFAULT_CELL:
+            problems.append(
+                f"trainer.cuda_graphs: only {DEFAULT_CELL} was tested with them (got model.cell={self.model.cell}); "
+                "set trainer.cuda_graphs=false"
+            )
         if self.loss.name == "adaptive_softmax" and not self.model.cutoffs:
             problems.append(
                 "model.cutoffs: loss.name=adaptive_softmax needs cutoffs (got []); choose loss=adaptive_softmax, which "

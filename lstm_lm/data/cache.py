@@ -1,4 +1,4 @@
-"""Cache of encoded corpora: an entry is complete or absent."""
+"""Cache folder, of encoded corpora and features of train: an entry is complete or absent."""
 
 import errno
 import json
@@ -44,7 +44,7 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> dict[str, str]:
     if folder.is_dir():
         if sha256 := _verified(folder):
             return sha256
-        log.warning("%s: this encoded corpus is damaged; it is encoded again", folder)
+        log.warning("%s: this cache entry is damaged; it is built again", folder)
     partial: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> dict[str, str]:
         return sha256
     except OSError as error:
         raise DataError(
-            f"{folder.parent}: cannot write the encoded corpus ({error.strerror or error}); free some space or choose "
+            f"{folder.parent}: cannot write a cache entry ({error.strerror or error}); free some space or choose "
             "another folder with data.cache_dir=FOLDER or the environment variable LSTM_LM_CACHE=FOLDER"
         ) from error
     finally:

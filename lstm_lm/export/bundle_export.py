@@ -42,6 +42,8 @@ class ExportReport:
     """Number of tokens in the parity sample."""
     source: str
     """Origin of the parity sample."""
+    cell_has_nodes: bool
+    """Whether the network's cell has ONNX nodes; a bundle without graphs runs on torch only."""
 
     @property
     def num_bytes(self) -> int:
@@ -88,9 +90,10 @@ def export_bundle(
     )
     weights = {name: tensor.contiguous().numpy() for name, tensor in trained.network.state_dict().items()}
     graphs = {}
-    if config.onnx:
+    has_nodes = trained.network.cell.has_onnx_nodes()
+    if config.onnx and has_nodes:
         graphs[ONNX] = float_graph(metadata.model, weights)
-    if config.int8:
+    if config.int8 and has_nodes:
         graphs[INT8] = int8_graph(metadata.model, weights)
     report = None
 
@@ -128,7 +131,12 @@ def _compare(trained: SavedModel, bundle: Bundle, config: BundleExportConfig) ->
             comparison = replace(comparison, same_texts=same, perplexity=perplexity(backend, sample))
         parity[BACKEND_FILES[name]] = comparison
     return ExportReport(
-        bundle, parity, perplexity(checkpoint, sample) if graphs else None, len(sample.ids), sample.source
+        bundle,
+        parity,
+        perplexity(checkpoint, sample) if graphs else None,
+        len(sample.ids),
+        sample.source,
+        trained.network.cell.has_onnx_nodes(),
     )
 
 

@@ -73,7 +73,8 @@ def _facts(network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMe
     yield "parameters", f"{sum(parameter.numel() for parameter in network.parameters()):,}"
     yield "vocabulary", f"{len(vocabulary):,} words"
     yield "embedding", str(config.embedding_dim)
-    yield "LSTM layers", " + ".join(map(str, config.hidden_dims))
+    yield "layers", " + ".join(map(str, config.hidden_dims))
+    yield "cell", ", ".join([config.cell, *(f"{name} {value}" for name, value in config.cell_options.items())])
     yield "output layer", "tied to the embedding" if config.tie_weights else "separate weights"
     yield "corpus", metadata.data.corpus_name
     yield "tokenizer", metadata.tokenizer

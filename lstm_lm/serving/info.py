@@ -54,7 +54,7 @@ def info_route(engine: Engine, settings: Settings, model: SavedModel | None) -> 
         metadata = model.metadata
         details = {
             "name": model.name,
-            "parameters": metadata.model.num_parameters(len(engine.vocabulary)),
+            "parameters": model.num_parameters,
             "model": asdict(metadata.model),
             "tokenizer": metadata.tokenizer,
             "data": asdict(metadata.data.without_local_paths()),

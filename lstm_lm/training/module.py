@@ -110,7 +110,7 @@ class LanguageModelModule(L.LightningModule):
             state = self.model.initial_state(batch.input_ids.shape[0])
         step = self._objective if self._graphed is None else self._graphed.step(batch)
         objective, nll, dropped, *tensors = step(batch.input_ids, batch.target_ids, *state.detach().tensors())
-        self._state = LSTMState.from_tensors(tensors)
+        self._state = LSTMState.from_tensors(tensors, len(self.model.layers))
         if nll.device.type == "cpu":  # on a GPU, TrainingMetrics checks the losses of several steps at once
             self.check_finite(nll.item(), self.global_step)
         return {"loss": objective, "nll": nll, "features": dropped}
@@ -185,14 +185,14 @@ class LanguageModelModule(L.LightningModule):
             "metrics": self.metrics if self._scored_step == self.global_step else {},
             "epoch": self.current_epoch,
             "step": self.global_step,
-            "state": None if state is None else {"hidden": list(state.hidden), "cell": list(state.cell)},
+            "state": None if state is None else state.by_name(self.model.cell.state_names),
         }
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         record = checkpoint[METADATA]
         state = record["state"]
-        self._state = None if state is None else LSTMState(tuple(state["hidden"]), tuple(state["cell"]))
+        self._state = None if state is None else LSTMState.from_names(state, self.model.cell.state_names)
         self.metrics, self._scored_step = record["metrics"], record["step"]
 
     @override

@@ -51,7 +51,7 @@ def build_metadata(
         init_from: The model whose weights the run started with.
     """
     return CheckpointMetadata(
-        model=config.model,
+        model=config.model.with_all_options(),
         tokenizer=config.data.tokenizer,
         data=config.data.with_absolute_paths(),
         presets={**config.presets, "default": config.sampling},

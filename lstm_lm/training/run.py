@@ -13,7 +13,7 @@ from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
 from lstm_lm.data.word_vectors import word_vectors
-from lstm_lm.errors import TrainingError
+from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.inference.banned_words import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -50,7 +50,8 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
         and the history of all validations.
 
     Raises:
-        ConfigError: If a preset bans a word that is not in the vocabulary, or ``init_from`` has other sizes.
+        ConfigError: If the cell cannot be imported, a preset bans a word that is not in the vocabulary, or
+            ``init_from`` has other sizes.
         BundleError: If the bundle of ``init_from`` cannot be read.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
@@ -58,6 +59,8 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
             or this machine does not have the devices of ``config``.
         TrainingInterruptedError: If a signal stopped the run, after ``last.ckpt`` is written.
     """
+    if problems := config.model.cell_problems():  # imports a cell from outside: a worker of a sweep begins here
+        raise ConfigError([f"model.{problem}" for problem in problems])
     if is_rank_zero():
         check_run_folder(config, run_dir)
     resumed = find_resumed(config, run_dir)

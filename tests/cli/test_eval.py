@@ -148,3 +148,38 @@ def test_a_run_folder_is_evaluated_by_its_name(trained: Path, tmp_path: Path, mo
         assert main(["eval", f"checkpoint={given}", "hydra.run.dir=scored"]) == 0
         scores.append(json.loads(Path("scored/metrics.json").read_text())["loss"])
     assert scores[0] == scores[1] == scores[2]
+
+
+@pytest.mark.slow
+def test_mixture_is_tuned_saved_by_its_components_and_reused(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSTM_LM_CACHE", str(Path("cache").absolute()))
+    static = evaluate("split=valid")
+    tuned = evaluate("evaluation=mixture", "split=valid", "tune=true")
+    assert tuned["evaluation"] == "mixture+cache+ngram+neighbours"
+    assert tuned["loss"] < static["loss"]
+    assert set(tuned["settings_from"].values()) == {"tuned"}
+    mixture = tuned["mixture"]
+    assert set(mixture["weights"]) == set(mixture["seconds"]) == {"network", "cache", "ngram", "neighbours"}
+    assert sum(mixture["weights"].values()) == pytest.approx(1.0)
+    assert mixture["cross_check"]["tokens"] == tuned["tokens"]
+    output = capsys.readouterr().out
+    assert "mixture+cache+ngram+neighbours evaluation" in output
+    assert "neighbours: mean weight, time" in output
+    (index,) = Path("cache").glob("features-*")
+    built = index.stat().st_mtime_ns
+
+    again = evaluate("evaluation=mixture", "split=valid")
+    assert again["loss"] == pytest.approx(tuned["loss"], abs=1e-9)
+    assert again["mixture"]["cross_check"] is None
+    assert index.stat().st_mtime_ns == built, "the features of train are computed once"
+    # the tuned settings are those of these components only
+    fewer = evaluate("evaluation=mixture", "split=valid", "evaluation.neighbours=false")
+    assert fewer["evaluation"] == "mixture+cache+ngram"
+    assert set(fewer["settings_from"].values()) == {"default"}
+    assert not fewer["mixture"]["per_token"]
+    assert set(metadata(checkpoint)["tuned"]) == {"mixture+cache+ngram+neighbours"}
+    everything = evaluate("evaluation=mixture", "split=valid", "evaluation.dynamic=true", "evaluation.lr=1e-4", *QUICK)
+    assert everything["evaluation"] == "mixture+cache+ngram+neighbours+dynamic"
+    assert "mixture+cache+ngram+neighbours" in metadata(checkpoint)["tuned"]

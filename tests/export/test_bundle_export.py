@@ -171,7 +171,8 @@ def test_infinite_scores_are_null_in_the_manifest(tmp_path: Path) -> None:
 def test_python_example_of_the_model_card_runs(checkpoint: Path, tmp_path: Path, name: str) -> None:
     export_bundle(checkpoint, tmp_path / name)
     card = (tmp_path / name / "README.md").read_text()
-    for expected in ("| vocabulary | 49 words |", "| LSTM layers | 24 + 16 |", "| valid | 4 | 54.6 |", "`creative`"):
+    rows = ("| vocabulary | 49 words |", "| layers | 24 + 16 |", "| cell | lstm |", "| valid | 4 | 54.6 |")
+    for expected in (*rows, "`creative`"):
         assert expected in card
     code = card.partition("```python\n")[2].partition("```")[0]
     done = subprocess.run(

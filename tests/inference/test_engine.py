@@ -49,6 +49,9 @@ class FixedBackend:
     def step(self, _input_ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         return self.logits, state
 
+    def last_features(self, state: State) -> np.ndarray:
+        return state[0]
+
     def prefill(self, input_ids: np.ndarray, state: State) -> tuple[np.ndarray, np.ndarray, State]:
         return np.zeros((input_ids.shape[1], 1), np.float32), self.logits[0], state
 

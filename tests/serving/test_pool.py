@@ -61,6 +61,9 @@ class GatedBackend:
             raise RuntimeError("broken")
         return np.zeros((len(input_ids), self.vocab_size), np.float32), state
 
+    def last_features(self, state: State) -> NDArray[np.float32]:
+        return state[0]
+
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:

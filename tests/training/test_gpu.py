@@ -25,10 +25,11 @@ from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
 from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
+from lstm_lm.nn.cells.base import NoOptions
+from lstm_lm.nn.cells.lstm import LSTM, in_one_buffer
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.nn.device import find_device
 from lstm_lm.nn.exact_softmax import low_precision_cross_entropy
-from lstm_lm.nn.lstm import WeightDropLSTM, in_one_buffer
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
 from lstm_lm.training.callbacks.time_budget import TimeBudget
@@ -211,7 +212,7 @@ def test_only_static_evaluation_accepts_a_gpu() -> None:
 def test_a_layer_gives_the_same_output_on_a_gpu(dtype: torch.dtype, limit: float) -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
-    layer = WeightDropLSTM(64, 96)
+    layer = LSTM(64, 96, 0.0, NoOptions())
     features, state = torch.randn(8, 20, 64), torch.randn(1, 8, 96)
     results = []
     for device in ("cpu", "cuda"):
