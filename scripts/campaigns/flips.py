@@ -23,11 +23,11 @@ def num_flips(project: Project) -> int:
 def flip_checkpoint(project: Project, progress: Progress) -> Outcome:
     """Flip bits of a checkpoint: half anywhere, half outside of the tensors."""
     from lstm_lm.errors import CheckpointError
-    from lstm_lm.export.checkpoint_file import load_raw_checkpoint
+    from lstm_lm.checkpoint import read_checkpoint
 
     outcome = Outcome("bit flip in a checkpoint", num_flips(project), progress)
     source = project.whole() / "checkpoints" / "best.ckpt"
-    content, size = load_raw_checkpoint(source), source.stat().st_size
+    content, size = read_checkpoint(source).content, source.stat().st_size
     outside = _outside_tensors(source)
     damaged = project.folder / "damaged.ckpt"
     for number in range(outcome.planned):
@@ -35,7 +35,7 @@ def flip_checkpoint(project: Project, progress: Progress) -> Outcome:
         _flip(source, damaged, position, project.rng)
 
         def check() -> str:
-            return HARMLESS if equal(load_raw_checkpoint(damaged), content) else ""
+            return HARMLESS if equal(read_checkpoint(damaged).content, content) else ""
 
         _classify(outcome, check, CheckpointError, damaged, position)
     return outcome
@@ -43,7 +43,7 @@ def flip_checkpoint(project: Project, progress: Progress) -> Outcome:
 
 def flip_bundle(project: Project, progress: Progress) -> Outcome:
     """Flip bits of a bundle, as often in its small files as in its large ones."""
-    from lstm_lm.bundle import build_engine, read_bundle
+    from lstm_lm.bundle import read_bundle
     from lstm_lm.errors import BundleError
 
     outcome = Outcome("bit flip in a bundle", num_flips(project), progress)
@@ -51,7 +51,7 @@ def flip_bundle(project: Project, progress: Progress) -> Outcome:
     command = project.start("export", f"checkpoint={best}", "out=bundle", "hydra.run.dir=export")
     assert command.wait() == 0, command.output
     original = read_bundle(project.folder / "bundle")
-    expected = build_engine(original).predict("the old", 5)
+    expected = original.engine().predict("the old", 5)
     names = sorted(file.name for file in original.path.iterdir())
     for number in range(outcome.planned):
         damaged = project.copy(original.path, "damaged")
@@ -61,12 +61,8 @@ def flip_bundle(project: Project, progress: Progress) -> Outcome:
 
         def check(damaged: Path = damaged) -> str:
             bundle = read_bundle(damaged)
-            same = (bundle.model, bundle.vocabulary, bundle.presets) == (
-                original.model,
-                original.vocabulary,
-                original.presets,
-            )
-            return HARMLESS if same and build_engine(bundle).predict("the old", 5) == expected else ""
+            same = (bundle.metadata, bundle.vocabulary) == (original.metadata, original.vocabulary)
+            return HARMLESS if same and bundle.engine().predict("the old", 5) == expected else ""
 
         _classify(outcome, check, BundleError, damaged, f"{file.name} {position}")
     return outcome

@@ -143,7 +143,7 @@ def _wait_for_validation(command: Command, run: Path, skip: int) -> None:
 
 def _validation_is_due(run: Path) -> bool:
     """Whether ``last.ckpt`` is from just before a validation that did not end."""
-    from lstm_lm.export.checkpoint_file import load_raw_checkpoint
+    from lstm_lm.checkpoint import read_checkpoint
 
-    callbacks = load_raw_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]
+    callbacks = read_checkpoint(run / "checkpoints" / "last.ckpt").content["callbacks"]
     return any(state.get("validation_due", False) for state in callbacks.values())

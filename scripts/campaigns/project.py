@@ -142,13 +142,13 @@ def difference(one: Path, other: Path) -> str | None:
     Compares every tensor of both checkpoints (weights, optimizer, averages, LSTM state) and the score of each
     validation.
     """
-    from lstm_lm.export.checkpoint_file import load_raw_checkpoint
+    from lstm_lm.checkpoint import read_checkpoint
 
     histories = [_history(run) for run in (one, other)]
     if histories[0] != histories[1]:
         return f"another history of validations: {histories[0][-2:]} and {histories[1][-2:]}"
     for name in ("best.ckpt", "last.ckpt"):
-        contents = [load_raw_checkpoint(run / "checkpoints" / name) for run in (one, other)]
+        contents = [read_checkpoint(run / "checkpoints" / name).content for run in (one, other)]
         parts = ("state_dict", "optimizer_states", "global_step", "epoch")
         for part in parts:
             if not equal(contents[0][part], contents[1][part]):
