@@ -22,8 +22,8 @@ def num_flips(project: Project) -> int:
 
 def flip_checkpoint(project: Project, progress: Progress) -> Outcome:
     """Flip bits of a checkpoint: half anywhere, half outside of the tensors."""
-    from lstm_lm.errors import CheckpointError
     from lstm_lm.checkpoint import read_checkpoint
+    from lstm_lm.errors import CheckpointError
 
     outcome = Outcome("bit flip in a checkpoint", num_flips(project), progress)
     source = project.whole() / "checkpoints" / "best.ckpt"
