@@ -57,11 +57,12 @@ def main() -> None:
     failures = []
     with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
         project = Project(Path(folder), args.quick)
+        progress = status.update if console.is_terminal else console.print
         os.environ["LSTM_LM_CACHE"] = str(Path(folder) / "corpus-cache")
         for name in args.only or [name for name in CAMPAIGNS if name not in NOT_BY_DEFAULT]:
             begin = time.monotonic()
             project.rng = random.Random(f"{args.seed} {name}")
-            outcome = CAMPAIGNS[name](project, status.update)
+            outcome = CAMPAIGNS[name](project, progress)
             failures += outcome.failures
             seconds = time.monotonic() - begin
             console.print(f"{outcome.name}: {'FAILED' if outcome.failures else 'passed'} in {seconds:.0f} s")
