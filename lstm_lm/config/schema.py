@@ -92,7 +92,7 @@ class TrainConfig(Settings):
         if self.resume not in (None, RESUME_AUTO) and not Path(self.resume).is_file():
             problems.append(f"resume: no such file (got {self.resume}); give a run folder, a checkpoint, or auto")
         if self.init_from is not None and not Path(self.init_from).exists():
-            problems.append(f"init_from: no such file or folder (got {self.init_from})")
+            problems.append(f"init_from: no such file or folder (got {self.init_from}); give a run folder or bundle")
         if self.init_from is not None and self.resume not in (None, RESUME_AUTO):
             problems.append(
                 "init_from: cannot be combined with resume, which restores the run's own weights; remove one"

@@ -8,38 +8,20 @@ import importlib.util
 import inspect
 import math
 import pkgutil
-import sys
 import types
 from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from lstm_lm.config.renames import RENAMED_SETTINGS
 from lstm_lm.errors import ConfigError, closest
+from lstm_lm.imports import resolve
 
 TARGET = "_target_"
 _OPTIONS = frozenset({TARGET, "_args_", "_convert_", "_partial_", "_recursive_"})  # read by Hydra, not by the target
 _EXTRAS = {"MLFlowLogger": "mlflow", "WandbLogger": "wandb"}
-
-
-def resolve(path: str) -> Callable[..., Any]:
-    """The class or function at a dotted path; modules in the current folder are found too.
-
-    Raises:
-        ImportError: If it does not exist, or its module cannot be imported.
-    """
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # last, so that no file there shadows an installed package
-    try:
-        target = pkgutil.resolve_name(path)
-    except (AttributeError, ValueError) as error:
-        raise ImportError(str(error)) from error
-    if not callable(target):
-        raise ImportError(f"{path} is not a class or a function")
-    return target  # type: ignore[no-any-return]
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -205,7 +205,7 @@ def test_missing_required_settings_are_reported() -> None:
 
 
 def test_setting_of_a_null_group_lists_the_options() -> None:
-    assert "data=NAME (chat, hub, python_docs, text_file, text_files" in only("eval", "checkpoint=x", "data.dir=corpus")
+    assert "data=NAME (chat, hub, own, python_docs" in only("eval", "checkpoint=x", "data.dir=corpus")
     assert "split: unknown (got 'tst')" in only("eval", "checkpoint=x", "split=tst")
 
 

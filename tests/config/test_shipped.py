@@ -33,6 +33,8 @@ EXTRA = {
     "text_files": ["data.dir=corpus"],
     "text_file": ["data.file=corpus.txt"],
     "hub": ["data.hub_path=a/b"],
+    "own": ["data.lines=a.b"],
+    "keyboard_large": ["init_from=."],
 }
 
 
@@ -58,7 +60,7 @@ def test_every_option_is_valid(lines: list[str]) -> None:
 
 @pytest.mark.parametrize("experiment", group_options("experiment"))
 def test_every_experiment_is_valid(experiment: str) -> None:
-    lines = [f"experiment={experiment}"]
+    lines = [f"experiment={experiment}", *EXTRA.get(experiment, [])]
     assert check("train", lines).config == compose_with_hydra("train", lines)
 
 
