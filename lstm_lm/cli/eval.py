@@ -15,8 +15,8 @@ from lstm_lm.cli.command_help import command_help, wants_help
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lstm_lm.config.schema import EvalConfig
     from lstm_lm.data.config import DataConfig
+    from lstm_lm.evaluation.config import EvalConfig
     from lstm_lm.evaluation.progress import StageProgressCallback
     from lstm_lm.saved_model import SavedModel
 

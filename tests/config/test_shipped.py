@@ -10,10 +10,9 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from lstm_lm.cli.command_help import group_options
-from lstm_lm.config.compose import CONFIG_PACKAGE, config_loader
-from lstm_lm.config.nodes import to_dataclass
-from lstm_lm.config.schema import TrainConfig
+from lstm_lm.config.compose import CONFIG_PACKAGE, config_loader, to_dataclass
 from lstm_lm.config.validation import check
+from lstm_lm.training.config import TrainConfig
 
 TRAIN_GROUPS = (
     "data",
