@@ -23,8 +23,8 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The disk is full, or the user's quota is."""
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk is full, or the user's quota is, or a file may not grow further."""
 UNWRITABLE = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS}
 """Write errors that the user can fix."""
 
