@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from typing_extensions import override
 
 from lstm_lm.checkpoint import BEST, LAST, Checkpoint, CheckpointMetadata, read_checkpoint
+from lstm_lm.data.streams import EvalWindows
 from lstm_lm.errors import CheckpointError, TrainingInterruptedError
 from lstm_lm.evaluation.token_scores import TOKEN_SCORES, TokenScores
 from lstm_lm.serialization import check_plain, mapping
@@ -49,7 +50,7 @@ class BestAndLastCheckpoint(CheckpointCallback):
         self.best_score: dict[str, Any] | None = None
         self.best_tokens: TokenScores | None = None
         self.validated = False
-        self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in LanguageModelModule.valid_sums
+        self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in SplitScore.sums
         self._validation_due = False
         self._max_steps: int | None = None
         self._best_is_valid = True
@@ -132,15 +133,17 @@ class BestAndLastCheckpoint(CheckpointCallback):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
-        assert pl_module.valid_score is not None
+        result = pl_module.valid_score
+        assert result is not None
         self.validated, self._validation_due = True, False
-        score = pl_module.valid_score.to_dict() | {"exact": pl_module.valid_is_exact}
-        if self.best_score is None or self._is_better(score["loss"], pl_module.valid_sums):
-            self.best_score, self._best_sums = score, pl_module.valid_sums
+        score = result.score.to_dict() | {"exact": result.is_exact}
+        if self.best_score is None or self._is_better(score["loss"], result.sums):
+            self.best_score, self._best_sums = score, result.sums
             trainer.save_checkpoint(self.best)
             if trainer.is_global_zero:  # same content; writing a large checkpoint twice takes seconds
                 replace_by_link(self.last, self.best)
-                self.best_tokens = pl_module.token_scores()
+                assert isinstance(trainer.val_dataloaders, EvalWindows)
+                self.best_tokens = pl_module.scorer.tokens(trainer.val_dataloaders)
                 self.best_tokens.save(self.folder.parent / TOKEN_SCORES)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
             return

@@ -46,7 +46,7 @@ class RunSummary(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
         self._log_final(trainer)
         if self.checkpoints.best_tokens is not None and trainer.loggers:
-            for name, figure in score_figures(self.checkpoints.best_tokens, len(pl_module.vocabulary)).items():
+            for name, figure in score_figures(self.checkpoints.best_tokens, len(pl_module.scorer.vocabulary)).items():
                 for logger in trainer.loggers:
                     log_figure(logger, f"valid/{name}", figure, trainer.global_step)
 
