@@ -97,5 +97,4 @@ def network_segments(
                 f"the weights diverged after {done:,} of {len(ids):,} tokens; lower evaluation.lr (got "
                 f"{settings['lr']:g}), or set tune=true"
             )
-        # a copy: the update after the segment reads the original
-        yield announced, Segment(scored.features, scored.log_probabilities.clone(), scored.target_ids)
+        yield announced, Segment(scored.features, scored.log_probabilities, scored.target_ids)
