@@ -57,9 +57,9 @@ class Bundle(SavedModel):
         except (ValueError, safetensors.SafetensorError) as error:
             raise BundleError(f"{self.path / WEIGHTS}: {error}; export the checkpoint again") from error
 
-    def backend(self, choice: str = "auto") -> Backend:
+    def backend(self, choice: str = "auto", threads: int = 0) -> Backend:
         """See :meth:`SavedModel.backend`; ``auto`` is the first of them that the bundle has a file for."""
-        return load_backend(self.path, self.files, self.metadata.model, len(self.vocabulary), choice)
+        return load_backend(self.path, self.files, self.metadata.model, len(self.vocabulary), choice, threads)
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -106,13 +106,13 @@ class Checkpoint(SavedModel):
         except ValueError as error:
             raise _inconsistent(self.path, error) from error
 
-    def backend(self, choice: str = "auto") -> Backend:
+    def backend(self, choice: str = "auto", threads: int = 0) -> Backend:
         """See :meth:`SavedModel.backend`; a checkpoint runs on torch only."""
         from lstm_lm.inference.torch_backend import TorchBackend
 
         if choice not in ("auto", "torch"):
             raise ConfigError([f"backend: a checkpoint runs on torch only (got {choice!r}); export {self.path} first"])
-        return TorchBackend(self.network)
+        return TorchBackend(self.network, threads)
 
     def save_tuned(self, evaluation: str, settings: dict[str, float]) -> None:
         """Save tuned settings in the file; the rest of it is unchanged, so it can still be resumed.

@@ -166,11 +166,12 @@ class SavedModel(ABC):
     def _build_network(self) -> LSTMLanguageModel: ...
 
     @abstractmethod
-    def backend(self, choice: str = "auto") -> Backend:
+    def backend(self, choice: str = "auto", threads: int = 0) -> Backend:
         """What runs the network for an engine: ``int8``, ``onnx`` or ``torch``; a checkpoint has ``torch`` only.
 
         Args:
             choice: ``auto`` is the first of them that there is a file for.
+            threads: Threads per step; 0 is the backend's default.
 
         Raises:
             ConfigError: If the backend is unknown, or there is no file for it.
@@ -178,7 +179,11 @@ class SavedModel(ABC):
         """
 
     def engine(
-        self, backend: str = "auto", prefix_cache_size: int = 0, blocked: Collection[str] | None = None
+        self,
+        backend: str = "auto",
+        prefix_cache_size: int = 0,
+        blocked: Collection[str] | None = None,
+        threads: int = 0,
     ) -> Engine:
         """An engine that predicts and generates with this model.
 
@@ -186,10 +191,11 @@ class SavedModel(ABC):
             backend: As in :meth:`backend`.
             prefix_cache_size: Maximum number of prefixes whose state is cached; 0 disables the cache.
             blocked: Words that are never suggested; ``None`` is the shipped block list.
+            threads: As in :meth:`backend`.
 
         Raises:
             ConfigError, CheckpointError, BundleError: As :meth:`backend`.
         """
         presets, default = self.metadata.presets, self.metadata.default_preset
         blocked = shipped_blocklist() if blocked is None else blocked
-        return Engine(self.backend(backend), self.vocabulary, presets, default, prefix_cache_size, blocked)
+        return Engine(self.backend(backend, threads), self.vocabulary, presets, default, prefix_cache_size, blocked)

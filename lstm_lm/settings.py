@@ -3,7 +3,7 @@
 ::
 
     @dataclass
-    class OptimizerConfig(Settings):
+    class ExampleConfig(Settings):
         lr: float = setting(1e-3, gt=0, help="Learning rate; the peak if the schedule has one.")
         momentum: float = setting(0.0, ge=0, lt=1, special={0: "off"}, help="Momentum of SGD.")
 
@@ -227,6 +227,8 @@ def describe_type(kind: Any) -> str:
     """The values of a type, in words."""
     inner = without_none(kind)
     text = _TYPES.get(inner, "a value")
+    if get_origin(inner) is dict:
+        text = "values by name"
     if get_origin(inner) is list:
         text = f"a list of {_PLURALS.get(get_args(inner)[0], 'values')}"
     return text if inner is kind else f"{text} or null"

@@ -115,7 +115,7 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
     from lstm_lm.nn.model import LSTMLanguageModel
     from lstm_lm.text.vocabulary import Vocabulary
     from lstm_lm.training.module import LanguageModelModule
-    from lstm_lm.training.optimizers import build_optimizer
+    from lstm_lm.training.optimizers import build_optimizer, uses_sparse_gradients
 
     words = ("<unk>", "<eos>", *(f"word{rank}" for rank in range(2, VOCAB_SIZE)))
     module = LanguageModelModule(
@@ -128,7 +128,7 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
         seed=1,
         fraction=lambda _: 0.5,
         checkpoint_metadata={},
-        sparse_gradient=config.optimizer.name == "row_adamw",
+        sparse_gradient=uses_sparse_gradients(config.optimizer),
     ).train()
     optimizer = build_optimizer(config.optimizer, module.model)
 

@@ -33,8 +33,8 @@ def main(argv: list[str]) -> None:
     run("eval", argv, job)
 
 
-def job(config: EvalConfig, run_dir: Path) -> None:
-    """Score one model, print the result and write it to ``metrics.json``.
+def job(config: EvalConfig, run_dir: Path) -> float | None:
+    """Score one model, print the result and write it to ``metrics.json``; returns its perplexity.
 
     With ``tune``, the settings of the evaluation are first tuned on valid and saved in the checkpoint. An interrupted
     tuning saves nothing.
@@ -50,6 +50,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     from lstm_lm.cli.eval_report import print_score
     from lstm_lm.errors import ConfigError
     from lstm_lm.evaluation.run import evaluate
+    from lstm_lm.evaluation.score import Score
     from lstm_lm.loading import load_model
     from lstm_lm.text.files import write_json
 
@@ -83,6 +84,7 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     print_score(config, result, run_dir)
     log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
     write_json(run_dir / "metrics.json", metrics)
+    return result.score.perplexity if isinstance(result.score, Score) else None
 
 
 def _corpus(config: EvalConfig, trained: SavedModel) -> DataConfig:

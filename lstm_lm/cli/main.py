@@ -59,7 +59,7 @@ _EXTRAS = {
             "uvicorn",
             "pydantic",
             "pydantic_settings",
-            "swagger_ui_bundle",
+            "fastapi_offline",
             "onnxruntime",
             "prometheus_client",
         },

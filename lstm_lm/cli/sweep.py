@@ -127,6 +127,12 @@ def _read_job(folder: Path, sweep: Path, interrupted: bool) -> JobResult:
     )
 
 
+def read_perplexity(folder: Path) -> float | None:
+    """The perplexity that a finished job recorded."""
+    metrics = _read_json(folder / "metrics.json")
+    return _finite_or_none(metrics.get("valid", metrics).get("perplexity"))
+
+
 def _finite_or_none(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 

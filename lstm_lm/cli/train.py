@@ -24,8 +24,12 @@ def main(argv: list[str]) -> None:
     run("train", with_resumed_settings(argv), job, open_run_folder)
 
 
-def job(config: TrainConfig, run_dir: Path) -> None:
-    """Train one model, then print a summary and the commands to use next."""
+def job(config: TrainConfig, run_dir: Path) -> float | None:
+    """Train one model, then print a summary and the commands to use next.
+
+    Returns:
+        The perplexity of the best validation, for a sweeper.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -38,15 +42,27 @@ def job(config: TrainConfig, run_dir: Path) -> None:
         corpus = load_corpus(config.data, progress)
     from lstm_lm.training.run import train
 
-    metrics = train(config, run_dir, corpus)
+    metrics = train(config, run_dir, corpus, _name())
+    perplexity: float | None = metrics.get("valid", {}).get("perplexity")
     if not is_rank_zero():
-        return
+        return perplexity
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _print_sweep_job(metrics, run_dir)
     else:
         _print_summary(metrics, run_dir, config.batching.eval_batch_size)
         if "valid" in metrics:
             _print_next_commands(config, metrics, run_dir)
+    return perplexity
+
+
+def _name() -> str:
+    """The name of the run in the loggers."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from lstm_lm.training.loggers import run_name
+
+    settings = HydraConfig.get()
+    return run_name(settings.runtime.choices.get("experiment"), list(settings.overrides.task))
 
 
 def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:

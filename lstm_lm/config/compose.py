@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lstm_lm.config.messages import COMPOSE_ERRORS, Names, choose_first, not_in_defaults, short_message, unknown_option
+from lstm_lm.config.nodes import config_node
 from lstm_lm.config.overrides import as_override, line_of
-from lstm_lm.config.schema import SCHEMAS, Config, EvalConfig, ExportConfig, TrainConfig
+from lstm_lm.config.schema import SCHEMAS
 from lstm_lm.errors import ConfigError
 
 CONFIG_PACKAGE = "lstm_lm.configs"
@@ -28,7 +29,7 @@ def register_schemas() -> None:
     """Register the schemas that the defaults lists of the shipped YAML files name."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
-        store.store(name=f"{command}_schema", node=schema, provider="lstm_lm")
+        store.store(name=f"{command}_schema", node=config_node(schema), provider="lstm_lm")
 
 
 @contextmanager
@@ -37,13 +38,6 @@ def config_loader() -> Iterator[ConfigLoader]:
     register_schemas()
     with initialize_config_module(CONFIG_PACKAGE, version_base=VERSION_BASE):
         yield GlobalHydra.instance().config_loader()
-
-
-def to_dataclass(config: DictConfig) -> Config:
-    """Convert a composed config to its dataclass and resolve interpolations."""
-    result = OmegaConf.to_object(config)
-    assert isinstance(result, TrainConfig | EvalConfig | ExportConfig)
-    return result
 
 
 class Composer:

@@ -63,7 +63,7 @@ class Names:
             return ".".join([*parent, sibling, *rest])
         by_last_part: dict[str, str] = {}
         for known_path in self._paths:
-            if not known_path.startswith("hydra."):
+            if not known_path.startswith("hydra.") and not known_path.endswith("_target_"):
                 by_last_part.setdefault(known_path.rpartition(".")[2], known_path)
         match = closest(parts[-1], by_last_part, cutoff=0.7)
         return by_last_part[match] if match else None

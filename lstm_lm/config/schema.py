@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from lstm_lm.config.targets import group_problems
 from lstm_lm.data.config import SPLITS, BatchingConfig, DataConfig
 from lstm_lm.evaluation.config import EVALUATIONS, TUNABLE, EvaluationConfig
 from lstm_lm.export.config import BundleExportConfig
@@ -11,8 +13,12 @@ from lstm_lm.nn.cells import DEFAULT_CELL
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.settings import REQUIRED, Settings, setting
 from lstm_lm.training.averaging import AveragingConfig
-from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import TrainerConfig
 
+CALLBACK_ARGUMENTS = ("vocabulary", "presets", "seed", "training_metrics", "run_dir")
+"""What a callback gets from the run if it takes it and its config does not set it."""
+LOGGER_ARGUMENTS = ("save_dir", "run_dir", "name", "run_name", "resumed_step")
+"""The same for a logger."""
 ACCELERATORS = ("cpu", "gpu", "auto")
 EMBEDDING_INITS = ("random", "cooccurrence")
 RESUME_AUTO = "auto"
@@ -27,12 +33,19 @@ class TrainConfig(Settings):
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    optimizer: dict[str, Any] = setting(
+        {"_target_": "torch.optim.Adam", "lr": 1e-3}, help="_target_, the path of an optimizer, and its arguments."
+    )
+    schedule: dict[str, Any] = setting(
+        {"_target_": "lstm_lm.training.schedules.constant"},
+        help="_target_, the path of a learning-rate scheduler, and its arguments.",
+    )
     averaging: AveragingConfig = field(default_factory=AveragingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    callbacks: dict[str, Any] = setting(
+        {}, help="Callbacks by name, each with _target_ and its arguments; null leaves one out."
+    )
+    logger: dict[str, Any] = setting({}, help="Loggers by name, like callbacks.")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Default preset of an export of this run."""
     presets: dict[str, SamplingConfig] = field(default_factory=dict)
@@ -59,7 +72,8 @@ class TrainConfig(Settings):
 
     def conflicts(self) -> list[str]:
         """Settings of different groups that do not fit together."""
-        problems = [f"model.{problem}" for problem in self.model.cell_problems()]
+        problems = self._target_problems()
+        problems += [f"model.{problem}" for problem in self.model.cell_problems()]
         if self.trainer.cuda_graphs and self.model.cell != DEFAULT_CELL:
             problems.append(
                 f"trainer.cuda_graphs: only {DEFAULT_CELL} was tested with them (got model.cell={self.model.cell}); "
@@ -75,8 +89,6 @@ class TrainConfig(Settings):
                 f"loss.name: model.cutoffs={list(self.model.cutoffs)} needs adaptive_softmax "
                 f"(got {self.loss.name!r}); choose loss=adaptive_softmax or model.cutoffs=[]"
             )
-        if self.optimizer.name == "asgd" and self.averaging.name == "none":
-            problems.append("averaging: asgd needs weight averaging; set averaging=polyak or optimizer=sgd")
         if self.resume not in (None, RESUME_AUTO) and not Path(self.resume).is_file():
             problems.append(f"resume: no such file (got {self.resume}); give a run folder, a checkpoint, or auto")
         if self.init_from is not None and not Path(self.init_from).exists():
@@ -88,6 +100,17 @@ class TrainConfig(Settings):
         if self.resume is not None and self.trainer.overfit_one_batch:
             problems.append("resume: trainer.overfit_one_batch cannot be resumed; remove one of the two")
         return problems
+
+    def _target_problems(self) -> list[str]:
+        """Problems of what is built from ``_target_``, and of the arguments of Lightning's Trainer."""
+        from lstm_lm.training.optimizers import optimizer_problems  # imports torch, which --cfg does not need
+        from lstm_lm.training.trainer_arguments import trainer_argument_problems
+
+        trainer = self.trainer
+        problems = optimizer_problems(self.optimizer, self.schedule)
+        problems += trainer_argument_problems(trainer.arguments, vars(trainer), trainer.budget)
+        problems += group_problems(self.callbacks, "callbacks", CALLBACK_ARGUMENTS)
+        return problems + group_problems(self.logger, "logger", LOGGER_ARGUMENTS)
 
 
 @dataclass

@@ -9,8 +9,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.compose import Composer, config_loader, to_dataclass
+from lstm_lm.config.compose import Composer, config_loader
 from lstm_lm.config.messages import COMPOSE_ERRORS, short_message, undeclared, walk
+from lstm_lm.config.nodes import config_node, to_dataclass
 from lstm_lm.config.overrides import (
     expand_sweep,
     line_of,
@@ -51,6 +52,8 @@ class CheckedCommand:
     """The config of the first job."""
     multirun: bool
     """Whether it is a sweep."""
+    sweeper: str
+    """The class that chooses the jobs of a sweep."""
     folders: Folders
     """Where it writes."""
     lines: list[str]
@@ -121,7 +124,8 @@ def _check(composer: Composer, parsed: list[Override], multirun: bool) -> tuple[
         except COMPOSE_ERRORS as error:
             problems.append(short_message(error))
         problems += _folder_problems(first, folders, multirun)
-    return CheckedCommand(jobs, num_jobs, first, multirun, folders, lines=[]), problems
+    sweeper = str(config.hydra.sweeper._target_)
+    return CheckedCommand(jobs, num_jobs, first, multirun, sweeper, folders, lines=[]), problems
 
 
 def _check_jobs(
@@ -159,7 +163,7 @@ def build(composed: DictConfig, composer: Composer) -> tuple[Config, list[str]]:
         if OmegaConf.is_missing(node, name := path.rpartition(".")[2]):
             problems.append(f"{path}: is required; give {path}=VALUE")
             node[name] = ""
-    defaults = OmegaConf.structured(composer.schema)
+    defaults = config_node(composer.schema)
     unresolved: set[str] = set()
     while True:
         try:
@@ -199,9 +203,9 @@ def _sweep_problems(config: Config) -> list[str]:
     if not isinstance(config, TrainConfig):
         return []
     trainer = config.trainer
-    if trainer.strategy == "ddp" or trainer.devices > 1:
+    if trainer.strategy == "ddp" or trainer.num_processes > 1:
         return [
-            f"trainer.strategy: {trainer.strategy} on {trainer.devices} devices cannot be combined with -m, since "
-            "every process would run the complete sweep; set trainer.devices=1 trainer.strategy=auto"
+            f"trainer.strategy: {trainer.strategy} on {trainer.num_processes} devices cannot be combined with -m, since"
+            " every process would run the complete sweep; set trainer.devices=1 trainer.strategy=auto"
         ]
     return []

@@ -9,7 +9,8 @@ from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.banned_words import BannedWords, TokenForms, validate_banned_words, without_used
 from lstm_lm.inference.config import CacheConfig, SamplingConfig
-from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest, predict_batch, unknown_words
+from lstm_lm.inference.prediction import PendingPrediction, predict_batch, unknown_words
+from lstm_lm.inference.prediction_request import Prediction, PredictionRequest
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.sequences import ActiveSequence, sample_next, step_batch
@@ -30,6 +31,8 @@ class GenerationResult:
     """The generated words in the vocabulary's spelling."""
     unknown_words: tuple[str, ...]
     """Out-of-vocabulary words of the prompt."""
+    finish_reason: str
+    """Why the text ends: ``length`` or ``end_of_line``."""
     seed: int | None
     """Reproduces the words; ``None`` for greedy decoding."""
 
@@ -95,6 +98,8 @@ class Engine:
         cache: CacheConfig | None = None,
         split: bool = False,
         typed_word: str = "last",
+        user_words: Mapping[str, float] | None = None,
+        recent: Sequence[str] = (),
     ) -> Prediction:
         """Suggest the next word.
 
@@ -108,7 +113,19 @@ class Engine:
             ConfigError: If an argument is invalid.
         """
         allowed = None if allow is None else as_words(allow)
-        request = PredictionRequest(text, k, prefix, words_only, allowed, as_words(deny), cache, split, typed_word)
+        request = PredictionRequest(
+            text,
+            k,
+            prefix,
+            words_only,
+            allowed,
+            as_words(deny),
+            cache,
+            split,
+            typed_word,
+            user_words or {},
+            recent,
+        )
         pending = self.prepare(request)
         pending.prefill(self.backend)
         return predict_batch(self.backend, [pending])[0]
@@ -125,7 +142,9 @@ class Engine:
             ConfigError: If ``sampling`` is invalid, bans every word or a word that is not in the vocabulary, or if
                 ``max_words`` is below 1.
         """
-        problems = sampling.problems()
+        given: object = prompt  # a caller may not check types
+        problems = [] if isinstance(given, str) else [f"text: must be a string (got {given!r})"]
+        problems += sampling.problems()
         if max_words < 1:
             problems.append(f"generate: must be at least 1 (got {max_words})")
         if problems:
@@ -163,16 +182,16 @@ class Engine:
         sampling = with_seed(sampling)
         sequence = self.start_generation(prompt, sampling, max_words)
         words = tuple(self._generate_words(sequence))
-        return GenerationResult(
-            prompt + detokenize_continuation(prompt, words), words, sequence.unknown_words, sampling.seed
-        )
+        text = prompt + detokenize_continuation(prompt, words)
+        return GenerationResult(text, words, sequence.unknown_words, sequence.finish_reason, sampling.seed)
 
     def resolve_sampling(self, preset: str | None = None, **overrides: Any) -> SamplingConfig:
         """A preset with some fields overridden.
 
         Args:
             preset: Its name; ``None`` is the default preset.
-            overrides: Fields of ``SamplingConfig``; ``None`` keeps the preset's value.
+            overrides: Fields of ``SamplingConfig``; ``None`` keeps the preset's value. ``topk`` is ``top_k``, and a
+                temperature of 0 is ``greedy``.
 
         Raises:
             ConfigError: If the preset is unknown, or the result is invalid.
@@ -181,6 +200,11 @@ class Engine:
         if name not in self.presets:
             raise ConfigError([f"preset: unknown (got {name!r}); use one of {', '.join(self.presets)}"])
         given = {field: value for field, value in overrides.items() if value is not None}
+        if "topk" in given:
+            given["top_k"] = given.pop("topk")
+        if given.get("temperature") == 0:
+            del given["temperature"]
+            given["strategy"] = "greedy"
         sampling = replace(self.presets[name], **given)
         if problems := sampling.problems():
             raise ConfigError(problems)

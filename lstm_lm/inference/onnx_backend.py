@@ -8,6 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from lstm_lm.inference.backend import State
+from lstm_lm.inference.cpus import usable_cpus
 from lstm_lm.nn.config import ModelConfig
 
 _MAX_THREADS = 4  # a step reads each weight once, and a few cores saturate the memory bandwidth
@@ -20,7 +21,7 @@ class OnnxBackend:
         path: The graph.
         config: Network sizes.
         vocab_size: Vocabulary size V.
-        threads: Threads per step; 0 is one per core, at most 4.
+        threads: Threads per step; 0 is one per CPU that the process may use, at most 4.
 
     Raises:
         ValueError: If the file is not a graph of this network.
@@ -98,7 +99,7 @@ class OnnxBackend:
 
 def _options(threads: int, prepack: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or min(os.cpu_count() or 1, _MAX_THREADS)
+    options.intra_op_num_threads = threads or min(usable_cpus(), _MAX_THREADS)
     options.inter_op_num_threads = 1
     # spinning between requests would take cores from other work
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -1,8 +1,9 @@
 """Next-word predictions, one at a time or in a batch that shares one step of the network."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,18 @@ from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.logits import softmax
 from lstm_lm.inference.neural_cache import cache_distribution, interpolate
+from lstm_lm.inference.prediction_request import Prediction, PredictionRequest, Suggestion
 from lstm_lm.inference.prefill import ModelOutput, PrefillTask, decode_last_tokens
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.ranking import (
     BAR_SIZE,
     CORRECTION_WEIGHT,
-    TYPED_WORD,
     arrange,
     complete,
     complete_unaccented,
     score,
 )
+from lstm_lm.inference.user_words import add_user_words
 from lstm_lm.inference.word_filters import WordFilters
 from lstm_lm.text.casing import starts_sentence
 from lstm_lm.text.completion import WordIndex, has_prefix
@@ -31,73 +33,7 @@ from lstm_lm.text.edits import is_correctable
 from lstm_lm.text.input_text import split_partial_word, split_text, tokenize_input
 from lstm_lm.text.insertion import insertion
 from lstm_lm.text.normalize import clean, normalize, typed_apostrophe
-from lstm_lm.text.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A next word as text, its probability, and how it joins the text before it."""
-
-    word: str
-    """As it is shown, with the typed beginning."""
-    probability: float
-    text: str = ""
-    """What to type in place of the last ``replaces`` characters: the word, with a space before it where one belongs."""
-    replaces: int = 0
-    """Number of characters at the end of the text and prefix that ``text`` replaces, in Unicode code points."""
-    space_before: bool = False
-    """Whether a space then stands before the word."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The result of a prediction."""
-
-    suggestions: tuple[Suggestion, ...]
-    """Most probable first."""
-    unknown_words: tuple[str, ...]
-    """Out-of-vocabulary words of the text, each once, as typed."""
-
-
-@dataclass(frozen=True)
-class PredictionRequest:
-    """The arguments of a prediction."""
-
-    text: str
-    """The text before the predicted word, as typed."""
-    k: int = 10
-    """Maximum number of suggestions; there are fewer if fewer words match."""
-    prefix: str = ""
-    """The partial word as typed.
-
-    Matching ignores case, and the sign that is typed as an apostrophe. Suggestions keep typed capitals and signs and
-    are capitalized at the start of a sentence. The prefix may contain punctuation before or inside the word: "well-kn"
-    suggests "well-known", '"th' suggests '"The'. Words that begin with it come first, then those that begin with it
-    apart from accents; if they are fewer than three, then those that begin with it after one edit.
-    """
-    words_only: bool = False
-    """Exclude punctuation and symbols: texts without a letter or digit."""
-    allow: Collection[str] | None = None
-    """Suggest only these words, ignoring case; ``None`` allows all."""
-    deny: Collection[str] = ()
-    """Never suggest these words, ignoring case. Overrides ``allow``."""
-    cache: CacheConfig | None = None
-    """Mix in a neural cache of ``text``, which can also suggest out-of-vocabulary words; ``None`` is off."""
-    split: bool = False
-    """Take the half-typed word at the end of ``text`` as the prefix; it needs an empty ``prefix``."""
-    typed_word: str = "last"
-    """Where the suggestion that equals the typed prefix goes: ``last``, ``ranked`` by its probability, or ``never``."""
-
-    def problems(self) -> list[str]:
-        """All errors, each as ``field: what is wrong (got VALUE)``."""
-        problems = [f"cache.{problem}" for problem in self.cache.problems()] if self.cache else []
-        if self.k < 1:
-            problems.append(f"k: must be at least 1 (got {self.k})")
-        if self.typed_word not in TYPED_WORD:
-            problems.append(f"typed_word: unknown (got {self.typed_word!r}); use one of {', '.join(TYPED_WORD)}")
-        if self.split and self.prefix:
-            problems.append("split, prefix: split takes the prefix from the text; send only one of them")
-        return problems
+from lstm_lm.text.vocabulary import EOS, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -118,6 +54,10 @@ class ParsedInput:
     """Out-of-vocabulary words of the text."""
     prefill_task: PrefillTask
     """Runs the network on ``words``."""
+    recent_words: list[str]
+    """Words of the earlier texts, each text followed by ``<eos>``."""
+    recent_task: PrefillTask | None
+    """Runs the network on ``recent_words``."""
 
 
 class PendingPrediction:
@@ -152,15 +92,17 @@ class PendingPrediction:
 
     def num_prefill_tokens(self) -> int:
         """Number of tokens that :meth:`prefill` will process. The first call tokenizes the text."""
-        return self.prefill_task.num_prefill_tokens
+        recent = self._input.recent_task
+        return self.prefill_task.num_prefill_tokens + (recent.num_prefill_tokens if recent else 0)
 
     def ranking_size(self) -> int:
-        """Number of words that :meth:`result` processes one by one: the neural cache's, ``allow`` and ``deny``."""
-        request = self._request
-        return (len(self._input.words) if request.cache else 0) + len(request.allow or ()) + len(request.deny)
+        """Number of words that :meth:`result` processes one by one: the neural cache's, the user's and the lists'."""
+        request, parsed = self._request, self._input
+        cached = len(parsed.words) + len(parsed.recent_words) if self._cache else 0
+        return cached + len(request.user_words) + len(request.allow or ()) + len(request.deny)
 
     def prefill(self, backend: Backend, max_tokens: int | None = None) -> int:
-        """Process all but the last token of the text.
+        """Process the earlier texts, and all but the last token of the text.
 
         Args:
             backend: Runs the network.
@@ -169,7 +111,12 @@ class PendingPrediction:
         Returns:
             Number of tokens that remain to be processed.
         """
-        self.prefill_task.prefill(backend, max_tokens)
+        recent = self._input.recent_task
+        before = recent.num_prefill_tokens if recent else 0
+        if recent and before:
+            recent.prefill(backend, max_tokens)
+        if not before or max_tokens is None:
+            self.prefill_task.prefill(backend, max_tokens)
         return self.num_prefill_tokens()
 
     @property
@@ -177,10 +124,17 @@ class PendingPrediction:
         """Runs the network on the text."""
         return self._input.prefill_task
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the network has processed everything."""
+        return self.prefill_task.is_complete and not self.num_prefill_tokens()
+
     def result(self) -> Prediction:
-        """The prediction, once ``prefill_task`` is complete."""
+        """The prediction, once it is ready."""
         request, parsed = self._request, self._input
-        probs, oov = self._next_word_probs(parsed.prefill_task.output, parsed.words)
+        probs, oov = self._next_word_probs(parsed.prefill_task.output)
+        if request.user_words:
+            probs, oov = add_user_words(probs, oov, request.user_words)
         filters = WordFilters.after(parsed.lead, request.words_only, request.allow, request.deny, self._blocked)
         capital = starts_sentence(parsed.words)
         best = self._ranked(probs, filters.allowed(oov), filters, capital)
@@ -229,9 +183,20 @@ class PendingPrediction:
         known = tokenize_input(text, self._vocabulary)
         words, lead, prefix = self._split_prefix(known, text, normalize(typed).rstrip())
         ids = [self._vocabulary.eos_id, *self._vocabulary.encode(words)]
-        uses_cache = request.cache is not None and bool(words)
-        task = self._prefix_cache.lookup(ids, features=uses_cache)
-        return ParsedInput(text, typed, words, lead, prefix, unknown_words(known, self._vocabulary), task)
+        recent_words = [word for text in request.recent for word in (*tokenize_input(text, self._vocabulary), EOS)]
+        task = self._prefix_cache.lookup(ids, features=self._cache is not None and bool(words or recent_words))
+        recent_task = None
+        if self._cache is not None and recent_words:
+            # the states before each word, so that the last word itself is not read
+            recent_ids = [self._vocabulary.eos_id, *self._vocabulary.encode(recent_words)]
+            recent_task = self._prefix_cache.lookup(recent_ids, features=True)
+        unknown = unknown_words(known, self._vocabulary)
+        return ParsedInput(text, typed, words, lead, prefix, unknown, task, recent_words, recent_task)
+
+    @property
+    def _cache(self) -> CacheConfig | None:
+        """The neural cache, which earlier texts switch on."""
+        return self._request.cache or (CacheConfig() if self._request.recent else None)
 
     def _split_prefix(self, words: list[str], text: str, prefix: str) -> tuple[list[str], str, str]:
         """All complete words, the part of ``prefix`` that is among them, and the rest of ``prefix``."""
@@ -246,17 +211,21 @@ class PendingPrediction:
         return [*words, *complete], prefix.removesuffix(partial), partial
 
     def _has_completion(self, words: Sequence[str], prefix: str) -> bool:
-        return bool(self._index.candidates(prefix).surface_forms) or any(has_prefix(word, prefix) for word in words)
+        own = (normalize(word) for word in self._request.user_words)
+        return bool(self._index.candidates(prefix).surface_forms) or any(
+            has_prefix(word, prefix) for word in chain(words, own)
+        )
 
-    def _next_word_probs(
-        self, output: ModelOutput, words: Sequence[str]
-    ) -> tuple[NDArray[np.float64], Mapping[str, float]]:
-        """Probabilities after ``words``: of the vocabulary's words (V,), and of out-of-vocabulary words."""
-        probs = softmax(output.logits)
-        cache = self._request.cache
+    def _next_word_probs(self, output: ModelOutput) -> tuple[NDArray[np.float64], Mapping[str, float]]:
+        """Probabilities after the text: of the vocabulary's words (V,), and of out-of-vocabulary words."""
+        probs, parsed, cache = softmax(output.logits), self._input, self._cache
         if cache is None or output.features is None:
             return probs, {}
-        return interpolate(probs, cache_distribution(output.features, words, cache), cache.weight, self._vocabulary)
+        features, words = output.features, parsed.words
+        if parsed.recent_task is not None:
+            features = np.concatenate([parsed.recent_task.prefilled_features, features])
+            words = parsed.recent_words + words
+        return interpolate(probs, cache_distribution(features, words, cache), cache.weight, self._vocabulary)
 
 
 def predict_batch(backend: Backend, batch: Sequence[PendingPrediction]) -> list[Prediction]:

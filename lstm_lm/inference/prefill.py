@@ -61,6 +61,11 @@ class PrefillTask:
         return ModelOutput(self._logits, self._state, features)
 
     @property
+    def prefilled_features(self) -> NDArray[np.float32]:
+        """Features of all but the last token (T - 1, H), if requested, once :meth:`prefill` is done."""
+        return np.concatenate(self._chunks)[: self._ids.shape[1] - 1]
+
+    @property
     def num_prefill_tokens(self) -> int:
         """Number of tokens that :meth:`prefill` will process."""
         return 0 if self.is_complete else self._ids.shape[1] - 1 - self._num_done

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +56,17 @@ class ActiveSequence:
         self._ids = list(ids)
         self._remaining = max_words
         self._needs_step = False
+        self._ended_line = False
 
     @property
     def finished(self) -> bool:
         """Whether generation has ended."""
         return self._remaining == 0
+
+    @property
+    def finish_reason(self) -> Literal["length", "end_of_line"]:
+        """Why generation has ended, once it has: the maximum number of words, or ``stop_eos``."""
+        return "end_of_line" if self._ended_line else "length"
 
     @property
     def needs_step(self) -> bool:
@@ -89,7 +96,7 @@ class ActiveSequence:
     def append(self, token_id: int) -> str | None:
         """Append a sampled token and return its word, or ``None`` if it ends the sequence."""
         if self.sampling.stop_eos and token_id == self._vocabulary.eos_id:
-            self._remaining = 0
+            self._remaining, self._ended_line = 0, True
             return None
         self._remaining -= 1
         self._ids.append(token_id)

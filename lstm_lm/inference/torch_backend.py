@@ -22,9 +22,12 @@ class TorchBackend:
 
     Args:
         model: In eval mode. Not modified.
+        threads: Threads of every torch operation of this process; 0 keeps their number.
     """
 
-    def __init__(self, model: LSTMLanguageModel) -> None:
+    def __init__(self, model: LSTMLanguageModel, threads: int = 0) -> None:
+        if threads:
+            torch.set_num_threads(threads)
         assert not model.training, "a network in training mode applies dropout; call eval() first"
         self._model = model
         self._device = model.output_bias.device

@@ -21,7 +21,7 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
     """
     from lstm_lm.errors import LstmLmError
     from lstm_lm.loading import load_model
-    from lstm_lm.serving.app import build_app
+    from lstm_lm.serving.app import build_app, build_engine
     from lstm_lm.serving.memory import configure_malloc
     from lstm_lm.serving.settings import read_settings
 
@@ -29,8 +29,7 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
     try:
         effective = settings or read_settings()
         model = load_model(effective.bundle)
-        blocked = effective.blocked_words()
-        return build_app(model.engine(effective.backend, effective.prefix_cache_size, blocked), effective, model)
+        return build_app(build_engine(model, effective), effective, model)
     except LstmLmError as error:
         if settings is not None:
             raise

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lstm_lm import __version__
 from lstm_lm.inference.engine import Engine
 from lstm_lm.saved_model import SavedModel
+from lstm_lm.serving.docs import SERVICE_TAG
 from lstm_lm.serving.settings import Settings
 
 
@@ -41,7 +42,7 @@ class ModelCard(BaseModel):
 
 def info_route(engine: Engine, settings: Settings, model: SavedModel | None) -> APIRouter:
     """``/info``: what the engine knows, and the metadata of ``model``."""
-    router = APIRouter()
+    router = APIRouter(tags=[SERVICE_TAG])
     limits = Limits(max_text_chars=settings.max_text_chars, max_k=settings.max_k, max_words=settings.max_words)
     card = ModelCard(
         version=__version__,

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
@@ -38,6 +38,13 @@ def _check_origin(origin: str) -> str:
     if origin != "*" and not ORIGIN.fullmatch(origin):
         raise PydanticCustomError("origin", "must be origins such as https://example.org, separated by commas, or *")
     return origin
+
+
+def _check_root_path(path: str) -> str:
+    path = path.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        raise PydanticCustomError("root_path", "must be a path such as /keyboard")
+    return path
 
 
 Origins = tuple[Annotated[str, AfterValidator(_check_origin)], ...]
@@ -74,6 +81,11 @@ class Settings(BaseSettings):
         blocklist: Whether the words of the shipped block list are never suggested, and generated only if the prompt has
             them.
         deny_file: A text file with further such words, one per line.
+        root_path: Path prefix under which a proxy serves this service, such as ``/keyboard``.
+        keep_alive_seconds: Time after which an idle connection is closed, with ``lstm-lm serve``.
+        threads: Threads of one step of the model; 0 is one per CPU that the process may use, at most 4.
+        access_log: Whether each request is logged.
+        log_format: ``text``, or ``json`` for one JSON object per line, with ``lstm-lm serve``.
         api_key: Required on every route except ``/health`` and ``/ready``; unset requires none.
         cors_origins: Origins whose pages may call the service, separated by commas; ``*`` allows all, unset none.
     """
@@ -96,6 +108,11 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0
     blocklist: bool = True
     deny_file: Path | None = None
+    root_path: Annotated[str, AfterValidator(_check_root_path)] = ""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    access_log: bool = True
+    log_format: Literal["text", "json"] = "text"
     api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = None
     cors_origins: Annotated[Origins, NoDecode, BeforeValidator(_split_commas)] = ()
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -21,7 +21,6 @@ from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
 from lstm_lm.text.vocabulary import Vocabulary
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
 from lstm_lm.training.objective import GraphedObjective, window_objective
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.schedules import build_schedule
@@ -33,8 +32,8 @@ class LanguageModelModule(L.LightningModule):
     Args:
         model: The network.
         loss: Softmax and activation regularization.
-        optimizer: Optimizer config.
-        schedule: Learning-rate schedule.
+        optimizer: ``_target_`` of the optimizer, and its arguments.
+        schedule: The same for the learning-rate schedule.
         vocabulary: Vocabulary of the corpus.
         bptt_length: Nominal window length; the loss of a longer or shorter window is scaled accordingly.
         seed: Seeds each step together with the step number, so that a resumed run draws the same random numbers.
@@ -55,8 +54,8 @@ class LanguageModelModule(L.LightningModule):
         model: LSTMLanguageModel,
         *,
         loss: LossConfig,
-        optimizer: OptimizerConfig,
-        schedule: ScheduleConfig,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any],
         vocabulary: Vocabulary,
         bptt_length: int,
         seed: int,
@@ -101,7 +100,9 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def on_train_batch_start(self, batch: Window, batch_idx: int) -> None:
-        torch.manual_seed((self.seed << 32) + self.global_step)
+        # with accumulation, each window of a step draws its own numbers
+        accumulated = self.trainer.accumulate_grad_batches
+        torch.manual_seed((self.seed << 32) + self.global_step * accumulated + batch_idx % accumulated)
 
     @override
     def training_step(self, batch: Window, batch_idx: int) -> dict[str, Tensor]:
@@ -127,7 +128,7 @@ class LanguageModelModule(L.LightningModule):
         """
         if not math.isfinite(nll):
             raise TrainingError(
-                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.lr}) or "
+                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.get('lr')}) or "
                 "trainer.gradient_clip_val"
             )
 
@@ -166,6 +167,7 @@ class LanguageModelModule(L.LightningModule):
                 "valid/top1": score.top1,
                 "valid/top5": score.top5,
                 "valid/words_top1": score.words.top1,
+                "step": float(self.global_step),  # Lightning's own count is one behind here
             }
         )
 
@@ -213,5 +215,9 @@ class LanguageModelModule(L.LightningModule):
                 gradient = parameter.grad = gradient.coalesce()  # sums duplicate rows
             gradients.append(gradient.values() if gradient.is_sparse else gradient)
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        if gradient_clip_algorithm == "value" and gradient_clip_val is not None:
+            for gradient in gradients:
+                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
+            return
         limit = torch.inf if gradient_clip_val is None else gradient_clip_val
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.gradient_norm)

@@ -11,6 +11,7 @@ from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.errors import CheckpointError
 from lstm_lm.saved_model import FORMAT, InitFrom
+from lstm_lm.training.schedules import follows_length
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ _CHANGEABLE = (
     "trainer.limit_train_batches",
     "trainer.limit_val_batches",
     "trainer.dropout_reference_epochs",
+    "trainer.arguments",
     *_LENGTH,
 )
 
@@ -61,8 +63,8 @@ def build_metadata(
         run={
             "text": {split: corpus.sha256[split] for split in ("train", "valid")},
             "loss": config.loss.name,
-            "optimizer": asdict(config.optimizer) | {"sparse_gradient": sparse_gradient},
-            "schedule": asdict(config.schedule),
+            "optimizer": {**config.optimizer, "sparse_gradient": sparse_gradient},
+            "schedule": dict(config.schedule),
             "averaging": asdict(config.averaging),
             "batching": asdict(config.batching),
             "seed": config.seed,
@@ -143,7 +145,7 @@ def log_changed_settings(saved: Checkpoint, metadata: CheckpointMetadata) -> Non
     before, now = saved.metadata.run.get("changeable"), metadata.run["changeable"]
     if not isinstance(before, dict):
         return
-    if metadata.run["schedule"]["name"] in ("constant", "plateau"):  # they do not depend on the length of the run
+    if not follows_length(metadata.run["schedule"]):
         before = {key: value for key, value in before.items() if key not in _LENGTH}
     changed = [
         f"{key} (checkpoint: {before[key]}, now: {now[key]})"

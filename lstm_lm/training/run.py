@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
@@ -18,40 +17,44 @@ from lstm_lm.inference.banned_words import validate_banned_words
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
-from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.datamodule import LanguageModelDataModule
+from lstm_lm.training.loggers import build_loggers, last_logged_step
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.optimizers import uses_sparse_gradients
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.ranks import is_rank_zero
 from lstm_lm.training.restoring import restoring
 from lstm_lm.training.resume import build_metadata, check_resumable, find_resumed, log_changed_settings
 from lstm_lm.training.run_folder import METRICS, check_run_folder, limits
-from lstm_lm.training.trainer import build_trainer
+from lstm_lm.training.trainer import RunCallbacks, build_trainer
 from lstm_lm.training.warm_start import warm_start
 
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = None, name: str | None = None
+) -> dict[str, Any]:
     """Train a model and write its run folder.
 
     Args:
         config: A validated config.
-        run_dir: Gets ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, ``tensorboard/`` and ``metrics.json``.
+        run_dir: Gets ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, ``metrics.json`` and the loggers' files.
         corpus: The corpus of ``config``; ``None`` loads it.
+        name: Name of the run in the loggers; by default that of ``run_dir``.
 
     Returns:
         The content of ``metrics.json``: the valid score of the best checkpoint, epochs, steps, wall time, throughput
         and the history of all validations.
 
     Raises:
-        ConfigError: If the cell cannot be imported, a preset bans a word that is not in the vocabulary, or
-            ``init_from`` has other sizes.
+        ConfigError: If the cell cannot be imported, a preset bans a word that is not in the vocabulary, ``init_from``
+            has other sizes, or a logger, a callback or the Trainer rejects its arguments.
         BundleError: If the bundle of ``init_from`` cannot be read.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
@@ -70,18 +73,18 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
     vocabulary = corpus.vocabulary
     validate_banned_words(config.presets, vocabulary)
     model = LSTMLanguageModel(config.model, len(vocabulary))
-    time_budget = TimeBudget(config.trainer.budget_seconds, config.trainer.max_val_fraction)
+    run_callbacks = RunCallbacks.build(config, run_dir / CHECKPOINTS, len(corpus.splits["train"]))
+    time_budget, training_metrics = run_callbacks.time_budget, run_callbacks.training_metrics
+    epoch_planner, checkpoints = run_callbacks.epoch_planner, run_callbacks.checkpoints
     time_budget.start()
-    training_metrics = TrainingMetrics(time_budget, config.logger.log_every_n_steps, len(corpus.splits["train"]))
-    epoch_planner = EpochPlanner(config.trainer, config.model, time_budget, training_metrics)
-    checkpoints = BestAndLastCheckpoint(run_dir / CHECKPOINTS)
     precision = config.trainer.precision
     if precision == "auto":  # chosen by timing, so a resumed run keeps its first choice
         chosen = None if resumed is None else resumed.metadata.run.get("precision", "fp32")
         precision = chosen or choose_precision(config.trainer.accelerator)
-    trainer = build_trainer(
-        config, run_dir, precision, vocabulary, time_budget, training_metrics, epoch_planner, checkpoints
+    loggers = build_loggers(
+        config.logger, run_dir, name or run_dir.name, None if resumed is None else last_logged_step(resumed.content)
     )
+    trainer = build_trainer(config, run_dir, precision, vocabulary, run_callbacks, loggers)
     model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
     if config.embedding_init == "cooccurrence" and resumed is None:
         ids = corpus.splits["train"]
@@ -91,7 +94,7 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
         init_from = warm_start(model, vocabulary, config.init_from)
     device, single_process = trainer.strategy.root_device, trainer.world_size == 1
     # with several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes
-    sparse_gradient = config.optimizer.name == "row_adamw" and single_process and device.type == "cpu"
+    sparse_gradient = uses_sparse_gradients(config.optimizer) and single_process and device.type == "cpu"
     use_exact_float32(device)
     module = LanguageModelModule(
         model,
@@ -162,20 +165,10 @@ def train(config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = Non
         metrics["budget"] = _budget_summary(time_budget.budget, time_budget, training_metrics, epoch_planner) | {
             "ended_by": metrics.get("stopped_by")
         }
-    _finish(trainer, config, metrics, run_dir)
+    write_json(run_dir / METRICS, metrics)
     if config.trainer.overfit_one_batch:
         check_overfit(training_metrics)
     return metrics
-
-
-def _finish(trainer: L.Trainer, config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
-    """Write ``metrics.json``, and the hyperparameters with the final perplexity to TensorBoard."""
-    if isinstance(trainer.logger, TensorBoardLogger) and "valid" in metrics:
-        trainer.logger.log_hyperparams(
-            _flatten(asdict(config)), {"final/valid_perplexity": metrics["valid"]["perplexity"]}
-        )
-        trainer.logger.finalize("success")
-    write_json(run_dir / METRICS, metrics)
 
 
 def _budget_summary(
@@ -215,13 +208,3 @@ def _stopped_by(trainer: L.Trainer, time_budget: TimeBudget, max_epochs: int) ->
 
 def _num_parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat

@@ -126,7 +126,7 @@ def test_random_seed_is_printed_and_repeats_the_text(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "messages"),
     [
-        (("--temperature", "0", "--topk", "-1"), ("temperature: must be above 0", "top_k: must not be negative")),
+        (("--temperature", "-1", "--topk", "-1"), ("temperature: must be above 0", "top_k: must not be negative")),
         (("--temperature", "nan"), ("temperature: must be a finite number",)),
         (("--generate", "0"), ("generate: must be at least 1 (got 0)",)),
         (("--preset", "wild"), ("preset: unknown (got 'wild'); use one of greedy, balanced, creative",)),

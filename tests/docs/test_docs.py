@@ -6,6 +6,7 @@ a block changes this: ``<!-- test: skip REASON -->`` leaves it out; ``<!-- test:
 blocks that follow, on a free port in place of 8000.
 """
 
+import inspect
 import os
 import re
 import shlex
@@ -18,10 +19,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import lightning as L
 import pytest
 from helpers.real_commands import run, served, write_corpus
 
 from lstm_lm.cli.command_help import group_options
+from lstm_lm.config.nodes import OPEN
 from lstm_lm.config.schema import SCHEMAS
 from lstm_lm.config.validation import check
 from lstm_lm.serving.settings import ENV_PREFIX, Settings
@@ -189,7 +192,10 @@ def setting_exists(text: str) -> bool:
         return True
     if rest and first not in fields:
         return True
-    return any(_has(schema, name) for schema in SCHEMAS.values())
+    if first == "trainer" and rest in inspect.signature(L.Trainer).parameters:
+        return True
+    # any argument of what the config names
+    return first in set(OPEN) - {"trainer"} or any(_has(schema, name) for schema in SCHEMAS.values())
 
 
 def _has(schema: type, name: str) -> bool:

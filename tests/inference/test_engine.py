@@ -220,3 +220,19 @@ def test_resolve_sampling_overrides_the_preset() -> None:
 def test_engine_accepts_any_backend() -> None:
     assert isinstance(ENGINE.backend, TorchBackend)
     assert fixed_engine(the=1.0).predict("a", 1).suggestions[0].word == "the"
+
+
+def test_python_takes_what_http_takes() -> None:
+    expected = ENGINE.predict("I want", 9, deny=["to", "the"], allow=["to", "the", "cat"])
+    assert ENGINE.predict("I want", 9, deny="to, the", allow="to,the,cat") == expected
+    assert ENGINE.resolve_sampling(topk=5) == ENGINE.resolve_sampling(top_k=5)
+    assert ENGINE.resolve_sampling(temperature=0).strategy == "greedy"
+    for call in (lambda: ENGINE.predict(None), lambda: ENGINE.generate(None, GREEDY, 1)):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"text: must be a string \(got None\)"):
+            call()
+
+
+def test_the_result_says_why_it_ends() -> None:
+    assert ENGINE.generate("the", GREEDY, 3).finish_reason == "length"
+    engine = fixed_engine(**{"<eos>": 0.9})
+    assert engine.generate("the", SamplingConfig(strategy="greedy", stop_eos=True), 3).finish_reason == "end_of_line"

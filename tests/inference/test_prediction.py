@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.config import CacheConfig
-from lstm_lm.inference.prediction import Prediction
+from lstm_lm.inference.prediction_request import Prediction
 from lstm_lm.text.completion import has_prefix, is_word, normalized
 
 ENGINE = small_engine()

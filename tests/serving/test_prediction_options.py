@@ -35,6 +35,14 @@ TEXT = "People in London want zyzzyva , and London wants"
         ({"cache": False}, {}),
         ({"cache": None, "allow": None}, {}),
         ({"split": True}, {"split": True}),
+        (
+            {"user_words": {"Zork": 3, "zoom": 0.5}, "prefix": "z"},
+            {"user_words": {"Zork": 3, "zoom": 0.5}, "prefix": "z"},
+        ),
+        ({"recent": ["I saw Zork.", "No"], "prefix": "z"}, {"recent": ["I saw Zork.", "No"], "prefix": "z"}),
+        ({"recent": ["I saw Zork."], "cache": False}, {}),
+        ({"recent": ["I saw Zork."], "cache": None}, {"recent": ["I saw Zork."]}),
+        (dict.fromkeys(("prefix", "split", "typed_word", "words_only", "deny", "user_words", "recent")), {}),
         ({"prefix": "the", "typed_word": "never"}, {"prefix": "the", "typed_word": "never"}),
         ({"prefix": "zy", "cache": {"weight": 0.5}}, {"prefix": "zy", "cache": CacheConfig(0.5)}),
     ],
@@ -60,8 +68,8 @@ def test_cache_suggests_unknown_words_of_the_text(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"prefix": 1}, {"prefix": None}, {"prefix": "a" * 101}, {"prefix": "\x00"}, {"words_only": 1},
-     {"words_only": None}, {"allow": 1}, {"allow": [1]}, {"allow": ["a"] * 1001}, {"deny": None}, {"deny": {}},
+    [{"prefix": 1}, {"prefix": "a" * 101}, {"prefix": "\x00"}, {"words_only": 1},
+     {"allow": 1}, {"allow": [1]}, {"allow": ["a"] * 1001}, {"deny": {}},
      {"deny": ["a" * 101]}, {"cache": 1}, {"cache": "yes"}, {"cache": []}, {"cache": {"weight": 1.5}},
      {"cache": {"weight": "1"}},
      {"cache": {"theta": -1}}, {"cache": {"theta": 1e308}}, {"cache": {"window": -1}}, {"cache": {"lambda": 1}}],

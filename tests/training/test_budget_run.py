@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_runs import ConfigFactory, interrupt_at, weights
+from helpers.small_runs import ConfigFactory, interrupt_at, schedule_config, weights
 
 from lstm_lm.errors import TrainingError, TrainingInterruptedError
 from lstm_lm.training.budget import dropout_factor
-from lstm_lm.training.config import ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.run import train
 
-LINEAR = ScheduleConfig("linear", warmup_fraction=0.1, final_fraction=0.0)
+LINEAR = schedule_config("linear", warmup_fraction=0.1, final_fraction=0.0)
 
 
 def last_rate(run_dir: Path) -> float:

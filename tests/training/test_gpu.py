@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_models import small_vocabulary
-from helpers.small_runs import ConfigFactory
+from helpers.small_runs import ConfigFactory, optimizer_config, schedule_config
 from helpers.waiting import DEADLINE
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,7 +34,7 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.run import train
@@ -56,8 +56,8 @@ def module(model: ModelConfig | None = None, **settings: Any) -> LanguageModelMo
         LSTMLanguageModel(model or ModelConfig(16, [24, 16]), WORDS),
         **{
             "loss": LossConfig(activation_reg=1.0, temporal_activation_reg=1.0),
-            "optimizer": OptimizerConfig("adamw", lr=1e-2),
-            "schedule": ScheduleConfig(),
+            "optimizer": optimizer_config("adamw", lr=1e-2),
+            "schedule": schedule_config("constant"),
             "vocabulary": small_vocabulary(),
             "bptt_length": 6,
             "seed": 1,
@@ -165,7 +165,7 @@ def test_a_draw_of_fixed_size_contains_the_same_words() -> None:
 
 
 def test_a_pending_loss_that_is_not_finite_is_reported_with_its_step() -> None:
-    metrics = TrainingMetrics(TimeBudget(None), log_every_n_steps=10, epoch_tokens=100)
+    metrics = TrainingMetrics(TimeBudget(None), epoch_tokens=100)
     metrics._pending_losses = [(7, torch.tensor(3.0)), (8, torch.tensor(2.0)), (9, torch.tensor(torch.inf))]
     with pytest.raises(TrainingError, match=r"the loss became inf at step 9; lower optimizer\.lr"):
         metrics._collect_losses(module())
@@ -247,9 +247,9 @@ def test_loss_and_gradients_are_the_same_on_a_gpu(loss: str, dtype: torch.dtype,
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_no_step_synchronizes_with_the_gpu(loss: LossConfig, cuda_graphs: bool) -> None:
     model = ModelConfig(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1)
-    optimizer_config = OptimizerConfig("row_adamw", lr=1e-2)
-    trained = module(model, loss=loss, optimizer=optimizer_config, cuda_graphs=cuda_graphs).to("cuda")
-    optimizer = build_optimizer(optimizer_config, trained.network)
+    adamw = optimizer_config("row_adamw", lr=1e-2)
+    trained = module(model, loss=loss, optimizer=adamw, cuda_graphs=cuda_graphs).to("cuda")
+    optimizer = build_optimizer(adamw, trained.network)
     windows = [window(seed=seed).to("cuda") for seed in range(6)]
     losses = []
     try:
@@ -318,4 +318,4 @@ def test_a_run_on_a_gpu_learns_averages_resumes_and_is_scored(
 def test_a_loss_that_is_not_finite_stops_a_run_on_a_gpu(config: ConfigFactory, tmp_path: Path) -> None:
     trainer = TrainerConfig(accelerator="gpu", precision="bf16", gradient_clip_val=0.0)
     with pytest.raises(TrainingError, match=r"the loss became \S+ at step \d+; lower optimizer\.lr"):
-        train(config(optimizer=OptimizerConfig("sgd", lr=1e38, weight_decay=1e38), trainer=trainer), tmp_path)
+        train(config(optimizer=optimizer_config("sgd", lr=1e38, weight_decay=1e38), trainer=trainer), tmp_path)

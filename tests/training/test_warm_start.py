@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.small_models import small_network, small_vocabulary, write_small_bundle, write_small_checkpoint
-from helpers.small_runs import ConfigFactory
+from helpers.small_runs import ConfigFactory, optimizer_config
 
 from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.config.schema import TrainConfig
@@ -16,13 +16,13 @@ from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import WORD_PARAMETERS, LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
-from lstm_lm.training.config import OptimizerConfig, TrainerConfig
+from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.run import train
 from lstm_lm.training.warm_start import warm_start
 
 ONE_EPOCH = TrainerConfig(precision="fp32", max_epochs=1)
 # a step that changes no weight
-ONE_STEP = {"trainer": TrainerConfig(precision="fp32", max_steps=1), "optimizer": OptimizerConfig("sgd", lr=1e-30)}
+ONE_STEP = {"trainer": TrainerConfig(precision="fp32", max_steps=1), "optimizer": optimizer_config("sgd", lr=1e-30)}
 
 
 def test_first_validation_has_the_score_of_the_source(config: ConfigFactory, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import lightning as L
+from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from typing_extensions import override
 
 from lstm_lm.checkpoint import BEST, LAST, Checkpoint, CheckpointMetadata, read_checkpoint
@@ -17,13 +18,14 @@ from lstm_lm.text.files import replace_by_link, write_atomically
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.resume import check_resumable
 from lstm_lm.training.signals import handled_signals
+from lstm_lm.training.steps import completed_step
 
 log = logging.getLogger(__name__)
 
 _REPEATED = 1.0  # seconds: a terminal or scheduler may send one signal twice, to the process and to its group
 
 
-class BestAndLastCheckpoint(L.Callback):
+class BestAndLastCheckpoint(CheckpointCallback):
     """Keeps ``best.ckpt``, with the lowest valid loss, and ``last.ckpt``, from which a run resumes.
 
     ``last.ckpt`` is written before and after each validation, every few minutes, and when the run is interrupted. A run
@@ -92,7 +94,7 @@ class BestAndLastCheckpoint(L.Callback):
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        due = time.monotonic() - self._saved_at >= self.every_seconds
+        due = time.monotonic() - self._saved_at >= self.every_seconds and completed_step(trainer)
         loop = trainer.fit_loop.epoch_loop
         # Lightning's own decision, a moment before it takes it: not in a hook of the validation, because a run that
         # resumes from there would skip it
@@ -215,7 +217,7 @@ class GracefulInterrupt(L.Callback):
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if self._should_stop(trainer):
+        if completed_step(trainer) and self._should_stop(trainer):
             self.checkpoints.save_last(trainer)
             self._exit()
 

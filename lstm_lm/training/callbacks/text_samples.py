@@ -1,16 +1,16 @@
-"""Text samples and the embedding projector in TensorBoard."""
+"""Text samples during a run."""
 
 import dataclasses
 from collections.abc import Mapping
 
 import lightning as L
-from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.text.vocabulary import Vocabulary
+from lstm_lm.training.loggers import log_text, shows_text
 from lstm_lm.training.module import LanguageModelModule
 
 
@@ -20,14 +20,24 @@ class TextSamples(L.Callback):
     Args:
         vocabulary: Vocabulary of the network.
         presets: Sampling presets by name.
+        seed: Sampling seed, so that the samples of two runs are comparable.
         prompt: Text that the samples continue.
         num_words: Words per sample.
-        seed: Sampling seed, so that the samples of two runs are comparable.
+
+    Raises:
+        ValueError: If ``num_words`` is below 1.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, presets: Mapping[str, SamplingConfig], prompt: str, num_words: int, seed: int
+        self,
+        vocabulary: Vocabulary,
+        presets: Mapping[str, SamplingConfig],
+        seed: int,
+        prompt: str = "The people that",
+        num_words: int = 30,
     ) -> None:
+        if num_words < 1:
+            raise ValueError(f"num_words: must be at least 1 (got {num_words}); ~callbacks.text_samples: no samples")
         self.vocabulary = vocabulary
         self.presets = {name: dataclasses.replace(preset, seed=seed) for name, preset in presets.items()}
         self.prompt = prompt
@@ -38,33 +48,11 @@ class TextSamples(L.Callback):
         self, trainer: L.Trainer, pl_module: LanguageModelModule
     ) -> None:
         # not in on_validation_end: AveragedWeights restores the raw weights in its own on_validation_epoch_end
-        if not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
+        loggers = [logger for logger in trainer.loggers if shows_text(logger)]
+        if not loggers or not self.presets or not trainer.is_global_zero:
             return
         engine = Engine(TorchBackend(pl_module.model), self.vocabulary, self.presets, next(iter(self.presets)))
         for name, preset in self.presets.items():
             text = engine.generate(self.prompt, preset, self.num_words).text
-            trainer.logger.experiment.add_text(f"sample/{name}", text, trainer.global_step)
-
-
-class EmbeddingProjector(L.Callback):
-    """Writes the embeddings of the most frequent words for TensorBoard's projector at the end of training.
-
-    Args:
-        vocabulary: Vocabulary of the network, sorted by frequency.
-        num_words: Number of words to write.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, num_words: int) -> None:
-        self.vocabulary = vocabulary
-        self.num_words = num_words
-
-    @override
-    def on_train_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
-        if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
-            words = list(self.vocabulary.words[: self.num_words])
-            trainer.logger.experiment.add_embedding(
-                pl_module.model.embedding.weight.detach()[: len(words)],
-                metadata=words,
-                tag="embedding",
-                global_step=trainer.global_step,
-            )
+            for logger in loggers:
+                log_text(logger, f"sample/{name}", text, trainer.global_step)
