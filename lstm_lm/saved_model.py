@@ -102,7 +102,7 @@ class ModelMetadata:
         problems += [f"presets.{name}.{problem}" for name, preset in presets.items() for problem in preset.problems()]
         if tokenizer not in TOKENIZERS:
             problems.append(f"tokenizer: unknown (got {tokenizer!r})")
-        data = dataclass_from_plain(DataConfig, field_of(record, "data", dict), "data")
+        data = dataclass_from_plain(DataConfig, field_of(record, "data", dict), "data").without_code()
         for name, value in vars(data).items():
             if isinstance(value, str) and len(value) > _MAX_PATH:
                 problems.append(f"data.{name}: is longer than any path ({len(value)} characters)")

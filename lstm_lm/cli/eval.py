@@ -15,8 +15,8 @@ from lstm_lm.cli.command_help import command_help, wants_help
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lstm_lm.config.schema import EvalConfig
     from lstm_lm.data.config import DataConfig
+    from lstm_lm.evaluation.config import EvalConfig
     from lstm_lm.evaluation.progress import StageProgressCallback
     from lstm_lm.saved_model import SavedModel
 
@@ -94,7 +94,7 @@ def _corpus(config: EvalConfig, trained: SavedModel) -> DataConfig:
     data = replace(config.data or trained.metadata.data, tokenizer=trained.metadata.tokenizer)
     # one problem with the remedy: where the corpus is now
     if config.data is None and (reason := _why_not_found(data)):
-        raise ConfigError([f"data: the corpus of {config.checkpoint} {reason}; give its path with {_remedy(data)}"])
+        raise ConfigError([f"data: the corpus of {config.checkpoint} {reason}; {_remedy(data)}"])
     if problems := [f"data.{problem}" for problem in data.problems()]:
         raise ConfigError(problems)
     return data
@@ -114,8 +114,11 @@ def _remedy(data: DataConfig) -> str:
     from lstm_lm.data.config import HUB_CORPORA
 
     if data.source in HUB_CORPORA:
-        return f"data={data.source}, and data.hub_path=FOLDER for a copy of your own"
-    return f"data={data.source} " + ("data.file=FILE" if data.source == "text_file" else "data.dir=FOLDER")
+        return f"give its path with data={data.source}, and data.hub_path=FOLDER for a copy of your own"
+    if data.source == "own":
+        return "a checkpoint never runs code: give your own data=OPTION again"
+    path = "data.file=FILE" if data.source == "text_file" else "data.dir=FOLDER"
+    return f"give its path with data={data.source} {path}"
 
 
 @contextmanager

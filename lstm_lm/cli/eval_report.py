@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lstm_lm.cli.console import number, percent, print_key_values, relative_path, streams
-from lstm_lm.config.schema import EvalConfig
+from lstm_lm.evaluation.config import EvalConfig
 from lstm_lm.evaluation.keyboard import KeyboardScore
 from lstm_lm.evaluation.run import EvaluationResult, MixtureReport
 from lstm_lm.evaluation.score import Score

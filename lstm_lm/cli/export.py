@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from lstm_lm.cli.command_help import command_help, wants_help
 
 if TYPE_CHECKING:
-    from lstm_lm.config.schema import ExportConfig
     from lstm_lm.export.bundle_export import ExportReport
+    from lstm_lm.export.config import ExportConfig
 
 log = logging.getLogger(__name__)
 

@@ -21,14 +21,14 @@ from omegaconf import DictConfig
 from lstm_lm.cli.sweep import STATUS_FILE, find_job_files, read_perplexity, report_sweep
 from lstm_lm.cli.sweep_plan import SweepPlan
 from lstm_lm.cli.workers import in_worker, wait_for_workers, worker_stop
-from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas
+from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
 from lstm_lm.config.messages import COMPOSE_ERRORS, short_message
-from lstm_lm.config.nodes import to_dataclass
 from lstm_lm.config.overrides import as_override
-from lstm_lm.config.schema import RESUME_AUTO, Config, TrainConfig
+from lstm_lm.config.schema import Config
 from lstm_lm.config.validation import CheckedCommand, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
 from lstm_lm.text.files import write_json
+from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.run_folder import FinishedRunError, has_checkpoints, lock_folder
 from lstm_lm.training.signals import exit_on_stop_signals
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lstm_lm.cli.hydra_run import parse_arguments
 from lstm_lm.config.overrides import as_override
-from lstm_lm.config.schema import RESUME_AUTO
 from lstm_lm.errors import ConfigError
+from lstm_lm.training.config import RESUME_AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lstm_lm.cli.command_help import command_help, wants_help
 
 if TYPE_CHECKING:
-    from lstm_lm.config.schema import TrainConfig
+    from lstm_lm.training.config import TrainConfig
 
 
 def main(argv: list[str]) -> None:

@@ -152,12 +152,15 @@ def short_message(error: Exception) -> str:
 
 
 def undeclared(config: DictConfig) -> list[str]:
-    """Keys that +KEY=VALUE adds to a dataclass, which OmegaConf allows."""
+    """Keys that OmegaConf accepts but that are no settings: added to a dataclass with +, or renamed in an open node."""
     added = []
     for path, node in walk(config):
         kind = OmegaConf.get_type(node)
+        declared = None
         if is_dataclass(kind) and OmegaConf.is_struct(node):
-            added += [path] if path.rpartition(".")[2] not in {field.name for field in fields(kind)} else []
+            declared = {field.name for field in fields(kind)}
+        if path in RENAMED_SETTINGS or (declared is not None and path.rpartition(".")[2] not in declared):
+            added.append(path)
     return added
 
 

@@ -9,9 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.compose import Composer, config_loader
+from lstm_lm.config.compose import Composer, config_loader, config_node, to_dataclass
 from lstm_lm.config.messages import COMPOSE_ERRORS, short_message, undeclared, walk
-from lstm_lm.config.nodes import config_node, to_dataclass
 from lstm_lm.config.overrides import (
     expand_sweep,
     line_of,
@@ -20,8 +19,9 @@ from lstm_lm.config.overrides import (
     sweep_lines,
     sweep_without_multirun,
 )
-from lstm_lm.config.schema import RESUME_AUTO, Config, TrainConfig
+from lstm_lm.config.schema import Config
 from lstm_lm.errors import ConfigError
+from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,8 @@ def build(composed: DictConfig, composer: Composer) -> tuple[Config, list[str]]:
             unresolved.add(path)
             OmegaConf.update(config, path, OmegaConf.select(defaults, path))
         else:
-            return built, problems + built.problems()
+            known = {problem.partition(":")[0] for problem in problems}
+            return built, problems + [text for text in built.problems() if text.partition(":")[0] not in known]
 
 
 def _read_folders(config: DictConfig, multirun: bool) -> Folders:

@@ -6,7 +6,7 @@ from pathlib import Path
 from lstm_lm.settings import Settings, setting
 
 HUB_CORPORA = ("hub", "wikitext2", "wikitext2_raw", "wikitext103")
-CORPORA = (*HUB_CORPORA, "text_files", "text_file", "python_docs", "chat")
+CORPORA = (*HUB_CORPORA, "text_files", "text_file", "python_docs", "chat", "own")
 TOKENIZERS = ("whitespace", "moses")
 SPLITS = ("train", "valid", "test")
 
@@ -40,6 +40,11 @@ class DataConfig(Settings):
         ["train", "validation", "test"],
         help="The dataset's splits for train, valid and test, or parts of one, such as train[:90%] (hub corpora).",
     )
+    lines: str | None = setting(
+        None,
+        help="Your own function, as MODULE.NAME, that yields the lines of a split; called with the split's name and "
+        "these settings (own).",
+    )
     tokenizer: str = setting(
         "whitespace", choices=TOKENIZERS, help="whitespace for text that is already tokenized, moses for raw prose."
     )
@@ -65,7 +70,7 @@ class DataConfig(Settings):
             dataset = _file_name(self.hub_path) if self._has_local_hub else self.hub_path
             return f"{dataset} ({self.hub_config})" if self.hub_config else dataset
         path = self.dir or self.file
-        return _file_name(path) if path else self.source
+        return _file_name(path) if path else self.lines or self.source
 
     def conflicts(self) -> list[str]:
         """A corpus without its location, and settings that do not fit the dataset."""
@@ -73,6 +78,8 @@ class DataConfig(Settings):
             return ["dir: text_files needs the folder with train.txt, valid.txt and test.txt; set data.dir=FOLDER"]
         if self.source == "text_file" and not self.file:
             return ["file: text_file needs the file; set data.file=FILE"]
+        if self.source == "own" and not self.lines:
+            return ["lines: own needs the function that yields the lines of a split; set data.lines=MODULE.NAME"]
         return self._hub_conflicts() if self.source in HUB_CORPORA else []
 
     def _hub_conflicts(self) -> list[str]:
@@ -91,6 +98,10 @@ class DataConfig(Settings):
             )
         return problems
 
+    def without_code(self) -> "DataConfig":
+        """The same corpus without a function to import: what a checkpoint or bundle records is never run."""
+        return replace(self, title=self.corpus_name, lines=None) if self.lines else self
+
     def with_absolute_paths(self) -> "DataConfig":
         """The same corpus for another working directory."""
         hub_path = _absolute(self.hub_path) if self._has_local_hub else self.hub_path
@@ -100,7 +111,9 @@ class DataConfig(Settings):
     def without_local_paths(self) -> "DataConfig":
         """The same corpus with its name, without paths of this machine, to publish."""
         hub_path = None if self._has_local_hub else self.hub_path
-        return replace(self, title=self.corpus_name, dir=None, file=None, cache_dir=None, hub_path=hub_path)
+        return replace(
+            self.without_code(), title=self.corpus_name, dir=None, file=None, cache_dir=None, hub_path=hub_path
+        )
 
     @property
     def _has_local_hub(self) -> bool:

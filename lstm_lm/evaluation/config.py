@@ -1,11 +1,13 @@
 """Evaluation settings, as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lstm_lm.data.config import SPLITS, DataConfig
 from lstm_lm.serialization import checked
-from lstm_lm.settings import Settings, setting
+from lstm_lm.settings import REQUIRED, Settings, setting
 
+ACCELERATORS = ("cpu", "gpu", "auto")
 EVALUATIONS = ("static", "cache", "dynamic", "dynamic_cache", "mixture", "keyboard")
 COMPONENTS = ("cache", "ngram", "neighbours", "dynamic")
 """What ``mixture`` can add to the network."""
@@ -157,6 +159,39 @@ class EvaluationConfig(Settings):
     def settings(self) -> dict[str, float]:
         """The tunable settings that are not ``None``, by name."""
         return {name: getattr(self, name) for name in DEFAULTS if getattr(self, name) is not None}
+
+
+@dataclass
+class EvalConfig(Settings):
+    """``lstm-lm eval``."""
+
+    checkpoint: str = setting(REQUIRED, help="A checkpoint or a bundle.")
+    split: str = setting("test", choices=SPLITS, help="The split to score.")
+    data: DataConfig | None = None
+    """The corpus; ``None`` is the one that the checkpoint was trained on."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tune: bool = setting(
+        False, help="First tune the settings of the evaluation on valid and save them in the checkpoint."
+    )
+    accelerator: str = setting(
+        "cpu",
+        choices=ACCELERATORS,
+        help="gpu works with evaluation=static only; auto is a GPU if there is one and it can be used.",
+    )
+
+    def conflicts(self) -> list[str]:
+        """Settings of different groups that do not fit together."""
+        problems = []
+        if self.tune and self.evaluation.name in EVALUATIONS and not self.evaluation.tunable:
+            problems.append(
+                f"tune: {self.evaluation.name} has no settings to tune; choose evaluation=NAME ({', '.join(TUNABLE)})"
+            )
+        if self.accelerator == "gpu" and self.evaluation.name != "static":
+            problems.append(
+                f"accelerator: evaluation={self.evaluation.name} runs on the CPU only (got 'gpu'); "
+                "use accelerator=cpu or evaluation=static"
+            )
+        return problems
 
 
 def resolve_settings(config: EvaluationConfig, tuned: Mapping[str, float]) -> tuple[dict[str, float], dict[str, str]]:

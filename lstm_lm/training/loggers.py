@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
-from lstm_lm.config.targets import TARGET, build
 from lstm_lm.errors import ConfigError
+from lstm_lm.training.targets import TARGET, build
 
 FINAL_METRIC = "final/valid_perplexity"
 _MAX_NAME = 100  # characters

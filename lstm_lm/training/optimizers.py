@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
-from lstm_lm.config.targets import TARGET, build, parameters, resolve, target_problems
 from lstm_lm.errors import ConfigError
+from lstm_lm.imports import resolve
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.training.row_adamw import RowAdamW
 from lstm_lm.training.schedules import build_schedule
+from lstm_lm.training.targets import TARGET, build, parameters, target_problems
 
 _IMPLEMENTATIONS = ("fused", "foreach", "differentiable")  # torch accepts one of them
 

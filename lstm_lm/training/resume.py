@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lstm_lm.checkpoint import CHECKPOINTS, Checkpoint, CheckpointMetadata, read_checkpoint
-from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.errors import CheckpointError
 from lstm_lm.saved_model import FORMAT, InitFrom
+from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.schedules import follows_length
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ import lightning as L
 import torch
 
 from lstm_lm.checkpoint import BEST, CHECKPOINTS
-from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import ConfigError, TrainingError
@@ -21,6 +20,7 @@ from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
+from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.loggers import build_loggers, last_logged_step
 from lstm_lm.training.module import LanguageModelModule

@@ -10,7 +10,8 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from lstm_lm.config.targets import TARGET, build, parameters, resolve
+from lstm_lm.imports import resolve
+from lstm_lm.training.targets import TARGET, build, parameters
 
 _FLOOR = 0.01  # of the peak: start of the warm-up, because a step with lr 0 is wasted
 _CYCLE_START = 0.1  # of the peak: start and end of the cycle (Smith & Topin 2018 use a tenth to a twentieth)

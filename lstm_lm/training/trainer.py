@@ -13,8 +13,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
-from lstm_lm.config.schema import TrainConfig
-from lstm_lm.config.targets import TARGET, build
 from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.callbacks.averaging import AveragedWeights
@@ -24,6 +22,8 @@ from lstm_lm.training.callbacks.run_summary import RunSummary
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
+from lstm_lm.training.config import TrainConfig
+from lstm_lm.training.targets import TARGET, build
 from lstm_lm.training.trainer_arguments import build_arguments
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lstm_lm.config.renames import RENAMED_SETTINGS
-from lstm_lm.config.targets import TARGET, argument_problems, build
 from lstm_lm.errors import closest
+from lstm_lm.training.targets import TARGET, argument_problems, build, parameters
 
 MANAGED = {
     "barebones": "it turns off the callbacks that make a run resumable",
@@ -39,8 +38,6 @@ def trainer_argument_problems(arguments: Mapping[str, Any], own: Mapping[str, An
         return []
     import lightning as L
 
-    from lstm_lm.config.targets import parameters
-
     known = parameters(L.Trainer)
     problems = []
     passed_on = {}
@@ -50,8 +47,7 @@ def trainer_argument_problems(arguments: Mapping[str, Any], own: Mapping[str, An
             problems.append(f"{key}: is managed by the run (got {value}); {MANAGED[name]}")
         elif name not in known:
             nearest = closest(name, [*own, *(known.keys() - MANAGED.keys())])
-            match = RENAMED_SETTINGS.get(key) or (f"trainer.{nearest}" if nearest else None)
-            remedy = f"did you mean {match}?" if match else "see the arguments of lightning.Trainer"
+            remedy = f"did you mean trainer.{nearest}?" if nearest else "see the arguments of lightning.Trainer"
             problems.append(f"{key}: unknown setting; {remedy}")
         elif name in ("min_epochs", "min_steps") and budget is not None:
             problems.append(f"{key}: trainer.budget={budget} ends the run (got {value}); leave out one of the two")

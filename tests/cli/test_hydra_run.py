@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from lstm_lm.cli.hydra_run import run
 from lstm_lm.cli.sweep import STATUS_FILE, collect_jobs
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import ConfigError, DataError, LstmLmError, TrainingInterruptedError
+from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.run_folder import limits, lock_folder, open_run_folder
 
 ran: list[tuple[TrainConfig, Path]] = []

@@ -126,7 +126,7 @@ def test_loss_that_does_not_fit_the_network() -> None:
     for loss in ("full_softmax", "sampled_softmax"):
         problem = only("train", f"loss={loss}", "model.cutoffs=[0.1]")
         assert f"needs adaptive_softmax (got {loss!r}); choose loss=adaptive_softmax" in problem
-    assert "model.cutoffs: needs increasing shares" in only("train", "loss=adaptive_softmax", "model.cutoffs=[2]")
+    assert "model.cutoffs: each must be above 0" in only("train", "loss=adaptive_softmax", "model.cutoffs=[2]")
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
@@ -198,7 +198,7 @@ def test_missing_required_settings_are_reported() -> None:
 
 
 def test_setting_of_a_null_group_lists_the_options() -> None:
-    assert "data=NAME (chat, hub, python_docs, text_file, text_files" in only("eval", "checkpoint=x", "data.dir=corpus")
+    assert "data=NAME (chat, hub, own, python_docs" in only("eval", "checkpoint=x", "data.dir=corpus")
     assert "split: unknown (got 'tst')" in only("eval", "checkpoint=x", "split=tst")
 
 

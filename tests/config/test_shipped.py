@@ -10,10 +10,9 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from lstm_lm.cli.command_help import group_options
-from lstm_lm.config.compose import CONFIG_PACKAGE, config_loader
-from lstm_lm.config.nodes import to_dataclass
-from lstm_lm.config.schema import TrainConfig
+from lstm_lm.config.compose import CONFIG_PACKAGE, config_loader, to_dataclass
 from lstm_lm.config.validation import check
+from lstm_lm.training.config import TrainConfig
 
 TRAIN_GROUPS = (
     "data",
@@ -33,6 +32,8 @@ EXTRA = {
     "text_files": ["data.dir=corpus"],
     "text_file": ["data.file=corpus.txt"],
     "hub": ["data.hub_path=a/b"],
+    "own": ["data.lines=a.b"],
+    "keyboard_large": ["init_from=."],
 }
 
 
@@ -58,7 +59,7 @@ def test_every_option_is_valid(lines: list[str]) -> None:
 
 @pytest.mark.parametrize("experiment", group_options("experiment"))
 def test_every_experiment_is_valid(experiment: str) -> None:
-    lines = [f"experiment={experiment}"]
+    lines = [f"experiment={experiment}", *EXTRA.get(experiment, [])]
     assert check("train", lines).config == compose_with_hydra("train", lines)
 
 

@@ -24,7 +24,7 @@ import pytest
 from helpers.real_commands import run, served, write_corpus
 
 from lstm_lm.cli.command_help import group_options
-from lstm_lm.config.nodes import OPEN
+from lstm_lm.config.compose import OPEN
 from lstm_lm.config.schema import SCHEMAS
 from lstm_lm.config.validation import check
 from lstm_lm.serving.settings import ENV_PREFIX, Settings
@@ -36,7 +36,7 @@ OTHER_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 REPOSITORY = "https://github.com/lstm-lm/lstm-lm"
 FILES = (f"{REPOSITORY}/blob/main/", "https://raw.githubusercontent.com/lstm-lm/lstm-lm/main/")
 FILE_SUFFIXES = {"ckpt", "json", "md", "onnx", "py", "safetensors", "txt", "yaml"}
-OTHER_VARIABLES = {"CACHE", "ENVIRONMENT"}  # of the commands, not of the service
+OTHER_VARIABLES = {"CACHE", "CELLS", "ENVIRONMENT"}  # of the commands, not of the service
 
 BLOCK = re.compile(r"(?:^<!-- test: (?P<mark>.*?) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -195,7 +195,9 @@ def setting_exists(text: str) -> bool:
     if first == "trainer" and rest in inspect.signature(L.Trainer).parameters:
         return True
     # any argument of what the config names
-    return first in set(OPEN) - {"trainer"} or any(_has(schema, name) for schema in SCHEMAS.values())
+    if first in set(OPEN) - {"trainer"} or name.startswith("model.cell_options."):
+        return True
+    return any(_has(schema, name) for schema in SCHEMAS.values())
 
 
 def _has(schema: type, name: str) -> bool:

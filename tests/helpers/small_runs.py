@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lstm_lm.config.schema import TrainConfig
+from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.module import LanguageModelModule
 
 ConfigFactory = Callable[..., TrainConfig]

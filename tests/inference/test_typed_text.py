@@ -36,6 +36,9 @@ class UnigramBackend:
     def prefill(self, input_ids: NDArray[np.int64], state: Any) -> tuple[Any, Any, Any]:
         return np.zeros((input_ids.shape[1], 2), np.float32), self._logits, state
 
+    def last_features(self, state: Any) -> NDArray[np.float32]:
+        return np.asarray(state[0], np.float32)
+
 
 ENGINE = Engine(UnigramBackend(), VOCABULARY, {"balanced": SamplingConfig()}, "balanced")
 

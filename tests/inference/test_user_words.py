@@ -145,7 +145,7 @@ def test_nothing_is_kept_or_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert name not in caplog.text
     del shown
     gc.collect()
-    strings = [x for obj in gc.get_objects() if isinstance(obj, dict | list | tuple | set) for x in _strings(obj)]
+    strings = [x for obj in gc.get_objects() if type(obj) in (dict, list, tuple, set) for x in _strings(obj)]
     kept = {text for text in strings if name in text}
     assert kept <= {name}, "only this test's own variable"
     assert not engine.predict("I saw", 9, name[:6]).suggestions

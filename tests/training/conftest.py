@@ -8,10 +8,9 @@ import pytest
 from helpers.real_commands import write_corpus
 from helpers.small_runs import ConfigFactory, optimizer_config
 
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
-from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.config import TrainConfig, TrainerConfig
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import torch
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at
 
 from lstm_lm.checkpoint import read_checkpoint
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import CheckpointError, ConfigError, TrainingInterruptedError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.run import evaluate
 from lstm_lm.evaluation.score import Score
 from lstm_lm.export.bundle_export import export_bundle
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.run import train
 
 CELLS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lstm_lm.checkpoint import read_checkpoint
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.config.validation import check
 from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.encoding import encode_split
@@ -34,7 +33,7 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.config import TrainConfig, TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.run import train

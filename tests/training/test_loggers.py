@@ -21,11 +21,10 @@ from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.util.tensor_util import make_ndarray
 from werkzeug.test import Client
 
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import TrainingInterruptedError
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.training.callbacks.run_summary import hyperparameters
-from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.config import TrainConfig, TrainerConfig
 from lstm_lm.training.loggers import run_name
 from lstm_lm.training.run import train
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from helpers.small_runs import schedule_config
 
-from lstm_lm.config.targets import build
 from lstm_lm.errors import ConfigError
 from lstm_lm.training.schedules import build_schedule
+from lstm_lm.training.targets import build
 
 FRACTIONS = [i / 100 for i in range(101)]
 

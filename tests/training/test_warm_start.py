@@ -9,14 +9,13 @@ from helpers.small_models import small_network, small_vocabulary, write_small_bu
 from helpers.small_runs import ConfigFactory, optimizer_config
 
 from lstm_lm.checkpoint import read_checkpoint
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import ConfigError
 from lstm_lm.export.bundle_export import export_bundle
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import WORD_PARAMETERS, LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
-from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.config import TrainConfig, TrainerConfig
 from lstm_lm.training.run import train
 from lstm_lm.training.warm_start import warm_start
 

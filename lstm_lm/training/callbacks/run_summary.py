@@ -6,10 +6,10 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
+from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.loggers import FINAL_METRIC, finish
 
 

@@ -8,38 +8,17 @@ import importlib.util
 import inspect
 import math
 import pkgutil
-import sys
 import types
 from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
-from lstm_lm.config.renames import RENAMED_SETTINGS
 from lstm_lm.errors import ConfigError, closest
+from lstm_lm.imports import resolve
 
 TARGET = "_target_"
 _OPTIONS = frozenset({TARGET, "_args_", "_convert_", "_partial_", "_recursive_"})  # read by Hydra, not by the target
 _EXTRAS = {"MLFlowLogger": "mlflow", "WandbLogger": "wandb"}
-
-
-def resolve(path: str) -> Callable[..., Any]:
-    """The class or function at a dotted path; modules in the current folder are found too.
-
-    Raises:
-        ImportError: If it does not exist, or its module cannot be imported.
-    """
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # last, so that no file there shadows an installed package
-    try:
-        target = pkgutil.resolve_name(path)
-    except (AttributeError, ValueError) as error:
-        raise ImportError(str(error)) from error
-    if not callable(target):
-        raise ImportError(f"{path} is not a class or a function")
-    return target  # type: ignore[no-any-return]
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -59,8 +38,6 @@ def target_problems(node: Any, where: str, provided: Collection[str] = ()) -> li
         provided: Arguments that the run gives to a target that takes them.
     """
     if not isinstance(node, Mapping) or not isinstance(node.get(TARGET), str):
-        if match := RENAMED_SETTINGS.get(where):
-            return [f"{where}: unknown setting; did you mean {match}?"]
         return [f"{where}: needs {TARGET}, the path of a class or a function (got {node}); give {where}.{TARGET}=PATH"]
     path = node[TARGET]
     try:
@@ -108,6 +85,8 @@ def _missing_package(node: Mapping[str, Any]) -> str | None:
 
 @functools.cache
 def _shipped(group: str) -> dict[str, Any]:
+    import yaml
+
     entries: dict[str, Any] = {}
     for file in (files("lstm_lm.configs") / group).iterdir():
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
@@ -126,10 +105,9 @@ def argument_problems(arguments: Mapping[str, Any], where: str, target: Callable
             continue
         key = f"{where}.{name}"
         if name not in known and inspect.Parameter.VAR_KEYWORD not in kinds:
-            match = RENAMED_SETTINGS.get(key)
-            if match is None and (nearest := closest(name, known)):
-                match = f"{where}.{nearest}"
-            remedy = f"did you mean {match}?" if match else f"{path} takes {', '.join(known)}; leave it out with ~{key}"
+            then = f"{path} takes {', '.join(known)}; leave it out with ~{key}"
+            nearest = closest(name, known)
+            remedy = f"did you mean {where}.{nearest}?" if nearest else then
             problems.append(f"{key}: unknown setting; {remedy}")
         elif isinstance(value, Mapping) and TARGET in value:
             problems += target_problems(value, key)
