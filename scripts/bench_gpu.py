@@ -263,9 +263,9 @@ def optimizers(bench: Bench) -> Iterator[Row]:
         torch.nn.utils.clip_grads_with_norm_(parameters, 0.25, norm)
 
     yield {"what": "clipping", "ms": 1000 * bench.seconds(clip, 0.2)}
-    for name in ("adamw", "row_adamw", "sgd"):
-        optimizer = build_optimizer(replace(bench.config.optimizer, name=name), model)
-        yield {"what": f"{name}, dense", "ms": 1000 * bench.seconds(optimizer.step, 0.2)}
+    for target in ("torch.optim.AdamW", "lstm_lm.training.row_adamw.RowAdamW", "torch.optim.SGD"):
+        optimizer = build_optimizer({"_target_": target, "lr": 1e-3}, model)
+        yield {"what": f"{target.rpartition('.')[2]}, dense", "ms": 1000 * bench.seconds(optimizer.step, 0.2)}
     averages = [torch.zeros_like(parameter) for parameter in parameters]
     weights = [parameter.detach() for parameter in parameters]
     yield {"what": "average", "ms": 1000 * bench.seconds(lambda: torch._foreach_lerp_(averages, weights, 0.01), 0.2)}

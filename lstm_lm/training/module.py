@@ -101,7 +101,7 @@ class LanguageModelModule(L.LightningModule):
     @override
     def on_train_batch_start(self, batch: Window, batch_idx: int) -> None:
         # with accumulation, each window of a step draws its own numbers
-        accumulated = self.trainer.accumulate_grad_batches
+        accumulated = 1 if self._trainer is None else self._trainer.accumulate_grad_batches
         torch.manual_seed((self.seed << 32) + self.global_step * accumulated + batch_idx % accumulated)
 
     @override

@@ -21,7 +21,7 @@ from lstm_lm.config.validation import check
 from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.encoding import encode_split
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
-from lstm_lm.errors import ConfigError, TrainingError
+from lstm_lm.errors import ConfigError, EvaluationError, TrainingError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.nn.cells.base import NoOptions
@@ -202,7 +202,7 @@ def test_only_static_evaluation_accepts_a_gpu() -> None:
     assert find_device("cpu") == CPU
     if NO_GPU:
         assert find_device("auto") == CPU
-        with pytest.raises(ValueError, match="no GPU found"):
+        with pytest.raises(EvaluationError, match="no GPU found"):
             find_device("gpu")
 
 
