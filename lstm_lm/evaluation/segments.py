@@ -39,7 +39,7 @@ class Segment:
     features: Tensor
     """Features before every word (n, H)."""
     log_probabilities: Tensor
-    """(n, V); may be overwritten."""
+    """(n, V); may be overwritten, and the next segment may overwrite it."""
     target_ids: Tensor
     """(n,)"""
 
