@@ -23,8 +23,8 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The disk is full, or the user's quota is."""
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk is full, or the user's quota is, or a file may not grow further."""
 UNWRITABLE = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS}
 """Write errors that the user can fix."""
 
@@ -108,6 +108,7 @@ def did_you_mean(
     name: str,
     known: Collection[str],
     then: str = "",
+    otherwise: str = "",
     renamed: Mapping[str, str] | None = None,
     form: str = "{}",
     cutoff: float = 0.6,
@@ -118,11 +119,12 @@ def did_you_mean(
         name: The unknown name.
         known: The names that exist.
         then: What to say after the closest name, and in place of the list of all.
+        otherwise: What to say if no name is close enough, in place of ``then``.
         renamed: New names by old name.
         form: How a name is shown.
         cutoff: Lowest similarity, from 0 to 1.
     """
     match = (renamed or {}).get(name) or closest(name, known, cutoff)
     if match is None:
-        return then or f"use one of {', '.join(map(form.format, known))}"
+        return otherwise or then or f"use one of {', '.join(map(form.format, known))}"
     return f"did you mean {form.format(match)}?" + (f" {then}" if then else "")

@@ -27,6 +27,7 @@ from lstm_lm.config.overrides import as_override
 from lstm_lm.config.schema import Config
 from lstm_lm.config.validation import CheckedCommand, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
+from lstm_lm.evaluation.config import EvalConfig
 from lstm_lm.text.files import write_json
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.run_folder import FinishedRunError, has_checkpoints, lock_folder
@@ -39,6 +40,9 @@ _UNSUPPORTED_FLAGS = {
     "config_path": "--config-path",
     "experimental_rerun": "--experimental-rerun",
 }
+
+_WRITTEN_PATHS = ("out", "cache_dir")
+_PATHS = ("checkpoint", "resume", "init_from", "dir", "file", "hub_path", *_WRITTEN_PATHS)
 
 Job = Callable[[Any, Path], float | None]
 """Returns what a sweeper minimizes, as a perplexity."""
@@ -156,12 +160,15 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFo
         sys.argv = user_argv
         settings = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
+        job_config = to_dataclass(config)
+        if settings.job.chdir:
+            _anchor_paths(job_config, Path(settings.runtime.cwd))
         if settings.mode == RunMode.MULTIRUN:
             with exit_on_stop_signals():
-                return _run_sweep_job(to_dataclass(config), folder, list(settings.overrides.task), job, open_folder)
+                return _run_sweep_job(job_config, folder, list(settings.overrides.task), job, open_folder)
         try:
             with exit_on_stop_signals():
-                return job(to_dataclass(config), folder)
+                return job(job_config, folder)
         except Exception as error:
             # INFO is written to the log in the run folder only; the command prints the error
             log.info("failed: %s", error, exc_info=True)
@@ -177,6 +184,18 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFo
         sys.argv = user_argv
     if errors:
         raise errors[0]
+
+
+def _anchor_paths(config: Config, start: Path) -> None:
+    """Make relative paths absolute: they mean the folder where the command started, not the one of the job."""
+    nodes: list[Any] = [config]
+    if isinstance(config, TrainConfig | EvalConfig) and config.data is not None:
+        nodes.append(config.data)
+    for node in nodes:
+        paths = {name: value for name, value in vars(node).items() if name in _PATHS and isinstance(value, str)}
+        for name, value in paths.items():
+            if not value.startswith("~") and (name in _WRITTEN_PATHS or (start / value).exists()):
+                setattr(node, name, str(start / value))
 
 
 def _run_sweep_job(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from lstm_lm.cli.environment import configure_process, effective_settings
+from lstm_lm.cli.environment import configure_process, effective_settings, misspelt_variables
 from lstm_lm.cli.terminal import escape_unencodable_output, printable
 from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError, did_you_mean
 
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_help())
         return 0
     if arguments[0] == "--version":
-        from lstm_lm import __version__
+        from lstm_lm.version import __version__
 
         print(f"lstm-lm {__version__}")
         return 0
@@ -97,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[name]
     if command.configure_process and argv is None and not {"-h", "--help"} & set(rest):
         configure_process()
+    for line in misspelt_variables() if name != "serve" else ():
+        print(f"warning: {line}", file=sys.stderr)
     return _run(name, command, rest)
 
 

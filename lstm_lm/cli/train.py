@@ -115,8 +115,9 @@ def _print_next_commands(config: TrainConfig, metrics: dict[str, Any], run_dir: 
     commands = [
         ("score the model on test", ["lstm-lm", "eval", best]),
         ("export a bundle for predict, generate and serve", ["lstm-lm", "export", best, out]),
-        ("open the curves in TensorBoard", ["tensorboard", "--logdir", relative_path(run_dir)]),
     ]
+    if (run_dir / "tensorboard").is_dir():
+        commands.append(("open the curves in TensorBoard", ["tensorboard", "--logdir", relative_path(run_dir)]))
     if longer := _longer(config, metrics):
         sources = HydraConfig.get().runtime.config_sources
         folders = [relative_path(Path(source.path)) for source in sources if source.provider == "command-line"]

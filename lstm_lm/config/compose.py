@@ -16,7 +16,15 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.messages import COMPOSE_ERRORS, Names, choose_first, not_in_defaults, short_message, unknown_option
+from lstm_lm.config.messages import (
+    COMPOSE_ERRORS,
+    Names,
+    choose_first,
+    missing_plugin,
+    not_in_defaults,
+    short_message,
+    unknown_option,
+)
 from lstm_lm.config.overrides import as_override, line_of
 from lstm_lm.config.schema import SCHEMAS, Config
 from lstm_lm.errors import ConfigError
@@ -186,8 +194,9 @@ class Composer:
             return f"{key}: cannot be null; write ~{bare_key} to leave it out, or choose from {', '.join(options)}"
         wanted = [str(name) for name in (value if isinstance(value, list) else [value])]
         unknown = [name for name in wanted if name not in options]
-        if unknown and not key.startswith("hydra/"):
-            return unknown_option(override, unknown[0], options)
+        if unknown:
+            describe = missing_plugin if key.startswith("hydra/") else unknown_option
+            return describe(override, unknown[0], options)
         if isinstance(error, MissingConfigException) or not isinstance(error.__context__, OmegaConfBaseException):
             return short_message(error)
         return self.names(config).mistake_in_file(override.key_or_group, error)

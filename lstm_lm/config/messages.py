@@ -132,6 +132,15 @@ def unknown_option(override: Override, name: str, options: Sequence[str]) -> str
     return f"{override.get_key_element()}: unknown option (got {name}); {remedy}"
 
 
+def missing_plugin(override: Override, name: str, options: Sequence[str]) -> str:
+    """An option of one of Hydra's own groups, most of which come with plugins."""
+    key = override.get_key_element()
+    extra = name.partition("_")[0]
+    if key == "hydra/launcher" and extra in ("joblib", "submitit"):
+        return f"{key}: {name} is not installed; pip install 'lstm-lm[{extra}]'"
+    return f"{key}: unknown option (got {name}); options are {', '.join(options)}, and those of the plugins you install"
+
+
 def choose_first(key: str, group: str, options: Sequence[str]) -> str:
     """A setting of a group that is null."""
     return f"{key}: {group} is null here; choose it first, as in {group}=NAME ({', '.join(options)})"

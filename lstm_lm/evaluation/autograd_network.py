@@ -11,7 +11,7 @@ from lstm_lm.nn.model import LSTMLanguageModel
 
 
 class AutogradNetwork:
-    """A copy of a network that scores segments of one stream, as ``ManualGradLSTM`` does, several times as slowly.
+    """A copy of a network that scores segments of one stream, as ``ManualGradLSTM`` does.
 
     Args:
         model: The network. Not modified.

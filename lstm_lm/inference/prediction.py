@@ -154,9 +154,10 @@ class PendingPrediction:
         exact = score(candidates, self._joined(probs), complete(oov, prefix, capital), filters)
         others = []
         if prefix:
-            unaccented = complete_unaccented(oov, prefix, capital)
-            others.append(score(index.unaccented(prefix, capital), probs, unaccented, filters))
-            if is_correctable(prefix) and len(exact) + len(others[0]) < BAR_SIZE:
+            unaccented, plain_oov = index.unaccented(prefix, capital), complete_unaccented(oov, prefix, capital)
+            if unaccented.surface_forms or plain_oov:  # few words have accents
+                others.append(score(unaccented, probs, plain_oov, filters))
+            if is_correctable(prefix) and len(exact) + sum(map(len, others)) < BAR_SIZE:
                 corrected = score(index.corrections(prefix, capital, probs), probs, {}, filters)
                 others.append(corrected.times(CORRECTION_WEIGHT))
         contraction = None if candidates.contraction is None else candidates.surface_forms[candidates.contraction]

@@ -242,6 +242,9 @@ def _starting_with(entries: Sequence[_Entry], key: str) -> list[_Entry]:
 
 def _group(matches: Iterable[tuple[_Entry, str]], contraction: str | None = None) -> Candidates:
     """Candidates from entries and their surface forms."""
+    matches = list(matches)
+    if not matches:
+        return _NONE
     positions = dict[str, int]()
     first: list[_Entry] = []
     remaining: list[tuple[_Entry, int]] = []
@@ -261,3 +264,6 @@ def _group(matches: Iterable[tuple[_Entry, str]], contraction: str | None = None
         np.array([is_word(text) for text in surface_forms], dtype=np.bool_),
         None if contraction is None else positions[contraction],
     )
+
+
+_NONE = Candidates(np.empty(0, dtype=np.intp), np.empty(0), np.empty(0, dtype=np.intp), (), np.empty(0, dtype=np.bool_))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from lstm_lm.errors import ConfigError, closest
+from lstm_lm.errors import ConfigError, did_you_mean
 from lstm_lm.imports import resolve
 
 TARGET = "_target_"
@@ -105,9 +105,8 @@ def argument_problems(arguments: Mapping[str, Any], where: str, target: Callable
             continue
         key = f"{where}.{name}"
         if name not in known and inspect.Parameter.VAR_KEYWORD not in kinds:
-            then = f"{path} takes {', '.join(known)}; leave it out with ~{key}"
-            nearest = closest(name, known)
-            remedy = f"did you mean {where}.{nearest}?" if nearest else then
+            otherwise = f"{path} takes {', '.join(known)}; leave it out with ~{key}"
+            remedy = did_you_mean(name, known, otherwise=otherwise, form=f"{where}.{{}}")
             problems.append(f"{key}: unknown setting; {remedy}")
         elif isinstance(value, Mapping) and TARGET in value:
             problems += target_problems(value, key)
@@ -155,8 +154,8 @@ def _import_remedy(path: str, error: Exception) -> str:
     except Exception:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return f": {reason}; check the path, or add the folder of its module to PYTHONPATH"
-    match = closest(name, [known for known in dir(module) if callable(getattr(module, known))])
-    return f"; did you mean {module_path}.{match}?" if match else f": {module_path} has no {name}"
+    known = [other for other in dir(module) if callable(getattr(module, other))]
+    return "; " + did_you_mean(name, known, otherwise=f"{module_path} has no {name}", form=f"{module_path}.{{}}")
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

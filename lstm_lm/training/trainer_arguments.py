@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lstm_lm.errors import closest
+from lstm_lm.errors import did_you_mean
 from lstm_lm.training.targets import TARGET, argument_problems, build, parameters
 
 MANAGED = {
@@ -46,8 +46,8 @@ def trainer_argument_problems(arguments: Mapping[str, Any], own: Mapping[str, An
         if name in MANAGED:
             problems.append(f"{key}: is managed by the run (got {value}); {MANAGED[name]}")
         elif name not in known:
-            nearest = closest(name, [*own, *(known.keys() - MANAGED.keys())])
-            remedy = f"did you mean trainer.{nearest}?" if nearest else "see the arguments of lightning.Trainer"
+            names = [*own, *(known.keys() - MANAGED.keys())]
+            remedy = did_you_mean(name, names, otherwise="see the arguments of lightning.Trainer", form="trainer.{}")
             problems.append(f"{key}: unknown setting; {remedy}")
         elif name in ("min_epochs", "min_steps") and budget is not None:
             problems.append(f"{key}: trainer.budget={budget} ends the run (got {value}); leave out one of the two")

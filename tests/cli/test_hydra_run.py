@@ -58,6 +58,14 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 class TestOneRun:
+    def test_relative_paths_mean_the_folder_of_the_command_if_hydra_changes_it(self, tmp_path: Path) -> None:
+        (tmp_path / "corpus").mkdir()
+        line = ["data=text_files", "data.dir=corpus", "data.cache_dir=cache", "hydra.run.dir=run"]
+        run("train", [*line, "hydra.job.chdir=true"], job)
+        data = ran[0][0].data
+        assert (data.dir, data.cache_dir) == (str(tmp_path / "corpus"), str(tmp_path / "cache"))
+        assert Path.cwd() == tmp_path
+
     def test_run_has_a_folder_and_keeps_the_working_directory(self, tmp_path: Path) -> None:
         arguments = list(sys.argv)
         run("train", ["model=tiny", "hydra.run.dir=mine"], job)

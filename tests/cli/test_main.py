@@ -69,6 +69,13 @@ def test_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> Non
     assert "did you mean train?" in capsys.readouterr().err
 
 
+def test_misspelt_variable_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSTM_LM_CAHCE", "/somewhere")
+    monkeypatch.setenv("LSTM_LM_BUNDLE", "exports/mine")  # of the service
+    main(["eval", "--help"])
+    assert capsys.readouterr().err == "warning: LSTM_LM_CAHCE: is not used; did you mean LSTM_LM_CACHE?\n"
+
+
 def test_unknown_flag_exits_with_2() -> None:
     assert main(["train", "--nope"]) == 2
 

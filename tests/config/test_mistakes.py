@@ -81,7 +81,7 @@ WRONG = {
     "model.hidden_dims=10,20": "write a list as model.hidden_dims=[10,20]",
     "optimizer.momentum=1,2": "optimizer.momentum: several values (got 1,2); add -m",
     "hydra.run.dir=a,b": "hydra.run.dir: Hydra's own settings cannot be swept over",
-    "hydra/launcher=nope": "Could not find 'hydra/launcher/nope'",
+    "hydra/launcher=nope": "hydra/launcher: unknown option (got nope); options are basic",
 }
 
 
@@ -178,6 +178,11 @@ def test_many_overrides_take_few_compositions(monkeypatch: pytest.MonkeyPatch) -
     composed.clear()
     check("train", ["model=tiny", "optimizer.lr=1"])
     assert len(composed) == 1
+
+
+def test_option_of_a_plugin_that_is_not_installed() -> None:
+    problem = only("train", "hydra/launcher=submitit_slurm")
+    assert problem == "hydra/launcher: submitit_slurm is not installed; pip install 'lstm-lm[submitit]'"
 
 
 def test_suggested_quoting_can_be_pasted() -> None:

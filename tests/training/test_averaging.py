@@ -83,8 +83,8 @@ def test_polyak_average_is_scored_and_saved_and_does_not_affect_training(
     torch.testing.assert_close(saved["state_dict"][NAME], expected)
     # the last validation scores the averaged weights, which read_checkpoint returns
     trained = read_checkpoint(tmp_path / "polyak" / "checkpoints" / "last.ckpt")
-    torch.testing.assert_close(trained.model.embedding.weight.detach(), expected)
-    assert trained.metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
+    torch.testing.assert_close(trained.network.embedding.weight.detach(), expected)
+    assert trained.metadata.metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
 
 
 @pytest.mark.parametrize("step", [30, 60])

@@ -12,7 +12,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from lstm_lm.errors import CellNotImportedError, closest, did_you_mean
+from lstm_lm.errors import CellNotImportedError, did_you_mean
 from lstm_lm.serialization import dataclass_from_plain
 from lstm_lm.settings import Settings
 
@@ -97,8 +97,7 @@ def cell_options(cell: str, given: dict[str, Any]) -> Settings:
     options_class: Any = cell_class(cell).Options
     names = [field.name for field in fields(options_class)]
     for name in given.keys() - set(names):
-        match = closest(name, names)
-        known = f"did you mean {match}?" if match else f"{cell} has {', '.join(names)}" if names else "it has none"
+        known = did_you_mean(name, names, otherwise=f"{cell} has {', '.join(names)}" if names else "it has none")
         raise ValueError(f"cell_options.{name}: {cell} has no such option; {known}")
     options: Settings = dataclass_from_plain(options_class, given, "cell_options")
     if problems := [f"cell_options.{problem}" for problem in options.problems()]:
