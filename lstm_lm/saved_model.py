@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lstm_lm.data.config import TOKENIZERS, DataConfig
+from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.blocklist import shipped_blocklist
 from lstm_lm.inference.config import SamplingConfig
@@ -164,6 +165,23 @@ class SavedModel(ABC):
 
     @abstractmethod
     def _build_network(self) -> LSTMLanguageModel: ...
+
+    def corpus(self, given: DataConfig | None = None) -> DataConfig:
+        """The corpus to score the model on, with the model's tokenizer.
+
+        Args:
+            given: A corpus; ``None`` is the training corpus.
+
+        Raises:
+            ConfigError: If ``given`` has problems, or the training corpus is not where it was.
+        """
+        data = replace(given or self.metadata.data, tokenizer=self.metadata.tokenizer)
+        # one problem with the remedy: where the corpus is now
+        if given is None and (reason := data.not_found()):
+            raise ConfigError([f"data: the corpus of {self.path} {reason}"])
+        if problems := [f"data.{problem}" for problem in data.problems()]:
+            raise ConfigError(problems)
+        return data
 
     @abstractmethod
     def backend(self, choice: str = "auto", threads: int = 0) -> Backend:

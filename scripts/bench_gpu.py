@@ -109,23 +109,18 @@ class Bench:
 
     def step(self, config: Any, batch_size: int, cuda_graphs: bool = False) -> Callable[[], None]:
         """A training step of ``lstm-lm train``, without Lightning's loop."""
+        from lstm_lm.data.encoding import EncodedCorpus
         from lstm_lm.data.streams import Window
-        from lstm_lm.nn.model import LSTMLanguageModel
         from lstm_lm.training.module import LanguageModelModule
         from lstm_lm.training.optimizers import build_optimizer
 
-        module = LanguageModelModule(
-            LSTMLanguageModel(config.model, self.vocab_size),
-            loss=config.loss,
-            optimizer=config.optimizer,
-            schedule=config.schedule,
-            vocabulary=self.vocabulary,
-            bptt_length=self.length,
-            seed=1,
-            fraction=lambda _: 0.5,
-            checkpoint_metadata={},
-            cuda_graphs=cuda_graphs,
+        corpus = EncodedCorpus(self.vocabulary, {}, "whitespace", config.data, {})
+        config = replace(
+            config,
+            batching=replace(config.batching, bptt_length=self.length),
+            trainer=replace(config.trainer, cuda_graphs=cuda_graphs),
         )
+        module = LanguageModelModule.from_config(config, corpus, fraction=lambda _: 0.5)
         module.to(self.device).train()
         optimizer = build_optimizer(config.optimizer, module.model)
         words = self.words(batch_size, self.length + 1)

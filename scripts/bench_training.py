@@ -112,24 +112,15 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
     """A step of ``lstm-lm train``."""
     import torch
 
-    from lstm_lm.nn.model import LSTMLanguageModel
+    from lstm_lm.data.encoding import EncodedCorpus
     from lstm_lm.text.vocabulary import Vocabulary
     from lstm_lm.training.module import LanguageModelModule
-    from lstm_lm.training.optimizers import build_optimizer, uses_sparse_gradients
+    from lstm_lm.training.optimizers import build_optimizer
 
     words = ("<unk>", "<eos>", *(f"word{rank}" for rank in range(2, VOCAB_SIZE)))
-    module = LanguageModelModule(
-        LSTMLanguageModel(config.model, VOCAB_SIZE),
-        loss=config.loss,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        vocabulary=Vocabulary(words, counts),
-        bptt_length=config.batching.bptt_length,
-        seed=1,
-        fraction=lambda _: 0.5,
-        checkpoint_metadata={},
-        sparse_gradient=uses_sparse_gradients(config.optimizer),
-    ).train()
+    corpus = EncodedCorpus(Vocabulary(words, counts), {}, "whitespace", config.data, {})
+    module = LanguageModelModule.from_config(config, corpus, fraction=lambda _: 0.5).train()
+    module.loss.sparse_gradient = config.optimizer["_target_"].endswith("RowAdamW")
     optimizer = build_optimizer(config.optimizer, module.model)
 
     def step() -> None:

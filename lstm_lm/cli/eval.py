@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,8 @@ from lstm_lm.cli.command_help import command_help, wants_help
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lstm_lm.data.config import DataConfig
     from lstm_lm.evaluation.config import EvalConfig
     from lstm_lm.evaluation.progress import StageProgressCallback
-    from lstm_lm.saved_model import SavedModel
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ def job(config: EvalConfig, run_dir: Path) -> float | None:
         result = evaluate(
             trained.network,
             trained.vocabulary,
-            _corpus(config, trained),
+            trained.corpus(config.data),
             config.evaluation,
             config.split,
             tuned=trained.tuned.get(name),
@@ -85,40 +83,6 @@ def job(config: EvalConfig, run_dir: Path) -> float | None:
     log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
     write_json(run_dir / "metrics.json", metrics)
     return result.score.perplexity if isinstance(result.score, Score) else None
-
-
-def _corpus(config: EvalConfig, trained: SavedModel) -> DataConfig:
-    """The corpus to score, with the model's tokenizer."""
-    from lstm_lm.errors import ConfigError
-
-    data = replace(config.data or trained.metadata.data, tokenizer=trained.metadata.tokenizer)
-    # one problem with the remedy: where the corpus is now
-    if config.data is None and (reason := _why_not_found(data)):
-        raise ConfigError([f"data: the corpus of {config.checkpoint} {reason}; {_remedy(data)}"])
-    if problems := [f"data.{problem}" for problem in data.problems()]:
-        raise ConfigError(problems)
-    return data
-
-
-def _why_not_found(data: DataConfig) -> str | None:
-    if data.dir and not Path(data.dir).expanduser().is_dir():
-        return f"was in {data.dir}, and there is no such folder"
-    if data.file and not Path(data.file).expanduser().is_file():
-        return f"was {data.file}, and there is no such file"
-    if data.hub_path and data.hub_path.startswith("/") and not Path(data.hub_path).is_dir():
-        return f"was in {data.hub_path}, and there is no such folder"
-    return "is not named in it" if data.problems() else None
-
-
-def _remedy(data: DataConfig) -> str:
-    from lstm_lm.data.config import HUB_CORPORA
-
-    if data.source in HUB_CORPORA:
-        return f"give its path with data={data.source}, and data.hub_path=FOLDER for a copy of your own"
-    if data.source == "own":
-        return "a checkpoint never runs code: give your own data=OPTION again"
-    path = "data.file=FILE" if data.source == "text_file" else "data.dir=FOLDER"
-    return f"give its path with data={data.source} {path}"
 
 
 @contextmanager

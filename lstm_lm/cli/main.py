@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_help())
         return 0
     if arguments[0] == "--version":
-        from lstm_lm import __version__
+        from lstm_lm.version import __version__
 
         print(f"lstm-lm {__version__}")
         return 0

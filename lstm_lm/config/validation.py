@@ -92,6 +92,21 @@ def check(
     return replace(checked, lines=sweep_lines(parsed) if checked.multirun else list(overrides))
 
 
+def train_config(*overrides: str, config_dir: str | None = None) -> TrainConfig:
+    """The config of ``lstm-lm train`` with these overrides, such as ``"experiment=quickstart"``.
+
+    Args:
+        overrides: As on the command line, without ``-m``.
+        config_dir: A folder with additional configs.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    config = check("train", overrides, config_dir=config_dir).config
+    assert isinstance(config, TrainConfig)
+    return config
+
+
 def _check(composer: Composer, parsed: list[Override], multirun: bool) -> tuple[CheckedCommand, list[str]]:
     swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
     hydra = [override for override in parsed if override.is_hydra_override()]

@@ -98,6 +98,20 @@ class DataConfig(Settings):
             )
         return problems
 
+    def not_found(self) -> str | None:
+        """Why a model's corpus cannot be read, with the remedy; ``None`` if it is where it was."""
+        option = "data.file=FILE" if self.source == "text_file" else "data.dir=FOLDER"
+        remedy = f"give its path with data={self.source} {option}"
+        if self.source in HUB_CORPORA:
+            remedy = f"give its path with data={self.source}, and data.hub_path=FOLDER for a copy of your own"
+        elif self.source == "own":
+            remedy = "a checkpoint never runs code: give your own data=OPTION again"
+        is_local_hub = bool(self.hub_path) and str(self.hub_path).startswith("/")
+        for path, exists in ((self.dir, Path.is_dir), (self.file, Path.is_file), (self.hub_path, Path.is_dir)):
+            if path and (path != self.hub_path or is_local_hub) and not exists(Path(path).expanduser()):
+                return f"was {path}, and there is no such path; {remedy}"
+        return f"is not named in it; {remedy}" if self.problems() else None
+
     def without_code(self) -> "DataConfig":
         """The same corpus without a function to import: what a checkpoint or bundle records is never run."""
         return replace(self, title=self.corpus_name, lines=None) if self.lines else self

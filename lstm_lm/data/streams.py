@@ -229,6 +229,7 @@ class EvalWindows:
             raise ValueError(f"batch_size and window_length must be at least 1 (got {batch_size}, {window_length})")
         self._ids = ids
         self._eos_id = eos_id
+        self.num_streams = batch_size
         self.stream_length = -(-len(ids) // batch_size)
         self._starts = np.arange(batch_size, dtype=np.int64) * self.stream_length
         self._device_split = None if device is None else DeviceSplit(ids, self._starts, eos_id, device)

@@ -52,7 +52,10 @@ class ExportReport:
 
 
 def export_bundle(
-    checkpoint: Path, out: Path, config: BundleExportConfig | None = None, sampling: SamplingConfig | None = None
+    checkpoint: str | Path,
+    out: str | Path,
+    config: BundleExportConfig | None = None,
+    sampling: SamplingConfig | None = None,
 ) -> ExportReport:
     """Write a bundle, read it back, and compare each of its networks with the checkpoint's.
 
@@ -69,6 +72,7 @@ def export_bundle(
             written.
     """
     config = BundleExportConfig() if config is None else config
+    out = Path(out)
     problems = [f"export.{problem}" for problem in config.problems()]
     problems += [f"sampling.{problem}" for problem in (sampling.problems() if sampling else [])]
     if problems:

@@ -2,7 +2,6 @@
 
 from fastapi import FastAPI
 
-from lstm_lm import __version__
 from lstm_lm.inference.engine import Engine
 from lstm_lm.saved_model import SavedModel
 from lstm_lm.serving.access_log import RequestIdMiddleware
@@ -19,6 +18,7 @@ from lstm_lm.serving.pool import ConcurrencyLimiter, InferenceThreadPool
 from lstm_lm.serving.predictions import PredictionBatcher
 from lstm_lm.serving.routes import health_routes, model_routes
 from lstm_lm.serving.settings import Settings
+from lstm_lm.version import __version__
 
 
 def build_engine(model: SavedModel, settings: Settings) -> Engine:

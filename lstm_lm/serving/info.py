@@ -6,11 +6,11 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from lstm_lm import __version__
 from lstm_lm.inference.engine import Engine
 from lstm_lm.saved_model import SavedModel
 from lstm_lm.serving.docs import SERVICE_TAG
 from lstm_lm.serving.settings import Settings
+from lstm_lm.version import __version__
 
 
 class Limits(BaseModel):

@@ -18,6 +18,9 @@ CALLBACK_ARGUMENTS = ("vocabulary", "presets", "seed", "training_metrics", "run_
 LOGGER_ARGUMENTS = ("save_dir", "run_dir", "name", "run_name", "resumed_step")
 """The same for a logger."""
 EMBEDDING_INITS = ("random", "cooccurrence")
+OPTIMIZER: dict[str, Any] = {"_target_": "torch.optim.Adam", "lr": 1e-3}
+SCHEDULE: dict[str, Any] = {"_target_": "lstm_lm.training.schedules.constant"}
+"""The default optimizer and schedule."""
 RESUME_AUTO = "auto"
 """``resume=auto``: start a run, continue it, or do nothing if it is finished."""
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -131,11 +134,9 @@ class TrainConfig(Settings):
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: dict[str, Any] = setting(
-        {"_target_": "torch.optim.Adam", "lr": 1e-3}, help="_target_, the path of an optimizer, and its arguments."
-    )
+    optimizer: dict[str, Any] = setting(OPTIMIZER, help="_target_, the path of an optimizer, and its arguments.")
     schedule: dict[str, Any] = setting(
-        {"_target_": "lstm_lm.training.schedules.constant"},
+        SCHEDULE,
         help="_target_, the path of a learning-rate scheduler, and its arguments.",
     )
     averaging: AveragingConfig = field(default_factory=AveragingConfig)

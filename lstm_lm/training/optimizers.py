@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
@@ -54,10 +55,14 @@ def _build(config: Mapping[str, Any], **groups: Sequence[Tensor]) -> Optimizer:
     return optimizer
 
 
-def uses_sparse_gradients(config: Mapping[str, Any]) -> bool:
-    """Whether the optimizer updates single rows of the embedding."""
-    target = resolve(config[TARGET])
-    return isinstance(target, type) and issubclass(target, RowAdamW)
+def uses_sparse_gradients(config: Mapping[str, Any], trainer: L.Trainer) -> bool:
+    """Whether a run gives the embedding and output rows sparse gradients, for an optimizer that updates single rows.
+
+    With several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes.
+    """
+    target, device = resolve(config[TARGET]), trainer.strategy.root_device
+    updates_rows = isinstance(target, type) and issubclass(target, RowAdamW)
+    return updates_rows and trainer.world_size == 1 and device.type == "cpu"
 
 
 def optimizer_problems(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> list[str]:

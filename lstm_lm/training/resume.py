@@ -9,7 +9,7 @@ from typing import Any
 from lstm_lm.checkpoint import CHECKPOINTS, Checkpoint, CheckpointMetadata, read_checkpoint
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.errors import CheckpointError
-from lstm_lm.saved_model import FORMAT, InitFrom
+from lstm_lm.saved_model import FORMAT
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.schedules import follows_length
 
@@ -34,15 +34,10 @@ _CHANGEABLE = (
 )
 
 
-def build_metadata(
-    config: TrainConfig,
-    precision: str,
-    corpus: EncodedCorpus,
-    devices: int,
-    sparse_gradient: bool,
-    init_from: InitFrom | None,
-) -> CheckpointMetadata:
-    """The metadata of a run's checkpoints: readable without the run's config.
+def run_record(
+    config: TrainConfig, precision: str, corpus: EncodedCorpus, devices: int, sparse_gradient: bool
+) -> dict[str, Any]:
+    """The settings of a run that its checkpoints record, for a run that resumes from them.
 
     Args:
         config: Config of the run.
@@ -50,29 +45,19 @@ def build_metadata(
         corpus: The encoded corpus.
         devices: Number of processes; each trains on its own streams.
         sparse_gradient: Whether the optimizer keeps its state per embedding row.
-        init_from: The model whose weights the run started with.
     """
-    return CheckpointMetadata(
-        model=config.model.with_all_options(),
-        tokenizer=config.data.tokenizer,
-        data=config.data.with_absolute_paths(),
-        presets={**config.presets, "default": config.sampling},
-        default_preset="default",
-        init_from=init_from,
-        vocabulary=corpus.vocabulary,
-        run={
-            "text": {split: corpus.sha256[split] for split in ("train", "valid")},
-            "loss": config.loss.name,
-            "optimizer": {**config.optimizer, "sparse_gradient": sparse_gradient},
-            "schedule": dict(config.schedule),
-            "averaging": asdict(config.averaging),
-            "batching": asdict(config.batching),
-            "seed": config.seed,
-            "precision": precision,
-            "devices": devices,
-            "changeable": {key: _value(config, key) for key in _CHANGEABLE},
-        },
-    )
+    return {
+        "text": {split: corpus.sha256[split] for split in ("train", "valid")},
+        "loss": config.loss.name,
+        "optimizer": {**config.optimizer, "sparse_gradient": sparse_gradient},
+        "schedule": dict(config.schedule),
+        "averaging": asdict(config.averaging),
+        "batching": asdict(config.batching),
+        "seed": config.seed,
+        "precision": precision,
+        "devices": devices,
+        "changeable": {key: _value(config, key) for key in _CHANGEABLE},
+    }
 
 
 def find_resumed(config: TrainConfig, run_dir: Path) -> Checkpoint | None:

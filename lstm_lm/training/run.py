@@ -1,7 +1,7 @@
 """One training run, from a config to a run folder with checkpoints, event files and metrics."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,8 @@ import torch
 
 from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
-from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.inference.banned_words import validate_banned_words
-from lstm_lm.nn.device import use_exact_float32
-from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.time_budget import TimeBudget
@@ -29,16 +26,15 @@ from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.ranks import is_rank_zero
 from lstm_lm.training.restoring import restoring
-from lstm_lm.training.resume import build_metadata, check_resumable, find_resumed, log_changed_settings
+from lstm_lm.training.resume import check_resumable, find_resumed, log_changed_settings, run_record
 from lstm_lm.training.run_folder import METRICS, check_run_folder, limits
 from lstm_lm.training.trainer import RunCallbacks, build_trainer
-from lstm_lm.training.warm_start import warm_start
 
 log = logging.getLogger(__name__)
 
 
 def train(
-    config: TrainConfig, run_dir: Path, corpus: EncodedCorpus | None = None, name: str | None = None
+    config: TrainConfig, run_dir: str | Path, corpus: EncodedCorpus | None = None, name: str | None = None
 ) -> dict[str, Any]:
     """Train a model and write its run folder.
 
@@ -62,6 +58,7 @@ def train(
             or this machine does not have the devices of ``config``.
         TrainingInterruptedError: If a signal stopped the run, after ``last.ckpt`` is written.
     """
+    run_dir = Path(run_dir)
     if problems := config.model.cell_problems():  # imports a cell from outside: a worker of a sweep begins here
         raise ConfigError([f"model.{problem}" for problem in problems])
     if is_rank_zero():
@@ -72,7 +69,6 @@ def train(
     data = LanguageModelDataModule(corpus, config.batching, config.seed)
     vocabulary = corpus.vocabulary
     validate_banned_words(config.presets, vocabulary)
-    model = LSTMLanguageModel(config.model, len(vocabulary))
     run_callbacks = RunCallbacks.build(config, run_dir / CHECKPOINTS, len(corpus.splits["train"]))
     time_budget, training_metrics = run_callbacks.time_budget, run_callbacks.training_metrics
     epoch_planner, checkpoints = run_callbacks.epoch_planner, run_callbacks.checkpoints
@@ -85,30 +81,16 @@ def train(
         config.logger, run_dir, name or run_dir.name, None if resumed is None else last_logged_step(resumed.content)
     )
     trainer = build_trainer(config, run_dir, precision, vocabulary, run_callbacks, loggers)
-    model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
-    if config.embedding_init == "cooccurrence" and resumed is None:
-        ids = corpus.splits["train"]
-        model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
-    init_from = None if resumed is None else resumed.metadata.init_from
-    if config.init_from is not None and resumed is None:
-        init_from = warm_start(model, vocabulary, config.init_from)
-    device, single_process = trainer.strategy.root_device, trainer.world_size == 1
-    # with several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes
-    sparse_gradient = uses_sparse_gradients(config.optimizer) and single_process and device.type == "cpu"
-    use_exact_float32(device)
-    module = LanguageModelModule(
-        model,
-        loss=config.loss,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        vocabulary=vocabulary,
-        bptt_length=config.batching.bptt_length,
-        seed=config.seed,
+    sparse_gradient = uses_sparse_gradients(config.optimizer, trainer)
+    module = LanguageModelModule.from_config(
+        config if resumed is None else replace(config, embedding_init="random", init_from=None),
+        corpus,
         fraction=lambda step: time_budget.fraction(step, trainer.estimated_stepping_batches),
-        checkpoint_metadata=build_metadata(config, precision, corpus, trainer.world_size, sparse_gradient, init_from),
-        sparse_gradient=sparse_gradient,
-        cuda_graphs=config.trainer.cuda_graphs and single_process and device.type == "cuda",
+        run=run_record(config, precision, corpus, trainer.world_size, sparse_gradient),
     )
+    if resumed is not None:
+        module.metadata = replace(module.metadata, init_from=resumed.metadata.init_from)
+    model, init_from = module.model, module.metadata.init_from
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",
         f"{len(vocabulary):,}",
@@ -124,9 +106,9 @@ def train(
     else:
         path = None if resumed is None else resumed.path
         if resumed is not None:
-            check_resumable(resumed, module.checkpoint_metadata)
-            log_changed_settings(resumed, module.checkpoint_metadata)
-            checkpoints.adopt_best(resumed, module.checkpoint_metadata)
+            check_resumable(resumed, module.metadata)
+            log_changed_settings(resumed, module.metadata)
+            checkpoints.adopt_best(resumed, module.metadata)
             assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
             trainer.strategy.checkpoint_io.restored = resumed
             del resumed  # frees its memory once it is restored

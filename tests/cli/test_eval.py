@@ -136,7 +136,7 @@ def test_a_corpus_that_was_moved_is_one_problem_with_the_remedy_that_works(
     assert main(["eval", "checkpoint=model.ckpt", "hydra.run.dir=scored"]) == 1
     error = capsys.readouterr().err
     assert "the configuration has a problem:" in error
-    assert f"model.ckpt was in {tmp_path / 'gone'}, and there is no such folder; give its path" in error
+    assert f"model.ckpt was {tmp_path / 'gone'}, and there is no such path; give its path" in error
     assert "with data=text_files data.dir=FOLDER" in error
     evaluate("data=text_files", f"data.dir={small_corpus}")
 

@@ -8,6 +8,7 @@ import torch
 
 from lstm_lm.bundle import Bundle
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.export.bundle_export import export_bundle
 from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.inference.config import SamplingConfig
@@ -34,6 +35,11 @@ PRESETS = {
 def small_vocabulary() -> Vocabulary:
     """49 words in WikiText's spelling."""
     return Vocabulary(WORDS, [1000 // (rank + 1) for rank in range(len(WORDS))])
+
+
+def small_corpus() -> EncodedCorpus:
+    """A corpus without text, for a module over :func:`small_vocabulary`."""
+    return EncodedCorpus(small_vocabulary(), {}, "whitespace", DataConfig(source="text_files", dir="nowhere"), {})
 
 
 def small_network(config: ModelConfig | None = None, seed: int = 0) -> LSTMLanguageModel:

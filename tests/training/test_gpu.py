@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.small_models import small_vocabulary
-from helpers.small_runs import ConfigFactory, optimizer_config, schedule_config
+from helpers.small_models import small_corpus, small_vocabulary
+from helpers.small_runs import ConfigFactory, optimizer_config
 from helpers.waiting import DEADLINE
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,16 +52,13 @@ def distance(got: Tensor, wanted: Tensor) -> float:
 def module(model: ModelConfig | None = None, **settings: Any) -> LanguageModelModule:
     torch.manual_seed(0)
     return LanguageModelModule(
+        small_corpus(),
         LSTMLanguageModel(model or ModelConfig(16, [24, 16]), WORDS),
         **{
             "loss": LossConfig(activation_reg=1.0, temporal_activation_reg=1.0),
             "optimizer": optimizer_config("adamw", lr=1e-2),
-            "schedule": schedule_config("constant"),
-            "vocabulary": small_vocabulary(),
             "bptt_length": 6,
-            "seed": 1,
             "fraction": lambda _: 0.5,
-            "checkpoint_metadata": {},
             **settings,
         },
     ).train()

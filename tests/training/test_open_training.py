@@ -242,7 +242,7 @@ class TestAccumulation:
                     window.target_ids,
                     *state.detach().tensors(),
                 )
-                state = type(state).from_tensors(tensors)
+                state = type(state).from_tensors(tensors, len(settings.model.hidden_dims))
                 objectives.append(objective)
             optimizer.zero_grad()
             torch.stack(objectives).mean().backward()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_models import small_network, small_vocabulary
-from helpers.small_runs import optimizer_config, schedule_config
+from helpers.small_models import small_corpus, small_network
+from helpers.small_runs import optimizer_config
 
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError
@@ -19,18 +19,12 @@ from lstm_lm.training.precision import choose_precision, product_seconds
 
 
 def module(loss: LossConfig, optimizer: str = "adam") -> LanguageModelModule:
-    return LanguageModelModule(
-        small_network(ModelConfig(16, [16])),
-        loss=loss,
-        optimizer=optimizer_config(optimizer),
-        schedule=schedule_config("constant"),
-        vocabulary=small_vocabulary(),
-        bptt_length=6,
-        seed=1,
-        fraction=float,
-        checkpoint_metadata={},
-        sparse_gradient=optimizer == "row_adamw",
+    network = small_network(ModelConfig(16, [16]))
+    built = LanguageModelModule(
+        small_corpus(), network, loss=loss, optimizer=optimizer_config(optimizer), bptt_length=6
     )
+    built.loss.sparse_gradient = optimizer == "row_adamw"
+    return built
 
 
 def window(length: int = 6) -> Window:

@@ -161,7 +161,7 @@ def test_embedding_init_applies_to_a_new_run_only(
     def must_not_run(*_: object) -> None:
         raise AssertionError("a resumed run takes its weights from the checkpoint")
 
-    monkeypatch.setattr("lstm_lm.training.run.word_vectors", must_not_run)
+    monkeypatch.setattr("lstm_lm.training.initialization.word_vectors", must_not_run)
     train(replace(frozen, trainer=TrainerConfig(precision="fp32", max_epochs=2), resume=str(first)), tmp_path / "b")
 
 

@@ -46,7 +46,7 @@ class BestAndLastCheckpoint(CheckpointCallback):
         self.every_seconds = every_seconds
         self.best_score: dict[str, Any] | None = None
         self.validated = False
-        self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in LanguageModelModule.valid_sums
+        self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in SplitScore.sums
         self._validation_due = False
         self._max_steps: int | None = None
         self._best_is_valid = True
@@ -129,11 +129,12 @@ class BestAndLastCheckpoint(CheckpointCallback):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
-        assert pl_module.valid_score is not None
+        result = pl_module.valid_score
+        assert result is not None
         self.validated, self._validation_due = True, False
-        score = pl_module.valid_score.to_dict() | {"exact": pl_module.valid_is_exact}
-        if self.best_score is None or self._is_better(score["loss"], pl_module.valid_sums):
-            self.best_score, self._best_sums = score, pl_module.valid_sums
+        score = result.score.to_dict() | {"exact": result.is_exact}
+        if self.best_score is None or self._is_better(score["loss"], result.sums):
+            self.best_score, self._best_sums = score, result.sums
             trainer.save_checkpoint(self.best)
             if trainer.is_global_zero:  # same content; writing a large checkpoint twice takes seconds
                 replace_by_link(self.last, self.best)

@@ -155,7 +155,7 @@ class TimeBudget(L.Callback):
             for index, window in enumerate(islice(windows, _PROBE_WINDOWS)):
                 begin = time.monotonic()
                 module.validation_step(trainer.strategy.batch_to_device(window), index)
-                float(module.valid_metric.nll)  # waits for an asynchronous device
+                float(module.scorer.metric.nll)  # waits for an asynchronous device
                 seconds.append(time.monotonic() - begin)
                 if sum(seconds) > _PROBE_FRACTION * (self.budget or 0.0):
                     break

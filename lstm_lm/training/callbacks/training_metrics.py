@@ -176,8 +176,9 @@ class TrainingMetrics(L.Callback):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
-        score = pl_module.valid_score
-        assert score is not None
+        result = pl_module.valid_score
+        assert result is not None
+        score = result.score
         if not math.isfinite(score.perplexity):
             raise TrainingError(
                 f"the valid perplexity became {score.perplexity} at step {trainer.global_step} "
@@ -191,7 +192,7 @@ class TrainingMetrics(L.Callback):
             **{
                 name: value for name, value in score.to_dict().items() if name in ("loss", "perplexity", "top1", "top5")
             },
-            "exact": pl_module.valid_is_exact,
+            "exact": result.is_exact,
         }
         self.history.append(entry)
         log.info(
@@ -200,7 +201,7 @@ class TrainingMetrics(L.Callback):
             100.0 * score.top1,
             100.0 * score.top5,
         )
-        if not pl_module.valid_is_exact:
+        if not result.is_exact:
             log.info("that validation scored %s tokens of valid, not all", f"{score.tokens:,}")
         # exclude the validation from the training time
         self._measured_until = self._interval_start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Warm start: begin a run with the weights of a trained model (``init_from``)."""
+"""The network at the start of a run: unigram bias, word vectors, or the weights of a trained model."""
 
 import logging
 from dataclasses import asdict
@@ -6,14 +6,50 @@ from pathlib import Path
 
 import torch
 
+from lstm_lm.data.encoding import EncodedCorpus
+from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import ConfigError
 from lstm_lm.loading import load_model
+from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.saved_model import InitFrom
 from lstm_lm.settings import show
 from lstm_lm.text.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
+
+
+def initial_network(
+    config: ModelConfig,
+    corpus: EncodedCorpus,
+    seed: int = 1,
+    embedding_init: str = "random",
+    init_from: str | Path | None = None,
+) -> tuple[LSTMLanguageModel, InitFrom | None]:
+    """Build and initialize a network; the output bias starts from the word frequencies.
+
+    Args:
+        config: Sizes and dropouts.
+        corpus: The training corpus.
+        seed: Seed of the random weights.
+        embedding_init: ``random``, or ``cooccurrence``: word vectors from co-occurrence counts on train.
+        init_from: A checkpoint, bundle or run folder to take weights from: see :func:`warm_start`.
+
+    Returns:
+        The network, and what was taken from ``init_from``.
+
+    Raises:
+        ValueError: If ``config`` is invalid.
+        CheckpointError, BundleError, ConfigError: As :func:`warm_start`.
+    """
+    vocabulary = corpus.vocabulary
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LSTMLanguageModel(config, len(vocabulary))
+    model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
+    if embedding_init == "cooccurrence":
+        model.init_embedding(word_vectors(corpus.splits["train"], len(vocabulary), config.embedding_dim, seed))
+    return model, None if init_from is None else warm_start(model, vocabulary, init_from)
 
 
 def warm_start(model: LSTMLanguageModel, vocabulary: Vocabulary, path: str | Path) -> InitFrom:
@@ -35,7 +71,7 @@ def warm_start(model: LSTMLanguageModel, vocabulary: Vocabulary, path: str | Pat
         ConfigError: If the networks have different sizes.
     """
     source = load_model(path)
-    before, now = asdict(source.metadata.model), asdict(model.config)
+    before, now = asdict(source.metadata.model.with_all_options()), asdict(model.config.with_all_options())
     differing = [name for name in now if not name.endswith("dropout") and before[name] != now[name]]
     if differing:
         remedy = " ".join(f"model.{name}={show(before[name])}" for name in differing)

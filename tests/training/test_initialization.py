@@ -16,8 +16,8 @@ from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import WORD_PARAMETERS, LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.config import TrainConfig, TrainerConfig
+from lstm_lm.training.initialization import warm_start
 from lstm_lm.training.run import train
-from lstm_lm.training.warm_start import warm_start
 
 ONE_EPOCH = TrainerConfig(precision="fp32", max_epochs=1)
 # a step that changes no weight
@@ -116,7 +116,7 @@ def test_init_from_needs_a_model_and_excludes_resume(tmp_path: Path) -> None:
         return [text for text in TrainConfig(**settings).problems() if text.startswith("init_from")]
 
     assert problems(init_from=str(tmp_path / "nowhere")) == [
-        f"init_from: no such file or folder (got {tmp_path / 'nowhere'})"
+        f"init_from: no such file or folder (got {tmp_path / 'nowhere'}); give a run folder or bundle"
     ]
     assert problems(init_from=str(path), resume=str(path)) == [
         "init_from: cannot be combined with resume, which restores the run's own weights; remove one"
