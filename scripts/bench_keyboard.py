@@ -155,7 +155,7 @@ def print_table(rows: dict[str, dict[str, KeyboardScore]]) -> None:
             for share in (scores[text].words.top1, scores[text].words.top3, scores[text].keystroke_savings_rate)
         ]
         table.add_row(name, *(f"{100 * share:.1f} %" for share in shares))
-    Console().print(table)
+    Console(width=max(Console().width, 130)).print(table)
 
 
 def main() -> None:

@@ -111,7 +111,9 @@ class ManualGradLSTM:
         if self._clusters:
             self._cluster_log_probs = cluster_logits - (highest + total.log())
         nll = -logits.gather(1, target_ids.unsqueeze(1)).squeeze(1)
-        return ScoredSegment(features, logits, target_ids, nll, rank)
+        # the cache changes its log probabilities in place, and the clusters' backward pass reads the buffer
+        log_probabilities = logits.clone() if self._clusters else logits
+        return ScoredSegment(features, log_probabilities, target_ids, nll, rank)
 
     def backward(self, segment: ScoredSegment) -> None:
         """Compute ``gradients`` of the segment's mean negative log likelihood."""

@@ -39,7 +39,7 @@ class Segment:
     features: Tensor
     """Features before every word (n, H)."""
     log_probabilities: Tensor
-    """(n, V); may be overwritten."""
+    """(n, V); may be overwritten, and the next segment may overwrite it."""
     target_ids: Tensor
     """(n,)"""
 
@@ -97,5 +97,4 @@ def network_segments(
                 f"the weights diverged after {done:,} of {len(ids):,} tokens; lower evaluation.lr (got "
                 f"{settings['lr']:g}), or set tune=true"
             )
-        # a copy: the update after the segment reads the original
-        yield announced, Segment(scored.features, scored.log_probabilities.clone(), scored.target_ids)
+        yield announced, Segment(scored.features, scored.log_probabilities, scored.target_ids)

@@ -88,7 +88,8 @@ def test_the_command_prints_one_row_per_keyboard(
     bench.main()
     output = capsys.readouterr().out
     assert "bundle" in output
-    assert "Kneser-Ney" in output
+    assert "Kneser-Ney 4-gram" in output
+    assert output.count("saved") == 2
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert list(scores) == ["bundle", "Kneser-Ney 4-gram"]
     assert all(list(texts) == ["5 prompts", "test of book.txt"] for texts in scores.values())

@@ -70,7 +70,7 @@ def distributions(
         summary = summarize(segment.log_probabilities, segment.target_ids)
         reading = mixture.read(*summary, segment.features, segment.target_ids)
         nlls.append(weights.loss(reading.log_probs, reading.signals))
-        rows.append(mixture.mix(segment.log_probabilities, reading, weights)[0])
+        rows.append(mixture.mix(segment.log_probabilities, reading, weights)[0].clone())  # the buffer is used again
     return torch.cat(rows), torch.cat(nlls)
 
 
