@@ -7,51 +7,59 @@ ones once); ``model.onnx`` and ``model.int8.onnx`` hold the network for a servic
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import safetensors
 
 from lstm_lm.errors import BundleError, DataError
-from lstm_lm.inference.config import SamplingConfig
-from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.info import ModelInfo
-from lstm_lm.inference.loading import WEIGHTS, load_backend
-from lstm_lm.nn.config import ModelConfig
-from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgrade_format_1
+from lstm_lm.inference.backend import Backend
+from lstm_lm.inference.loading import BACKEND_FILES, WEIGHTS, load_backend
+from lstm_lm.saved_model import ModelMetadata, SavedModel
+from lstm_lm.serialization import field_of, mapping
+from lstm_lm.text.files import file_sha256
 from lstm_lm.text.vocabulary import Vocabulary
 
-FORMAT_VERSION = 2
+if TYPE_CHECKING:
+    from lstm_lm.nn.model import LSTMLanguageModel
+
 MANIFEST, VOCABULARY, CARD = "manifest.json", "vocabulary.json", "README.md"
+BUNDLE_FILES = frozenset({MANIFEST, VOCABULARY, CARD, *BACKEND_FILES.values()})
 
 
-@dataclass(frozen=True)
-class Bundle:
+@dataclass(frozen=True, kw_only=True)
+class Bundle(SavedModel):
     """A verified bundle: every file has the checksum of the export."""
 
-    path: Path
-    """Its folder."""
-    model: ModelConfig
-    vocabulary: Vocabulary
-    tokenizer: str
-    """Name of the tokenizer of the training corpus."""
-    data: dict[str, Any]
-    """Corpus and vocabulary settings: the fields of ``DataConfig`` without local paths."""
-    metrics: dict[str, Any]
-    """Scores by split."""
-    presets: dict[str, SamplingConfig]
-    """Sampling presets by name."""
-    default_preset: str
-    """The preset for requests that name none."""
     files: dict[str, int]
     """Size of every file in bytes."""
 
     @property
-    def info(self) -> ModelInfo:
-        """What the service publishes about the model."""
-        return ModelInfo(self.path.resolve().name, self.model, self.tokenizer, self.data, self.metrics)
+    def num_parameters(self) -> int:
+        """See :attr:`SavedModel.num_parameters`; read from the file of the weights, without torch."""
+        try:
+            with safetensors.safe_open(self.path / WEIGHTS, framework="numpy") as weights:
+                names: list[str] = weights.keys()
+                return sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
+        except safetensors.SafetensorError as error:
+            raise BundleError(f"{self.path / WEIGHTS}: {error}; export the checkpoint again") from error
+
+    def _build_network(self) -> "LSTMLanguageModel":
+        from lstm_lm.inference.torch_backend import load_network
+
+        try:
+            return load_network(self.metadata.model, len(self.vocabulary), self.path / WEIGHTS)
+        except (ValueError, safetensors.SafetensorError) as error:
+            raise BundleError(f"{self.path / WEIGHTS}: {error}; export the checkpoint again") from error
+
+    def backend(self, choice: str = "auto", threads: int = 0) -> Backend:
+        """See :meth:`SavedModel.backend`; ``auto`` is the first of them that the bundle has a file for."""
+        return load_backend(self.path, self.files, self.metadata.model, len(self.vocabulary), choice, threads)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -62,29 +70,8 @@ def read_bundle(path: Path) -> Bundle:
     """
     try:
         manifest = read_manifest(path)
-        version = field_of(manifest, "format", int)
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"format {version} is newer than {FORMAT_VERSION}, the newest supported one; update lstm-lm"
-            )
-        if version < 1:
-            raise ValueError(f"format: must be from 1 to {FORMAT_VERSION} (got {version})")
-        record = upgrade_format_1(manifest) if version == 1 else manifest
-        model = dataclass_from_plain(ModelConfig, field_of(record, "model", dict), "model")
-        presets = {
-            name: dataclass_from_plain(SamplingConfig, preset, f"presets.{name}")
-            for name, preset in field_of(record, "presets", dict).items()
-        }
-        problems = [f"model.{problem}" for problem in model.problems()]
-        problems += [f"presets.{name}.{text}" for name, preset in presets.items() for text in preset.problems()]
-        if problems:
-            raise ValueError("; ".join(problems))
-        default_preset = field_of(record, "default_preset", str)
-        if default_preset not in presets:
-            raise ValueError(f"default_preset: unknown (got {default_preset!r}); use one of {', '.join(presets)}")
-        vocab_size = field_of(record, "vocabulary_size", int)
-        tokenizer = field_of(record, "tokenizer", str)
-        data, metrics = field_of(record, "data", dict), field_of(record, "metrics", dict)
+        metadata = ModelMetadata.from_plain(manifest)
+        vocab_size = field_of(manifest, "vocabulary_size", int)
         files = _verify_files(path, manifest)
         vocabulary = Vocabulary.load(path / VOCABULARY)
         if len(vocabulary) != vocab_size:
@@ -93,23 +80,7 @@ def read_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path}: invalid bundle: {error}; export it again or copy it again") from error
     except OSError as error:
         raise BundleError(f"{path}: cannot read the bundle ({error})") from error
-    return Bundle(path, model, vocabulary, tokenizer, data, metrics, presets, default_preset, files)
-
-
-def build_engine(bundle: Bundle, backend: str = "auto", prefix_cache_size: int = 0) -> Engine:
-    """Load the bundle's network into an engine.
-
-    Args:
-        bundle: A verified bundle.
-        backend: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle has a file for.
-        prefix_cache_size: Maximum number of prefixes whose state is cached; 0 disables the cache.
-
-    Raises:
-        ConfigError: If the backend is unknown, or the bundle has no file for it.
-        BundleError: If the file does not fit the model config.
-    """
-    network = load_backend(bundle.path, bundle.files, bundle.model, len(bundle.vocabulary), backend)
-    return Engine(network, bundle.vocabulary, bundle.presets, bundle.default_preset, prefix_cache_size)
+    return Bundle(path=path, metadata=metadata, vocabulary=vocabulary, files=files)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -119,8 +90,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
         BundleError: If ``path`` is not a bundle.
         ValueError: If the manifest is not a JSON object.
     """
-    if (path / "checkpoints" / "best.ckpt").is_file():
-        raise BundleError(f"{path}: is a run folder; give its checkpoint {path / 'checkpoints' / 'best.ckpt'}")
     if not (path / MANIFEST).is_file():
         what = f"has no {MANIFEST}, so it is not a bundle" if path.is_dir() else "there is no such bundle"
         raise BundleError(f"{path}: {what}; create one from a checkpoint with lstm-lm export")
@@ -128,12 +97,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
         return mapping(json.loads((path / MANIFEST).read_bytes(), parse_constant=_refuse_constant), MANIFEST)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{MANIFEST} is damaged ({error})") from error
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest_sha256(manifest: Mapping[str, Any]) -> str:

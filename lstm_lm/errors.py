@@ -10,6 +10,7 @@
     │   └── CheckpointMissingError  no such file
     ├── EvaluationError             scoring fails (dynamic evaluation diverges)
     ├── BundleError                 a bundle is damaged, has a newer format, or cannot be written
+    ├── CellNotImportedError        an artifact names a cell from outside the package
     ├── TrainingError               training cannot start or continue (for example the loss is not finite)
     └── TrainingInterruptedError    a signal stopped training, after a checkpoint was saved
 
@@ -18,12 +19,12 @@ traceback.
 """
 
 import errno
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The disk is full, or the user's quota is."""
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk is full, or the user's quota is, or a file may not grow further."""
 UNWRITABLE = NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS}
 """Write errors that the user can fix."""
 
@@ -75,6 +76,10 @@ class BundleError(LstmLmError):
     """A bundle is damaged, has a newer format, or cannot be written."""
 
 
+class CellNotImportedError(LstmLmError):
+    """A checkpoint or a bundle names a cell from outside the package, whose module the user has not imported."""
+
+
 class TrainingError(LstmLmError):
     """Training cannot start or continue."""
 
@@ -91,7 +96,7 @@ class TrainingInterruptedError(LstmLmError):
     def __init__(self, signal_number: int, checkpoint: Path) -> None:
         self.signal_number = signal_number
         self.checkpoint = checkpoint
-        super().__init__(f"stopped by a signal; continue with resume={checkpoint}")
+        super().__init__(f"stopped by a signal; continue with resume={checkpoint.parent.parent}")
 
 
 def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
@@ -99,7 +104,27 @@ def closest(name: str, known: Collection[str], cutoff: float = 0.6) -> str | Non
     return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """The remedy for an unknown name: the closest known one, or the list of all."""
-    match = closest(name, known)
-    return f"did you mean {match}?" if match else f"use one of {', '.join(known)}"
+def did_you_mean(
+    name: str,
+    known: Collection[str],
+    then: str = "",
+    otherwise: str = "",
+    renamed: Mapping[str, str] | None = None,
+    form: str = "{}",
+    cutoff: float = 0.6,
+) -> str:
+    """The remedy for an unknown name: the closest known one, or the list of all.
+
+    Args:
+        name: The unknown name.
+        known: The names that exist.
+        then: What to say after the closest name, and in place of the list of all.
+        otherwise: What to say if no name is close enough, in place of ``then``.
+        renamed: New names by old name.
+        form: How a name is shown.
+        cutoff: Lowest similarity, from 0 to 1.
+    """
+    match = (renamed or {}).get(name) or closest(name, known, cutoff)
+    if match is None:
+        return otherwise or then or f"use one of {', '.join(map(form.format, known))}"
+    return f"did you mean {form.format(match)}?" + (f" {then}" if then else "")

@@ -32,7 +32,8 @@ def dataclass_from_plain(cls: type[T], data: object, where: str) -> T:
     """Build a dataclass from a mapping. Checks every type and converts nothing except int to float.
 
     Args:
-        cls: A dataclass whose fields are int, float, bool, str, lists of these, or optional ones of these.
+        cls: A dataclass whose fields are int, float, bool, str, lists of these, optional ones of these, or dictionaries
+            of plain data, whose values are not checked.
         data: The mapping, by field name. Fields with a default may be missing.
         where: Name of the data in error messages.
 
@@ -60,6 +61,8 @@ def checked(value: Any, kind: Any, where: str) -> Any:
         if isinstance(value, list):
             (item,) = get_args(kind)
             return [checked(element, item, f"{where}[{index}]") for index, element in enumerate(value)]
+    elif get_origin(kind) is dict:
+        return mapping(value, where)
     elif isinstance(kind, UnionType):
         if value is None and NoneType in get_args(kind):
             return None

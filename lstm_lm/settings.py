@@ -3,7 +3,7 @@
 ::
 
     @dataclass
-    class OptimizerConfig(Settings):
+    class ExampleConfig(Settings):
         lr: float = setting(1e-3, gt=0, help="Learning rate; the peak if the schedule has one.")
         momentum: float = setting(0.0, ge=0, lt=1, special={0: "off"}, help="Momentum of SGD.")
 
@@ -23,7 +23,12 @@ from lstm_lm.errors import did_you_mean
 
 T = TypeVar("T")
 
+REQUIRED: Any = "???"
+"""Default of a setting that has none; OmegaConf reports it as missing."""
+
 _KEY = "setting"
+_TYPES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+_PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}
 
 
 @dataclass(frozen=True)
@@ -137,10 +142,17 @@ def declaration(node: "Field[Any]") -> Declaration | None:
     return node.metadata.get(_KEY)
 
 
+def default_of(node: "Field[Any]") -> Any:
+    """The default of a dataclass field."""
+    return node.default_factory() if callable(node.default_factory) else node.default
+
+
 def show(value: Any) -> str:
     """A value as it is written on a command line."""
     if isinstance(value, list):
         return f"[{','.join(map(show, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{show(part)}' for key, part in value.items())}}}"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -151,8 +163,7 @@ def _problems(config: Any) -> Iterator[str]:
         for path, part in {node.name: value, **nested}.items():
             if isinstance(part, Settings):
                 yield from (f"{path}.{problem}" for problem in part.problems())
-        default = node.default_factory() if callable(node.default_factory) else node.default
-        if problem := (declaration(node) or Declaration("")).problem(value, default):
+        if problem := (declaration(node) or Declaration("")).problem(value, default_of(node)):
             yield f"{node.name}: {problem}"
 
 
@@ -163,6 +174,35 @@ class Leaf:
     path: str
     type: Any
     field: "Field[Any]"
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it contains other settings."""
+        return is_dataclass(without_none(self.type))
+
+    @property
+    def help(self) -> str:
+        """The help text of a setting, or the first line of a group's docstring; empty if it has none."""
+        if declared := declaration(self.field):
+            return declared.help
+        return (without_none(self.type).__doc__ or "").partition("\n")[0] if self.is_group else ""
+
+    @property
+    def default(self) -> Any:
+        """The value of the field where no config sets it."""
+        return default_of(self.field)
+
+    @property
+    def values(self) -> str:
+        """The valid values in words, as in "a number, above 0; 0 is off"."""
+        declared = declaration(self.field) or Declaration("")
+        if declared.choices:
+            return f"one of {', '.join(declared.choices)}"
+        bounds = declared.bounds()
+        if bounds and get_origin(without_none(self.type)) is list:
+            bounds = f"each {bounds}"
+        text = f"{describe_type(self.type)}, {bounds}" if bounds else describe_type(self.type)
+        return f"{text}; {declared.special_values()}" if declared.special else text
 
 
 def all_settings(schema: Any, prefix: str = "") -> Iterator[Leaf]:
@@ -181,3 +221,14 @@ def without_none(kind: Any) -> Any:
     """``X`` of ``X | None``; any other type unchanged."""
     parts = [part for part in get_args(kind) if part is not NoneType]
     return parts[0] if isinstance(kind, UnionType) and len(parts) == 1 else kind
+
+
+def describe_type(kind: Any) -> str:
+    """The values of a type, in words."""
+    inner = without_none(kind)
+    text = _TYPES.get(inner, "a value")
+    if get_origin(inner) is dict:
+        text = "values by name"
+    if get_origin(inner) is list:
+        text = f"a list of {_PLURALS.get(get_args(inner)[0], 'values')}"
+    return text if inner is kind else f"{text} or null"

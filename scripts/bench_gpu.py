@@ -109,23 +109,18 @@ class Bench:
 
     def step(self, config: Any, batch_size: int, cuda_graphs: bool = False) -> Callable[[], None]:
         """A training step of ``lstm-lm train``, without Lightning's loop."""
+        from lstm_lm.data.encoding import EncodedCorpus
         from lstm_lm.data.streams import Window
-        from lstm_lm.nn.model import LSTMLanguageModel
         from lstm_lm.training.module import LanguageModelModule
         from lstm_lm.training.optimizers import build_optimizer
 
-        module = LanguageModelModule(
-            LSTMLanguageModel(config.model, self.vocab_size),
-            loss=config.loss,
-            optimizer=config.optimizer,
-            schedule=config.schedule,
-            vocabulary=self.vocabulary,
-            bptt_length=self.length,
-            seed=1,
-            fraction=lambda _: 0.5,
-            checkpoint_metadata={},
-            cuda_graphs=cuda_graphs,
+        corpus = EncodedCorpus(self.vocabulary, {}, "whitespace", config.data, {})
+        config = replace(
+            config,
+            batching=replace(config.batching, bptt_length=self.length),
+            trainer=replace(config.trainer, cuda_graphs=cuda_graphs),
         )
+        module = LanguageModelModule.from_config(config, corpus, fraction=lambda _: 0.5)
         module.to(self.device).train()
         optimizer = build_optimizer(config.optimizer, module.model)
         words = self.words(batch_size, self.length + 1)
@@ -191,7 +186,7 @@ def lstm(bench: Bench) -> Iterator[Row]:
 
 def lstm_work(bench: Bench, inputs: int, hidden: int, batch_size: int, dtype: torch.dtype) -> Callable[[], None]:
     """Forward and backward of a layer, with its weights in one buffer."""
-    from lstm_lm.nn.lstm import in_one_buffer
+    from lstm_lm.nn.cells.lstm import in_one_buffer
 
     shapes = [(4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)]
     weights = in_one_buffer([0.05 * torch.randn(shape, device=bench.device).to(dtype) for shape in shapes])
@@ -263,9 +258,9 @@ def optimizers(bench: Bench) -> Iterator[Row]:
         torch.nn.utils.clip_grads_with_norm_(parameters, 0.25, norm)
 
     yield {"what": "clipping", "ms": 1000 * bench.seconds(clip, 0.2)}
-    for name in ("adamw", "row_adamw", "sgd"):
-        optimizer = build_optimizer(replace(bench.config.optimizer, name=name), model)
-        yield {"what": f"{name}, dense", "ms": 1000 * bench.seconds(optimizer.step, 0.2)}
+    for target in ("torch.optim.AdamW", "lstm_lm.training.row_adamw.RowAdamW", "torch.optim.SGD"):
+        optimizer = build_optimizer({"_target_": target, "lr": 1e-3}, model)
+        yield {"what": f"{target.rpartition('.')[2]}, dense", "ms": 1000 * bench.seconds(optimizer.step, 0.2)}
     averages = [torch.zeros_like(parameter) for parameter in parameters]
     weights = [parameter.detach() for parameter in parameters]
     yield {"what": "average", "ms": 1000 * bench.seconds(lambda: torch._foreach_lerp_(averages, weights, 0.01), 0.2)}

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from serving_load import MEDIUM, MEDIUM_WORDS, Service, connected, random_bundle, running_service
 
-from lstm_lm.bundle import Bundle, build_engine, read_bundle
+from lstm_lm.bundle import Bundle, read_bundle
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "ours": {},
@@ -158,7 +158,7 @@ async def stream_load(service: Service, words: Sequence[str], streams: int, seco
 
 def step_report(bundle: Bundle) -> str:
     """The time of one step for one text, and its share of the memory bandwidth."""
-    engine = build_engine(bundle)
+    engine = bundle.engine()
     state, ids = engine.backend.initial_state(1), np.array([[5]])
     times = []
     for _ in range(200):
@@ -166,8 +166,8 @@ def step_report(bundle: Bundle) -> str:
         engine.backend.step(ids, state)
         times.append(time.perf_counter() - start)
     step = float(np.median(times))
-    dims = bundle.model.hidden_dims
-    inputs = [bundle.model.embedding_dim, *dims]
+    dims = bundle.metadata.model.hidden_dims
+    inputs = [bundle.metadata.model.embedding_dim, *dims]
     weights = sum(4 * out * (into + out) for into, out in zip(inputs, dims, strict=False))
     weights += len(bundle.vocabulary) * dims[-1]
     size = weights * (1 if "model.int8.onnx" in bundle.files else 4)

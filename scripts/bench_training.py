@@ -18,7 +18,9 @@ where N is the number of output rows per token: V for the full softmax; frequent
 head + clusters + sum over clusters of (fraction of the tokens x size) for the adaptive softmax. Embedding lookups
 multiply nothing, so tied weights count once, as the output layer; biases, gates, dropout and optimizer are not counted.
 
-    python scripts/bench_training.py [--repeats 3] [--steps 10] [--load]
+``--cells`` compares the recurrent cells instead, each with the sampled softmax.
+
+    python scripts/bench_training.py [--cells] [--repeats 3] [--steps 10] [--load]
 """
 
 import argparse
@@ -46,6 +48,8 @@ LOSSES = {
     "adaptive_softmax": ["loss=adaptive_softmax"],
     SAMPLED: ["loss=sampled_softmax", "optimizer=row_adamw"],
 }
+CELLS = {f"cell={name}": [*LOSSES[SAMPLED], f"cell={name}"] for name in ("lstm", "cifg", "mogrifier")}
+VARIANTS = LOSSES | CELLS
 
 
 def measure(variant: str, size: str, steps: int) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def measure(variant: str, size: str, steps: int) -> dict[str, Any]:
     from lstm_lm.data.streams import Window
     from lstm_lm.training.precision import choose_precision
 
-    config: Any = check("train", SIZES[size] + LOSSES.get(variant, [])).config
+    config: Any = check("train", SIZES[size] + VARIANTS.get(variant, [])).config
     torch.manual_seed(0)
     # Zipf-like word counts
     counts = [2_000_000 // (rank + 2) + 1 for rank in range(VOCAB_SIZE)]
@@ -66,8 +70,10 @@ def measure(variant: str, size: str, steps: int) -> dict[str, Any]:
     precision = "fp32" if variant == "plain" else choose_precision("cpu")
     step = plain_step(config, window) if variant == "plain" else our_step(config, window, counts, precision)
     speed = batch_size * length / seconds(step, steps)
-    operations = 6 * speed * num_multiplied_weights(config, variant, counts)
     result: dict[str, Any] = {"speed": speed, "precision": precision, "batch": f"{batch_size} x {length}"}
+    if variant in CELLS:
+        return result
+    operations = 6 * speed * num_multiplied_weights(config, variant, counts)
     for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
         left, right = torch.randn(2048, 512).to(dtype), torch.randn(512, 4096).to(dtype)
         result[name] = operations / (2 * 2048 * 512 * 4096 / seconds(lambda a=left, b=right: a @ b, 10))
@@ -106,24 +112,15 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
     """A step of ``lstm-lm train``."""
     import torch
 
-    from lstm_lm.nn.model import LSTMLanguageModel
+    from lstm_lm.data.encoding import EncodedCorpus
     from lstm_lm.text.vocabulary import Vocabulary
     from lstm_lm.training.module import LanguageModelModule
     from lstm_lm.training.optimizers import build_optimizer
 
     words = ("<unk>", "<eos>", *(f"word{rank}" for rank in range(2, VOCAB_SIZE)))
-    module = LanguageModelModule(
-        LSTMLanguageModel(config.model, VOCAB_SIZE),
-        loss=config.loss,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        vocabulary=Vocabulary(words, counts),
-        bptt_length=config.batching.bptt_length,
-        seed=1,
-        fraction=lambda _: 0.5,
-        checkpoint_metadata={},
-        sparse_gradient=config.optimizer.name == "row_adamw",
-    ).train()
+    corpus = EncodedCorpus(Vocabulary(words, counts), {}, "whitespace", config.data, {})
+    module = LanguageModelModule.from_config(config, corpus, fraction=lambda _: 0.5).train()
+    module.loss.sparse_gradient = config.optimizer["_target_"].endswith("RowAdamW")
     optimizer = build_optimizer(config.optimizer, module.model)
 
     def step() -> None:
@@ -166,7 +163,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="processes per implementation and size")
     parser.add_argument("--steps", type=int, default=10, help="timed steps per process")
     parser.add_argument("--load", action="store_true", help="keep one core busy with another process")
-    parser.add_argument("--child", choices=("plain", *LOSSES), help=argparse.SUPPRESS)
+    parser.add_argument("--cells", action="store_true", help="compare the cells instead of the losses")
+    parser.add_argument("--child", choices=("plain", *VARIANTS), help=argparse.SUPPRESS)
     parser.add_argument("--size", choices=tuple(SIZES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -181,6 +179,8 @@ def main() -> None:
     from rich.table import Table
 
     variants = {size: ("plain", *LOSSES) if size != RECIPE else tuple(LOSSES)[1:] for size in SIZES}
+    if arguments.cells:
+        variants = dict.fromkeys(SIZES, tuple(CELLS))
     plan = [(variant, size) for _ in range(arguments.repeats) for size in SIZES for variant in variants[size]]
     results: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in plan}
     load_process = subprocess.Popen([sys.executable, "-c", "while True: pass" if arguments.load else ""])
@@ -192,6 +192,15 @@ def main() -> None:
     load = ", one busy with another process" if arguments.load else ""
     table = Table(title=f"Training step in tokens per second, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores{load}")
     table.add_column("sizes, batch")
+    if arguments.cells:
+        for column in (*CELLS, "precision"):
+            table.add_column(column, justify="right")
+        for size in SIZES:
+            ones = [results[cell, size][0] for cell in CELLS]
+            speeds = [f"{median(one['speed'] for one in results[cell, size]):,.0f}" for cell in CELLS]
+            table.add_row(f"{size}, {ones[0]['batch']}", *speeds, ones[0]["precision"])
+        Console(width=110).print(table)
+        return
     for column in ("plain", "full", "adaptive", "sampled", "sampled : plain", "of fp32", "of bf16", "used"):
         table.add_column(column, justify="right")
     for size in SIZES:

@@ -53,8 +53,8 @@ def read_run(folder: Path, name: str, axis: str) -> Run:
         history = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["history"]
     except (OSError, ValueError, KeyError) as error:
         raise SystemExit(f"error: {folder} is not the folder of a finished training run ({error})") from error
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
-    events.Reload()
+    files = next((folder / "tensorboard").rglob("events.out.*"), None)
+    events = EventAccumulator(str(folder if files is None else files.parent), size_guidance={"scalars": 0}).Reload()
     if not history or "train/loss" not in events.Tags()["scalars"]:
         raise SystemExit(f"error: {folder} has no curves; train with logger=tensorboard and at least one validation")
     loss, rate = events.Scalars("train/loss"), events.Scalars("train/learning_rate")

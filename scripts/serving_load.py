@@ -30,12 +30,14 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
     """Write a bundle with random weights, as fast and as large as a trained one."""
     import torch
 
+    from lstm_lm.data.config import DataConfig
     from lstm_lm.export.bundle_writer import write_bundle
     from lstm_lm.export.onnx_graph import float_graph, int8_graph
     from lstm_lm.inference.config import SamplingConfig
     from lstm_lm.inference.loading import INT8, ONNX
     from lstm_lm.nn.config import ModelConfig
     from lstm_lm.nn.model import LSTMLanguageModel
+    from lstm_lm.saved_model import ModelMetadata
     from lstm_lm.text.vocabulary import Vocabulary
 
     config = ModelConfig(**sizes)
@@ -45,16 +47,17 @@ def random_bundle(path: Path, sizes: dict[str, Any], num_words: int) -> Path:
     words += tuple(f"word{index}" for index in range(num_words - len(words)))
     write_bundle(
         path,
-        model=config,
+        metadata=ModelMetadata(
+            model=config,
+            tokenizer="moses",
+            data=DataConfig(source="text_files"),
+            presets={
+                "balanced": SamplingConfig(temperature=0.9, top_k=100, top_p=0.95, repeat_penalty=1.1, repeat_window=40)
+            },
+            default_preset="balanced",
+        ),
         weights=weights,
         vocabulary=Vocabulary(words, range(num_words + 1, 1, -1)),
-        tokenizer="moses",
-        data={"name": "none: random weights"},
-        metrics={},
-        presets={
-            "balanced": SamplingConfig(temperature=0.9, top_k=100, top_p=0.95, repeat_penalty=1.1, repeat_window=40)
-        },
-        default_preset="balanced",
         card="# Random weights, for benchmarks\n",
         graphs={ONNX: float_graph(config, weights), INT8: int8_graph(config, weights)},
     )

@@ -10,23 +10,26 @@ if [ "${1:-}" = --lowest ]; then
   exec env OMP_NUM_THREADS=1 "$VENV_PYTHON" scripts/test_lowest.py "${@:2}"
 fi
 
-# The page tests need a browser and are skipped without one.
-install_browser() {
-  if command -v chromium || command -v chromium-browser; then
-    return
-  fi >/dev/null
-  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    printf '== No chromium found: the page tests will be skipped\n'
+# The page tests need a browser and the proxy tests nginx; they are skipped without them.
+install_programs() {
+  local missing=()
+  { command -v chromium || command -v chromium-browser; } >/dev/null || missing+=(chromium fonts-liberation)
+  PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
+  if [ ${#missing[@]} -eq 0 ]; then
     return
   fi
-  printf '== Installing chromium for the page tests\n'
-  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y chromium fonts-liberation; } \
-    </dev/null >.venv/chromium.log 2>&1; then
-    printf 'note: chromium could not be installed (see .venv/chromium.log): the page tests will be skipped\n'
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    printf '== Not installed: %s: the tests with them will be skipped\n' "${missing[*]}"
+    return
+  fi
+  printf '== Installing %s\n' "${missing[*]}"
+  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y "${missing[@]}"; } \
+    </dev/null >.venv/programs.log 2>&1; then
+    printf 'note: they could not be installed (see .venv/programs.log): the tests with them will be skipped\n'
   fi
 }
 
-install_browser
+install_programs
 
 failed=()
 check() {

@@ -15,12 +15,13 @@ from helpers.small_models import small_network, write_plain_bundle, write_small_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lstm_lm.bundle import build_engine, file_sha256, manifest_sha256, read_bundle
+from lstm_lm.bundle import manifest_sha256, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
-from lstm_lm.export.loading import load_model
 from lstm_lm.export.onnx_graph import float_graph
 from lstm_lm.inference.engine import Engine
+from lstm_lm.loading import load_model
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.text.files import file_sha256
 
 FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md", "model.onnx", "model.int8.onnx")
 
@@ -53,7 +54,7 @@ def test_format_1_bundle_is_upgraded(copy: Path) -> None:
     current = read_bundle(copy)
     change_manifest(copy, downgrade)
     old = read_bundle(copy)
-    assert (old.model, old.data) == (current.model, current.data)
+    assert old.metadata == current.metadata
 
 
 @given(name=st.sampled_from(FILES), position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
@@ -152,10 +153,6 @@ def test_folder_that_is_not_a_bundle_has_a_remedy(tmp_path: Path) -> None:
         read_bundle(tmp_path / "nowhere")
     with pytest.raises(BundleError, match=r"has no manifest\.json.*lstm-lm export"):
         read_bundle(tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "best.ckpt").touch()
-    with pytest.raises(BundleError, match=r"is a run folder; give its checkpoint .*/checkpoints/best\.ckpt"):
-        read_bundle(tmp_path)
 
 
 def test_weights_that_do_not_fit_the_model_are_rejected(tmp_path: Path) -> None:
@@ -164,14 +161,14 @@ def test_weights_that_do_not_fit_the_model_are_rejected(tmp_path: Path) -> None:
         tmp_path / "short", weights={name: weights[name] for name in weights if name != "output_bias"}
     )
     with pytest.raises(BundleError, match=r"model\.safetensors.*output_bias is missing"):
-        build_engine(short)
+        short.engine()
     wide = write_plain_bundle(tmp_path / "wide", weights=weights | {"output_bias": np.zeros(3, np.float32)})
     with pytest.raises(BundleError, match=r"output_bias has shape \(3,\)"):
-        build_engine(wide)
+        wide.engine()
     other = write_plain_bundle(tmp_path / "other")
     (tmp_path / "other" / "model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(BundleError, match=r"model\.safetensors"):
-        build_engine(other)
+        other.engine()
 
 
 @pytest.mark.parametrize(
@@ -184,24 +181,24 @@ def test_weights_that_do_not_fit_the_model_are_rejected(tmp_path: Path) -> None:
     ],
 )
 def test_backend_is_selected_by_name(bundle_dir: Path, choice: str, backend: str, file: str | None) -> None:
-    selected = build_engine(read_bundle(bundle_dir), choice).backend
+    selected = read_bundle(bundle_dir).engine(choice).backend
     assert type(selected).__name__ == backend
     assert getattr(selected, "name", None) == file
 
 
 def test_missing_backend_lists_the_available_ones(tmp_path: Path) -> None:
     plain = write_plain_bundle(tmp_path / "plain")
-    assert type(build_engine(plain).backend).__name__ == "TorchBackend"
+    assert type(plain.engine().backend).__name__ == "TorchBackend"
     with pytest.raises(ConfigError, match=r"backend: .*plain has no model\.int8\.onnx .*use one of auto, torch,"):
-        build_engine(plain, "int8")
+        plain.engine("int8")
     with pytest.raises(ConfigError, match=r"backend: unknown \(got 'cuda'\); use one of auto, int8, onnx, torch"):
-        build_engine(plain, "cuda")
+        plain.engine("cuda")
 
 
 def test_graph_outside_the_manifest_is_not_loaded(bundle_dir: Path, tmp_path: Path) -> None:
     write_plain_bundle(tmp_path / "plain")
     shutil.copy(bundle_dir / "model.int8.onnx", tmp_path / "plain")
-    assert type(build_engine(read_bundle(tmp_path / "plain")).backend).__name__ == "TorchBackend"
+    assert type(read_bundle(tmp_path / "plain").engine().backend).__name__ == "TorchBackend"
 
 
 def test_graph_of_another_network_is_rejected(tmp_path: Path) -> None:
@@ -210,13 +207,13 @@ def test_graph_of_another_network_is_rejected(tmp_path: Path) -> None:
     for content in (b"not a graph", float_graph(network.config, weights)):
         other = write_plain_bundle(tmp_path / "other", graphs={"model.onnx": content}, overwrite=True)
         with pytest.raises(BundleError, match=r"other/model\.onnx: .*export the checkpoint again"):
-            build_engine(other)
+            other.engine()
 
 
 def test_reading_a_bundle_does_not_import_torch(bundle_dir: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from lstm_lm.bundle import read_bundle\n"
-        "import lstm_lm.export.loading, lstm_lm.cli.predict, lstm_lm.cli.generate\n"
+        "import lstm_lm.loading, lstm_lm.cli.predict, lstm_lm.cli.generate\n"
         f"read_bundle(Path({str(bundle_dir)!r}))\n"
         "print([name for name in ('torch', 'lightning', 'hydra', 'omegaconf', 'datasets') if name in sys.modules])"
     )
@@ -228,7 +225,7 @@ def test_reading_a_bundle_does_not_import_torch(bundle_dir: Path) -> None:
 def test_a_loaded_model_needs_its_files_no_longer(backend: str, tmp_path: Path) -> None:
     folder = write_small_bundle(tmp_path / "mine")
     checkpoint = folder.with_suffix(".ckpt")
-    engine, _ = load_model(checkpoint) if backend == "checkpoint" else load_model(folder, backend)
+    engine = load(backend, folder)
     expected = engine.predict("the cat sat on", 5)
     for path in (checkpoint, *folder.iterdir()):
         with path.open("r+b") as file:  # in place: a new file would leave a mapped one as it was
@@ -236,9 +233,12 @@ def test_a_loaded_model_needs_its_files_no_longer(backend: str, tmp_path: Path) 
     assert engine.predict("the cat sat on", 5) == expected
     for path in (checkpoint, *folder.iterdir()):
         os.truncate(path, 0)
-    assert engine.predict("a dog went", 5) == load_fresh(backend, tmp_path / "again").predict("a dog went", 5)
+    assert engine.predict("a dog went", 5) == load(backend, write_small_bundle(tmp_path / "again")).predict(
+        "a dog went", 5
+    )
 
 
-def load_fresh(backend: str, folder: Path) -> Engine:
-    write_small_bundle(folder)
-    return (load_model(folder.with_suffix(".ckpt")) if backend == "checkpoint" else load_model(folder, backend))[0]
+def load(backend: str, folder: Path) -> Engine:
+    if backend == "checkpoint":
+        return load_model(folder.with_suffix(".ckpt")).engine()
+    return load_model(folder).engine(backend)

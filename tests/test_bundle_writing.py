@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.small_models import PRESETS, small_network, small_vocabulary, write_plain_bundle, write_small_bundle
 
-from lstm_lm.bundle import Bundle, build_engine, read_bundle
+from lstm_lm.bundle import Bundle, read_bundle
 from lstm_lm.errors import BundleError
 from lstm_lm.export import bundle_writer
 from lstm_lm.inference.engine import Engine
@@ -21,8 +21,8 @@ def test_round_trip(tmp_path: Path) -> None:
     written = write_plain_bundle(tmp_path / "a" / "b", metrics={"valid": {"loss": 4.5}})
     read = read_bundle(tmp_path / "a" / "b")
     assert read == written
-    assert read.metrics == {"valid": {"loss": 4.5}}
-    assert (read.presets, read.default_preset) == (PRESETS, "balanced")
+    assert read.metadata.metrics == {"valid": {"loss": 4.5}}
+    assert (read.metadata.presets, read.metadata.default_preset) == (PRESETS, "balanced")
     assert set(read.files) == set(PLAIN_FILES)
     assert {entry.name for entry in (tmp_path / "a").iterdir()} == {"b"}
 
@@ -45,7 +45,7 @@ def test_tied_weights_are_stored_once(tie_weights: bool, tmp_path: Path) -> None
     parameters = sum(parameter.numel() for parameter in network.parameters())
     assert 4 * parameters < size < 4 * parameters + 2000
     expected = Engine(TorchBackend(network), small_vocabulary(), PRESETS, "balanced").predict("I want", 5).suggestions
-    actual = build_engine(read).predict("I want", 5).suggestions
+    actual = read.engine().predict("I want", 5).suggestions
     assert [suggestion.word for suggestion in actual] == [suggestion.word for suggestion in expected]
     # on some processors the last bits depend on the memory alignment of the weights
     assert [s.probability for s in actual] == pytest.approx([s.probability for s in expected], rel=1e-5)
@@ -58,7 +58,7 @@ def test_only_a_bundle_is_replaced_and_only_with_overwrite(tmp_path: Path) -> No
     with pytest.raises(BundleError, match=r"is a bundle already; .*export\.overwrite=true"):
         write_plain_bundle(target)
     write_plain_bundle(target, metrics={"valid": {"loss": 1.0}}, overwrite=True)
-    assert read_bundle(target).metrics == {"valid": {"loss": 1.0}}
+    assert read_bundle(target).metadata.metrics == {"valid": {"loss": 1.0}}
 
     (target / "notes.txt").write_text("mine")
     with pytest.raises(BundleError, match=r"contains files that are not part of the bundle \(notes\.txt\)"):
@@ -116,7 +116,7 @@ def test_failure_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     assert [entry.name for entry in tmp_path.iterdir()] == (["target"] if exists else [])
     if exists:
-        assert read_bundle(target).metrics == {"valid": {"loss": 7.0}}
+        assert read_bundle(target).metadata.metrics == {"valid": {"loss": 7.0}}
 
 
 def test_file_modes_follow_the_umask(tmp_path: Path) -> None:

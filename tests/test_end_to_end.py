@@ -74,7 +74,7 @@ def test_run_folder_is_complete(project: Project) -> None:
     assert (run_folder / ".hydra" / "overrides.yaml").is_file()
     assert (run_folder / "train.log").stat().st_size > 0
     assert {file.name for file in (run_folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert any((run_folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert any((run_folder / "tensorboard").rglob("events.out.tfevents.*"))
     assert f"{metrics['valid']['perplexity']:.2f}" in project.train_output
     assert "lstm-lm eval checkpoint=run/checkpoints/best.ckpt" in project.train_output
 

@@ -1,6 +1,10 @@
-"""Help texts of the commands that take overrides: config groups and options, without importing Hydra."""
+"""Help texts of the commands that take overrides: config groups, options and settings, without importing Hydra."""
 
+import textwrap
 from importlib.resources import files
+
+from lstm_lm.config.schema import SCHEMAS
+from lstm_lm.settings import REQUIRED, all_settings, show
 
 _GROUPS = {
     "train": (
@@ -27,7 +31,7 @@ _EXAMPLES = {
         "lstm-lm train model=medium optimizer=adamw optimizer.lr=3e-3 trainer.max_epochs=5",
         "lstm-lm train data=text_files data.dir=FOLDER",
         "lstm-lm train -m model=tiny,small optimizer.lr=1e-3,3e-3",
-        "lstm-lm train resume=RUN/checkpoints/last.ckpt",
+        "lstm-lm train resume=RUN trainer.max_epochs=20",
     ),
     "eval": (
         "lstm-lm eval checkpoint=RUN/checkpoints/best.ckpt",
@@ -48,18 +52,6 @@ def command_help(command: str) -> str:
     width = max(map(len, _GROUPS[command]))
     flags = "" if command == "data" else " [-m] [--cfg job]"
     lines = [f"Usage: lstm-lm {command} [GROUP=OPTION ...] [KEY=VALUE ...]{flags}", "", _DESCRIPTIONS[command]]
-    if command == "eval":
-        lines += [
-            "",
-            "Required:",
-            "  checkpoint=PATH  A checkpoint or a bundle.",
-            "",
-            "Optional:",
-            "  split=NAME       train, valid or test (default: test).",
-            "  tune=true        First tune the evaluation on valid and save its settings in the checkpoint.",
-        ]
-    if command == "export":
-        lines += ["", "Required:", "  checkpoint=PATH  The checkpoint.", "  out=FOLDER       The bundle to write."]
     lines += ["", "Config groups and their options:"]
     lines += [f"  {group:<{width}}  {', '.join(group_options(group))}" for group in _GROUPS[command]]
     lines += ["", "Examples:", *(f"  {example}" for example in _EXAMPLES[command])]
@@ -74,7 +66,24 @@ def command_help(command: str) -> str:
         ]
     if command in ("train", "eval"):
         lines += ["  --verbose          Print the process settings first: OpenMP, allocator, threads, precision."]
-    return "\n".join(lines)
+    lines += ["", "Settings, with the default where no option of a group sets another one:"]
+    return "\n".join([*lines, *_settings(command)])
+
+
+def _settings(command: str) -> list[str]:
+    """Each setting of a command with its default, its values and its help, below the description of its group."""
+    leaves = [leaf for leaf in all_settings(SCHEMAS.get(command, SCHEMAS["train"])) if "NAME" not in leaf.path]
+    if command == "data":
+        leaves = [leaf for leaf in leaves if leaf.path.partition(".")[0] in _GROUPS["data"]]
+    lines = []
+    for leaf in sorted(leaves, key=lambda leaf: leaf.is_group or "." in leaf.path):
+        if leaf.is_group:
+            lines += ["", f"  {leaf.path}: {leaf.help}"]
+        elif leaf.help:
+            default = " (required)" if leaf.default == REQUIRED else show(leaf.default)
+            text = f"{leaf.help} Values: {leaf.values}."
+            lines += [f"  {leaf.path}={default}", textwrap.indent(textwrap.fill(text, 94), " " * 6)]
+    return lines
 
 
 def group_options(group: str) -> list[str]:

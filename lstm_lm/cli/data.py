@@ -23,10 +23,10 @@ def main(argv: list[str]) -> None:
         print(command_help("data"))
         return
     from lstm_lm.cli.hydra_run import parse_arguments
-    from lstm_lm.config.schema import TrainConfig
     from lstm_lm.config.validation import check
     from lstm_lm.data.report import data_report
     from lstm_lm.errors import ConfigError
+    from lstm_lm.training.config import TrainConfig
 
     arguments, flags = parse_arguments("data", argv)
     if arguments.multirun:

@@ -4,6 +4,8 @@ import os
 import platform
 import sys
 
+from lstm_lm.errors import closest
+
 GUARD = "LSTM_LM_ENVIRONMENT"
 """Set once the process has the settings below; set it yourself to keep your environment unchanged."""
 
@@ -19,6 +21,16 @@ GLIBC = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_TOP_PAD_": "268435456",
 }
+
+CACHE = "LSTM_LM_CACHE"
+"""The folder of encoded corpora, unless data.cache_dir is set."""
+
+
+def misspelt_variables() -> list[str]:
+    """A line for each variable whose name is almost one of ours; the service checks its own."""
+    names = [name for name in sorted(os.environ) if name.startswith("LSTM_LM_") and name not in (CACHE, GUARD)]
+    matches = {name: closest(name, (CACHE, GUARD), cutoff=0.8) for name in names}
+    return [f"{name}: is not used; did you mean {match}?" for name, match in matches.items() if match]
 
 
 def configure_process() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,8 @@ from lstm_lm.cli.command_help import command_help, wants_help
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lstm_lm.config.schema import EvalConfig
-    from lstm_lm.data.config import DataConfig
+    from lstm_lm.evaluation.config import EvalConfig
     from lstm_lm.evaluation.progress import StageProgressCallback
-    from lstm_lm.export.checkpoint import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +31,8 @@ def main(argv: list[str]) -> None:
     run("eval", argv, job)
 
 
-def job(config: EvalConfig, run_dir: Path) -> None:
-    """Score one model, print the result and write it to ``metrics.json``.
+def job(config: EvalConfig, run_dir: Path) -> float | None:
+    """Score one model, print the result and write it to ``metrics.json``; returns its perplexity.
 
     With ``tune``, the settings of the evaluation are first tuned on valid and saved in the checkpoint. An interrupted
     tuning saves nothing.
@@ -45,32 +44,31 @@ def job(config: EvalConfig, run_dir: Path) -> None:
         DataError: If the corpus cannot be read.
         EvaluationError: If the weights of dynamic evaluation diverge.
     """
+    from lstm_lm.checkpoint import Checkpoint
     from lstm_lm.cli.eval_report import print_score
     from lstm_lm.errors import ConfigError
     from lstm_lm.evaluation.run import evaluate
-    from lstm_lm.export.checkpoint import load_trained
-    from lstm_lm.export.model_path import resolve_model_path
-    from lstm_lm.export.tuned_settings import save_tuned
+    from lstm_lm.evaluation.score import Score
+    from lstm_lm.loading import load_model
     from lstm_lm.text.files import write_json
 
-    path, name = resolve_model_path(Path(config.checkpoint)), config.evaluation.name
-    if config.tune and path.is_dir():
-        raise ConfigError([f"tune: cannot save settings in a bundle (got {path}); tune the checkpoint it came from"])
-    mtime_ns = path.stat().st_mtime_ns
-    trained = load_trained(path)
-
-    def save(tuned: dict[str, float]) -> None:
-        save_tuned(path, name, tuned, mtime_ns)
-
+    trained, name = load_model(config.checkpoint), config.evaluation.label
+    on_tuned = None
+    if config.tune:
+        if not isinstance(trained, Checkpoint):
+            raise ConfigError(
+                [f"tune: cannot save settings in a bundle (got {trained.path}); tune the checkpoint it came from"]
+            )
+        on_tuned = partial(trained.save_tuned, name)
     with _progress_bars() as report:
         result = evaluate(
-            trained.model,
+            trained.network,
             trained.vocabulary,
-            _corpus(config, trained),
+            trained.corpus(config.data),
             config.evaluation,
             config.split,
             tuned=trained.tuned.get(name),
-            on_tuned=save if config.tune else None,
+            on_tuned=on_tuned,
             accelerator=config.accelerator,
             report=report,
         )
@@ -78,41 +76,13 @@ def job(config: EvalConfig, run_dir: Path) -> None:
     metrics |= result.score.to_dict()
     if result.settings:
         metrics |= {"settings": result.settings, "settings_from": result.sources}
+    if result.mixture is not None:
+        metrics |= {"mixture": asdict(result.mixture)}
     # printed before it is written: a full disk must not cost the result of a long evaluation
     print_score(config, result, run_dir)
     log.info("%s on %s: %s", config.checkpoint, config.split, json.dumps(metrics))
     write_json(run_dir / "metrics.json", metrics)
-
-
-def _corpus(config: EvalConfig, trained: TrainedModel) -> DataConfig:
-    """The corpus to score, with the model's tokenizer."""
-    from lstm_lm.errors import ConfigError
-
-    data = replace(config.data or trained.data, tokenizer=trained.tokenizer)
-    # one problem with the remedy: where the corpus is now
-    if config.data is None and (reason := _why_not_found(data)):
-        raise ConfigError([f"data: the corpus of {config.checkpoint} {reason}; give its path with {_remedy(data)}"])
-    if problems := [f"data.{problem}" for problem in data.problems()]:
-        raise ConfigError(problems)
-    return data
-
-
-def _why_not_found(data: DataConfig) -> str | None:
-    if data.dir and not Path(data.dir).expanduser().is_dir():
-        return f"was in {data.dir}, and there is no such folder"
-    if data.file and not Path(data.file).expanduser().is_file():
-        return f"was {data.file}, and there is no such file"
-    if data.hub_path and data.hub_path.startswith("/") and not Path(data.hub_path).is_dir():
-        return f"was in {data.hub_path}, and there is no such folder"
-    return "is not named in it" if data.problems() else None
-
-
-def _remedy(data: DataConfig) -> str:
-    from lstm_lm.data.config import HUB_CORPORA
-
-    if data.source in HUB_CORPORA:
-        return f"data={data.source}, and data.hub_path=FOLDER for a copy of your own"
-    return f"data={data.source} " + ("data.file=FILE" if data.source == "text_file" else "data.dir=FOLDER")
+    return result.score.perplexity if isinstance(result.score, Score) else None
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from lstm_lm.cli.console import number, percent, print_key_values, relative_path, streams
-from lstm_lm.config.schema import EvalConfig
+from lstm_lm.evaluation.config import EvalConfig
 from lstm_lm.evaluation.keyboard import KeyboardScore
-from lstm_lm.evaluation.run import EvaluationResult
+from lstm_lm.evaluation.run import EvaluationResult, MixtureReport
 from lstm_lm.evaluation.score import Score
 
 _SOURCES = {"given": "given", "tuned": "tuned on valid", "default": "default, not tuned"}
@@ -16,7 +16,9 @@ def print_score(config: EvalConfig, result: EvaluationResult, run_dir: Path) -> 
     score = result.score
     rows = _perplexity_rows(score, config.evaluation.batch_size) if isinstance(score, Score) else _keyboard_rows(score)
     rows += [(name, f"{value:g} ({_SOURCES[result.sources[name]]})") for name, value in result.settings.items()]
-    title = f"{config.split}, {config.evaluation.name} evaluation"
+    if result.mixture is not None:
+        rows += _mixture_rows(result.mixture)
+    title = f"{config.split}, {config.evaluation.label} evaluation"
     print_key_values(title, [*rows, ("metrics", relative_path(run_dir / "metrics.json"))])
 
 
@@ -34,6 +36,20 @@ def _perplexity_rows(score: Score, num_streams: int) -> list[tuple[str, str]]:
         ("tokens, words", f"{score.tokens:,}, {words.tokens:,}"),
         ("<unk>", percent(score.unk_rate)),
     ]
+
+
+def _mixture_rows(mixture: MixtureReport) -> list[tuple[str, str]]:
+    rows = [
+        (f"{name}: mean weight, time", f"{percent(weight)}, {mixture.seconds[name]:.0f} s")
+        for name, weight in mixture.weights.items()
+    ]
+    if (check := mixture.cross_check) is not None:
+        text = (
+            f"perplexity {number(check.per_token)} with weights per token, {number(check.constant)} with constant ones"
+        )
+        rows.append((f"halves of {check.tokens:,} tokens of valid, each with the other's weights", text))
+    rows.append(("weights", "per token" if mixture.per_token else "constant"))
+    return rows
 
 
 def _keyboard_rows(score: KeyboardScore) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from lstm_lm.cli.command_help import command_help, wants_help
 
 if TYPE_CHECKING:
-    from lstm_lm.config.schema import ExportConfig
     from lstm_lm.export.bundle_export import ExportReport
+    from lstm_lm.export.config import ExportConfig
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def _print_report(report: ExportReport) -> None:
     from lstm_lm.cli.console import print_commands, print_key_values, print_rows, relative_path, streams
     from lstm_lm.export.parity import num_streams
 
-    bundle = report.bundle
+    bundle, metadata = report.bundle, report.bundle.metadata
     folder = relative_path(bundle.path)
     print_key_values(
         "Bundle",
@@ -51,8 +51,9 @@ def _print_report(report: ExportReport) -> None:
             ("folder", folder),
             *((name, _megabytes(size)) for name, size in bundle.files.items()),
             ("total", _megabytes(report.num_bytes)),
+            *([] if report.cell_has_nodes else [("runs on", f"torch only: {metadata.model.cell} has no ONNX nodes")]),
             ("vocabulary", f"{len(bundle.vocabulary):,} words"),
-            ("presets", f"{', '.join(bundle.presets)} (default: {bundle.default_preset})"),
+            ("presets", f"{', '.join(metadata.presets)} (default: {metadata.default_preset})"),
         ],
     )
     print_rows(

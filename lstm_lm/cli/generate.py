@@ -7,11 +7,18 @@ from typing import Annotated
 import typer
 
 from lstm_lm.cli.terminal import print_json, printable
-from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
-from lstm_lm.export.loading import load_engine
+from lstm_lm.cli.text_options import (
+    BlocklistOption,
+    JsonOption,
+    ModelOption,
+    blocked_words,
+    read_text,
+    warn_unknown_words,
+)
 from lstm_lm.inference.detokenize import text_pieces
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.word_lists import parse_lists
+from lstm_lm.loading import load_model
 
 
 def generate(
@@ -50,6 +57,7 @@ def generate(
     stop_eos: Annotated[
         bool | None, typer.Option("--stop-eos/--no-stop-eos", help="Stop at the first end of a line.")
     ] = None,
+    blocklist: BlocklistOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Continue a text word by word.
@@ -57,7 +65,7 @@ def generate(
     Options override the preset. --temperature, --topk and --top-p apply to --strategy sample only.
     """
     prompt = read_text(text)
-    engine = load_engine(model)
+    engine = load_model(model).engine(blocked=blocked_words(blocklist))
     sampling = with_seed(
         engine.resolve_sampling(
             preset,

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import logging
+import math
 import os
 import signal
 import sys
@@ -17,16 +18,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lstm_lm.cli.sweep import STATUS_FILE, find_job_files, report_sweep
+from lstm_lm.cli.sweep import STATUS_FILE, find_job_files, read_perplexity, report_sweep
 from lstm_lm.cli.sweep_plan import SweepPlan
 from lstm_lm.cli.workers import in_worker, wait_for_workers, worker_stop
 from lstm_lm.config.compose import CONFIG_PACKAGE, VERSION_BASE, register_schemas, to_dataclass
 from lstm_lm.config.messages import COMPOSE_ERRORS, short_message
 from lstm_lm.config.overrides import as_override
-from lstm_lm.config.schema import RESUME_AUTO, Config, TrainConfig
+from lstm_lm.config.schema import Config
 from lstm_lm.config.validation import CheckedCommand, check
 from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
+from lstm_lm.evaluation.config import EvalConfig
 from lstm_lm.text.files import write_json
+from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.run_folder import FinishedRunError, has_checkpoints, lock_folder
 from lstm_lm.training.signals import exit_on_stop_signals
 
@@ -38,7 +41,11 @@ _UNSUPPORTED_FLAGS = {
     "experimental_rerun": "--experimental-rerun",
 }
 
-Job = Callable[[Any, Path], None]
+_WRITTEN_PATHS = ("out", "cache_dir")
+_PATHS = ("checkpoint", "resume", "init_from", "dir", "file", "hub_path", *_WRITTEN_PATHS)
+
+Job = Callable[[Any, Path], float | None]
+"""Returns what a sweeper minimizes, as a perplexity."""
 OpenFolder = Callable[[Any, Path], AbstractContextManager[None]]
 
 
@@ -122,8 +129,14 @@ def _sweep(command: str, job: Job, argv: list[str], checked: CheckedCommand, ope
         with plan.applied(), workers as stop_signals:
             _hydra_main(command, job, [*argv, as_override("hydra.sweep.dir", str(plan.folder))], open_folder)
         interrupted = bool(stop_signals)
-    except Exception:
+    except Exception as error:
         interrupted = bool(stop_signals)
+        if checked.num_jobs is None:  # the jobs were composed before, and their errors do not end a sweep
+            cause = error.__cause__ if isinstance(error, ConfigError) and error.__cause__ else error
+            log.info("the sweeper failed", exc_info=cause)
+            raise LstmLmError(
+                f"the sweeper {checked.sweeper} failed after the jobs in {folder}: {type(cause).__name__}: {cause}"
+            ) from error
         raise
     finally:
         failed = report_sweep(plan.folder, before, checked.num_jobs, plan.skipped, interrupted)
@@ -142,22 +155,25 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFo
     errors: list[Exception] = []
 
     @functools.wraps(job)
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> float | None:
         # Lightning starts other ranks with the command line as the user typed it
         sys.argv = user_argv
         settings = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
+        job_config = to_dataclass(config)
+        if settings.job.chdir:
+            _anchor_paths(job_config, Path(settings.runtime.cwd))
         if settings.mode == RunMode.MULTIRUN:
             with exit_on_stop_signals():
-                _run_sweep_job(to_dataclass(config), folder, list(settings.overrides.task), job, open_folder)
-            return
+                return _run_sweep_job(job_config, folder, list(settings.overrides.task), job, open_folder)
         try:
             with exit_on_stop_signals():
-                job(to_dataclass(config), folder)
+                return job(job_config, folder)
         except Exception as error:
             # INFO is written to the log in the run folder only; the command prints the error
             log.info("failed: %s", error, exc_info=True)
             errors.append(error)
+        return None
 
     sys.argv = [user_argv[0], *argv]
     try:
@@ -170,10 +186,27 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFo
         raise errors[0]
 
 
+def _anchor_paths(config: Config, start: Path) -> None:
+    """Make relative paths absolute: they mean the folder where the command started, not the one of the job."""
+    nodes: list[Any] = [config]
+    if isinstance(config, TrainConfig | EvalConfig) and config.data is not None:
+        nodes.append(config.data)
+    for node in nodes:
+        paths = {name: value for name, value in vars(node).items() if name in _PATHS and isinstance(value, str)}
+        for name, value in paths.items():
+            if not value.startswith("~") and (name in _WRITTEN_PATHS or (start / value).exists()):
+                setattr(node, name, str(start / value))
+
+
 def _run_sweep_job(
     config: Config, folder: Path, overrides: list[str], job: Job, open_folder: OpenFolder | None
-) -> None:
-    """Run one job of a sweep and write its status to its folder; an error does not end the sweep."""
+) -> float:
+    """Run one job of a sweep and write its status to its folder; an error does not end the sweep.
+
+    Returns:
+        What the job returns; infinity if it failed or returned nothing.
+    """
+    metric: float | None = None
     if isinstance(config, TrainConfig) and config.resume is None:
         config.resume = RESUME_AUTO  # the folder may hold an earlier attempt at this job
 
@@ -185,21 +218,22 @@ def _run_sweep_job(
         worker_stop.install()
         if worker_stop.signal_number is not None:
             write_status("interrupted", "the sweep was stopped before this job")
-            return
+            return math.inf
     write_status("running")
     worker_stop.in_job = True
     try:
         with nullcontext() if open_folder is None else open_folder(config, folder):
-            job(config, folder)
+            metric = job(config, folder)
         write_status("done")
     except FinishedRunError:
+        metric = read_perplexity(folder)
         write_status("done")
     except TrainingInterruptedError as error:
         worker_stop.in_job = False
         write_status("interrupted", str(error))
         if in_worker():
             worker_stop.signal_number = error.signal_number
-            return
+            return math.inf
         # a launcher would continue with the next job after an Exception
         raise SystemExit(128 + error.signal_number) from error
     except LstmLmError as error:
@@ -212,8 +246,9 @@ def _run_sweep_job(
         worker_stop.in_job = False
         if in_worker() and worker_stop.signal_number is not None:
             write_status("interrupted", f"stopped by {signal.Signals(worker_stop.signal_number).name}")
-            return
+            return math.inf
         write_status("interrupted", type(error).__name__)
         raise
     finally:
         worker_stop.in_job = False
+    return metric if metric is not None and math.isfinite(metric) else math.inf

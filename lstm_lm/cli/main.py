@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from lstm_lm.cli.environment import configure_process, effective_settings
+from lstm_lm.cli.environment import configure_process, effective_settings, misspelt_variables
 from lstm_lm.cli.terminal import escape_unencodable_output, printable
 from lstm_lm.errors import NO_SPACE, UNWRITABLE, LstmLmError, TrainingInterruptedError, did_you_mean
 
@@ -41,6 +41,9 @@ COMMANDS = {
     ),
     "export": Command("lstm_lm.cli.export:main", "Export a checkpoint to a bundle.", uses_hydra=True),
     "data": Command("lstm_lm.cli.data:main", "Show a corpus: vocabulary, tokens, a sample, windows.", uses_hydra=True),
+    "runs": Command("lstm_lm.cli.runs:runs", "List the training runs below a folder."),
+    "compare": Command("lstm_lm.cli.compare:compare", "Compare runs: settings, scores, and whether they differ."),
+    "report": Command("lstm_lm.cli.runs:report", "Write report.html of a run again."),
     "predict": Command("lstm_lm.cli.predict:predict", "Suggest the next word of a text."),
     "generate": Command("lstm_lm.cli.generate:generate", "Continue a text."),
     "serve": Command("lstm_lm.cli.serve:serve", "Serve a bundle over HTTP."),
@@ -59,7 +62,7 @@ _EXTRAS = {
             "uvicorn",
             "pydantic",
             "pydantic_settings",
-            "swagger_ui_bundle",
+            "fastapi_offline",
             "onnxruntime",
             "prometheus_client",
         },
@@ -86,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_help())
         return 0
     if arguments[0] == "--version":
-        from lstm_lm import __version__
+        from lstm_lm.version import __version__
 
         print(f"lstm-lm {__version__}")
         return 0
@@ -97,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[name]
     if command.configure_process and argv is None and not {"-h", "--help"} & set(rest):
         configure_process()
+    for line in misspelt_variables() if name != "serve" else ():
+        print(f"warning: {line}", file=sys.stderr)
     return _run(name, command, rest)
 
 
@@ -154,8 +159,8 @@ def _interrupted(error: TrainingInterruptedError) -> int:
 
     if is_rank_zero():
         if error.checkpoint.is_file():
-            resume = shell_override("resume", str(error.checkpoint))
-            print(f"\nstopped by a signal; continue with the same overrides and {resume}", file=sys.stderr)
+            resume = shell_override("resume", str(error.checkpoint.parent.parent))
+            print(f"\nstopped by a signal; continue with lstm-lm train {resume}", file=sys.stderr)
         else:
             print("\nstopped by a signal before a checkpoint was saved", file=sys.stderr)
     return 128 + error.signal_number

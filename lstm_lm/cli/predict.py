@@ -9,10 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from lstm_lm.cli.terminal import print_json, printable
-from lstm_lm.cli.text_options import JsonOption, ModelOption, read_text, warn_unknown_words
-from lstm_lm.export.loading import load_engine
+from lstm_lm.cli.text_options import (
+    BlocklistOption,
+    JsonOption,
+    ModelOption,
+    blocked_words,
+    read_text,
+    warn_unknown_words,
+)
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.word_lists import parse_lists
+from lstm_lm.loading import load_model
 
 
 def predict(
@@ -43,6 +50,13 @@ def predict(
     cache_window: Annotated[
         int, typer.Option(help="Number of recent words in the cache; 0 is all.")
     ] = CacheConfig.window,
+    split: Annotated[
+        bool, typer.Option("--split", help="Take the half-typed word at the end of the text as the prefix.")
+    ] = False,
+    typed_word: Annotated[
+        str, typer.Option(help="Where the word that equals the prefix goes: last, ranked or never.")
+    ] = "last",
+    blocklist: BlocklistOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Suggest the next word of a text.
@@ -50,7 +64,8 @@ def predict(
     Probabilities are normalized over the words that pass the filters; <unk> and line ends are never suggested.
     --allow and --deny ignore case. The --cache-… options have no effect without --cache.
     """
-    prediction = load_engine(model).predict(
+    engine = load_model(model).engine(blocked=blocked_words(blocklist))
+    prediction = engine.predict(
         read_text(text),
         k,
         prefix,
@@ -58,6 +73,8 @@ def predict(
         allow=None if allow is None else parse_lists(allow),
         deny=parse_lists(deny or []),
         cache=CacheConfig(cache_weight, cache_theta, cache_window) if cache else None,
+        split=split,
+        typed_word=typed_word,
     )
     if as_json:
         print_json(asdict(prediction))

@@ -25,30 +25,51 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 0 picks a free one.", show_default="LSTM_LM_PORT or 8000")
     ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(help="Path prefix under which a proxy serves this service.", show_default="LSTM_LM_ROOT_PATH"),
+    ] = None,
+    blocklist: Annotated[
+        bool | None,
+        typer.Option(
+            "--blocklist/--no-blocklist",
+            help="Leave out the slurs and obscenities of the shipped list.",
+            show_default="LSTM_LM_BLOCKLIST or --blocklist",
+        ),
+    ] = None,
 ) -> None:
     """Serve suggestions and generated text over HTTP until Ctrl-C."""
     import uvicorn
 
-    from lstm_lm.export.loading import load_model
-    from lstm_lm.serving.app import build_app
+    from lstm_lm.loading import load_model
+    from lstm_lm.serving.access_log import logging_config
+    from lstm_lm.serving.app import build_app, build_engine
     from lstm_lm.serving.http_protocol import BoundedHttpTools
     from lstm_lm.serving.memory import configure_malloc
     from lstm_lm.serving.settings import read_settings
 
     options: dict[str, Any] = {"bundle": model, "host": host, "port": port}
+    options |= {"blocklist": blocklist, "root_path": root_path}
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     # bind before loading the model, so that a port in use is reported immediately
     with _bound_socket(settings.host, settings.port) as listener:
         configure_malloc()  # before the first thread, which verifies the bundle
-        engine, model_info = load_model(settings.bundle, settings.backend, settings.prefix_cache_size)
-        app = build_app(engine, settings, model_info)
+        loaded = load_model(settings.bundle)
+        app = build_app(build_engine(loaded, settings), settings, loaded)
         address, bound_port = listener.getsockname()[:2]
         url_host = f"[{address}]" if ":" in address else address
         typer.echo(
             f"serving {settings.bundle} at http://{url_host}:{bound_port} (page at /, docs at /docs, Ctrl-C to stop)",
             err=True,
         )
-        config = uvicorn.Config(app, http=BoundedHttpTools, timeout_graceful_shutdown=GRACE_SECONDS)
+        config = uvicorn.Config(
+            app,
+            http=BoundedHttpTools,
+            log_config=logging_config(settings.log_format),
+            access_log=False,  # the application logs requests itself
+            timeout_keep_alive=settings.keep_alive_seconds,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
         # uvicorn raises it again after a graceful shutdown
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])

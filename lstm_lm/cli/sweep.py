@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.cli.console import number, percent, print_commands, print_rows, relative_path
 from lstm_lm.config.overrides import as_override
 from lstm_lm.text.files import write_atomically
@@ -79,7 +80,7 @@ def report_sweep(
             if job.reason:
                 print(f"job {job.name} {job.status}: {job.reason}")
         print(f"jobs: {relative_path(folder)}\ntable: {relative_path(folder / 'sweep.csv')}")
-        best = jobs[0].folder / "checkpoints" / "best.ckpt"
+        best = jobs[0].folder / CHECKPOINTS / BEST
         if best.is_file():
             print_commands(
                 [("score the best model on test", ["lstm-lm", "eval", as_override("checkpoint", relative_path(best))])]
@@ -124,6 +125,12 @@ def _read_job(folder: Path, sweep: Path, interrupted: bool) -> JobResult:
         minutes=None if seconds is None else seconds / 60,
         folder=folder,
     )
+
+
+def read_perplexity(folder: Path) -> float | None:
+    """The perplexity that a finished job recorded."""
+    metrics = _read_json(folder / "metrics.json")
+    return _finite_or_none(metrics.get("valid", metrics).get("perplexity"))
 
 
 def _finite_or_none(value: Any) -> float | None:

@@ -8,9 +8,18 @@ import typer
 
 from lstm_lm.cli.terminal import printable
 from lstm_lm.errors import ConfigError
+from lstm_lm.inference.blocklist import shipped_blocklist
 
 ModelOption: TypeAlias = Annotated[Path, typer.Option(help="Bundle, run folder or checkpoint.")]
+BlocklistOption: TypeAlias = Annotated[
+    bool, typer.Option("--blocklist/--no-blocklist", help="Leave out the slurs and obscenities of the shipped list.")
+]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+def blocked_words(blocklist: bool) -> tuple[str, ...]:
+    """The words that ``--blocklist`` leaves out."""
+    return shipped_blocklist() if blocklist else ()
 
 
 def read_text(text: str) -> str:

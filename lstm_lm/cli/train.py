@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstm_lm.cli.command_help import command_help, wants_help
 
 if TYPE_CHECKING:
-    from lstm_lm.config.schema import TrainConfig
+    from lstm_lm.training.config import TrainConfig
 
 
 def main(argv: list[str]) -> None:
@@ -17,35 +18,54 @@ def main(argv: list[str]) -> None:
         print(command_help("train"))
         return
     from lstm_lm.cli.hydra_run import run
+    from lstm_lm.cli.resumed_settings import with_resumed_settings
     from lstm_lm.training.run_folder import open_run_folder
 
-    run("train", argv, job, open_run_folder)
+    run("train", with_resumed_settings(argv), job, open_run_folder)
 
 
-def job(config: TrainConfig, run_dir: Path) -> None:
-    """Train one model, then print a summary and the commands to use next."""
+def job(config: TrainConfig, run_dir: Path) -> float | None:
+    """Train one model, then print a summary and the commands to use next.
+
+    Returns:
+        The perplexity of the best validation, for a sweeper.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from lstm_lm.cli.encoding_bar import encoding_bar
-    from lstm_lm.data.encoding import ensure_encoded
+    from lstm_lm.data.encoding import load_corpus
     from lstm_lm.training.ranks import is_rank_zero
 
     # before the import of torch and Lightning, so that a corpus that cannot be read is reported at once
-    if is_rank_zero():
-        with encoding_bar() as progress:
-            ensure_encoded(config.data, progress)
+    with encoding_bar() if is_rank_zero() else nullcontext() as progress:
+        corpus = load_corpus(config.data, progress)
     from lstm_lm.training.run import train
 
-    metrics = train(config, run_dir)
+    metrics = train(config, run_dir, corpus, config.name or _name())
+    perplexity: float | None = metrics.get("valid", {}).get("perplexity")
     if not is_rank_zero():
-        return
+        return perplexity
+    from lstm_lm.report.page import write_run_report
+
+    write_run_report(run_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _print_sweep_job(metrics, run_dir)
     else:
         _print_summary(metrics, run_dir, config.batching.eval_batch_size)
         if "valid" in metrics:
             _print_next_commands(config, metrics, run_dir)
+    return perplexity
+
+
+def _name() -> str:
+    """The name of the run in the loggers."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from lstm_lm.training.loggers import run_name
+
+    settings = HydraConfig.get()
+    return run_name(settings.runtime.choices.get("experiment"), list(settings.overrides.task))
 
 
 def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
@@ -58,6 +78,8 @@ def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
 
 def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> None:
     from lstm_lm.cli.console import duration, number, percent, print_key_values, relative_path, streams
+    from lstm_lm.report.page import REPORT
+    from lstm_lm.saved_model import InitFrom
 
     rows = []
     if "overfit" in metrics:
@@ -73,30 +95,40 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
             ("valid top-1, top-5", f"{percent(valid.get('top1'))}, {percent(valid.get('top5'))}"),
             ("stopped by", str(metrics["stopped_by"])),
         ]
+    if "init_from" in metrics:
+        rows.append(("initial weights", InitFrom(**metrics["init_from"]).describe()))
     rows += [
         ("epochs, steps", f"{number(metrics['epochs'])}, {metrics['steps']:,}"),
         ("wall time", duration(metrics["wall_seconds"])),
         ("tokens per second", f"{metrics['tokens_per_second']:,.0f}"),
         ("parameters", f"{metrics['parameters']:,} ({metrics['precision']})"),
         ("run folder", relative_path(run_dir)),
+        ("report", relative_path(run_dir / REPORT)),
     ]
     print_key_values("Training", rows)
 
 
 def _print_next_commands(config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from lstm_lm.checkpoint import BEST, CHECKPOINTS
     from lstm_lm.cli.console import print_commands, relative_path
     from lstm_lm.config.overrides import as_override
 
-    checkpoints = run_dir / "checkpoints"
-    best = as_override("checkpoint", relative_path(checkpoints / "best.ckpt"))
+    best = as_override("checkpoint", relative_path(run_dir / CHECKPOINTS / BEST))
     out = as_override("out", f"exports/{run_dir.name}")
     commands = [
         ("score the model on test", ["lstm-lm", "eval", best]),
         ("export a bundle for predict, generate and serve", ["lstm-lm", "export", best, out]),
-        ("open the curves in TensorBoard", ["tensorboard", "--logdir", relative_path(run_dir)]),
     ]
+    if (run_dir / "tensorboard").is_dir():
+        commands.append(("open the curves in TensorBoard", ["tensorboard", "--logdir", relative_path(run_dir)]))
     if longer := _longer(config, metrics):
-        commands.append(("train this model further", ["lstm-lm", "train", *_repeated(longer, run_dir)]))
+        sources = HydraConfig.get().runtime.config_sources
+        folders = [relative_path(Path(source.path)) for source in sources if source.provider == "command-line"]
+        config_dir = [word for folder in folders for word in ("--config-dir", folder)]
+        resume = as_override("resume", relative_path(run_dir))
+        commands.append(("train this model further", ["lstm-lm", "train", *config_dir, resume, longer]))
     print_commands(commands)
 
 
@@ -111,24 +143,3 @@ def _longer(config: TrainConfig, metrics: dict[str, Any]) -> str | None:
         case "max_epochs":
             return f"trainer.max_epochs={2 * config.trainer.epoch_limit}"
     return None
-
-
-def _repeated(longer: str, run_dir: Path) -> list[str]:
-    """The arguments of this command, continued in the same folder with a larger limit."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from lstm_lm.cli.console import relative_path
-    from lstm_lm.config.overrides import as_override
-
-    settings = HydraConfig.get()
-    sources = settings.runtime.config_sources
-    folders = [source.path for source in sources if source.provider == "command-line"]
-    replaced = ("resume=", longer.partition("=")[0] + "=", "hydra.run.dir=", "hydra.mode=")
-    overrides = [*settings.overrides.hydra, *settings.overrides.task]
-    return [
-        *(word for folder in folders for word in ("--config-dir", relative_path(Path(folder)))),
-        *(line for line in overrides if not line.startswith(replaced)),
-        longer,
-        "resume=auto",
-        as_override("hydra.run.dir", relative_path(run_dir)),
-    ]

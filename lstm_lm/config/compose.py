@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -15,20 +16,33 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.messages import COMPOSE_ERRORS, Names, choose_first, not_in_defaults, short_message, unknown_option
+from lstm_lm.config.messages import (
+    COMPOSE_ERRORS,
+    Names,
+    choose_first,
+    missing_plugin,
+    not_in_defaults,
+    short_message,
+    unknown_option,
+)
 from lstm_lm.config.overrides import as_override, line_of
-from lstm_lm.config.schema import SCHEMAS, Config, EvalConfig, ExportConfig, TrainConfig
+from lstm_lm.config.schema import SCHEMAS, Config
 from lstm_lm.errors import ConfigError
+from lstm_lm.evaluation.config import EvalConfig
+from lstm_lm.export.config import ExportConfig
+from lstm_lm.training.config import TrainConfig, TrainerConfig
 
 CONFIG_PACKAGE = "lstm_lm.configs"
 VERSION_BASE = "1.3"
+OPEN = ("optimizer", "schedule", "trainer", "callbacks", "logger")
+"""Open nodes of ``TrainConfig``: their keys are checked against the signature of what takes them."""
 
 
 def register_schemas() -> None:
     """Register the schemas that the defaults lists of the shipped YAML files name."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
-        store.store(name=f"{command}_schema", node=schema, provider="lstm_lm")
+        store.store(name=f"{command}_schema", node=config_node(schema), provider="lstm_lm")
 
 
 @contextmanager
@@ -39,8 +53,24 @@ def config_loader() -> Iterator[ConfigLoader]:
         yield GlobalHydra.instance().config_loader()
 
 
+def config_node(schema: type[Config]) -> DictConfig:
+    """The schema of a command as Hydra merges it."""
+    node: DictConfig = OmegaConf.structured(schema)
+    for name in OPEN if schema is TrainConfig else ():
+        if OmegaConf.get_type(node, name) is dict:
+            node[name] = {}  # the defaults are for Python; an option of the group has its own
+        OmegaConf.set_struct(node[name], False)
+    return node
+
+
 def to_dataclass(config: DictConfig) -> Config:
     """Convert a composed config to its dataclass and resolve interpolations."""
+    if OmegaConf.get_type(config) is TrainConfig:
+        config = config.copy()
+        OmegaConf.set_readonly(config, False)
+        own = {node.name for node in fields(TrainerConfig)}
+        for name in [str(key) for key in config.trainer if key not in own]:
+            config.trainer.arguments[name] = config.trainer.pop(name)
     result = OmegaConf.to_object(config)
     assert isinstance(result, TrainConfig | EvalConfig | ExportConfig)
     return result
@@ -164,8 +194,9 @@ class Composer:
             return f"{key}: cannot be null; write ~{bare_key} to leave it out, or choose from {', '.join(options)}"
         wanted = [str(name) for name in (value if isinstance(value, list) else [value])]
         unknown = [name for name in wanted if name not in options]
-        if unknown and not key.startswith("hydra/"):
-            return unknown_option(override, unknown[0], options)
+        if unknown:
+            describe = missing_plugin if key.startswith("hydra/") else unknown_option
+            return describe(override, unknown[0], options)
         if isinstance(error, MissingConfigException) or not isinstance(error.__context__, OmegaConfBaseException):
             return short_message(error)
         return self.names(config).mistake_in_file(override.key_or_group, error)

@@ -12,14 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeError, OmegaConfBaseException
 
 from lstm_lm.config.renames import RENAMED_OPTIONS, RENAMED_SETTINGS
-from lstm_lm.errors import closest
-from lstm_lm.settings import Leaf, all_settings, without_none
+from lstm_lm.errors import closest, did_you_mean
+from lstm_lm.settings import Leaf, all_settings, describe_type, without_none
 
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 """What Hydra raises for a config that cannot be composed."""
-
-_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-_PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}
 
 
 class Names:
@@ -48,9 +45,9 @@ class Names:
         first, _, rest = path.partition(".")
         if first == "presets" and rest:
             name = rest.partition(".")[0]
-            match = closest(name, [known.split(".")[1] for known in self._paths if known.startswith("presets.")])
-            remedy = f"did you mean {match}? " if match else ""
-            return f"{path}: unknown preset{where}; {remedy}to add one, write +sampling@presets.{name}=OPTION"
+            presets = [known.split(".")[1] for known in self._paths if known.startswith("presets.")]
+            remedy = did_you_mean(name, presets, then=f"to add one, write +sampling@presets.{name}=OPTION")
+            return f"{path}: unknown preset{where}; {remedy}"
         match = RENAMED_SETTINGS.get(path) or self._closest_path(path)
         kind = "Hydra setting" if first == "hydra" else "setting"
         return f"{path}: unknown {kind}{where}" + (f"; did you mean {match}?" if match else "")
@@ -66,16 +63,15 @@ class Names:
             return ".".join([*parent, sibling, *rest])
         by_last_part: dict[str, str] = {}
         for known_path in self._paths:
-            if not known_path.startswith("hydra."):
+            if not known_path.startswith("hydra.") and not known_path.endswith("_target_"):
                 by_last_part.setdefault(known_path.rpartition(".")[2], known_path)
         match = closest(parts[-1], by_last_part, cutoff=0.7)
         return by_last_part[match] if match else None
 
     def unknown_group(self, override: Override) -> str:
         """A group with a package that does not exist."""
-        match = closest(override.key_or_group, self._groups)
-        remedy = f"; did you mean {match}@{override.package}?" if match else ""
-        return f"{override.get_key_element()}: unknown config group{remedy}"
+        remedy = did_you_mean(override.key_or_group, self._groups, form=f"{{}}@{override.package}")
+        return f"{override.get_key_element()}: unknown config group; {remedy}"
 
     def mistake_in_file(self, group: str, error: Exception) -> str:
         """A setting of a config file that Hydra cannot merge."""
@@ -118,22 +114,31 @@ class Names:
         if is_dataclass(kind) or get_origin(kind) is dict:
             child = fields(kind)[0].name if is_dataclass(kind) else "NAME"
             return f"{path}: is a group of settings (got {shown}){where}; set one of them, as in {path}.{child}=VALUE"
-        return f"{path}: must be {_describe(kind if element else leaf.type)} (got {shown}){where}"
+        example = ", as in [1,2]" if get_origin(kind) is list else ""
+        return f"{path}: must be {describe_type(kind if element else leaf.type)}{example} (got {shown}){where}"
 
 
 def not_in_defaults(key: str, chosen: Sequence[str]) -> str:
     """A choice for a place where the defaults list has none."""
     bare_key = key.lstrip("+~")
-    match = closest(bare_key, chosen)
-    remedy = f"did you mean {match}? " if match else ""
-    return f"{key}: is not in the defaults list; {remedy}to add it, write +{bare_key}=OPTION"
+    remedy = did_you_mean(bare_key, chosen, then=f"to add it, write +{bare_key}=OPTION")
+    return f"{key}: is not in the defaults list; {remedy}"
 
 
 def unknown_option(override: Override, name: str, options: Sequence[str]) -> str:
     """An option that a group does not have."""
-    match = RENAMED_OPTIONS.get((override.key_or_group, name)) or closest(name, options, cutoff=0.5)
-    remedy = f"did you mean {match}? " if match else ""
-    return f"{override.get_key_element()}: unknown option (got {name}); {remedy}options are {', '.join(options)}"
+    renamed = {old: new for (group, old), new in RENAMED_OPTIONS.items() if group == override.key_or_group}
+    remedy = did_you_mean(name, options, then=f"options are {', '.join(options)}", renamed=renamed, cutoff=0.5)
+    return f"{override.get_key_element()}: unknown option (got {name}); {remedy}"
+
+
+def missing_plugin(override: Override, name: str, options: Sequence[str]) -> str:
+    """An option of one of Hydra's own groups, most of which come with plugins."""
+    key = override.get_key_element()
+    extra = name.partition("_")[0]
+    if key == "hydra/launcher" and extra in ("joblib", "submitit"):
+        return f"{key}: {name} is not installed; pip install 'lstm-lm[{extra}]'"
+    return f"{key}: unknown option (got {name}); options are {', '.join(options)}, and those of the plugins you install"
 
 
 def choose_first(key: str, group: str, options: Sequence[str]) -> str:
@@ -156,12 +161,15 @@ def short_message(error: Exception) -> str:
 
 
 def undeclared(config: DictConfig) -> list[str]:
-    """Keys that +KEY=VALUE adds to a dataclass, which OmegaConf allows."""
+    """Keys that OmegaConf accepts but that are no settings: added to a dataclass with +, or renamed in an open node."""
     added = []
     for path, node in walk(config):
         kind = OmegaConf.get_type(node)
+        declared = None
         if is_dataclass(kind) and OmegaConf.is_struct(node):
-            added += [path] if path.rpartition(".")[2] not in {field.name for field in fields(kind)} else []
+            declared = {field.name for field in fields(kind)}
+        if path in RENAMED_SETTINGS or (declared is not None and path.rpartition(".")[2] not in declared):
+            added.append(path)
     return added
 
 
@@ -172,12 +180,3 @@ def walk(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]
         plain = OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)
         if not plain and isinstance(node[key], DictConfig):
             yield from walk(node[key], f"{prefix}{key}.")
-
-
-def _describe(kind: Any) -> str:
-    """The values that a type allows, in words."""
-    inner = without_none(kind)
-    text = _NAMES.get(inner, "a value")
-    if get_origin(inner) is list:
-        text = f"a list of {_PLURALS.get(get_args(inner)[0], 'values')}, as in [1,2]"
-    return text if inner is kind else f"{text} or null"

@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lstm_lm.config.compose import Composer, config_loader, to_dataclass
+from lstm_lm.config.compose import Composer, config_loader, config_node, to_dataclass
 from lstm_lm.config.messages import COMPOSE_ERRORS, short_message, undeclared, walk
 from lstm_lm.config.overrides import (
     expand_sweep,
@@ -19,8 +19,9 @@ from lstm_lm.config.overrides import (
     sweep_lines,
     sweep_without_multirun,
 )
-from lstm_lm.config.schema import RESUME_AUTO, Config, TrainConfig
+from lstm_lm.config.schema import Config
 from lstm_lm.errors import ConfigError
+from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class CheckedCommand:
     """The config of the first job."""
     multirun: bool
     """Whether it is a sweep."""
+    sweeper: str
+    """The class that chooses the jobs of a sweep."""
     folders: Folders
     """Where it writes."""
     lines: list[str]
@@ -89,6 +92,21 @@ def check(
     return replace(checked, lines=sweep_lines(parsed) if checked.multirun else list(overrides))
 
 
+def train_config(*overrides: str, config_dir: str | None = None) -> TrainConfig:
+    """The config of ``lstm-lm train`` with these overrides, such as ``"experiment=quickstart"``.
+
+    Args:
+        overrides: As on the command line, without ``-m``.
+        config_dir: A folder with additional configs.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    config = check("train", overrides, config_dir=config_dir).config
+    assert isinstance(config, TrainConfig)
+    return config
+
+
 def _check(composer: Composer, parsed: list[Override], multirun: bool) -> tuple[CheckedCommand, list[str]]:
     swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
     hydra = [override for override in parsed if override.is_hydra_override()]
@@ -121,7 +139,8 @@ def _check(composer: Composer, parsed: list[Override], multirun: bool) -> tuple[
         except COMPOSE_ERRORS as error:
             problems.append(short_message(error))
         problems += _folder_problems(first, folders, multirun)
-    return CheckedCommand(jobs, num_jobs, first, multirun, folders, lines=[]), problems
+    sweeper = str(config.hydra.sweeper._target_)
+    return CheckedCommand(jobs, num_jobs, first, multirun, sweeper, folders, lines=[]), problems
 
 
 def _check_jobs(
@@ -159,7 +178,7 @@ def build(composed: DictConfig, composer: Composer) -> tuple[Config, list[str]]:
         if OmegaConf.is_missing(node, name := path.rpartition(".")[2]):
             problems.append(f"{path}: is required; give {path}=VALUE")
             node[name] = ""
-    defaults = OmegaConf.structured(composer.schema)
+    defaults = config_node(composer.schema)
     unresolved: set[str] = set()
     while True:
         try:
@@ -172,7 +191,8 @@ def build(composed: DictConfig, composer: Composer) -> tuple[Config, list[str]]:
             unresolved.add(path)
             OmegaConf.update(config, path, OmegaConf.select(defaults, path))
         else:
-            return built, problems + built.problems()
+            known = {problem.partition(":")[0] for problem in problems}
+            return built, problems + [text for text in built.problems() if text.partition(":")[0] not in known]
 
 
 def _read_folders(config: DictConfig, multirun: bool) -> Folders:
@@ -199,9 +219,9 @@ def _sweep_problems(config: Config) -> list[str]:
     if not isinstance(config, TrainConfig):
         return []
     trainer = config.trainer
-    if trainer.strategy == "ddp" or trainer.devices > 1:
+    if trainer.strategy == "ddp" or trainer.num_processes > 1:
         return [
-            f"trainer.strategy: {trainer.strategy} on {trainer.devices} devices cannot be combined with -m, since "
-            "every process would run the complete sweep; set trainer.devices=1 trainer.strategy=auto"
+            f"trainer.strategy: {trainer.strategy} on {trainer.num_processes} devices cannot be combined with -m, since"
+            " every process would run the complete sweep; set trainer.devices=1 trainer.strategy=auto"
         ]
     return []

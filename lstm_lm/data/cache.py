@@ -1,4 +1,4 @@
-"""Cache of encoded corpora: an entry is complete or absent."""
+"""Cache folder, of encoded corpora and features of train: an entry is complete or absent."""
 
 import errno
 import json
@@ -6,19 +6,15 @@ import logging
 import os
 import shutil
 import tempfile
-import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import DataError
-from lstm_lm.text.files import current_umask, sync_folder
+from lstm_lm.text.files import current_umask, file_sha256, remove_if_abandoned, sync_folder
 
 _PARTIAL = ".partial-"
-_ABANDONED_SECONDS = 24 * 3600
-_CHECKSUMS = "checksums.json"  # size and CRC-32 of every other file of an entry
-_CHUNK = 1 << 20
+_CHECKSUMS = "checksums.json"  # sha256 of every other file of an entry
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +26,7 @@ def cache_root(config: DataConfig) -> Path:
     return Path(os.environ.get("LSTM_LM_CACHE") or "~/.cache/lstm_lm").expanduser()
 
 
-def build_once(folder: Path, write: Callable[[Path], None]) -> None:
+def build_once(folder: Path, write: Callable[[Path], None]) -> dict[str, str]:
     """Build ``folder`` with ``write`` unless it exists and is intact; a process that is killed leaves no ``folder``.
 
     Every file of an entry is compared with its checksum; a damaged entry is built again.
@@ -39,20 +35,25 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> None:
         folder: The cache entry.
         write: Called with an empty folder, which it fills with files.
 
+    Returns:
+        sha256 of every file in hex, by name.
+
     Raises:
         DataError: If the cache is not writable, for example because the disk is full.
     """
     if folder.is_dir():
-        if _is_whole(folder):
-            return
-        log.warning("%s: this encoded corpus is damaged; it is encoded again", folder)
+        if sha256 := _verified(folder):
+            return sha256
+        log.warning("%s: this cache entry is damaged; it is built again", folder)
     partial: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder.parent)
+        for left in folder.parent.glob(f"{_PARTIAL}*"):
+            remove_if_abandoned(left)
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_PARTIAL))
         write(partial)
-        _write_checksums(partial)
+        sha256 = {path.name: file_sha256(path) for path in partial.iterdir()}
+        (partial / _CHECKSUMS).write_text(json.dumps(sha256))
         for path in partial.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -67,9 +68,10 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         sync_folder(folder.parent)
+        return sha256
     except OSError as error:
         raise DataError(
-            f"{folder.parent}: cannot write the encoded corpus ({error.strerror or error}); free some space or choose "
+            f"{folder.parent}: cannot write a cache entry ({error.strerror or error}); free some space or choose "
             "another folder with data.cache_dir=FOLDER or the environment variable LSTM_LM_CACHE=FOLDER"
         ) from error
     finally:
@@ -77,43 +79,18 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_checksums(folder: Path) -> None:
-    checksums = {path.name: [path.stat().st_size, _crc32(path)] for path in folder.iterdir()}
-    (folder / _CHECKSUMS).write_text(json.dumps(checksums))
-
-
-def _is_whole(folder: Path) -> bool:
+def _verified(folder: Path) -> dict[str, str] | None:
+    """The checksums of an entry whose files have them; ``None`` for a damaged entry."""
     try:
-        checksums = json.loads((folder / _CHECKSUMS).read_bytes())
-        return bool(checksums) and all(
-            [(folder / name).stat().st_size, _crc32(folder / name)] == entry for name, entry in checksums.items()
-        )
+        sha256: dict[str, str] = json.loads((folder / _CHECKSUMS).read_bytes())
+        return sha256 if all(file_sha256(folder / name) == value for name, value in sha256.items()) else None
     except (OSError, ValueError, TypeError, AttributeError):
-        return False
-
-
-def _crc32(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            value = zlib.crc32(chunk, value)
-    return value
+        return None
 
 
 def _set_aside(folder: Path) -> None:
     """Remove a damaged entry; a process that has mapped its files keeps them."""
-    if folder.is_dir() and not _is_whole(folder):
+    if folder.is_dir() and not _verified(folder):
         trash = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_PARTIAL))
         folder.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
-
-
-def _remove_abandoned(root: Path) -> None:
-    """Remove the partial folders of killed processes: a running process keeps changing its files."""
-    for partial in root.glob(f"{_PARTIAL}*"):
-        try:
-            newest = max(path.stat().st_mtime for path in (partial, *partial.iterdir()))
-        except OSError:
-            continue  # removed by another process in the meantime
-        if time.time() - newest > _ABANDONED_SECONDS:
-            shutil.rmtree(partial, ignore_errors=True)

@@ -1,12 +1,12 @@
 """Config of the corpus and of its batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lstm_lm.settings import Settings, setting
 
 HUB_CORPORA = ("hub", "wikitext2", "wikitext2_raw", "wikitext103")
-CORPORA = (*HUB_CORPORA, "text_files", "text_file", "python_docs")
+CORPORA = (*HUB_CORPORA, "text_files", "text_file", "python_docs", "chat", "own")
 TOKENIZERS = ("whitespace", "moses")
 SPLITS = ("train", "valid", "test")
 
@@ -40,6 +40,11 @@ class DataConfig(Settings):
         ["train", "validation", "test"],
         help="The dataset's splits for train, valid and test, or parts of one, such as train[:90%] (hub corpora).",
     )
+    lines: str | None = setting(
+        None,
+        help="Your own function, as MODULE.NAME, that yields the lines of a split; called with the split's name and "
+        "these settings (own).",
+    )
     tokenizer: str = setting(
         "whitespace", choices=TOKENIZERS, help="whitespace for text that is already tokenized, moses for raw prose."
     )
@@ -62,11 +67,10 @@ class DataConfig(Settings):
         if self.title:
             return self.title
         if self.hub_path:
-            is_local = Path(self.hub_path).expanduser().is_dir()
-            dataset = _file_name(self.hub_path) if is_local else self.hub_path
+            dataset = _file_name(self.hub_path) if self._has_local_hub else self.hub_path
             return f"{dataset} ({self.hub_config})" if self.hub_config else dataset
         path = self.dir or self.file
-        return _file_name(path) if path else self.source
+        return _file_name(path) if path else self.lines or self.source
 
     def conflicts(self) -> list[str]:
         """A corpus without its location, and settings that do not fit the dataset."""
@@ -74,6 +78,8 @@ class DataConfig(Settings):
             return ["dir: text_files needs the folder with train.txt, valid.txt and test.txt; set data.dir=FOLDER"]
         if self.source == "text_file" and not self.file:
             return ["file: text_file needs the file; set data.file=FILE"]
+        if self.source == "own" and not self.lines:
+            return ["lines: own needs the function that yields the lines of a split; set data.lines=MODULE.NAME"]
         return self._hub_conflicts() if self.source in HUB_CORPORA else []
 
     def _hub_conflicts(self) -> list[str]:
@@ -81,7 +87,7 @@ class DataConfig(Settings):
         if not self.hub_path:
             remedy = "set data.hub_path=NAME" if self.source == "hub" else f"choose it with data={self.source}"
             problems.append(f"hub_path: {self.source} needs the dataset's name or folder; {remedy}")
-        elif self.hub_revision and Path(self.hub_path).expanduser().is_dir():
+        elif self.hub_revision and self._has_local_hub:
             problems.append(
                 f"hub_revision: a local folder has no revisions (got {self.hub_revision!r}); set data.hub_revision=null"
             )
@@ -92,9 +98,48 @@ class DataConfig(Settings):
             )
         return problems
 
+    def not_found(self) -> str | None:
+        """Why a model's corpus cannot be read, with the remedy; ``None`` if it is where it was."""
+        option = "data.file=FILE" if self.source == "text_file" else "data.dir=FOLDER"
+        remedy = f"give its path with data={self.source} {option}"
+        if self.source in HUB_CORPORA:
+            remedy = f"give its path with data={self.source}, and data.hub_path=FOLDER for a copy of your own"
+        elif self.source == "own":
+            remedy = "a checkpoint never runs code: give your own data=OPTION again"
+        is_local_hub = bool(self.hub_path) and str(self.hub_path).startswith("/")
+        for path, exists in ((self.dir, Path.is_dir), (self.file, Path.is_file), (self.hub_path, Path.is_dir)):
+            if path and (path != self.hub_path or is_local_hub) and not exists(Path(path).expanduser()):
+                return f"was {path}, and there is no such path; {remedy}"
+        return f"is not named in it; {remedy}" if self.problems() else None
+
+    def without_code(self) -> "DataConfig":
+        """The same corpus without a function to import: what a checkpoint or bundle records is never run."""
+        return replace(self, title=self.corpus_name, lines=None) if self.lines else self
+
+    def with_absolute_paths(self) -> "DataConfig":
+        """The same corpus for another working directory."""
+        hub_path = _absolute(self.hub_path) if self._has_local_hub else self.hub_path
+        folder, file, cache_dir = map(_absolute, (self.dir, self.file, self.cache_dir))
+        return replace(self, dir=folder, file=file, hub_path=hub_path, cache_dir=cache_dir)
+
+    def without_local_paths(self) -> "DataConfig":
+        """The same corpus with its name, without paths of this machine, to publish."""
+        hub_path = None if self._has_local_hub else self.hub_path
+        return replace(
+            self.without_code(), title=self.corpus_name, dir=None, file=None, cache_dir=None, hub_path=hub_path
+        )
+
+    @property
+    def _has_local_hub(self) -> bool:
+        return self.hub_path is not None and Path(self.hub_path).expanduser().is_dir()
+
 
 def _file_name(path: str) -> str:
     return Path(path).expanduser().resolve().name
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().resolve())
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lstm_lm.data import hub, python_docs
+from lstm_lm.data import chat, hub, own, python_docs
 from lstm_lm.data.config import HUB_CORPORA, SPLITS, DataConfig
 from lstm_lm.data.text_file import TextFileSplit
 from lstm_lm.data.text_source import LineSource, TextFile, TextSource
@@ -30,11 +30,17 @@ def open_split(config: DataConfig, split: str) -> TextSource:
         return _folder_split(config, split)
     if config.source == "text_file":
         return _file_split(config, split)
+    if config.source == "own":
+        return own.open_split(config, split)
+    if config.source == "chat":
+        return LineSource(
+            f"chat {split}", chat.ChatSplit(split), chat.SIZE_HINTS[split], f"{split} {chat.sources_digest()}"
+        )
     return LineSource(
         f"python_docs {split}",
         python_docs.DocsSplit(split),
-        size_hint=python_docs.SIZE_HINTS[split],
-        content_key=f"{split} {python_docs.sources_digest()}",
+        python_docs.SIZE_HINTS[split],
+        f"{split} {python_docs.sources_digest()}",
     )
 
 

@@ -24,7 +24,7 @@ Ids = NDArray[np.int32]
 EncodingProgress = Callable[[str, int, int], None]
 """Called with the split, the number of characters encoded so far, and the approximate total."""
 
-_FORMAT = 2
+_FORMAT = 3
 _DTYPE = np.dtype("<i4")
 _CHUNK = 1 << 20
 
@@ -42,6 +42,8 @@ class EncodedCorpus:
     """Name of the tokenizer."""
     config: DataConfig
     """Config that the corpus was loaded with."""
+    sha256: dict[str, str]
+    """sha256 of the ids of each split, in hex."""
 
 
 def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) -> EncodedCorpus:
@@ -58,20 +60,6 @@ def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) ->
         ConfigError: If ``config`` has problems.
         DataError: If the text is missing, empty, unreadable or gives no vocabulary, or the cache is not writable.
     """
-    folder = ensure_encoded(config, progress)
-    corpus = EncodedCorpus(
-        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
-        splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
-        tokenizer=config.tokenizer,
-        config=config,
-    )
-    log_warnings(folder)
-    any(warn_of_unknown_words(corpus.vocabulary, split, corpus.splits[split]) for split in SPLITS[1:])  # one is enough
-    return corpus
-
-
-def ensure_encoded(config: DataConfig, progress: EncodingProgress | None = None) -> Path:
-    """The cache entry of a corpus, encoded first unless it is there: see :func:`load_corpus`."""
     _require_valid(config)
     sources = {split: open_split(config, split) for split in SPLITS}
     digests = {split: source.digest() for split, source in sources.items()}
@@ -85,8 +73,17 @@ def ensure_encoded(config: DataConfig, progress: EncodingProgress | None = None)
             _write_split(sources[split], split, config, vocabulary, partial / f"{split}.int32", progress)
         save_warnings(partial, sources.values())
 
-    build_once(folder, write)
-    return folder
+    sha256 = build_once(folder, write)
+    corpus = EncodedCorpus(
+        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
+        splits={split: _map(folder / f"{split}.int32") for split in SPLITS},
+        tokenizer=config.tokenizer,
+        config=config,
+        sha256={split: sha256[f"{split}.int32"] for split in SPLITS},
+    )
+    log_warnings(folder)
+    any(warn_of_unknown_words(corpus.vocabulary, split, corpus.splits[split]) for split in SPLITS[1:])  # one is enough
+    return corpus
 
 
 def encode_split(

@@ -67,7 +67,7 @@ class NeuralCache:
             Probabilities of the mixture (n, V), in the memory of ``log_probabilities``; and the targets' negative log
             likelihood (n,), which stays finite where a probability underflows float32.
         """
-        weights, words = self._attention(features, target_ids)
+        weights, words, _ = self.attend(features, target_ids)
         shares = torch.full((len(features), 1), self.weight)
         if len(words) == len(features):  # the cache of the first word is empty
             shares[0] = 0.0
@@ -80,12 +80,17 @@ class NeuralCache:
         mixture.scatter_add_(1, words.expand(len(features), -1), weights.mul_(shares))
         return mixture, nll
 
-    def _attention(self, features: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(self, features: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the attention of each word of a block over earlier positions, and add the block to the cache.
 
+        Args:
+            features: Features before every word (n, H).
+            target_ids: The words (n,).
+
         Returns:
-            Weights (n, m + n) over the m cached positions and those of the block, 0 outside the window; and the words
-            at these positions (m + n,).
+            Weights (n, m + n) over the m cached positions and those of the block, 0 outside the window; the words at
+            these positions (m + n,); and the logarithms of the weights before normalization, -inf outside the window.
+            With an empty cache the first row is meaningless.
         """
         count, num_cached = len(features), len(self._words)
         keys = torch.cat([self._features, features])
@@ -101,7 +106,7 @@ class NeuralCache:
         scores.masked_fill_(masked, -torch.inf)
         if num_cached == 0:
             scores[0, 0] = 0.0  # prevents NaN from a softmax of only -inf; the share of this row is 0
-        return torch.softmax(scores, dim=1), words
+        return torch.softmax(scores, dim=1), words, scores
 
 
 def evaluate_cache(

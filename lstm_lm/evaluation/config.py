@@ -1,20 +1,40 @@
 """Evaluation settings, as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lstm_lm.data.config import SPLITS, DataConfig
 from lstm_lm.serialization import checked
-from lstm_lm.settings import Settings, setting
+from lstm_lm.settings import REQUIRED, Settings, setting
 
-EVALUATIONS = ("static", "cache", "dynamic", "dynamic_cache", "keyboard")
+ACCELERATORS = ("cpu", "gpu", "auto")
+EVALUATIONS = ("static", "cache", "dynamic", "dynamic_cache", "mixture", "keyboard")
+COMPONENTS = ("cache", "ngram", "neighbours", "dynamic")
+"""What ``mixture`` can add to the network."""
 
 _CACHE = ("cache_window", "cache_theta", "cache_weight")
 _DYNAMIC = ("lr", "decay")
-TUNABLE = {"cache": _CACHE, "dynamic": _DYNAMIC, "dynamic_cache": (*_DYNAMIC, *_CACHE)}
-"""The settings that ``tune=true`` chooses, by evaluation."""
+_COMPONENT_SETTINGS = {"cache": _CACHE[:2], "neighbours": ("neighbours_theta",), "dynamic": _DYNAMIC}
+TUNABLE = {
+    "cache": _CACHE,
+    "dynamic": _DYNAMIC,
+    "dynamic_cache": (*_DYNAMIC, *_CACHE),
+    "mixture": tuple(name for names in _COMPONENT_SETTINGS.values() for name in names),
+}
+"""The settings that ``tune=true`` chooses, by evaluation. A mixture has those of its components, and weights."""
 
-DEFAULTS: dict[str, float] = {"cache_window": 4000, "cache_theta": 0.6, "cache_weight": 0.2, "lr": 2e-3, "decay": 5e-3}
+DEFAULTS: dict[str, float] = {
+    "cache_window": 4000,
+    "cache_theta": 0.6,
+    "cache_weight": 0.2,
+    "lr": 2e-3,
+    "decay": 5e-3,
+    "neighbours_theta": 1.0,
+}
 """Settings tuned for a medium model on WikiText-2."""
+
+WEIGHTS = "weights."
+"""Start of the names of a mixture's tuned weights."""
 
 _TUNED = {None: "the value that tuning saved, or else its default"}
 
@@ -31,8 +51,8 @@ class EvaluationConfig(Settings):
         "static",
         choices=EVALUATIONS,
         help="static keeps the weights fixed; cache mixes in a neural cache of recent words; dynamic updates the "
-        "weights after each scored segment; dynamic_cache does both; keyboard counts the keystrokes that three "
-        "suggestions of the static network save.",
+        "weights after each scored segment; dynamic_cache does both; mixture combines the network with the components "
+        "that are set to true; keyboard counts the keystrokes that three suggestions of the static network save.",
     )
     batch_size: int = setting(
         1, ge=1, help="Contiguous streams evaluated in parallel; with 1 the state is carried through the whole split."
@@ -75,6 +95,24 @@ class EvaluationConfig(Settings):
         help="Decay towards the trained weights per update, for a weight with the mean gradient RMS.",
     )
     gradient_windows: int = setting(500, ge=1, help="Windows of train from which the gradient RMS is measured.")
+    cache: bool = setting(False, help="Adds a neural cache to a mixture.")
+    ngram: bool = setting(False, help="Adds an n-gram model of train to a mixture.")
+    ngram_order: int = setting(5, ge=2, le=8, help="Longest n-gram.")
+    neighbours: bool = setting(False, help="Adds nearest neighbours among the features of train to a mixture.")
+    neighbours_k: int = setting(128, ge=1, le=1024, help="Number of neighbours.")
+    neighbours_probes: int = setting(
+        16, ge=1, help="Cells that a query searches, of one per 1,024 features; more are slower and more exact."
+    )
+    neighbours_tokens: int = setting(
+        3_000_000,
+        ge=1,
+        help="Tokens of train, from its start, whose features are stored: in the cache folder, 2 bytes per unit of the "
+        "last layer and token.",
+    )
+    neighbours_theta: float | None = setting(
+        None, gt=0, le=100, special=_TUNED, help="How strongly nearer neighbours count more."
+    )
+    dynamic: bool = setting(False, help="Updates the network of a mixture after each scored segment.")
     tune_tokens: int = setting(0, ge=0, special={0: "all of valid"}, help="Tokens of valid that settings are tuned on.")
 
     def conflicts(self) -> list[str]:
@@ -85,20 +123,75 @@ class EvaluationConfig(Settings):
                 f"batch_size: {self.name} evaluates the split as one stream (got {self.batch_size}); use 1, or "
                 "evaluation=static"
             )
-        unused = [name for name in DEFAULTS if getattr(self, name) is not None and name not in self.tunable]
-        for name in unused if self.name in EVALUATIONS else []:
-            users = ", ".join(user for user, names in TUNABLE.items() if name in names)
-            problems.append(f"{name}: not used by {self.name} (got {getattr(self, name)}); used by {users}")
+        if self.name == "mixture" and not self.components:
+            names = " or ".join(f"{name}=true" for name in COMPONENTS)
+            problems.append(f"name: mixture needs a component beside the network (got none); set {names}")
+        if self.name not in EVALUATIONS:
+            return problems
+        for name in DEFAULTS:
+            if getattr(self, name) is not None and name not in self.tunable:
+                users = ", ".join(user for user, names in TUNABLE.items() if name in names)
+                problems.append(f"{name}: not used by {self.label} (got {getattr(self, name)}); used by {users}")
+        if self.name != "mixture":
+            problems += [
+                f"{name}: not used by {self.name} (got True); used by mixture" for name in self._enabled_components()
+            ]
         return problems
 
     @property
+    def components(self) -> tuple[str, ...]:
+        """What a mixture adds to the network; empty for the other evaluations."""
+        return self._enabled_components() if self.name == "mixture" else ()
+
+    @property
+    def label(self) -> str:
+        """The claim: the name, for a mixture with its components."""
+        return "+".join((self.name, *self.components))
+
+    @property
     def tunable(self) -> tuple[str, ...]:
-        """Names of the tunable settings of this evaluation."""
-        return TUNABLE.get(self.name, ())
+        """Names of the tunable settings of this evaluation; a mixture also has weights."""
+        return _tunable(self.label)
+
+    def _enabled_components(self) -> tuple[str, ...]:
+        return tuple(name for name in COMPONENTS if getattr(self, name))
 
     def settings(self) -> dict[str, float]:
         """The tunable settings that are not ``None``, by name."""
         return {name: getattr(self, name) for name in DEFAULTS if getattr(self, name) is not None}
+
+
+@dataclass
+class EvalConfig(Settings):
+    """``lstm-lm eval``."""
+
+    checkpoint: str = setting(REQUIRED, help="A checkpoint or a bundle.")
+    split: str = setting("test", choices=SPLITS, help="The split to score.")
+    data: DataConfig | None = None
+    """The corpus; ``None`` is the one that the checkpoint was trained on."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tune: bool = setting(
+        False, help="First tune the settings of the evaluation on valid and save them in the checkpoint."
+    )
+    accelerator: str = setting(
+        "cpu",
+        choices=ACCELERATORS,
+        help="gpu works with evaluation=static only; auto is a GPU if there is one and it can be used.",
+    )
+
+    def conflicts(self) -> list[str]:
+        """Settings of different groups that do not fit together."""
+        problems = []
+        if self.tune and self.evaluation.name in EVALUATIONS and not self.evaluation.tunable:
+            problems.append(
+                f"tune: {self.evaluation.name} has no settings to tune; choose evaluation=NAME ({', '.join(TUNABLE)})"
+            )
+        if self.accelerator == "gpu" and self.evaluation.name != "static":
+            problems.append(
+                f"accelerator: evaluation={self.evaluation.name} runs on the CPU only (got 'gpu'); "
+                "use accelerator=cpu or evaluation=static"
+            )
+        return problems
 
 
 def resolve_settings(config: EvaluationConfig, tuned: Mapping[str, float]) -> tuple[dict[str, float], dict[str, str]]:
@@ -118,22 +211,36 @@ def resolve_settings(config: EvaluationConfig, tuned: Mapping[str, float]) -> tu
     return {name: values[source][name] for name, source in sources.items()}, sources
 
 
-def checked_settings(name: str, settings: Mapping[str, object]) -> dict[str, float]:
+def _tunable(label: str) -> tuple[str, ...]:
+    """The tunable settings of an evaluation, by its label."""
+    name, *components = label.split("+")
+    if name != "mixture":
+        return TUNABLE.get(label, ())
+    return tuple(setting for component in components for setting in _COMPONENT_SETTINGS.get(component, ()))
+
+
+def checked_settings(label: str, settings: Mapping[str, object]) -> dict[str, float]:
     """Validate tuned settings from a checkpoint, which is untrusted.
 
     Args:
-        name: The evaluation that they are for.
+        label: The evaluation that they are for.
         settings: The settings, by name.
 
     Raises:
         ValueError: If a setting is unknown, or its value is invalid.
     """
+    name, *components = label.split("+")
     validated: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for key, value in settings.items():
         kind = int if key == "cache_window" else float
-        if key not in TUNABLE.get(name, ()):
-            raise ValueError(f"tuned.{name}.{key}: not a setting of this evaluation")
-        validated[key] = checked(value, kind, f"tuned.{name}.{key}")
-    if problems := EvaluationConfig(name, **validated).problems():  # type: ignore[arg-type]
-        raise ValueError("; ".join(f"tuned.{name}.{problem}" for problem in problems))
-    return validated
+        is_weight = name == "mixture" and key.startswith(WEIGHTS)
+        if not is_weight and key not in _tunable(label):
+            raise ValueError(f"tuned.{label}.{key}: not a setting of this evaluation")
+        (weights if is_weight else validated)[key] = checked(value, kind, f"tuned.{label}.{key}")
+    if unknown := set(components) - set(COMPONENTS):
+        raise ValueError(f"tuned.{label}: unknown component {unknown.pop()!r}")
+    enabled = dict.fromkeys(components, True)
+    if problems := EvaluationConfig(name, **enabled, **validated).problems():  # type: ignore[arg-type]
+        raise ValueError("; ".join(f"tuned.{label}.{problem}" for problem in problems))
+    return validated | weights

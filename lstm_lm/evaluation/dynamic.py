@@ -20,12 +20,14 @@ from torch import Tensor
 from lstm_lm.data.encoding import Ids
 from lstm_lm.data.streams import EvalWindows, inputs_and_targets
 from lstm_lm.errors import DataError, EvaluationError
+from lstm_lm.evaluation.autograd_network import AutogradNetwork
 from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.manual_lstm import ManualGradLSTM, ScoredSegment
 from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
+from lstm_lm.nn.cells.lstm import LSTM
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -40,6 +42,10 @@ class GradientRMS:
     """RMS of the gradient of a segment's mean loss, over segments of train; one tensor per weight tensor."""
     mean: float
     """Mean over all weights."""
+
+
+def _network(model: LSTMLanguageModel, window_length: int) -> ManualGradLSTM | AutogradNetwork:
+    return ManualGradLSTM(model, window_length) if model.cell is LSTM else AutogradNetwork(model)
 
 
 def gradient_rms(
@@ -64,7 +70,7 @@ def gradient_rms(
     length = min(config.window_length, len(train_ids))
     if not length:
         raise DataError("train is empty; dynamic evaluation measures the RMS of the gradients on it")
-    network = ManualGradLSTM(model, length)
+    network = _network(model, length)
     squares = [torch.zeros_like(weight) for weight in network.weights]
     starts = np.linspace(0, len(train_ids) - length, config.gradient_windows).astype(np.int64)
     for done, start in enumerate(starts, start=1):
@@ -92,7 +98,7 @@ class DynamicEvaluator:
 
     def __init__(self, model: LSTMLanguageModel, rms: GradientRMS, window_length: int) -> None:
         self._trained = [parameter.detach() for parameter in model.parameters()]
-        self._network = ManualGradLSTM(model, window_length)
+        self._network = _network(model, window_length)
         self._rms = rms
         self._window_length = window_length
         epsilon = EPSILON * rms.mean

@@ -10,11 +10,13 @@ typing every letter and space::
 This is the keystroke savings of Trnka and McCoy 2008, "Evaluating Word Prediction: Framing Keystroke Savings" (ACL,
 short papers), for an ideal user who misses no suggestion: a real user saves less. The suggestions are those of
 ``Engine.predict(text, 3, prefix, words_only=True)``: in the typed case, capitalized at the start of a sentence, with
-"The" and "the" merged if their surface form is the same. A suggestion counts only if its case is right.
+"The" and "the" merged if their surface form is the same, and without the letters typed so far as a word of their own.
+A suggestion counts only if its case is right.
 
 Only words are counted: no punctuation, no ``<eos>`` and no ``<unk>``, whose letters are not in the corpus. These tokens
-are still part of the context; a text with many unknown words would save less. Every word is counted with one space,
-even where the text has none (before "'s", or between the parts of "1,000" and "well-known").
+are still part of the context; a text with many unknown words would save less. A contraction such as ``don 't`` is one
+word. Every other word is counted with one space, even where the text has none (before the "'s" of a genitive, or
+between the parts of "1,000" and "well-known").
 """
 
 from collections.abc import Iterable
@@ -34,6 +36,7 @@ from lstm_lm.evaluation.score import word_mask
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.casing import sentence_starts
 from lstm_lm.text.completion import Candidates, WordIndex, surface_form
+from lstm_lm.text.contractions import contractions
 from lstm_lm.text.vocabulary import Vocabulary
 
 NUM_SUGGESTIONS = 3  # as many as a phone's keyboard shows
@@ -108,44 +111,73 @@ class SuggestionBar:
 
         self._candidates = candidates
 
-    def type_word(self, target_id: int, capital: bool, logits: NDArray[np.float32]) -> TypedWord:
+    def type_word(self, word: str, capital: bool, logits: NDArray[np.float32]) -> TypedWord:
         """Type a word until it is suggested.
 
         Args:
-            target_id: The word; not ``<unk>``, ``<eos>`` or punctuation.
+            word: A word or contraction of the vocabulary in surface form; not ``<unk>``, ``<eos>`` or punctuation.
             capital: Whether it starts a sentence.
             logits: The model's logits for this position (V,).
         """
-        word = surface_form(self._vocabulary.word(target_id))
-        rank = suggestion_rank(word, self._candidates("", capital), logits)
+        rank = suggestion_rank(word, self._candidates("", capital), logits, "")
         if rank is not None and rank < NUM_SUGGESTIONS:
             return TypedWord(len(word), rank, 0)
         for letters in range(1, len(word)):
-            prefix_rank = suggestion_rank(word, self._candidates(word[:letters], capital), logits)
+            prefix = word[:letters]
+            prefix_rank = suggestion_rank(word, self._candidates(prefix, capital), logits, prefix)
             if prefix_rank is not None and prefix_rank < NUM_SUGGESTIONS:
                 return TypedWord(len(word), rank, letters)
         return TypedWord(len(word), rank, None)
 
 
-def suggestion_rank(word: str, candidates: Candidates, logits: NDArray[np.float32]) -> int | None:
-    """The number of other candidates that are at least as probable as ``word``; ties count against it.
+def suggestion_rank(word: str, candidates: Candidates, logits: NDArray[np.float32], typed: str) -> int | None:
+    """The number of suggestions before ``word``; ties in probability count against it.
 
     Args:
         word: A word in surface form.
         candidates: Candidates that can be suggested.
         logits: Logits of the full vocabulary (V,).
+        typed: The letters typed so far, which are suggested after every other word.
 
     Returns:
-        The rank, 0 if ``word`` is the single most probable one; ``None`` if it is not a candidate.
+        The rank, 0 if ``word`` is the first suggestion; ``None`` if it is not a candidate.
     """
     position = candidates.positions.get(word)
     if position is None:
         return None
-    weights: NDArray[np.floating] = logits[candidates.ids]
-    # logits and probabilities give the same ranks, unless probabilities of words with one surface form are summed
-    if len(candidates.surface_forms) < len(candidates.ids):
-        weights = candidates.probs(np.exp(weights - weights.max(), dtype=np.float64))
-    return int(np.count_nonzero(weights >= weights[position])) - 1
+    weights = logits[candidates.ids]
+    probs = candidates.sums(np.exp(weights - weights.max(), dtype=np.float64))
+    before = probs >= probs[position]
+    if (own := candidates.positions.get(typed)) is not None:
+        before[own] = False
+    rank = int(np.count_nonzero(before)) - 1
+    if candidates.contraction is None:
+        return rank
+    # a contraction that is typed without its apostrophe has the last place, if its probability gives it none
+    if candidates.contraction == position:
+        return min(rank, NUM_SUGGESTIONS - 1)
+    return rank + (rank == NUM_SUGGESTIONS - 1 and not before[candidates.contraction])
+
+
+def written_words(ids: Ids, vocabulary: Vocabulary) -> tuple[list[str], NDArray[np.int32]]:
+    """The words that are typed for the tokens of a split: contractions are one word.
+
+    Args:
+        ids: The split (N,).
+        vocabulary: Its vocabulary.
+
+    Returns:
+        Texts, and for each token the index of its text; -1 for the second token of a contraction and for tokens that
+        are not typed (N,).
+    """
+    joined = contractions(vocabulary)
+    texts = [surface_form(word) for word in vocabulary.words] + [contraction.text for contraction in joined]
+    written = np.where(word_mask(vocabulary).numpy()[ids], ids, -1).astype(np.int32)
+    first = np.asarray(ids)
+    for index, contraction in enumerate(joined, start=len(vocabulary)):
+        starts = np.flatnonzero((first[:-1] == contraction.first_id) & (first[1:] == contraction.second_id))
+        written[starts], written[starts + 1] = index, -1
+    return texts, written
 
 
 def keyboard_score(words: Iterable[TypedWord], tokens: int) -> KeyboardScore:
@@ -193,17 +225,21 @@ def evaluate_keyboard(
     starts = np.fromiter(sentence_starts(map(vocabulary.word, ids.tolist())), dtype=np.int32, count=len(ids))
     # windows over the flags, aligned with those over the tokens
     start_windows = EvalWindows(starts, config.batch_size, config.window_length, 0)
-    bar, is_word = SuggestionBar(vocabulary), word_mask(vocabulary)
+    texts, written = written_words(ids, vocabulary)
+    written_windows = EvalWindows(written, config.batch_size, config.window_length, -1)
+    bar = SuggestionBar(vocabulary)
     typed: list[TypedWord] = []
     done = 0
     with eval_mode(model):
-        for (window, features), start_window in zip(window_features(model, windows), start_windows, strict=True):
-            counted = is_word[window.target_ids]
+        for (window, features), start_window, written_window in zip(
+            window_features(model, windows), start_windows, written_windows, strict=True
+        ):
+            counted = written_window.target_ids >= 0
             if window.mask is not None:
                 counted &= window.mask
             logits = model.logits(features[counted]).float().cpu().numpy()
-            words, capitals = window.target_ids[counted].tolist(), start_window.target_ids[counted].tolist()
-            typed.extend(map(bar.type_word, words, map(bool, capitals), logits))
+            words = [texts[index] for index in written_window.target_ids[counted].tolist()]
+            typed.extend(map(bar.type_word, words, map(bool, start_window.target_ids[counted].tolist()), logits))
             done += window.num_tokens
             if progress is not None:
                 progress(done, len(ids))

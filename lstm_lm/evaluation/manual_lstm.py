@@ -1,4 +1,4 @@
-"""A network with hand-written gradients, for dynamic evaluation of one stream.
+"""An LSTM network with hand-written gradients, for dynamic evaluation of one stream.
 
 Dynamic evaluation processes one stream, a few dozen words at a time. Autograd and the fused LSTM kernels are slow for
 so few words, because they repack 20 MB of changed weights each time. Here each time step is one matrix-vector product
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lstm_lm.evaluation.score import target_rank
-from lstm_lm.nn.lstm import WeightDropLSTM
+from lstm_lm.nn.cells.lstm import LSTM
 from lstm_lm.nn.model import LSTMLanguageModel
 
 
@@ -37,7 +37,7 @@ class ManualGradLSTM:
     """A copy of a network's weights, with forward and backward passes and no dropout.
 
     Args:
-        model: The network. Not modified.
+        model: The network, of LSTM cells. Not modified.
         window_length: Maximum number of words in a segment.
     """
 
@@ -52,7 +52,7 @@ class ManualGradLSTM:
         self._output_bias = index_of[id(model.output_bias)]
         self._layers = []
         for layer in model.layers:
-            assert isinstance(layer, WeightDropLSTM)
+            assert isinstance(layer, LSTM)
             names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
             indices = [index_of[id(getattr(layer, name))] for name in names]
             self._layers.append(
@@ -73,8 +73,7 @@ class ManualGradLSTM:
 
     def reset_state(self) -> None:
         """Start a new stream."""
-        initial = self._initial_state
-        for layer, hidden, cell in zip(self._layers, initial.hidden, initial.cell, strict=True):
+        for layer, (hidden, cell) in zip(self._layers, self._initial_state.layers, strict=True):
             layer.set_state(hidden[0, 0], cell[0, 0])
 
     def forward(self, input_ids: Tensor, target_ids: Tensor) -> ScoredSegment:
@@ -112,7 +111,9 @@ class ManualGradLSTM:
         if self._clusters:
             self._cluster_log_probs = cluster_logits - (highest + total.log())
         nll = -logits.gather(1, target_ids.unsqueeze(1)).squeeze(1)
-        return ScoredSegment(features, logits, target_ids, nll, rank)
+        # the cache changes its log probabilities in place, and the clusters' backward pass reads the buffer
+        log_probabilities = logits.clone() if self._clusters else logits
+        return ScoredSegment(features, log_probabilities, target_ids, nll, rank)
 
     def backward(self, segment: ScoredSegment) -> None:
         """Compute ``gradients`` of the segment's mean negative log likelihood."""

@@ -60,7 +60,7 @@ def tune(
         nll, features = _score_static(model, ids, eos_id, config, progress)
     else:
         evaluator = DynamicEvaluator(model, rms, config.window_length)
-        search = _DynamicSearch(evaluator, ids, eos_id, progress)
+        search = DynamicSearch(evaluator, ids, eos_id, progress)
         tuned |= search.run(given)
         nll, features = search.best.nll, torch.cat(search.best.features)
     if "cache_weight" in TUNABLE[config.name]:
@@ -97,7 +97,7 @@ class _Trial:
     """Features before every token, one tensor per segment."""
 
 
-class _DynamicSearch:
+class DynamicSearch:
     """Coordinate search for learning rate and decay."""
 
     def __init__(self, evaluator: DynamicEvaluator, ids: Ids, eos_id: int, progress: StageProgressCallback) -> None:

@@ -1,22 +1,19 @@
 """Export a checkpoint to a bundle and check that the bundle gives the same results."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from lstm_lm.bundle import Bundle, build_engine
-from lstm_lm.data.config import DataConfig
+from lstm_lm.bundle import Bundle
 from lstm_lm.errors import BundleError, CheckpointError, ConfigError
 from lstm_lm.export.bundle_writer import write_bundle
-from lstm_lm.export.checkpoint import TrainedModel, read_checkpoint
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.export.model_card import model_card
-from lstm_lm.export.model_path import resolve_model_path
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.export.parity import NUM_TEXTS, greedy_texts, max_difference, parity_sample, perplexity
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import BACKEND_FILES, INT8, ONNX, WEIGHTS
-from lstm_lm.inference.torch_backend import TorchBackend
+from lstm_lm.loading import load_model
+from lstm_lm.saved_model import ModelMetadata, SavedModel
 from lstm_lm.text.files import nan_to_none
 
 
@@ -45,6 +42,8 @@ class ExportReport:
     """Number of tokens in the parity sample."""
     source: str
     """Origin of the parity sample."""
+    cell_has_nodes: bool
+    """Whether the network's cell has ONNX nodes; a bundle without graphs runs on torch only."""
 
     @property
     def num_bytes(self) -> int:
@@ -53,7 +52,10 @@ class ExportReport:
 
 
 def export_bundle(
-    checkpoint: Path, out: Path, config: BundleExportConfig | None = None, sampling: SamplingConfig | None = None
+    checkpoint: str | Path,
+    out: str | Path,
+    config: BundleExportConfig | None = None,
+    sampling: SamplingConfig | None = None,
 ) -> ExportReport:
     """Write a bundle, read it back, and compare each of its networks with the checkpoint's.
 
@@ -70,23 +72,33 @@ def export_bundle(
             written.
     """
     config = BundleExportConfig() if config is None else config
+    out = Path(out)
     problems = [f"export.{problem}" for problem in config.problems()]
     problems += [f"sampling.{problem}" for problem in (sampling.problems() if sampling else [])]
     if problems:
         raise ConfigError(problems)
-    source = resolve_model_path(checkpoint)
-    if source.is_dir():
+    trained = load_model(checkpoint)
+    if isinstance(trained, Bundle):
         raise CheckpointError(f"{checkpoint}: is a bundle already; give the checkpoint or run folder it came from")
-    trained = read_checkpoint(source)
-    presets, default_preset = trained.presets, trained.default_preset
+    presets, default_preset = trained.metadata.presets, trained.metadata.default_preset
     if sampling is not None:
         presets, default_preset = {**presets, "default": sampling}, "default"
-    weights = {name: tensor.contiguous().numpy() for name, tensor in trained.model.state_dict().items()}
+    metadata = ModelMetadata(
+        model=trained.metadata.model,
+        tokenizer=trained.metadata.tokenizer,
+        data=trained.metadata.data.without_local_paths(),
+        presets=presets,
+        default_preset=default_preset,
+        metrics=nan_to_none(trained.metadata.metrics),
+        init_from=trained.metadata.init_from,
+    )
+    weights = {name: tensor.contiguous().numpy() for name, tensor in trained.network.state_dict().items()}
     graphs = {}
-    if config.onnx:
-        graphs[ONNX] = float_graph(trained.config, weights)
-    if config.int8:
-        graphs[INT8] = int8_graph(trained.config, weights)
+    has_nodes = trained.network.cell.has_onnx_nodes()
+    if config.onnx and has_nodes:
+        graphs[ONNX] = float_graph(metadata.model, weights)
+    if config.int8 and has_nodes:
+        graphs[INT8] = int8_graph(metadata.model, weights)
     report = None
 
     def check(bundle: Bundle) -> None:
@@ -97,15 +109,10 @@ def export_bundle(
 
     bundle = write_bundle(
         out,
-        model=trained.config,
+        metadata=metadata,
         weights=weights,
         vocabulary=trained.vocabulary,
-        tokenizer=trained.tokenizer,
-        data=_without_local_paths(trained.data),
-        metrics=nan_to_none(trained.metrics),
-        presets=presets,
-        default_preset=default_preset,
-        card=model_card(out.resolve().name, trained, presets, default_preset),
+        card=model_card(out.resolve().name, trained.network, trained.vocabulary, metadata),
         graphs=graphs,
         overwrite=config.overwrite,
         check=check,
@@ -114,21 +121,26 @@ def export_bundle(
     return replace(report, bundle=bundle)
 
 
-def _compare(trained: TrainedModel, bundle: Bundle, config: BundleExportConfig) -> ExportReport:
+def _compare(trained: SavedModel, bundle: Bundle, config: BundleExportConfig) -> ExportReport:
     graphs = [name for name, file in BACKEND_FILES.items() if file in bundle.files and name != "torch"]
     sample = parity_sample(trained, config.parity_tokens)
-    checkpoint = TorchBackend(trained.model)
+    checkpoint = trained.backend()
     texts = greedy_texts(checkpoint, sample) if graphs else None
     parity = {}
     for name in ("torch", *reversed(graphs)):
-        backend = build_engine(bundle, name).backend
+        backend = bundle.backend(name)
         comparison = Parity(max_difference(checkpoint, backend, sample.windows))
         if texts is not None and name != "torch":
             same = int((greedy_texts(backend, sample) == texts).all(axis=1).sum())
             comparison = replace(comparison, same_texts=same, perplexity=perplexity(backend, sample))
         parity[BACKEND_FILES[name]] = comparison
     return ExportReport(
-        bundle, parity, perplexity(checkpoint, sample) if graphs else None, len(sample.ids), sample.source
+        bundle,
+        parity,
+        perplexity(checkpoint, sample) if graphs else None,
+        len(sample.ids),
+        sample.source,
+        trained.network.cell.has_onnx_nodes(),
     )
 
 
@@ -159,9 +171,3 @@ def _parity_failures(report: ExportReport, config: BundleExportConfig) -> list[s
                 f"export.int8_tolerance={config.int8_tolerance:g}; raise the tolerance or set export.int8=false"
             )
     return failures
-
-
-def _without_local_paths(data: DataConfig) -> dict[str, Any]:
-    """The corpus config with its name, without paths of this machine: bundles are shared."""
-    hub_path = None if data.hub_path is not None and Path(data.hub_path).exists() else data.hub_path
-    return asdict(replace(data, title=data.corpus_name, dir=None, file=None, cache_dir=None, hub_path=hub_path))

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +12,34 @@ from numpy.typing import NDArray
 
 from lstm_lm.bundle import (
     CARD,
-    FORMAT_VERSION,
     MANIFEST,
     VOCABULARY,
     Bundle,
-    file_sha256,
     manifest_sha256,
     read_bundle,
     read_manifest,
 )
 from lstm_lm.errors import BundleError
-from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS
-from lstm_lm.nn.config import ModelConfig
+from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.serialization import field_of
-from lstm_lm.text.files import current_umask, remove_abandoned, sync_folder, temporary_folder, write_atomically
+from lstm_lm.text.files import (
+    current_umask,
+    file_sha256,
+    remove_abandoned,
+    sync_folder,
+    temporary_folder,
+    write_atomically,
+)
 from lstm_lm.text.vocabulary import Vocabulary
 
 
 def write_bundle(
     path: Path,
     *,
-    model: ModelConfig,
+    metadata: ModelMetadata,
     weights: Mapping[str, NDArray[Any]],
     vocabulary: Vocabulary,
-    tokenizer: str,
-    data: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    presets: Mapping[str, SamplingConfig],
-    default_preset: str,
     card: str,
     graphs: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
@@ -50,14 +49,9 @@ def write_bundle(
 
     Args:
         path: The bundle's folder.
-        model: Config of the network.
+        metadata: What to record of the model.
         weights: Its weights by name, float32; tied weights once.
         vocabulary: Its vocabulary.
-        tokenizer: Name of the tokenizer of the training corpus.
-        data: Corpus and vocabulary settings.
-        metrics: Scores by split.
-        presets: Sampling presets by name.
-        default_preset: One of their names.
         card: Text of the model card, Markdown.
         graphs: Content of ``model.onnx`` and ``model.int8.onnx``; both are optional.
         overwrite: Replace a bundle at ``path``; anything else is never replaced.
@@ -81,15 +75,8 @@ def write_bundle(
         write_atomically(partial / CARD, card)
         for name, content in graphs.items():
             write_atomically(partial / name, content)
-        manifest = {
-            "format": FORMAT_VERSION,
-            "model": asdict(model),
+        manifest = metadata.to_plain() | {
             "vocabulary_size": len(vocabulary),
-            "tokenizer": tokenizer,
-            "data": dict(data),
-            "metrics": dict(metrics),
-            "presets": {name: asdict(preset) for name, preset in presets.items()},
-            "default_preset": default_preset,
             "files": {name: {"sha256": file_sha256(partial / name)} for name in (WEIGHTS, VOCABULARY, CARD, *graphs)},
         }
         manifest["sha256"] = manifest_sha256(manifest)
@@ -102,7 +89,7 @@ def write_bundle(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return Bundle(**{**vars(bundle), "path": path})
+    return replace(bundle, path=path)
 
 
 def _check_destination(path: Path, overwrite: bool) -> None:

@@ -1,8 +1,9 @@
 """Config of an export."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from lstm_lm.settings import Settings, setting
+from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.settings import REQUIRED, Settings, setting
 
 
 @dataclass
@@ -24,3 +25,14 @@ class BundleExportConfig(Settings):
     parity_tokens: int = setting(
         8192, ge=0, special={0: "the whole split"}, help="Number of tokens of valid to compare perplexities on."
     )
+
+
+@dataclass
+class ExportConfig(Settings):
+    """``lstm-lm export``."""
+
+    checkpoint: str = setting(REQUIRED, help="The checkpoint to export.")
+    out: str = setting(REQUIRED, help="The folder of the bundle.")
+    export: BundleExportConfig = field(default_factory=BundleExportConfig)
+    sampling: SamplingConfig | None = None
+    """Default preset of the bundle; ``None`` keeps the run's default."""

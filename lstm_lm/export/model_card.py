@@ -6,31 +6,33 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lstm_lm.export.checkpoint import TrainedModel
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.saved_model import ModelMetadata
+from lstm_lm.text.vocabulary import Vocabulary
 
 
-def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingConfig], default_preset: str) -> str:
+def model_card(name: str, network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMetadata) -> str:
     """Write the model card as Markdown: sizes, scores, usage, presets and limits.
 
     Args:
         name: Name of the bundle's folder.
-        trained: The model.
-        presets: Sampling presets by name.
-        default_preset: One of their names.
+        network: The network.
+        vocabulary: Its vocabulary.
+        metadata: What the bundle records.
     """
-    shell_name = shlex.quote(name)
+    shell_name, default_preset = shlex.quote(name), metadata.default_preset
     return "\n".join(
         [
             f"# {name}",
             "",
             "A word-level LSTM language model: it suggests the next word of a text and generates text.",
             "",
-            *_table(("", ""), _facts(trained)),
+            *_table(("", ""), _facts(network, vocabulary, metadata)),
             "",
             "## Scores",
             "",
-            *_scores(trained.metrics),
+            *_scores(metadata.metrics),
             "",
             "## Use",
             "",
@@ -43,11 +45,9 @@ def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingC
             "```",
             "",
             "```python",
-            "from pathlib import Path",
+            "from lstm_lm import load_model",
             "",
-            "from lstm_lm.bundle import build_engine, read_bundle",
-            "",
-            f"engine = build_engine(read_bundle(Path({json.dumps(name)})))",
+            f"engine = load_model({json.dumps(name)}).engine()",
             'for suggestion in engine.predict("I want to", k=5).suggestions:',
             "    print(suggestion.word, suggestion.probability)",
             'print(engine.generate("The people that", engine.resolve_sampling(seed=1), max_words=40).text)',
@@ -57,7 +57,7 @@ def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingC
             "",
             f"`{default_preset}` is the default.",
             "",
-            *_presets(presets),
+            *_presets(metadata.presets),
             "",
             "## Limits",
             "",
@@ -68,15 +68,18 @@ def model_card(name: str, trained: TrainedModel, presets: Mapping[str, SamplingC
     )
 
 
-def _facts(trained: TrainedModel) -> Iterator[tuple[str, str]]:
-    config = trained.config
-    yield "parameters", f"{sum(parameter.numel() for parameter in trained.model.parameters()):,}"
-    yield "vocabulary", f"{len(trained.vocabulary):,} words"
+def _facts(network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
+    config = metadata.model
+    yield "parameters", f"{sum(parameter.numel() for parameter in network.parameters()):,}"
+    yield "vocabulary", f"{len(vocabulary):,} words"
     yield "embedding", str(config.embedding_dim)
-    yield "LSTM layers", " + ".join(map(str, config.hidden_dims))
+    yield "layers", " + ".join(map(str, config.hidden_dims))
+    yield "cell", ", ".join([config.cell, *(f"{name} {value}" for name, value in config.cell_options.items())])
     yield "output layer", "tied to the embedding" if config.tie_weights else "separate weights"
-    yield "corpus", trained.data.corpus_name
-    yield "tokenizer", trained.tokenizer
+    yield "corpus", metadata.data.corpus_name
+    yield "tokenizer", metadata.tokenizer
+    if metadata.init_from is not None:
+        yield "initial weights", metadata.init_from.describe()
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[str]:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from lstm_lm.data.encoding import encode_split
 from lstm_lm.errors import ConfigError, DataError
-from lstm_lm.export.checkpoint import TrainedModel
 from lstm_lm.inference.backend import Backend
+from lstm_lm.saved_model import SavedModel
 
 # enough tokens for every weight of the network to matter
 COLUMNS, STEPS = 8, 32
@@ -32,7 +32,7 @@ class ParitySample:
         return self.ids[: COLUMNS * STEPS].reshape(COLUMNS, STEPS)
 
 
-def parity_sample(trained: TrainedModel, num_tokens: int) -> ParitySample:
+def parity_sample(trained: SavedModel, num_tokens: int) -> ParitySample:
     """Tokens of valid; if the corpus is unavailable, random words by train frequency.
 
     Args:
@@ -40,7 +40,7 @@ def parity_sample(trained: TrainedModel, num_tokens: int) -> ParitySample:
         num_tokens: Maximum number of tokens; 0 means the whole split.
     """
     try:
-        valid = encode_split(trained.data, "valid", trained.vocabulary)[: num_tokens or None].astype(np.int64)
+        valid = encode_split(trained.metadata.data, "valid", trained.vocabulary)[: num_tokens or None].astype(np.int64)
     except (DataError, ConfigError):
         valid = np.zeros(0, dtype=np.int64)
     if len(valid) >= COLUMNS * STEPS:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 State: TypeAlias = tuple[NDArray[np.float32], ...]
-"""Hidden and cell state of every layer in turn: 2L arrays (B, H of that layer)."""
+"""The tensors of every layer's state in turn, such as hidden and cell state: arrays (B, H of that layer)."""
 
 
 class Backend(Protocol):
@@ -32,6 +32,10 @@ class Backend(Protocol):
         Returns:
             Logits after the last token (B, V), and the state after it.
         """
+        ...
+
+    def last_features(self, state: State) -> NDArray[np.float32]:
+        """The features of the last layer after the last token (B, H), which are a part of its state."""
         ...
 
     def prefill(

@@ -29,7 +29,7 @@ class SamplingConfig(Settings):
     )
     seed: int | None = setting(None, ge=0, special={None: "a new seed each time"}, help="Makes sampling reproducible.")
     ban_unk: bool = setting(True, help="Never generate <unk>.")
-    ban_tokens: list[str] = setting([], help="Words of the vocabulary that are never generated.")
+    ban_tokens: list[str] = setting([], help="Words that are never generated, in any case; the model must know them.")
     repeat_penalty: float = setting(
         1.0,
         ge=1,

@@ -1,19 +1,21 @@
 """The inference engine, shared by the commands, the service and the training samples."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
+from lstm_lm.inference.banned_words import BannedWords, TokenForms, validate_banned_words, without_used
 from lstm_lm.inference.config import CacheConfig, SamplingConfig
-from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest, predict_batch, unknown_words
+from lstm_lm.inference.prediction import PendingPrediction, predict_batch, unknown_words
+from lstm_lm.inference.prediction_request import Prediction, PredictionRequest
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.sequences import ActiveSequence, sample_next, step_batch
-from lstm_lm.inference.word_lists import require_ids, validate_banned_words
-from lstm_lm.text.completion import WordIndex
+from lstm_lm.inference.word_lists import as_words
+from lstm_lm.text.completion import WordIndex, normalized
 from lstm_lm.text.detokenize import detokenize_continuation
 from lstm_lm.text.input_text import tokenize_input
 from lstm_lm.text.vocabulary import Vocabulary
@@ -29,6 +31,8 @@ class GenerationResult:
     """The generated words in the vocabulary's spelling."""
     unknown_words: tuple[str, ...]
     """Out-of-vocabulary words of the prompt."""
+    finish_reason: str
+    """Why the text ends: ``length`` or ``end_of_line``."""
     seed: int | None
     """Reproduces the words; ``None`` for greedy decoding."""
 
@@ -46,6 +50,7 @@ class Engine:
         prefix_cache_size: Number of token prefixes whose LSTM state is cached, so that each word added to a text costs
             one step.
             0 disables the cache; required while the weights still change.
+        blocked: Words that are never suggested, and generated only if the prompt has them, in any case.
 
     Raises:
         ConfigError: If a preset bans a word that is not in the vocabulary.
@@ -58,6 +63,7 @@ class Engine:
         presets: Mapping[str, SamplingConfig],
         default_preset: str,
         prefix_cache_size: int = 0,
+        blocked: Collection[str] = (),
     ) -> None:
         assert backend.vocab_size == len(vocabulary), f"{backend.vocab_size} outputs, {len(vocabulary)} words"
         assert default_preset in presets, f"{default_preset} is not one of {list(presets)}"
@@ -67,7 +73,10 @@ class Engine:
         self.presets: Mapping[str, SamplingConfig] = MappingProxyType(dict(presets))
         self.default_preset = default_preset
         self.prefix_cache = PrefixCache(prefix_cache_size)
-        self._index = WordIndex(vocabulary)
+        self._blocked = frozenset(map(normalized, blocked))
+        self._forms = TokenForms(vocabulary)
+        self._blocked_sequences = [sequence for word in blocked for sequence in self._forms.sequences(word)]
+        self._index = WordIndex(vocabulary, self._blocked)
 
     def prepare(self, request: PredictionRequest) -> PendingPrediction:
         """Prepare a prediction for :func:`predict_batch`.
@@ -75,7 +84,7 @@ class Engine:
         Raises:
             ConfigError: If ``request`` is invalid.
         """
-        return PendingPrediction(request, self.vocabulary, self._index, self.prefix_cache)
+        return PendingPrediction(request, self.vocabulary, self._index, self.prefix_cache, self._blocked)
 
     def predict(
         self,
@@ -84,9 +93,13 @@ class Engine:
         prefix: str = "",
         *,
         words_only: bool = False,
-        allow: Collection[str] | None = None,
-        deny: Collection[str] = (),
+        allow: str | Collection[str] | None = None,
+        deny: str | Collection[str] = (),
         cache: CacheConfig | None = None,
+        split: bool = False,
+        typed_word: str = "last",
+        user_words: Mapping[str, float] | None = None,
+        recent: Sequence[str] = (),
     ) -> Prediction:
         """Suggest the next word.
 
@@ -94,12 +107,26 @@ class Engine:
         suggested. Words with the same surface form ("-" and ``@-@``, or "The" and "the" at the start of a sentence or
         with prefix "Th") are one suggestion with the sum of their probabilities.
 
-        The arguments are the fields of ``PredictionRequest``.
+        The arguments are the fields of ``PredictionRequest``; a list of words may be a comma-separated string.
 
         Raises:
-            ConfigError: If ``k`` is below 1, or ``cache`` is invalid.
+            ConfigError: If an argument is invalid.
         """
-        pending = self.prepare(PredictionRequest(text, k, prefix, words_only, allow, deny, cache))
+        allowed = None if allow is None else as_words(allow)
+        request = PredictionRequest(
+            text,
+            k,
+            prefix,
+            words_only,
+            allowed,
+            as_words(deny),
+            cache,
+            split,
+            typed_word,
+            user_words or {},
+            recent,
+        )
+        pending = self.prepare(request)
         pending.prefill(self.backend)
         return predict_batch(self.backend, [pending])[0]
 
@@ -115,14 +142,16 @@ class Engine:
             ConfigError: If ``sampling`` is invalid, bans every word or a word that is not in the vocabulary, or if
                 ``max_words`` is below 1.
         """
-        problems = sampling.problems()
+        given: object = prompt  # a caller may not check types
+        problems = [] if isinstance(given, str) else [f"text: must be a string (got {given!r})"]
+        problems += sampling.problems()
         if max_words < 1:
             problems.append(f"generate: must be at least 1 (got {max_words})")
         if problems:
             raise ConfigError(problems)
-        banned = self._banned_ids(sampling)
         words = tokenize_input(prompt, self.vocabulary)
         ids = self.vocabulary.encode(words)
+        banned = self._banned(sampling, ids)
         output = self.prefix_cache.forward(self.backend, [self.vocabulary.eos_id, *ids])
         unknown = unknown_words(words, self.vocabulary)
         return ActiveSequence(self.vocabulary, ids, sampling, max_words, banned, output.logits, output.state, unknown)
@@ -153,16 +182,16 @@ class Engine:
         sampling = with_seed(sampling)
         sequence = self.start_generation(prompt, sampling, max_words)
         words = tuple(self._generate_words(sequence))
-        return GenerationResult(
-            prompt + detokenize_continuation(prompt, words), words, sequence.unknown_words, sampling.seed
-        )
+        text = prompt + detokenize_continuation(prompt, words)
+        return GenerationResult(text, words, sequence.unknown_words, sequence.finish_reason, sampling.seed)
 
     def resolve_sampling(self, preset: str | None = None, **overrides: Any) -> SamplingConfig:
         """A preset with some fields overridden.
 
         Args:
             preset: Its name; ``None`` is the default preset.
-            overrides: Fields of ``SamplingConfig``; ``None`` keeps the preset's value.
+            overrides: Fields of ``SamplingConfig``; ``None`` keeps the preset's value. ``topk`` is ``top_k``, and a
+                temperature of 0 is ``greedy``.
 
         Raises:
             ConfigError: If the preset is unknown, or the result is invalid.
@@ -171,6 +200,11 @@ class Engine:
         if name not in self.presets:
             raise ConfigError([f"preset: unknown (got {name!r}); use one of {', '.join(self.presets)}"])
         given = {field: value for field, value in overrides.items() if value is not None}
+        if "topk" in given:
+            given["top_k"] = given.pop("topk")
+        if given.get("temperature") == 0:
+            del given["temperature"]
+            given["strategy"] = "greedy"
         sampling = replace(self.presets[name], **given)
         if problems := sampling.problems():
             raise ConfigError(problems)
@@ -186,10 +220,11 @@ class Engine:
             if sequence.needs_step:
                 step_batch(self.backend, [sequence])
 
-    def _banned_ids(self, sampling: SamplingConfig) -> list[int]:
-        banned = set(require_ids(sampling.ban_tokens, self.vocabulary, "ban_tokens"))
-        if sampling.ban_unk:
-            banned.add(self.vocabulary.unk_id)
-        if len(banned) == len(self.vocabulary):
+    def _banned(self, sampling: SamplingConfig, prompt_ids: Sequence[int]) -> BannedWords:
+        sequences = self._forms.require(sampling.ban_tokens, "ban_tokens")
+        sequences += without_used(self._blocked_sequences, prompt_ids)
+        special = {*self.vocabulary.placeholder_ids, *([self.vocabulary.unk_id] if sampling.ban_unk else [])}
+        banned = BannedWords(sequences, special)
+        if len(banned.ids) == len(self.vocabulary):
             raise ConfigError(["ban_tokens: every word of the vocabulary is banned; allow at least one"])
-        return sorted(banned)
+        return banned

@@ -15,7 +15,9 @@ BACKEND_FILES = {"int8": INT8, "onnx": ONNX, "torch": WEIGHTS}
 BACKENDS = ("auto", *BACKEND_FILES)
 
 
-def load_backend(folder: Path, files: Collection[str], config: ModelConfig, vocab_size: int, choice: str) -> Backend:
+def load_backend(
+    folder: Path, files: Collection[str], config: ModelConfig, vocab_size: int, choice: str, threads: int = 0
+) -> Backend:
     """Load a network.
 
     Args:
@@ -24,6 +26,7 @@ def load_backend(folder: Path, files: Collection[str], config: ModelConfig, voca
         config: Network sizes.
         vocab_size: Vocabulary size V.
         choice: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle has a file for.
+        threads: Threads per step; 0 is the backend's default.
 
     Raises:
         ConfigError: If the backend is unknown, the bundle has no file for it, or it needs a package that is not
@@ -47,10 +50,10 @@ def load_backend(folder: Path, files: Collection[str], config: ModelConfig, voca
         if chosen == "torch":
             from lstm_lm.inference.torch_backend import TorchBackend, load_network
 
-            return TorchBackend(load_network(config, vocab_size, path))
+            return TorchBackend(load_network(config, vocab_size, path), threads)
         from lstm_lm.inference.onnx_backend import OnnxBackend
 
-        return OnnxBackend(path, config, vocab_size)
+        return OnnxBackend(path, config, vocab_size, threads)
     except ModuleNotFoundError as error:
         extra = "train" if chosen == "torch" else "serve"
         raise ConfigError(

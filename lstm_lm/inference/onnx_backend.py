@@ -8,6 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from lstm_lm.inference.backend import State
+from lstm_lm.inference.cpus import usable_cpus
 from lstm_lm.nn.config import ModelConfig
 
 _MAX_THREADS = 4  # a step reads each weight once, and a few cores saturate the memory bandwidth
@@ -20,7 +21,7 @@ class OnnxBackend:
         path: The graph.
         config: Network sizes.
         vocab_size: Vocabulary size V.
-        threads: Threads per step; 0 is one per core, at most 4.
+        threads: Threads per step; 0 is one per CPU that the process may use, at most 4.
 
     Raises:
         ValueError: If the file is not a graph of this network.
@@ -29,7 +30,7 @@ class OnnxBackend:
     def __init__(self, path: Path, config: ModelConfig, vocab_size: int, threads: int = 0) -> None:
         self.name = path.name
         """File name of the graph."""
-        self._dims = tuple(config.hidden_dims)
+        self._num_layers = config.num_layers
         self._vocab_size = vocab_size
         try:
             self._session = onnxruntime.InferenceSession(
@@ -38,8 +39,16 @@ class OnnxBackend:
         except Exception as error:  # onnxruntime raises a dozen C++ error types, whose only common base is Exception
             reason = str(error).partition("\n")[0]
             raise ValueError(f"onnxruntime cannot load the graph ({reason})") from error
-        self._state_names = [f"{kind}_{depth}" for depth in range(config.num_layers) for kind in ("hidden", "cell")]
+        # the cell decides how many tensors the state of a layer has; each is as wide as the layer
+        self._state_names = [node.name for node in self._session.get_inputs() if node.name != "input_ids"]
         self._output_names = ["logits", *(f"{name}_after" for name in self._state_names)]
+        per_layer, rest = divmod(len(self._state_names), config.num_layers)
+        if not per_layer or rest:
+            raise ValueError(
+                f"the graph does not match the network: it has {len(self._state_names)} state inputs for "
+                f"{config.num_layers} layers"
+            )
+        self._dims = tuple(dim for dim in config.hidden_dims for _ in range(per_layer))
         self._validate_graph()
 
     @property
@@ -49,12 +58,16 @@ class OnnxBackend:
 
     def initial_state(self, batch_size: int) -> State:
         """The state before the first token of ``batch_size`` sequences."""
-        return tuple(np.zeros((batch_size, dim), np.float32) for dim in self._dims for _ in ("hidden", "cell"))
+        return tuple(np.zeros((batch_size, dim), np.float32) for dim in self._dims)
 
     def step(self, input_ids: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
         """See ``Backend.step``. The output layer runs for the last token only."""
         logits, *after = self._session.run(self._output_names, self._inputs(input_ids, state))
         return logits, tuple(after)
+
+    def last_features(self, state: State) -> NDArray[np.float32]:
+        """See ``Backend.last_features``."""
+        return state[-(len(self._dims) // self._num_layers)]
 
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
@@ -86,7 +99,7 @@ class OnnxBackend:
 
 def _options(threads: int, prepack: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or min(os.cpu_count() or 1, _MAX_THREADS)
+    options.intra_op_num_threads = threads or min(usable_cpus(), _MAX_THREADS)
     options.inter_op_num_threads = 1
     # spinning between requests would take cores from other work
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -1,8 +1,9 @@
 """Next-word predictions, one at a time or in a batch that shares one step of the network."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,78 +13,51 @@ from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.logits import softmax
 from lstm_lm.inference.neural_cache import cache_distribution, interpolate
+from lstm_lm.inference.prediction_request import Prediction, PredictionRequest, Suggestion
 from lstm_lm.inference.prefill import ModelOutput, PrefillTask, decode_last_tokens
 from lstm_lm.inference.prefix_cache import PrefixCache
-from lstm_lm.inference.ranking import allowed_mask, complete_oov, filter_oov, top_suggestions
+from lstm_lm.inference.ranking import (
+    BAR_SIZE,
+    CORRECTION_WEIGHT,
+    arrange,
+    complete,
+    complete_unaccented,
+    score,
+)
+from lstm_lm.inference.user_words import add_user_words
+from lstm_lm.inference.word_filters import WordFilters
 from lstm_lm.text.casing import starts_sentence
 from lstm_lm.text.completion import WordIndex, has_prefix
-from lstm_lm.text.input_text import split_partial_word, tokenize_input
-from lstm_lm.text.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A next word as text, and its probability."""
-
-    word: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The result of a prediction."""
-
-    suggestions: tuple[Suggestion, ...]
-    """Most probable first."""
-    unknown_words: tuple[str, ...]
-    """Out-of-vocabulary words of the text, each once, as typed."""
-
-
-@dataclass(frozen=True)
-class PredictionRequest:
-    """The arguments of a prediction."""
-
-    text: str
-    """The text before the predicted word, as typed."""
-    k: int = 10
-    """Maximum number of suggestions; there are fewer if fewer words match."""
-    prefix: str = ""
-    """The partial word as typed.
-
-    Matching ignores case. Suggestions keep typed capitals and are capitalized at the start of a sentence. The prefix
-    may contain punctuation before or inside the word: "well-kn" suggests "well-known", '"th' suggests '"The'.
-    """
-    words_only: bool = False
-    """Exclude punctuation and symbols: texts without a letter or digit."""
-    allow: Collection[str] | None = None
-    """Suggest only these words, ignoring case; ``None`` allows all."""
-    deny: Collection[str] = ()
-    """Never suggest these words, ignoring case. Overrides ``allow``."""
-    cache: CacheConfig | None = None
-    """Mix in a neural cache of ``text``, which can also suggest out-of-vocabulary words; ``None`` is off."""
-
-    def problems(self) -> list[str]:
-        """All errors, each as ``field: what is wrong (got VALUE)``."""
-        problems = [f"cache.{problem}" for problem in self.cache.problems()] if self.cache else []
-        if self.k < 1:
-            problems.append(f"k: must be at least 1 (got {self.k})")
-        return problems
+from lstm_lm.text.contractions import joins
+from lstm_lm.text.edits import is_correctable
+from lstm_lm.text.input_text import split_partial_word, split_text, tokenize_input
+from lstm_lm.text.insertion import insertion
+from lstm_lm.text.normalize import clean, normalize, typed_apostrophe
+from lstm_lm.text.vocabulary import EOS, Vocabulary
 
 
 @dataclass(frozen=True)
 class ParsedInput:
     """The text and prefix of a request, tokenized."""
 
+    text: str
+    """The text before the prefix, as typed."""
+    typed: str
+    """The prefix, as typed."""
     words: list[str]
     """The complete words, including those at the beginning of the prefix."""
     lead: str
-    """The part of the prefix that is in ``words``; put before every suggestion."""
+    """The part of the prefix that is in ``words``, normalized; shown before every suggestion."""
     prefix: str
-    """The rest of the prefix; every suggestion begins with it."""
+    """The rest of the prefix, normalized; every suggestion begins with it."""
     unknown_words: tuple[str, ...]
     """Out-of-vocabulary words of the text."""
     prefill_task: PrefillTask
     """Runs the network on ``words``."""
+    recent_words: list[str]
+    """Words of the earlier texts, each text followed by ``<eos>``."""
+    recent_task: PrefillTask | None
+    """Runs the network on ``recent_words``."""
 
 
 class PendingPrediction:
@@ -92,15 +66,21 @@ class PendingPrediction:
     Args:
         request: The arguments.
         vocabulary: The network's vocabulary.
-        index: Prefix index of the vocabulary.
+        index: Prefix index of the vocabulary, without the blocked words.
         prefix_cache: Cached network states.
+        blocked: Words that are never suggested, as ``normalized`` returns them.
 
     Raises:
         ConfigError: If ``request`` is invalid.
     """
 
     def __init__(
-        self, request: PredictionRequest, vocabulary: Vocabulary, index: WordIndex, prefix_cache: PrefixCache
+        self,
+        request: PredictionRequest,
+        vocabulary: Vocabulary,
+        index: WordIndex,
+        prefix_cache: PrefixCache,
+        blocked: frozenset[str] = frozenset(),
     ) -> None:
         if problems := request.problems():
             raise ConfigError(problems)
@@ -108,18 +88,21 @@ class PendingPrediction:
         self._vocabulary = vocabulary
         self._index = index
         self._prefix_cache = prefix_cache
+        self._blocked = blocked
 
     def num_prefill_tokens(self) -> int:
         """Number of tokens that :meth:`prefill` will process. The first call tokenizes the text."""
-        return self.prefill_task.num_prefill_tokens
+        recent = self._input.recent_task
+        return self.prefill_task.num_prefill_tokens + (recent.num_prefill_tokens if recent else 0)
 
     def ranking_size(self) -> int:
-        """Number of words that :meth:`result` processes one by one: the neural cache's, ``allow`` and ``deny``."""
-        request = self._request
-        return (len(self._input.words) if request.cache else 0) + len(request.allow or ()) + len(request.deny)
+        """Number of words that :meth:`result` processes one by one: the neural cache's, the user's and the lists'."""
+        request, parsed = self._request, self._input
+        cached = len(parsed.words) + len(parsed.recent_words) if self._cache else 0
+        return cached + len(request.user_words) + len(request.allow or ()) + len(request.deny)
 
     def prefill(self, backend: Backend, max_tokens: int | None = None) -> int:
-        """Process all but the last token of the text.
+        """Process the earlier texts, and all but the last token of the text.
 
         Args:
             backend: Runs the network.
@@ -128,7 +111,12 @@ class PendingPrediction:
         Returns:
             Number of tokens that remain to be processed.
         """
-        self.prefill_task.prefill(backend, max_tokens)
+        recent = self._input.recent_task
+        before = recent.num_prefill_tokens if recent else 0
+        if recent and before:
+            recent.prefill(backend, max_tokens)
+        if not before or max_tokens is None:
+            self.prefill_task.prefill(backend, max_tokens)
         return self.num_prefill_tokens()
 
     @property
@@ -136,43 +124,109 @@ class PendingPrediction:
         """Runs the network on the text."""
         return self._input.prefill_task
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the network has processed everything."""
+        return self.prefill_task.is_complete and not self.num_prefill_tokens()
+
     def result(self) -> Prediction:
-        """The prediction, once ``prefill_task`` is complete."""
+        """The prediction, once it is ready."""
         request, parsed = self._request, self._input
-        probs, oov = self._next_word_probs(parsed.prefill_task.output, parsed.words)
+        probs, oov = self._next_word_probs(parsed.prefill_task.output)
+        if request.user_words:
+            probs, oov = add_user_words(probs, oov, request.user_words)
+        filters = WordFilters.after(parsed.lead, request.words_only, request.allow, request.deny, self._blocked)
         capital = starts_sentence(parsed.words)
-        candidates = self._index.candidates(parsed.prefix, capital)
-        filters = (request.words_only, request.allow, request.deny)
-        oov = complete_oov(filter_oov(oov, *filters), parsed.prefix, capital)
-        best = top_suggestions(request.k, candidates, probs, oov, allowed_mask(candidates, self._index, *filters))
-        return Prediction(tuple(Suggestion(parsed.lead + word, prob) for word, prob in best), parsed.unknown_words)
+        best = self._ranked(probs, filters.allowed(oov), filters, capital)
+        # in the sign that was typed; only normalize() changes it, one character for one
+        lead = clean(parsed.typed)[: len(parsed.lead)]
+        sign = typed_apostrophe(parsed.typed[len(lead) :], lead, parsed.text)
+        shown = ((lead + word.replace("'", sign), prob) for word, prob in best)
+        suggestions = (Suggestion(word, prob, *insertion(parsed.text, parsed.typed, word)) for word, prob in shown)
+        return Prediction(tuple(suggestions), parsed.unknown_words)
+
+    def _ranked(
+        self, probs: NDArray[np.float64], oov: Mapping[str, float], filters: WordFilters, capital: bool
+    ) -> list[tuple[str, float]]:
+        """The suggestions without the lead, in order, and their probabilities."""
+        index, prefix = self._index, self._input.prefix
+        candidates = index.candidates(prefix, capital)
+        exact = score(candidates, self._joined(probs), complete(oov, prefix, capital), filters)
+        others = []
+        if prefix:
+            unaccented, plain_oov = index.unaccented(prefix, capital), complete_unaccented(oov, prefix, capital)
+            if unaccented.surface_forms or plain_oov:  # few words have accents
+                others.append(score(unaccented, probs, plain_oov, filters))
+            if is_correctable(prefix) and len(exact) + sum(map(len, others)) < BAR_SIZE:
+                corrected = score(index.corrections(prefix, capital, probs), probs, {}, filters)
+                others.append(corrected.times(CORRECTION_WEIGHT))
+        contraction = None if candidates.contraction is None else candidates.surface_forms[candidates.contraction]
+        return arrange(self._request.k, exact, others, prefix, self._request.typed_word, contraction)
+
+    def _joined(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``probs`` without the endings of contractions that no corpus joins to the last word: "don're"."""
+        parsed = self._input
+        attached = parsed.lead or not (parsed.text[-1:] or " ").isspace()
+        if not parsed.prefix.startswith("'") or not attached or not parsed.words:
+            return probs
+        allowed = probs.copy()
+        for i in self._index.candidates(parsed.prefix).ids:
+            ending = self._vocabulary.word(i)
+            if len(ending) > 1 and not joins(parsed.words[-1], ending):
+                allowed[i] = 0.0
+        return allowed
 
     @cached_property
     def _input(self) -> ParsedInput:
-        typed = tokenize_input(self._request.text, self._vocabulary)
-        words, lead, prefix = self._split_prefix(typed, self._request.prefix.strip())
+        request = self._request
+        text, typed = split_text(request.text) if request.split else (request.text, request.prefix)
+        typed = typed.lstrip()
+        known = tokenize_input(text, self._vocabulary)
+        words, lead, prefix = self._split_prefix(known, text, normalize(typed).rstrip())
         ids = [self._vocabulary.eos_id, *self._vocabulary.encode(words)]
-        uses_cache = self._request.cache is not None and bool(words)
-        unknown = unknown_words(typed, self._vocabulary)
-        return ParsedInput(words, lead, prefix, unknown, self._prefix_cache.lookup(ids, features=uses_cache))
+        recent_words = [word for text in request.recent for word in (*tokenize_input(text, self._vocabulary), EOS)]
+        task = self._prefix_cache.lookup(ids, features=self._cache is not None and bool(words or recent_words))
+        recent_task = None
+        if self._cache is not None and recent_words:
+            # the states before each word, so that the last word itself is not read
+            recent_ids = [self._vocabulary.eos_id, *self._vocabulary.encode(recent_words)]
+            recent_task = self._prefix_cache.lookup(recent_ids, features=True)
+        unknown = unknown_words(known, self._vocabulary)
+        return ParsedInput(text, typed, words, lead, prefix, unknown, task, recent_words, recent_task)
 
-    def _split_prefix(self, words: list[str], prefix: str) -> tuple[list[str], str, str]:
+    @property
+    def _cache(self) -> CacheConfig | None:
+        """The neural cache, which earlier texts switch on."""
+        return self._request.cache or (CacheConfig() if self._request.recent else None)
+
+    def _split_prefix(self, words: list[str], text: str, prefix: str) -> tuple[list[str], str, str]:
         """All complete words, the part of ``prefix`` that is among them, and the rest of ``prefix``."""
-        if self._index.candidates(prefix).surface_forms or any(has_prefix(word, prefix) for word in words):
+        # after a space, an apostrophe opens a quote and continues no word
+        quoted = prefix.startswith("'") and (text[-1:] or " ").isspace()
+        if not quoted and self._has_completion(words, prefix):
             return words, "", prefix
         # no word begins with "well-kn", as a corpus splits it at the hyphen: complete "kn" after "well-"
-        complete, partial = split_partial_word(prefix, self._vocabulary)
+        complete, partial = split_partial_word(prefix, self._vocabulary) if prefix else ([], "")
+        if quoted and self._has_completion(words, prefix) and not self._has_completion(words, partial):
+            return words, "", prefix
         return [*words, *complete], prefix.removesuffix(partial), partial
 
-    def _next_word_probs(
-        self, output: ModelOutput, words: Sequence[str]
-    ) -> tuple[NDArray[np.float64], Mapping[str, float]]:
-        """Probabilities after ``words``: of the vocabulary's words (V,), and of out-of-vocabulary words."""
-        probs = softmax(output.logits)
-        cache = self._request.cache
+    def _has_completion(self, words: Sequence[str], prefix: str) -> bool:
+        own = (normalize(word) for word in self._request.user_words)
+        return bool(self._index.candidates(prefix).surface_forms) or any(
+            has_prefix(word, prefix) for word in chain(words, own)
+        )
+
+    def _next_word_probs(self, output: ModelOutput) -> tuple[NDArray[np.float64], Mapping[str, float]]:
+        """Probabilities after the text: of the vocabulary's words (V,), and of out-of-vocabulary words."""
+        probs, parsed, cache = softmax(output.logits), self._input, self._cache
         if cache is None or output.features is None:
             return probs, {}
-        return interpolate(probs, cache_distribution(output.features, words, cache), cache.weight, self._vocabulary)
+        features, words = output.features, parsed.words
+        if parsed.recent_task is not None:
+            features = np.concatenate([parsed.recent_task.prefilled_features, features])
+            words = parsed.recent_words + words
+        return interpolate(probs, cache_distribution(features, words, cache), cache.weight, self._vocabulary)
 
 
 def predict_batch(backend: Backend, batch: Sequence[PendingPrediction]) -> list[Prediction]:

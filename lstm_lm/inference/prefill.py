@@ -61,6 +61,11 @@ class PrefillTask:
         return ModelOutput(self._logits, self._state, features)
 
     @property
+    def prefilled_features(self) -> NDArray[np.float32]:
+        """Features of all but the last token (T - 1, H), if requested, once :meth:`prefill` is done."""
+        return np.concatenate(self._chunks)[: self._ids.shape[1] - 1]
+
+    @property
     def num_prefill_tokens(self) -> int:
         """Number of tokens that :meth:`prefill` will process."""
         return 0 if self.is_complete else self._ids.shape[1] - 1 - self._num_done
@@ -96,16 +101,16 @@ class PrefillTask:
             self._num_done = stop
             self._store(features)
 
-    def complete(self, logits: NDArray[np.float32], state: State) -> None:
+    def complete(self, logits: NDArray[np.float32], state: State, features: NDArray[np.float32]) -> None:
         """Store the network's output for the last token.
 
         Args:
             logits: Logits after it (V,).
             state: State after it, batch size 1.
+            features: Its features (1, H).
         """
         self._num_done, self._state = self._ids.shape[1], state
-        # after one token, the features are the hidden state of the last layer
-        self._store(state[-2], logits)
+        self._store(features, logits)
         self._logits = logits
 
     def _store(self, features: NDArray[np.float32], logits: NDArray[np.float32] | None = None) -> None:
@@ -128,4 +133,4 @@ def decode_last_tokens(backend: Backend, tasks: Sequence[PrefillTask]) -> None:
     ids = np.array([[task.last_id] for task in pending], dtype=np.int64)
     logits, state = backend.step(ids, stack_states([task.state for task in pending]))
     for task, row, own_state in zip(pending, logits, unstack_state(state, len(pending)), strict=True):
-        task.complete(row, own_state)
+        task.complete(row, own_state, backend.last_features(own_state))

@@ -1,101 +1,135 @@
 """From next-word probabilities to suggestions: pure functions."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.inference.logits import top_k_candidates
-from lstm_lm.text.casing import apply_prefix_case, capitalized
-from lstm_lm.text.completion import Candidates, WordIndex, has_prefix, is_word, normalized
+from lstm_lm.inference.word_filters import WordFilters
+from lstm_lm.text.casing import apply_first_case, apply_prefix_case, capitalized
+from lstm_lm.text.completion import Candidates, has_prefix
+from lstm_lm.text.normalize import without_accents
+
+CORRECTION_WEIGHT = 0.02
+"""Share of a word's probability that counts for its correction: about how often one letter of a word is mistyped."""
+BAR_SIZE = 3
+"""As many suggestions as a keyboard shows: corrections fill these places, and a contraction gets one of them."""
+TYPED_WORD = ("last", "ranked", "never")
+"""Where the suggestion that equals the typed prefix goes: after the other completions, by its probability, nowhere."""
 
 
-def allowed_mask(
-    candidates: Candidates, index: WordIndex, words_only: bool, allow: Collection[str] | None, deny: Collection[str]
-) -> NDArray[np.bool_]:
-    """Mask of the candidates that may be suggested (G,).
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Suggestions of one kind and their probabilities."""
+
+    surface_forms: tuple[str, ...]
+    probs: NDArray[np.float64]
+    """(G,); 0 for a suggestion that is not allowed."""
+
+    def __len__(self) -> int:
+        """Number of allowed suggestions."""
+        return int(np.count_nonzero(self.probs))
+
+    def times(self, weight: float) -> "Scores":
+        """The same suggestions, each less probable."""
+        return Scores(self.surface_forms, weight * self.probs)
+
+    @property
+    def total(self) -> float:
+        """Sum of the probabilities."""
+        return float(self.probs.sum())
+
+    def best(self, k: int) -> list[tuple[str, float]]:
+        """The ``k`` most probable suggestions."""
+        positions = top_k_candidates(self.probs, k)
+        # words of probability 0 are not suggested: with cache weight 1, only words of the text remain
+        positions = positions[self.probs[positions] > 0.0]
+        # the sort is stable, so that a smaller k gives a prefix of a larger k's suggestions
+        order = positions[np.argsort(-self.probs[positions], kind="stable")[:k]]
+        return [(self.surface_forms[position], float(self.probs[position])) for position in order]
+
+
+def score(candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, float], filters: WordFilters) -> Scores:
+    """The probabilities of candidates and of words outside the vocabulary.
 
     Args:
-        candidates: Completion candidates from the vocabulary.
-        index: The vocabulary's index.
-        words_only: Exclude punctuation and symbols.
-        allow: Include only these words, ignoring case; ``None`` includes all.
-        deny: Exclude these words, ignoring case. Overrides ``allow``.
+        candidates: Candidates from the vocabulary.
+        probs: Probabilities of the vocabulary's words (V,).
+        oov: Probabilities of other suggestions, all allowed; one with the text of a candidate is added to it.
+        filters: Which candidates are allowed.
     """
-    keep = candidates.are_words.copy() if words_only else np.ones(len(candidates.surface_forms), dtype=np.bool_)
-    # words with the same surface form have the same normalized form, so a list contains all of them or none
-    if allow is not None:
-        keep &= np.isin(
-            np.arange(len(keep)), candidates.groups[np.isin(candidates.ids, index.ids_ignoring_case(allow))]
-        )
-    if deny:
-        keep[candidates.groups[np.isin(candidates.ids, index.ids_ignoring_case(deny))]] = False
-    return keep
+    surface_forms, kept = candidates.surface_forms, filters.apply(candidates, candidates.probs(probs))
+    if oov:
+        new = tuple(word for word in oov if word not in candidates.positions)
+        surface_forms += new
+        kept = np.concatenate([kept, [oov[word] for word in new]])
+        for word in oov.keys() & candidates.positions.keys():
+            kept[candidates.positions[word]] += oov[word]
+    return Scores(surface_forms, kept)
 
 
-def filter_oov(
-    oov: Mapping[str, float], words_only: bool, allow: Collection[str] | None, deny: Collection[str]
-) -> dict[str, float]:
-    """Apply the filters of :func:`allowed_mask` to out-of-vocabulary words.
+def complete(oov: Mapping[str, float], prefix: str, capital: bool) -> dict[str, float]:
+    """Words outside the vocabulary that begin with ``prefix``, in the typed case.
 
     Args:
         oov: Their probabilities.
-        words_only: As in :func:`allowed_mask`.
-        allow: As in :func:`allowed_mask`.
-        deny: As in :func:`allowed_mask`.
-    """
-    allowed = None if allow is None else {normalized(word) for word in allow}
-    denied = {normalized(word) for word in deny}
-    return {
-        word: prob
-        for word, prob in oov.items()
-        if (is_word(word) or not words_only)
-        and (allowed is None or normalized(word) in allowed)
-        and normalized(word) not in denied
-    }
-
-
-def complete_oov(oov: Mapping[str, float], prefix: str, capital: bool) -> dict[str, float]:
-    """Out-of-vocabulary words that begin with ``prefix``, in the typed case.
-
-    Args:
-        oov: Their probabilities.
-        prefix: The partial word as typed; empty matches every word.
+        prefix: The partial word, normalized; empty matches every word.
         capital: Whether a sentence starts here.
     """
-    completed: dict[str, float] = {}
-    for word, prob in oov.items():
-        if has_prefix(word, prefix):
-            text = apply_prefix_case(prefix, word, oov)
-            text = capitalized(text) if capital else text
-            completed[text] = completed.get(text, 0.0) + prob
-    return completed
+    matches = ((apply_prefix_case(prefix, word, oov), prob) for word, prob in oov.items() if has_prefix(word, prefix))
+    return _summed(matches, capital)
 
 
-def top_suggestions(
-    k: int, candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, float], keep: NDArray[np.bool_]
+def complete_unaccented(oov: Mapping[str, float], prefix: str, capital: bool) -> dict[str, float]:
+    """As :func:`complete`, the words that begin with ``prefix`` only if accents are ignored."""
+    plain = without_accents(prefix)
+    matches = (
+        (apply_first_case(prefix, word), prob)
+        for word, prob in oov.items()
+        if prefix and has_prefix(without_accents(word), plain) and not has_prefix(word, prefix)
+    )
+    return _summed(matches, capital)
+
+
+def arrange(
+    k: int, exact: Scores, others: Iterable[Scores], typed: str, typed_word: str, contraction: str | None
 ) -> list[tuple[str, float]]:
-    """The ``k`` most probable suggestions and their probabilities, renormalized over all allowed ones.
+    """The ``k`` best suggestions in the order in which they are shown, with normalized probabilities.
 
     Args:
         k: At least 1; the result is shorter if fewer suggestions are allowed.
-        candidates: Completion candidates from the vocabulary.
-        probs: Probabilities of the vocabulary's words (V,).
-        oov: Out-of-vocabulary suggestions with their probabilities, all allowed.
-        keep: Mask of the allowed candidates, from :func:`allowed_mask` (G,).
+        exact: Completions of what was typed.
+        others: Suggestions that follow all exact ones, best kind first; few, and none of them is an exact one.
+        typed: The typed prefix.
+        typed_word: One of ``TYPED_WORD``.
+        contraction: A completion that is among the first ``BAR_SIZE``, if it is allowed.
     """
-    surface_forms, summed = candidates.surface_forms, candidates.probs(probs[candidates.ids])
-    if oov:
-        new = tuple(word for word in oov if word not in candidates.positions)
-        surface_forms, keep = surface_forms + new, np.concatenate([keep, np.ones(len(new), dtype=np.bool_)])
-        summed = np.concatenate([summed, [oov[word] for word in new]])
-        for word in oov.keys() & candidates.positions.keys():
-            summed[candidates.positions[word]] += oov[word]
-    kept = summed if keep.all() else np.where(keep, summed, 0.0)
-    total = kept.sum()
-    positions = top_k_candidates(kept, k)
-    # words of probability 0 are not suggested: with cache weight 1, only words of the text remain
-    positions = positions[kept[positions] > 0.0]
-    # the sort is stable, so that a smaller k gives a prefix of a larger k's suggestions
-    order = positions[np.argsort(-kept[positions], kind="stable")[:k]]
-    return [(surface_forms[position], float(kept[position] / total)) for position in order]
+    total = exact.total
+    best = exact.best(k + 1)
+    own = next((entry for entry in best if entry[0] == typed), None)
+    if own is not None and typed_word != "ranked":
+        best.remove(own)
+        best += [own] if typed_word == "last" else []
+    if contraction is not None:
+        prob = float(exact.probs[exact.surface_forms.index(contraction)])
+        entry = (contraction, prob)
+        if prob > 0.0 and entry not in best[:BAR_SIZE]:
+            best = [other for other in best if other != entry]
+            best.insert(BAR_SIZE - 1, entry)
+    seen = set[str]()
+    for scores in others:
+        new = [entry for entry in scores.best(len(scores.surface_forms)) if entry[0] not in seen]
+        best += new
+        total += sum(prob for _, prob in new)
+        seen.update(scores.surface_forms)
+    return [(text, prob / total) for text, prob in best[:k]]
+
+
+def _summed(completed: Iterable[tuple[str, float]], capital: bool) -> dict[str, float]:
+    summed: dict[str, float] = {}
+    for word, prob in completed:
+        text = capitalized(word) if capital else word
+        summed[text] = summed.get(text, 0.0) + prob
+    return summed

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.inference.backend import Backend, State, stack_states, unstack_state
+from lstm_lm.inference.banned_words import BannedWords
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.logits import ban
 from lstm_lm.inference.sampling import sample_batch
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -23,7 +26,7 @@ class ActiveSequence:
         ids: Tokens of the prompt, for the repetition penalty.
         sampling: Valid sampling options.
         max_words: Maximum number of words, ``<eos>`` included.
-        banned_ids: Tokens that are never generated.
+        banned: Words that are never generated.
         logits: Logits after the prompt (V,).
         state: State after the prompt, batch size 1.
         unknown_words: Out-of-vocabulary words of the prompt, as typed.
@@ -35,7 +38,7 @@ class ActiveSequence:
         ids: Sequence[int],
         sampling: SamplingConfig,
         max_words: int,
-        banned_ids: Sequence[int],
+        banned: BannedWords,
         logits: NDArray[np.float32],
         state: State,
         unknown_words: tuple[str, ...],
@@ -43,7 +46,7 @@ class ActiveSequence:
         self.sampling = replace(sampling, seed=None)
         """The sampling options, without the seed, which is in ``rng``."""
         self.rng = np.random.default_rng(sampling.seed)
-        self.banned_ids = tuple(banned_ids)
+        self.banned = banned
         self.logits = logits
         """Logits of the next token (V,)."""
         self.state = state
@@ -53,11 +56,17 @@ class ActiveSequence:
         self._ids = list(ids)
         self._remaining = max_words
         self._needs_step = False
+        self._ended_line = False
 
     @property
     def finished(self) -> bool:
         """Whether generation has ended."""
         return self._remaining == 0
+
+    @property
+    def finish_reason(self) -> Literal["length", "end_of_line"]:
+        """Why generation has ended, once it has: the maximum number of words, or ``stop_eos``."""
+        return "end_of_line" if self._ended_line else "length"
 
     @property
     def needs_step(self) -> bool:
@@ -75,14 +84,19 @@ class ActiveSequence:
         window = self.sampling.repeat_window
         return self._ids[-window:] if window else ()
 
+    def allowed_logits(self) -> NDArray[np.floating]:
+        """``logits`` without the tokens that would complete a banned word of several tokens (V,)."""
+        completing = self.banned.after(self._ids)
+        return ban(self.logits, completing) if completing else self.logits
+
     def same_sampling(self, other: "ActiveSequence") -> bool:
         """Whether both can be sampled in one batch."""
-        return self.sampling == other.sampling and self.banned_ids == other.banned_ids
+        return self.sampling == other.sampling and self.banned.ids == other.banned.ids
 
     def append(self, token_id: int) -> str | None:
         """Append a sampled token and return its word, or ``None`` if it ends the sequence."""
         if self.sampling.stop_eos and token_id == self._vocabulary.eos_id:
-            self._remaining = 0
+            self._remaining, self._ended_line = 0, True
             return None
         self._remaining -= 1
         self._ids.append(token_id)
@@ -124,10 +138,10 @@ def sample_next(sequences: Sequence[ActiveSequence]) -> list[str | None]:
     for group in groups:
         batch = [sequences[index] for index in group]
         sampled = sample_batch(
-            [sequence.logits for sequence in batch],
+            [sequence.allowed_logits() for sequence in batch],
             batch[0].sampling,
             [sequence.rng for sequence in batch],
-            batch[0].banned_ids,
+            batch[0].banned.ids,
             [sequence.recent_ids for sequence in batch],
         )
         for index, token_id in zip(group, sampled, strict=True):

@@ -22,9 +22,12 @@ class TorchBackend:
 
     Args:
         model: In eval mode. Not modified.
+        threads: Threads of every torch operation of this process; 0 keeps their number.
     """
 
-    def __init__(self, model: LSTMLanguageModel) -> None:
+    def __init__(self, model: LSTMLanguageModel, threads: int = 0) -> None:
+        if threads:
+            torch.set_num_threads(threads)
         assert not model.training, "a network in training mode applies dropout; call eval() first"
         self._model = model
         self._device = model.output_bias.device
@@ -43,6 +46,10 @@ class TorchBackend:
         _, logits, after = self._run(input_ids, state)
         return logits, after
 
+    def last_features(self, state: State) -> NDArray[np.float32]:
+        """See ``Backend.last_features``."""
+        return state[-len(self._model.cell.state_names)]
+
     def prefill(
         self, input_ids: NDArray[np.int64], state: State
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
@@ -52,8 +59,10 @@ class TorchBackend:
 
     @torch.inference_mode()
     def _run(self, input_ids: NDArray[np.int64], state: State) -> tuple[Tensor, NDArray[np.float32], State]:
+        tensors = [torch.from_numpy(array).unsqueeze(0).to(self._device) for array in state]
         features, after = self._model.features(
-            torch.from_numpy(input_ids).to(self._device), _to_state(state, self._device)
+            torch.from_numpy(input_ids).to(self._device),
+            LSTMState.from_tensors(tensors, self._model.config.num_layers),
         )
         logits = self._model.logits(features[:, -1])
         return features, logits.float().cpu().numpy(), _to_arrays(after)
@@ -120,11 +129,5 @@ def load_network(config: ModelConfig, vocab_size: int, path: Path) -> LSTMLangua
     return build_network(config, vocab_size, weights)
 
 
-def _to_state(arrays: State, device: torch.device) -> LSTMState:
-    tensors = [torch.from_numpy(array).unsqueeze(0).to(device) for array in arrays]
-    return LSTMState(tuple(tensors[0::2]), tuple(tensors[1::2]))
-
-
 def _to_arrays(state: LSTMState) -> State:
-    pairs = zip(state.hidden, state.cell, strict=True)
-    return tuple(tensor.squeeze(0).float().cpu().numpy() for pair in pairs for tensor in pair)
+    return tuple(tensor.squeeze(0).float().cpu().numpy() for tensor in state.tensors())

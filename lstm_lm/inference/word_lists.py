@@ -1,16 +1,13 @@
-"""Word lists in options and requests: parsing and vocabulary checks."""
+"""Word lists in options and requests."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-from lstm_lm.errors import ConfigError
-from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.text.vocabulary import Vocabulary
 
 # @,@ is a word of WikiText that contains a comma
 _ITEM = re.compile(r"\s*(@,@(?=\s*(?:,|$))|[^,]*)\s*(,|$)")
-_MAX_CORRECTED = 3  # each correction searches the vocabulary, and a list may be long
 
 
 def parse_words(text: str) -> list[str]:
@@ -29,51 +26,18 @@ def parse_words(text: str) -> list[str]:
     return list(dict.fromkeys(words)) if text.strip() else []
 
 
+def as_words(words: str | Collection[str]) -> Collection[str]:
+    """A list of words, which may be given as a comma-separated string."""
+    return parse_words(words) if isinstance(words, str) else words
+
+
 def parse_lists(texts: Iterable[str]) -> list[str]:
     """Parse the comma-separated lists of an option that was given several times."""
     return [word for text in texts for word in parse_words(text)]
 
 
-def require_ids(words: Iterable[str], vocabulary: Vocabulary, name: str) -> list[int]:
-    """Ids of words that must be in the vocabulary.
-
-    Args:
-        words: In the vocabulary's spelling.
-        vocabulary: The model's vocabulary.
-        name: The setting that they come from, for the message.
-
-    Raises:
-        ConfigError: If words are not in the vocabulary; names each, and suggests corrections for the first few.
-    """
-    words = list(words)
-    unknown = [word for word in dict.fromkeys(words) if word not in vocabulary]
-    if unknown:
-        matches = {word: _close_matches(word, vocabulary) for word in unknown[:_MAX_CORRECTED]}
-        raise ConfigError(
-            [
-                f"{name}: not in the vocabulary (got {word!r}); "
-                + (f"did you mean {', '.join(map(repr, matches[word]))}?" if matches.get(word) else "remove it")
-                for word in unknown
-            ]
-        )
-    return [vocabulary.id(word) for word in words]
-
-
-def validate_banned_words(presets: Mapping[str, SamplingConfig], vocabulary: Vocabulary) -> None:
-    """Check that the vocabulary contains every word that ``presets`` ban.
-
-    Args:
-        presets: Sampling presets by name.
-        vocabulary: The model's vocabulary.
-
-    Raises:
-        ConfigError: If it does not contain one of them.
-    """
-    for name, preset in presets.items():
-        require_ids(preset.ban_tokens, vocabulary, f"presets.{name}.ban_tokens")
-
-
-def _close_matches(word: str, vocabulary: Vocabulary) -> list[str]:
+def close_matches(word: str, vocabulary: Vocabulary) -> list[str]:
+    """Words of the vocabulary that ``word`` may be a typo of, best first."""
     folded = word.casefold()
     # a typo rarely changes the first letter, and few words share it
     candidates = {

@@ -3,53 +3,64 @@
 The same classes are Hydra's schema, constructor arguments and the metadata of a bundle. They do not import torch.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from typing import Any
 
-from lstm_lm.settings import Settings
+from lstm_lm.nn.cells import DEFAULT_CELL, cell_options, import_cell, name_problem
+from lstm_lm.settings import Settings, setting
 
 LOSS_NAMES = ("full_softmax", "sampled_softmax", "adaptive_softmax")
+_OFF = {0: "off"}
 
 
 @dataclass
 class ModelConfig(Settings):
-    """An embedding, a stack of LSTM layers and an output layer (Merity et al. 2017, "Regularizing and Optimizing LSTM
-    Language Models").
+    """An embedding, recurrent layers and an output layer.
+
+    After Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models"; the sections below are of that paper.
     """
 
-    embedding_dim: int = 200
-    """Width of a word's vector."""
-    hidden_dims: list[int] = field(default_factory=lambda: [200, 200])
-    """Width of each LSTM layer, from first to last."""
-    tie_weights: bool = True
-    """Share the weights of embedding and output layer (Inan et al. 2016; Press & Wolf 2016)."""
-    embedding_dropout: float = 0.0
-    """Probability that a word of the vocabulary is dropped for a whole window (§4.3)."""
-    input_dropout: float = 0.0
-    """Locked dropout between embedding and first layer (§4.2)."""
-    hidden_dropout: float = 0.0
-    """Locked dropout between layers."""
-    output_dropout: float = 0.0
-    """Locked dropout after the last layer."""
-    weight_dropout: float = 0.0
-    """DropConnect on the hidden-to-hidden weights (§2)."""
-    cutoffs: list[float] = field(default_factory=list)
-    """Adaptive softmax: where the vocabulary, sorted by descending frequency, is split into a head and clusters, as
-    shares of its size; empty means one softmax over all words."""
+    embedding_dim: int = setting(200, ge=1, help="Width of a word's vector.")
+    hidden_dims: list[int] = setting([200, 200], ge=1, help="Width of each layer, from first to last.")
+    tie_weights: bool = setting(
+        True, help="Share the weights of embedding and output layer (Inan et al. 2016; Press & Wolf 2016)."
+    )
+    embedding_dropout: float = setting(
+        0.0,
+        ge=0,
+        lt=1,
+        special=_OFF,
+        help="Probability that a word of the vocabulary is dropped for a whole window (section 4.3).",
+    )
+    input_dropout: float = setting(
+        0.0, ge=0, lt=1, special=_OFF, help="Locked dropout between embedding and first layer (section 4.2)."
+    )
+    hidden_dropout: float = setting(0.0, ge=0, lt=1, special=_OFF, help="Locked dropout between layers.")
+    output_dropout: float = setting(0.0, ge=0, lt=1, special=_OFF, help="Locked dropout after the last layer.")
+    weight_dropout: float = setting(
+        0.0, ge=0, lt=1, special=_OFF, help="DropConnect on the hidden-to-hidden weights (section 2)."
+    )
+    cutoffs: list[float] = setting(
+        [],
+        gt=0,
+        lt=1,
+        remedy="try [0.06,0.3], or [] for one softmax over all words",
+        help="Adaptive softmax: where the vocabulary, sorted by descending frequency, is split into a head and "
+        "clusters, as shares of its size; empty means one softmax over all words.",
+    )
+    cell: str = setting(
+        DEFAULT_CELL,
+        help="The recurrent cell: lstm, cifg, mogrifier, or a class of your own as mymodule:MyCell.",
+    )
+    cell_options: dict[str, Any] = setting(
+        {}, help="Settings of the cell, which cell=NAME lists; those that are not given have their defaults."
+    )
 
     @property
     def num_layers(self) -> int:
-        """Number of LSTM layers."""
+        """Number of recurrent layers."""
         return len(self.hidden_dims)
-
-    def num_parameters(self, vocab_size: int) -> int:
-        """Number of parameters for a vocabulary of ``vocab_size`` words; tied weights count once."""
-        widths = [self.embedding_dim, *self.hidden_dims]
-        # four gates, each with input weights, hidden weights and two biases
-        layers = sum(4 * hidden * (below + hidden + 2) for below, hidden in zip(widths, self.hidden_dims, strict=False))
-        output = 0 if self.tie_weights else vocab_size * self.hidden_dims[-1]
-        clusters = (len(self.cluster_bounds(vocab_size)) - 1) * (self.hidden_dims[-1] + 1)
-        return vocab_size * self.embedding_dim + layers + output + vocab_size + clusters
 
     def cluster_bounds(self, vocab_size: int) -> list[int]:
         """Ends of the head and of each cluster of the output layer; the last number is ``vocab_size``.
@@ -60,59 +71,78 @@ class ModelConfig(Settings):
         return [*sorted(bound for bound in bounds if 0 < bound < vocab_size), vocab_size]
 
     def conflicts(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
+        """An unknown cell, widths that do not fit and cutoffs that do not increase.
+
+        The options of the cell are checked by :meth:`cell_problems`, which needs torch, and by the network.
+        """
         problems = []
-        if self.embedding_dim < 1:
-            problems.append(f"embedding_dim: must be at least 1 (got {self.embedding_dim}); try 200")
-        if not self.hidden_dims or any(dim < 1 for dim in self.hidden_dims):
-            problems.append(
-                f"hidden_dims: needs one width of at least 1 per layer (got {list(self.hidden_dims)}); try [200,200]"
-            )
+        if problem := name_problem(self.cell):
+            problems.append(problem)
+        if not self.hidden_dims:
+            problems.append("hidden_dims: needs one width per layer (got []); try [200,200]")
         elif self.tie_weights and self.hidden_dims[-1] != self.embedding_dim:
             problems.append(
                 f"tie_weights: needs embedding_dim == last of hidden_dims (got {self.embedding_dim}, "
                 f"{self.hidden_dims[-1]}); make them equal or set model.tie_weights=false"
             )
-        for name in ("embedding", "input", "hidden", "output", "weight"):
-            value = getattr(self, f"{name}_dropout")
-            if not 0.0 <= value < 1.0:
-                problems.append(f"{name}_dropout: must be in [0, 1) (got {value}); 0 switches it off")
         shares = [0.0, *self.cutoffs, 1.0]
         if not all(low < high for low, high in pairwise(shares)):
             problems.append(
-                "cutoffs: needs increasing shares of the vocabulary between 0 and 1 "
-                f"(got {list(self.cutoffs)}); try [0.06,0.3], or [] for one softmax over all words"
+                f"cutoffs: needs increasing shares of the vocabulary (got {list(self.cutoffs)}); try [0.06,0.3], or [] "
+                "for one softmax over all words"
             )
         return problems
+
+    def with_all_options(self) -> "ModelConfig":
+        """The same config with the default of every option that is not given, as artifacts record it.
+
+        Raises:
+            ValueError: If the cell or its options are wrong.
+        """
+        return replace(self, cell_options=asdict(cell_options(self.cell, self.cell_options)))  # type: ignore[call-overload]
+
+    def cell_problems(self) -> list[str]:
+        """What is wrong with the cell and its options. Imports the cell: for a config that the user wrote."""
+        if name_problem(self.cell) or (self.cell == DEFAULT_CELL and not self.cell_options):
+            return []
+        module, colon, _ = self.cell.partition(":")
+        if colon:
+            try:
+                import_cell(module)
+            except ValueError as error:
+                return [f"cell: {error} (got {self.cell})"]
+        try:
+            cell_options(self.cell, self.cell_options)
+        except ValueError as error:
+            return [str(error)]
+        return []
 
 
 @dataclass
 class LossConfig(Settings):
     """The training loss. Evaluation always uses the exact softmax over the full vocabulary."""
 
-    name: str = "full_softmax"
-    """``full_softmax``, ``sampled_softmax``, or ``adaptive_softmax`` for a network with ``ModelConfig.cutoffs``; the
-    first and the last are exact."""
-    chunk_tokens: int = 512
-    """Number of tokens whose logits are in memory at the same time."""
-    num_frequent: int = 1000
-    """Sampled softmax: the most frequent words, which are always candidates."""
-    num_sampled: int = 1024
-    """Sampled softmax: expected number of candidates drawn from the other words in each step."""
-    activation_reg: float = 0.0
-    """Weight of the L2 penalty on dropped-out activations (AR, Merity et al. 2017 §4.6)."""
-    temporal_activation_reg: float = 0.0
-    """Weight of the L2 penalty on the change of activations between steps (TAR, Merity et al. 2017 §4.6)."""
-
-    def conflicts(self) -> list[str]:
-        """Every wrong field, as ``field: what is wrong (got VALUE); remedy``."""
-        problems = []
-        if self.name not in LOSS_NAMES:
-            problems.append(f"name: unknown loss (got {self.name!r}); use one of {', '.join(LOSS_NAMES)}")
-        for name in ("chunk_tokens", "num_frequent", "num_sampled"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name}: must be at least 1 (got {getattr(self, name)})")
-        for name in ("activation_reg", "temporal_activation_reg"):
-            if getattr(self, name) < 0.0:
-                problems.append(f"{name}: must not be negative (got {getattr(self, name)}); 0 switches it off")
-        return problems
+    name: str = setting(
+        "full_softmax",
+        choices=LOSS_NAMES,
+        help="full_softmax and adaptive_softmax, for a network with model.cutoffs, are exact; sampled_softmax is not.",
+    )
+    chunk_tokens: int = setting(512, ge=1, help="Number of tokens whose logits are in memory at the same time.")
+    num_frequent: int = setting(
+        1000, ge=1, help="Sampled softmax: the most frequent words, which are always candidates."
+    )
+    num_sampled: int = setting(
+        1024, ge=1, help="Sampled softmax: expected number of candidates drawn from the other words in each step."
+    )
+    activation_reg: float = setting(
+        0.0,
+        ge=0,
+        special=_OFF,
+        help="Weight of the L2 penalty on dropped-out activations (AR, Merity et al. 2017, section 4.6).",
+    )
+    temporal_activation_reg: float = setting(
+        0.0,
+        ge=0,
+        special=_OFF,
+        help="Weight of the L2 penalty on the change of activations between steps (TAR, the same section).",
+    )

@@ -2,17 +2,19 @@
 
 import torch
 
+from lstm_lm.errors import EvaluationError
+
 
 def find_device(accelerator: str) -> torch.device:
     """The device for ``accelerator``: ``gpu``, ``cpu``, or ``auto``, a GPU if one is found.
 
     Raises:
-        ValueError: If ``accelerator`` is ``gpu`` and no GPU is found.
+        EvaluationError: If ``accelerator`` is ``gpu`` and no GPU is found.
     """
     if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ValueError("no GPU found; use accelerator=cpu")
+        raise EvaluationError("no GPU found; use accelerator=cpu")
     return torch.device("cuda")
 
 

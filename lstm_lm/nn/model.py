@@ -1,15 +1,18 @@
-"""The network: embedding, LSTM stack, output layer."""
+"""The network: embedding, recurrent layers, output layer."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lstm_lm.nn.cells import cell_class, cell_options
+from lstm_lm.nn.cells.base import Cell
 from lstm_lm.nn.clusters import INIT_RANGE, TailClusters
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.dropout import LockedDropout, dropout_mask
-from lstm_lm.nn.lstm import WeightDropLSTM
 from lstm_lm.nn.state import LSTMState
 
+WORD_PARAMETERS = frozenset({"embedding.weight", "untied_output_weight", "output_bias"})
+"""The parameters with a row for each word."""
 # root mean square of the initial word vectors; after 0.41 epochs of WikiText-2 valid perplexity was 245, 218, 200 and
 # 196 with 0.06, 0.12, 0.23 and 0.46
 _VECTOR_RMS = 0.25
@@ -19,11 +22,12 @@ class LSTMLanguageModel(nn.Module):
     """A word-level LSTM language model with the regularization of AWD-LSTM (Merity et al. 2017).
 
     Args:
-        config: Sizes and dropouts.
+        config: Cell, sizes and dropouts.
         vocab_size: Number of words V.
 
     Raises:
         ValueError: If ``config`` is invalid.
+        CellNotImportedError: If its cell is from outside the package and not imported.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
@@ -34,8 +38,9 @@ class LSTMLanguageModel(nn.Module):
         self.vocab_size = vocab_size
         self.embedding = nn.Embedding(vocab_size, config.embedding_dim)
         self.input_dropout = LockedDropout(config.input_dropout)
+        self.cell, options = cell_class(config.cell), cell_options(config.cell, config.cell_options)
         self.layers = nn.ModuleList(
-            WeightDropLSTM(input_dim, hidden_dim, config.weight_dropout)
+            self.cell(input_dim, hidden_dim, config.weight_dropout, options)
             for input_dim, hidden_dim in zip(
                 [config.embedding_dim, *config.hidden_dims[:-1]], config.hidden_dims, strict=True
             )
@@ -63,8 +68,8 @@ class LSTMLanguageModel(nn.Module):
             batch_size: Number of streams B.
         """
         weight = self.output_bias
-        zeros = tuple(weight.new_zeros(1, batch_size, dim) for dim in self.config.hidden_dims)
-        return LSTMState(zeros, zeros)
+        zeros = [weight.new_zeros(1, batch_size, dim) for dim in self.config.hidden_dims]
+        return LSTMState(tuple((zero,) * len(self.cell.state_names) for zero in zeros))
 
     def set_dropouts(self, config: ModelConfig) -> None:
         """Set the dropouts to those of ``config``; may be called during training.
@@ -79,7 +84,7 @@ class LSTMLanguageModel(nn.Module):
         self.hidden_dropout.probability = config.hidden_dropout
         self.output_dropout.probability = config.output_dropout
         for layer in self.layers:
-            assert isinstance(layer, WeightDropLSTM)
+            assert isinstance(layer, Cell)
             layer.weight_dropout = config.weight_dropout
 
     def init_bias_from_unigrams(self, counts: Tensor) -> None:
@@ -104,12 +109,29 @@ class LSTMLanguageModel(nn.Module):
         with torch.no_grad():
             self.embedding.weight.copy_(vectors * _VECTOR_RMS)
 
+    def copy_weights(self, source: "LSTMLanguageModel", ids: Tensor, source_ids: Tensor, same_vocabulary: bool) -> None:
+        """Copy the weights of another network of the same sizes.
+
+        Args:
+            source: The other network.
+            ids: Words whose embedding and output row are copied (N,).
+            source_ids: Their ids in the other network (N,).
+            same_vocabulary: Copy the clusters of an adaptive softmax too; they belong to a vocabulary.
+        """
+        of_source = dict(source.named_parameters())
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name in WORD_PARAMETERS:
+                    parameter[ids] = of_source[name][source_ids]
+                elif same_vocabulary or not name.startswith("clusters."):
+                    parameter.copy_(of_source[name])
+
     def features(self, input_ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """Run the LSTM layers over a window; the caller applies output dropout and the output layer.
+        """Run the recurrent layers over a window; the caller applies output dropout and the output layer.
 
         Args:
             input_ids: Word ids, shape (B, T), int64, each in [0, V).
-            state: State after the previous window, one (1, B, H) tensor per layer. Not modified.
+            state: State after the previous window, tensors (1, B, H). Not modified.
 
         Returns:
             Hidden features of the last layer (B, T, H) and the state after step T, both attached to the graph: the
@@ -129,15 +151,13 @@ class LSTMLanguageModel(nn.Module):
             kept = dropout_mask((self.vocab_size,), self.config.embedding_dropout, features)
             features = features * F.embedding(input_ids, kept.unsqueeze(1))
         features = self.input_dropout(features)
-        hidden, cell = [], []
-        for depth, layer in enumerate(self.layers):
-            assert isinstance(layer, WeightDropLSTM)
+        after = []
+        for depth, (layer, before) in enumerate(zip(self.layers, state.layers, strict=True)):
             if depth > 0:
                 features = self.hidden_dropout(features)
-            features, (last_hidden, last_cell) = layer(features, (state.hidden[depth], state.cell[depth]))
-            hidden.append(last_hidden)
-            cell.append(last_cell)
-        return features, LSTMState(tuple(hidden), tuple(cell))
+            features, layer_state = layer(features, before)
+            after.append(layer_state)
+        return features, LSTMState(tuple(after))
 
     def logits(self, features: Tensor) -> Tensor:
         """Apply the output layer.

@@ -1,6 +1,6 @@
-"""State of an LSTM stack between windows."""
+"""State of the recurrent layers between windows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,35 +9,43 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LSTMState:
-    """Hidden and cell state of every layer; immutable.
+    """State of every layer; immutable.
 
     Attributes:
-        hidden: One tensor per layer, (1, B, H of that layer): layers may differ in width.
-        cell: The same shapes.
+        layers: For each layer the tensors of its cell's state, hidden and cell state of an LSTM, each (1, B, H of that
+            layer): layers may differ in width.
     """
 
-    hidden: tuple[Tensor, ...]
-    cell: tuple[Tensor, ...]
+    layers: tuple[tuple[Tensor, ...], ...]
 
     def detach(self) -> "LSTMState":
         """The same state detached from the graph: truncated backpropagation stops here."""
-        return LSTMState(tuple(h.detach() for h in self.hidden), tuple(c.detach() for c in self.cell))
+        return LSTMState(tuple(tuple(tensor.detach() for tensor in layer) for layer in self.layers))
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The hidden states of all layers, then their cell states."""
-        return (*self.hidden, *self.cell)
+        """The tensors of all layers in turn."""
+        return tuple(tensor for layer in self.layers for tensor in layer)
 
     @classmethod
-    def from_tensors(cls, tensors: Sequence[Tensor]) -> "LSTMState":
+    def from_tensors(cls, tensors: Sequence[Tensor], num_layers: int) -> "LSTMState":
         """The state whose :meth:`tensors` are these."""
-        num_layers = len(tensors) // 2
-        return cls(tuple(tensors[:num_layers]), tuple(tensors[num_layers:]))
+        size = len(tensors) // num_layers
+        return cls(tuple(tuple(tensors[start : start + size]) for start in range(0, len(tensors), size)))
+
+    def by_name(self, names: Sequence[str]) -> dict[str, list[Tensor]]:
+        """The tensors of all layers by ``state_names`` of their cell, as checkpoints store them."""
+        return {name: [layer[index] for layer in self.layers] for index, name in enumerate(names)}
+
+    @classmethod
+    def from_names(cls, tensors: Mapping[str, Sequence[Tensor]], names: Sequence[str]) -> "LSTMState":
+        """The state whose :meth:`by_name` is this."""
+        return cls(tuple(zip(*(tensors[name] for name in names), strict=True)))
 
     def to(self, device: torch.device) -> "LSTMState":
         """The same state on another device."""
-        return LSTMState(tuple(h.to(device) for h in self.hidden), tuple(c.to(device) for c in self.cell))
+        return LSTMState(tuple(tuple(tensor.to(device) for tensor in layer) for layer in self.layers))
 
     @property
     def batch_size(self) -> int:
         """Number of streams B."""
-        return self.hidden[0].shape[1]
+        return self.layers[0][0].shape[1]

@@ -16,21 +16,20 @@ def create_app(settings: "Settings | None" = None) -> "FastAPI":
             process with one line and status 1 instead of a traceback.
 
     Raises:
-        BundleError: If ``settings`` names a bundle that is missing or damaged.
-        ConfigError: If the bundle has no file for the backend of ``settings``.
+        BundleError, CheckpointError: If the model of ``settings`` is missing or damaged.
+        ConfigError: If it has no file for the backend of ``settings``.
     """
-    from lstm_lm.bundle import build_engine, read_bundle
     from lstm_lm.errors import LstmLmError
-    from lstm_lm.serving.app import build_app
+    from lstm_lm.loading import load_model
+    from lstm_lm.serving.app import build_app, build_engine
     from lstm_lm.serving.memory import configure_malloc
     from lstm_lm.serving.settings import read_settings
 
     configure_malloc()  # before the first thread, which verifies the bundle
     try:
         effective = settings or read_settings()
-        bundle = read_bundle(effective.bundle)
-        engine = build_engine(bundle, effective.backend, effective.prefix_cache_size)
-        return build_app(engine, effective, bundle.info)
+        model = load_model(effective.bundle)
+        return build_app(build_engine(model, effective), effective, model)
     except LstmLmError as error:
         if settings is not None:
             raise

@@ -16,8 +16,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lstm_lm.serving.login_page import login_page
+from lstm_lm.serving.paths import VERSION_PREFIX
 
-OPEN_PATHS = frozenset({"/health", "/ready"})
+OPEN_PATHS = frozenset(prefix + path for prefix in ("", VERSION_PREFIX) for path in ("/health", "/ready"))
 SIGN_IN_PATH = "/sign-in"
 COOKIE = "lstm_lm_session"
 MAX_FORM_BYTES = 4096
@@ -110,8 +111,8 @@ class CrossOriginMiddleware(CORSMiddleware):
             app,
             allow_origins=list(origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
-            expose_headers=["Retry-After"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
         )
 
 

@@ -1,30 +1,56 @@
-"""``/docs``: Swagger UI from an installed package, so that it works offline."""
+"""``/docs``: Swagger UI from an installed package, so that it works offline, and the OpenAPI schema that it shows."""
 
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse
-from swagger_ui_bundle import swagger_ui_path
 
-SCRIPT, STYLE, ICON = "swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"
-OPENAPI_VERSION = "3.0.3"
+from lstm_lm.serving.auth import OPEN_PATHS
+from lstm_lm.serving.paths import VERSION_PREFIX
+
+SCRIPT, STYLE = "swagger-ui-bundle.js", "swagger-ui.css"
+ICON = Path(__file__).parent / "page" / "icon.svg"
+MODEL_TAG, SERVICE_TAG = "model", "service"
+TAGS = [
+    {"name": MODEL_TAG, "description": "Suggestions and text"},
+    {"name": SERVICE_TAG, "description": "State, limits and metrics of the service"},
+]
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The API key"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_UNAUTHORIZED = {
+    "description": "The API key is missing or wrong",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}},
+}
 
 
-def install_docs(app: FastAPI) -> None:
-    """Add ``/docs``, its files, and an OpenAPI schema that its Swagger UI can render."""
+def install_docs(app: FastAPI, has_key: bool) -> None:
+    """Add ``/docs``, its files, and the OpenAPI schema.
+
+    Args:
+        app: The application, whose routes may be added later.
+        has_key: Whether the service needs an API key.
+    """
+    static = Path(str(files("fastapi_offline") / "static"))
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = get_openapi(
+            root = app.root_path
+            app.openapi_schema = get_openapi(
                 title=app.title,
                 version=app.version,
                 description=app.description,
-                openapi_version=OPENAPI_VERSION,
                 routes=app.routes,
+                tags=app.openapi_tags,
+                servers=[{"url": root or "/"}, {"url": f"{root}{VERSION_PREFIX}"}],
             )
-            app.openapi_schema = _as_openapi_3_0(schema)
+            if has_key:
+                _add_security(app.openapi_schema)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to replace it
@@ -37,39 +63,25 @@ def install_docs(app: FastAPI) -> None:
             title=app.title,
             swagger_js_url=f"{root}/docs/{SCRIPT}",
             swagger_css_url=f"{root}/docs/{STYLE}",
-            swagger_favicon_url=f"{root}/docs/{ICON}",
+            swagger_favicon_url=f"{root}/favicon.ico",
             # by default the page calls an online validator
-            swagger_ui_parameters={"validatorUrl": None},
+            swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
         )
 
     @app.get("/docs/{name}", include_in_schema=False)
     async def docs_file(name: str) -> FileResponse:
-        if name not in (SCRIPT, STYLE, ICON):
+        if name not in (SCRIPT, STYLE):
             raise HTTPException(404, "no such file")
-        return FileResponse(swagger_ui_path / name)
+        return FileResponse(static / name)
 
     @app.get("/favicon.ico", include_in_schema=False)
     async def favicon() -> FileResponse:
-        return FileResponse(swagger_ui_path / ICON)
+        return FileResponse(ICON, media_type="image/svg+xml")
 
 
-def _as_openapi_3_0(node: Any) -> Any:
-    """Convert OpenAPI 3.1's JSON Schema to 3.0's, the newest version that the package's Swagger UI 4 renders."""
-    if isinstance(node, list):
-        return [_as_openapi_3_0(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    schema = {key: _as_openapi_3_0(value) for key, value in node.items()}
-    alternatives = schema.get("anyOf")
-    if isinstance(alternatives, list) and {"type": "null"} in alternatives:
-        non_null = [item for item in alternatives if item != {"type": "null"}]
-        del schema["anyOf"]
-        schema = {**(non_null[0] if len(non_null) == 1 else {"anyOf": non_null}), **schema, "nullable": True}
-        if "enum" in schema:
-            schema["enum"] = [*schema["enum"], None]
-    for bound in ("minimum", "maximum"):
-        exclusive = f"exclusive{bound.capitalize()}"
-        limit = schema.get(exclusive)
-        if isinstance(limit, int | float) and not isinstance(limit, bool):
-            schema |= {bound: limit, exclusive: True}
-    return schema
+def _add_security(schema: dict[str, Any]) -> None:
+    schema["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    for path, operations in schema["paths"].items():
+        for operation in operations.values() if path not in OPEN_PATHS else ():
+            operation["security"] = [{name: []} for name in _SECURITY_SCHEMES]
+            operation["responses"]["401"] = _UNAUTHORIZED

@@ -1,8 +1,8 @@
 """Error responses: ``{"detail": …}``, which quotes only wrong names and words of the request."""
 
 import inspect
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +14,18 @@ from lstm_lm.serving.pool import OverloadedError
 
 MAX_NAME_CHARS = 40
 MAX_PROBLEMS = 20
+OTHER_NAMES = {
+    "max_tokens": "max_words",
+    "max_new_tokens": "max_words",
+    "max_length": "max_words",
+    "prompt": "text",
+    "input": "text",
+    "n": "k",
+    "num_suggestions": "k",
+    "stop_sequences": "stop",
+    "frequency_penalty": "repetition_penalty",
+}
+"""Names of these fields in other services."""
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -24,7 +36,7 @@ def install_handlers(app: FastAPI) -> None:
         body = _body_model(request)
         errors = error.errors()
         # a body may hold thousands of unknown names, and each costs a search for a similar one
-        shown = [_describe(each["loc"], each["type"], each["msg"], body) for each in errors[:MAX_PROBLEMS]]
+        shown = [_describe(each["loc"], each["type"], _message(each), body) for each in errors[:MAX_PROBLEMS]]
         return _unprocessable(shown, len(errors))
 
     @app.exception_handler(ConfigError)
@@ -62,12 +74,23 @@ def _field_names(body: type[BaseModel] | None, path: Sequence[int | str]) -> lis
     return list(body.model_fields) if body else []
 
 
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "too_long" and "max_length" in error.get("ctx", {}):
+        value = error["input"]
+        unit = "characters" if isinstance(value, str) else "entries" if isinstance(value, dict) else "items"
+        return f"must have at most {error['ctx']['max_length']} {unit}"
+    message: str = error["msg"]
+    return message
+
+
 def _describe(location: Sequence[int | str], error_type: str, message: str, body: type[BaseModel] | None) -> str:
     path = ".".join(str(part) for part in location[1:])
     if error_type == "extra_forbidden":
         shown = path if len(path) <= MAX_NAME_CHARS else f"{path[:MAX_NAME_CHARS]}…"
         known = sorted(_field_names(body, location[1:-1]))
-        return f"{shown}: unknown field; {did_you_mean(str(location[-1])[:MAX_NAME_CHARS].lower(), known)}"
+        name = str(location[-1])[:MAX_NAME_CHARS].lower()
+        other = {theirs: ours for theirs, ours in OTHER_NAMES.items() if ours in known}
+        return f"{shown}: unknown field; {did_you_mean(name, known, renamed=other)}"
     if error_type == "missing" and not path:
         return 'the body is empty; send a JSON object such as {"text": "I want to"}'
     if not path:

@@ -13,14 +13,18 @@ class GenerationOutput:
 
     Args:
         prompt: The text as the client sent it.
-        unknown_words: Words of the prompt that are not in the vocabulary.
+        characters_read: How many characters of it the sequence was started with, from its end.
+        sequence: The sequence that continues it.
         seed: Seed of the sampling; ``None`` without one.
         stop: The text ends before the first of these strings.
     """
 
-    def __init__(self, prompt: str, unknown_words: Sequence[str], seed: int | None, stop: Sequence[str]) -> None:
+    def __init__(
+        self, prompt: str, characters_read: int, sequence: ActiveSequence, seed: int | None, stop: Sequence[str]
+    ) -> None:
         self._prompt = prompt
-        self._unknown_words = list(unknown_words)
+        self._characters_read = characters_read
+        self._sequence = sequence
         self._seed = seed
         self._detokenizer = StreamingDetokenizer(prompt)
         self._stop = StopStrings(stop)
@@ -62,7 +66,12 @@ class GenerationOutput:
         continuation = "".join(self._deltas)
         words = [word for word, end in zip(self._words, self._word_ends, strict=True) if end <= len(continuation)]
         return GeneratedText(
-            text=self._prompt + continuation, words=words, unknown_words=self._unknown_words, seed=self._seed
+            text=self._prompt + continuation,
+            words=words,
+            unknown_words=list(self._sequence.unknown_words),
+            finish_reason="stop" if self._stop.matched else self._sequence.finish_reason,
+            characters_read=self._characters_read,
+            seed=self._seed,
         )
 
 

@@ -6,10 +6,11 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from lstm_lm import __version__
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.info import ModelInfo
+from lstm_lm.saved_model import SavedModel
+from lstm_lm.serving.docs import SERVICE_TAG
 from lstm_lm.serving.settings import Settings
+from lstm_lm.version import __version__
 
 
 class Limits(BaseModel):
@@ -39,9 +40,9 @@ class ModelCard(BaseModel):
     limits: Limits
 
 
-def info_route(engine: Engine, settings: Settings, model_info: ModelInfo | None) -> APIRouter:
-    """``/info``: what the engine knows, and the metadata in ``model_info``."""
-    router = APIRouter()
+def info_route(engine: Engine, settings: Settings, model: SavedModel | None) -> APIRouter:
+    """``/info``: what the engine knows, and the metadata of ``model``."""
+    router = APIRouter(tags=[SERVICE_TAG])
     limits = Limits(max_text_chars=settings.max_text_chars, max_k=settings.max_k, max_words=settings.max_words)
     card = ModelCard(
         version=__version__,
@@ -50,14 +51,15 @@ def info_route(engine: Engine, settings: Settings, model_info: ModelInfo | None)
         default_preset=engine.default_preset,
         limits=limits,
     )
-    if model_info is not None:
+    if model is not None:
+        metadata = model.metadata
         details = {
-            "name": model_info.name,
-            "parameters": model_info.model.num_parameters(len(engine.vocabulary)),
-            "model": asdict(model_info.model),
-            "tokenizer": model_info.tokenizer,
-            "data": model_info.data,
-            "metrics": model_info.metrics,
+            "name": model.name,
+            "parameters": model.num_parameters,
+            "model": asdict(metadata.model),
+            "tokenizer": metadata.tokenizer,
+            "data": asdict(metadata.data.without_local_paths()),
+            "metrics": metadata.metrics,
         }
         card = card.model_copy(update=details)
 

@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lstm_lm.serving.docs import SERVICE_TAG
+
 # a prediction takes milliseconds, a long generation tens of seconds
 LATENCY_BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -97,10 +99,14 @@ class MetricsMiddleware:
 
 def metrics_route(metrics: Metrics) -> APIRouter:
     """The ``/metrics`` route."""
-    router = APIRouter()
+    router = APIRouter(tags=[SERVICE_TAG])
 
     @router.get(
-        "/metrics", summary="Metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+        "/metrics",
+        name="metrics",
+        summary="Metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
     )
     async def show_metrics() -> Response:
         """Metrics for Prometheus: requests, latencies, queues, batch sizes, cache hits, memory."""

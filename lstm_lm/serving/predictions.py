@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest, decode_batch
+from lstm_lm.inference.prediction import PendingPrediction, decode_batch
+from lstm_lm.inference.prediction_request import Prediction, PredictionRequest
 from lstm_lm.serving.batching import DynamicBatcher
 from lstm_lm.serving.pool import InferenceThreadPool
 
@@ -64,10 +65,10 @@ class PredictionBatcher:
             ConfigError: If ``request`` has a problem.
         """
         pending = self._engine.prepare(request)
-        if len(request.text) > _MAX_INLINE_CHARS:
+        if len(request.text) + sum(map(len, request.recent)) > _MAX_INLINE_CHARS:
             await self._prefill(pending)
         while (prediction := await self._submit(pending)) is None:
-            if pending.prefill_task.is_complete:
+            if pending.is_ready:
                 return await self._pool.run(pending.result)
             await self._prefill(pending)
         return prediction

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
@@ -13,6 +13,7 @@ from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.sequences import ActiveSequence
 from lstm_lm.serving.disconnect import cancel_on_disconnect
+from lstm_lm.serving.docs import MODEL_TAG, SERVICE_TAG
 from lstm_lm.serving.draining import Drain
 from lstm_lm.serving.generation import ContinuousBatcher
 from lstm_lm.serving.generation_output import GenerationOutput, collect
@@ -29,6 +30,8 @@ from lstm_lm.serving.schemas import (
     Suggestions,
     TextField,
     preset_validator,
+    read_end,
+    with_example,
 )
 from lstm_lm.serving.settings import Settings
 from lstm_lm.serving.sse import EventStream
@@ -51,7 +54,7 @@ STREAMED: dict[str, Any] = {
 
 def health_routes(engine: Engine, settings: Settings, drain: Drain) -> APIRouter:
     """``/health`` and ``/ready``, for a supervisor or load balancer."""
-    router = APIRouter()
+    router = APIRouter(tags=[SERVICE_TAG])
     # a separate thread: a long queue must not make the service unready
     limiter = CapacityLimiter(1)
 
@@ -96,35 +99,32 @@ def model_routes(
         with generate_limiter.slot():
             yield
 
-    router = APIRouter(route_class=StrictJSONRoute, responses=ERROR_RESPONSES)
+    router = APIRouter(route_class=StrictJSONRoute, responses=ERROR_RESPONSES, tags=[MODEL_TAG])
     default_k, default_words = min(10, settings.max_k), min(50, settings.max_words)
+    read = f"of a longer one, the last {settings.max_text_chars} characters are read"
     WordCount = Annotated[int, Field(ge=1, le=settings.max_words)]  # noqa: N806
 
     class PredictRequest(PredictionOptions):
-        model_config = ConfigDict(json_schema_extra={"example": {"text": "I want to", "k": default_k}})
+        model_config = with_example({"text": "I want to", "k": default_k})
 
-        text: Annotated[
-            TextField, Field(max_length=settings.max_text_chars, description="the text before the predicted word")
-        ]
+        text: TextField = Field(description=f"the text before the predicted word; {read}")
         k: int = Field(default_k, ge=1, le=settings.max_k, description="maximum number of suggestions")
 
     class GenerateRequest(SamplingOptions):
-        model_config = ConfigDict(
-            json_schema_extra={
-                "example": {
-                    "text": "The people that",
-                    "max_words": default_words,
-                    "strategy": "sample",
-                    "temperature": 0.9,
-                    "top_k": 50,
-                    "repetition_penalty": 1.2,
-                    "repeat_window": 80,
-                    "seed": 7,
-                }
+        model_config = with_example(
+            {
+                "text": "The people that",
+                "max_words": default_words,
+                "strategy": "sample",
+                "temperature": 0.9,
+                "top_k": 50,
+                "repetition_penalty": 1.2,
+                "repeat_window": 80,
+                "seed": 7,
             }
         )
 
-        text: Annotated[TextField, Field(max_length=settings.max_text_chars, description="the text to continue")]
+        text: TextField = Field(description=f"the text to continue; {read}")
         max_words: WordCount = Field(default_words, description="maximum number of words to generate")
         generate: WordCount = Field(default_words, description="alias of max_words")
         preset: Annotated[str, preset_validator(engine.presets)] = Field(
@@ -138,14 +138,13 @@ def model_routes(
     @router.post("/predict")
     async def predict(body: PredictRequest) -> Suggestions:
         """Suggest the most probable next words."""
+        text = read_end(body.text, settings.max_text_chars)
         with predict_limiter.slot():
-            prediction = await predictions.predict(body.to_request(body.text, body.k))
+            prediction = await predictions.predict(body.to_request(text, body.k, settings.max_text_chars))
         return Suggestions(
-            suggestions=[
-                SuggestedWord(word=suggestion.word, probability=suggestion.probability)
-                for suggestion in prediction.suggestions
-            ],
+            suggestions=[SuggestedWord.model_construct(**vars(suggestion)) for suggestion in prediction.suggestions],
             unknown_words=list(prediction.unknown_words),
+            characters_read=len(text),
         )
 
     @router.post(
@@ -158,11 +157,12 @@ def model_routes(
         """Continue a text. Returns the complete text, or streams it with `stream`."""
         given = body.given()
         overrides = {name: given[name] for name in given.keys() & SAMPLING_FIELDS}
+        text = read_end(body.text, settings.max_text_chars)
         sampling = with_seed(engine.resolve_sampling(body.preset, **overrides))
 
         def start() -> tuple[ActiveSequence, GenerationOutput]:
-            sequence = engine.start_generation(body.text, sampling, given.get("max_words", default_words))
-            return sequence, GenerationOutput(body.text, sequence.unknown_words, sampling.seed, body.stop)
+            sequence = engine.start_generation(text, sampling, given.get("max_words", default_words))
+            return sequence, GenerationOutput(body.text, len(text), sequence, sampling.seed, body.stop)
 
         sequence, output = await pool.run(start)
         if body.stream:

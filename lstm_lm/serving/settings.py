@@ -4,13 +4,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from lstm_lm.errors import ConfigError, closest
+from lstm_lm.errors import ConfigError, did_you_mean
+from lstm_lm.inference.blocklist import read_word_file, shipped_blocklist
 from lstm_lm.inference.loading import BACKENDS
 
 ENV_PREFIX = "LSTM_LM_"
@@ -37,6 +38,13 @@ def _check_origin(origin: str) -> str:
     if origin != "*" and not ORIGIN.fullmatch(origin):
         raise PydanticCustomError("origin", "must be origins such as https://example.org, separated by commas, or *")
     return origin
+
+
+def _check_root_path(path: str) -> str:
+    path = path.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        raise PydanticCustomError("root_path", "must be a path such as /keyboard")
+    return path
 
 
 Origins = tuple[Annotated[str, AfterValidator(_check_origin)], ...]
@@ -70,6 +78,14 @@ class Settings(BaseSettings):
         ready_seconds: Time limit for the inference behind ``/ready``.
         drain_seconds: Drain period after SIGTERM: requests are still answered while ``/ready`` returns 503, so that a
             load balancer sends them elsewhere.
+        blocklist: Whether the words of the shipped block list are never suggested, and generated only if the prompt has
+            them.
+        deny_file: A text file with further such words, one per line.
+        root_path: Path prefix under which a proxy serves this service, such as ``/keyboard``.
+        keep_alive_seconds: Time after which an idle connection is closed, with ``lstm-lm serve``.
+        threads: Threads of one step of the model; 0 is one per CPU that the process may use, at most 4.
+        access_log: Whether each request is logged.
+        log_format: ``text``, or ``json`` for one JSON object per line, with ``lstm-lm serve``.
         api_key: Required on every route except ``/health`` and ``/ready``; unset requires none.
         cors_origins: Origins whose pages may call the service, separated by commas; ``*`` allows all, unset none.
     """
@@ -90,8 +106,24 @@ class Settings(BaseSettings):
     max_words: Annotated[int, Field(ge=1)] = 500
     ready_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0
+    blocklist: bool = True
+    deny_file: Path | None = None
+    root_path: Annotated[str, AfterValidator(_check_root_path)] = ""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    access_log: bool = True
+    log_format: Literal["text", "json"] = "text"
     api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = None
     cors_origins: Annotated[Origins, NoDecode, BeforeValidator(_split_commas)] = ()
+
+    def blocked_words(self) -> tuple[str, ...]:
+        """The words of the block list and of the operator's file.
+
+        Raises:
+            ConfigError: If the file cannot be read.
+        """
+        own = () if self.deny_file is None else read_word_file(self.deny_file, f"{ENV_PREFIX}DENY_FILE")
+        return (shipped_blocklist() if self.blocklist else ()) + own
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -123,9 +155,7 @@ def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
         setting = upper.removeprefix(ENV_PREFIX)
         if setting in known:
             continue
-        match = RENAMED_SETTINGS.get(setting) or closest(setting, known, cutoff=0.75)
-        all_variables = ", ".join(ENV_PREFIX + known_setting for known_setting in known)
-        remedy = f"did you mean {ENV_PREFIX}{match}?" if match else f"use one of {all_variables}"
+        remedy = did_you_mean(setting, known, renamed=RENAMED_SETTINGS, form=f"{ENV_PREFIX}{{}}", cutoff=0.75)
         yield f"{name}: is not a setting; {remedy}"
 
 

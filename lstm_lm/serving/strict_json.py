@@ -39,6 +39,8 @@ class StrictJSONRoute(APIRoute):
         async def strict_handler(request: Request) -> Response:
             if not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415, "the body must be JSON; send the header Content-Type: application/json")
+            if request.url.query:
+                raise HTTPException(400, "the query string is not read; send its fields in the JSON body")
             receive = _limit_body(request, request.app.state.max_body_bytes)
             return await handler(StrictJSONRequest(request.scope, receive))
 

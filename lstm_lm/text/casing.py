@@ -1,23 +1,26 @@
 """Sentence starts and capital letters."""
 
+import unicodedata
 from collections.abc import Container, Iterable, Iterator, Sequence
 
 from lstm_lm.text.vocabulary import EOS
 
 # Moses' tokens that may stand between the end of a sentence and the start of the next
+_EMOJI = frozenset(("So", "Sk"))  # symbols, and the modifiers of skin colors
 _QUOTES_AND_BRACKETS = frozenset("\"'()[]“”\u2018\u2019«»") | {"''", "``"}
 
 
 def starts_sentence(words: Sequence[str]) -> bool:
     """Whether the word after ``words`` starts a sentence.
 
-    A sentence starts at the start of a text or line and after ``.``, ``!`` or ``?``; quotes and brackets are skipped.
+    A sentence starts at the start of a text or line and after ``.``, ``!`` or ``?``; quotes, brackets and emoji are
+    skipped.
     The dot of "Mr." is part of a word and does not end a sentence.
 
     Args:
         words: The text before, as ``tokenize_input`` splits it.
     """
-    return next((_ends_sentence(word) for word in reversed(words) if word not in _QUOTES_AND_BRACKETS), True)
+    return next((_ends_sentence(word) for word in reversed(words) if not _is_skipped(word)), True)
 
 
 def sentence_starts(words: Iterable[str]) -> Iterator[bool]:
@@ -25,8 +28,14 @@ def sentence_starts(words: Iterable[str]) -> Iterator[bool]:
     starts = True
     for word in words:
         yield starts
-        if word not in _QUOTES_AND_BRACKETS:
+        if not _is_skipped(word):
             starts = _ends_sentence(word)
+
+
+def _is_skipped(word: str) -> bool:
+    if word in _QUOTES_AND_BRACKETS:
+        return True
+    return not word.isascii() and all(unicodedata.category(char) in _EMOJI for char in word)
 
 
 def _ends_sentence(word: str) -> bool:
@@ -42,18 +51,32 @@ def capitalized(word: str) -> str:
 def apply_prefix_case(prefix: str, word: str, known_words: Container[str]) -> str:
     """``word`` as a completion of ``prefix``, in the case that the prefix suggests.
 
-    Typed capitals stay: "Th" gives "The", "TH" gives "THE". Typed small letters stay only if the result is a known
-    word: "th" gives "the" although "The" is known too, but "lon" gives "London".
+    A typed first capital stays and capitals throughout do: "Th" gives "The", "TH" gives "THE". Any other case stays
+    only if the result is a known word: "th" gives "the" although "The" is known too, but "lon" gives "London" and
+    "pYT" gives "Python".
 
     Args:
         prefix: Start of the word, as typed.
         word: A word that starts with ``prefix``, ignoring case.
         known_words: Words with their known case.
     """
-    if sum(map(str.isalpha, prefix)) > 1 and prefix.isupper():
+    if _is_upper(prefix):
         return word.upper()
     as_typed = prefix + word[len(prefix) :]
-    if as_typed in known_words:
-        return as_typed
-    pairs = zip(prefix, word, strict=False)
-    return "".join(typed if typed.isupper() else char for typed, char in pairs) + word[len(prefix) :]
+    return as_typed if as_typed in known_words else apply_first_case(prefix, word)
+
+
+def apply_first_case(typed: str, word: str) -> str:
+    """``word`` with the capitals of ``typed``, which may be spelled differently: "Teh" and "the" give "The".
+
+    Args:
+        typed: A word or its start, as typed.
+        word: Another spelling of it.
+    """
+    if _is_upper(typed):
+        return word.upper()
+    return typed[:1] + word[1:] if typed[:1].isupper() and typed[:1].casefold() == word[:1].casefold() else word
+
+
+def _is_upper(typed: str) -> bool:
+    return sum(map(str.isalpha, typed)) > 1 and typed.isupper()

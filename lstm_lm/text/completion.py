@@ -1,15 +1,19 @@
-"""Completion candidates: the words of a vocabulary that start with a prefix, in surface form."""
+"""Completion candidates: the words of a vocabulary that match a prefix, in surface form."""
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.text.casing import apply_prefix_case, capitalized
+from lstm_lm.text.casing import apply_first_case, apply_prefix_case, capitalized
+from lstm_lm.text.contractions import contractions
 from lstm_lm.text.detokenize import INFIXES
+from lstm_lm.text.edits import AFTER_ALL, MAX_CORRECTIONS, edited_ranges
+from lstm_lm.text.normalize import normalize, without_accents
 from lstm_lm.text.vocabulary import Vocabulary
 
 _MAX_CACHED_PREFIX = 2  # longer prefixes match few words, and a cached one would keep more of a user's text
@@ -17,32 +21,50 @@ _MAX_CACHED_PREFIX = 2  # longer prefixes match few words, and a cached one woul
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """G candidates from N words of a vocabulary, G <= N: words with the same surface form are one candidate.
+    """G candidates from N entries, G <= N: entries with the same surface form are one candidate.
 
-    The surface form is the text that is suggested: ``@-@`` is "-", and "the" is "The" at the start of a sentence.
+    The surface form is the text that is suggested: ``@-@`` is "-", and "the" is "The" at the start of a sentence. An
+    entry is a word of the vocabulary, or a contraction, which has a share of its first token's probability.
     """
 
     # numpy converts any other index type on each lookup
     ids: NDArray[np.intp]
-    """Word ids (N,): first one word per candidate, in the order of ``surface_forms``, then the remaining words."""
+    """Word ids (N,): first one entry per candidate, in the order of ``surface_forms``, then the remaining entries."""
+    weights: NDArray[np.float64]
+    """Share of each entry in the probability of its word, in (0, 1] (N,)."""
     groups: NDArray[np.intp]
-    """Candidate of each word, as a position in ``surface_forms`` (N,); the first G are 0, 1, ..., G - 1."""
+    """Candidate of each entry, as a position in ``surface_forms`` (N,); the first G are 0, 1, ..., G - 1."""
     surface_forms: tuple[str, ...]
     """The surface form of each candidate; all are distinct."""
     are_words: NDArray[np.bool_]
     """Which candidates are words, not punctuation or symbols (G,)."""
+    contraction: int | None = None
+    """Position of the contraction that the prefix spells in full without its apostrophe: "don't" for "dont"."""
 
     @cached_property
     def positions(self) -> dict[str, int]:
         """Position of each surface form in ``surface_forms``."""
         return {text: position for position, text in enumerate(self.surface_forms)}
 
+    @cached_property
+    def positions_ignoring_case(self) -> dict[str, list[int]]:
+        """Positions of the surface forms that ``normalized`` makes equal."""
+        positions: dict[str, list[int]] = {}
+        for position, text in enumerate(self.surface_forms):
+            positions.setdefault(text.casefold(), []).append(position)
+        return positions
+
     def probs(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of the candidates (G,) from those of the words (N,)."""
-        # most candidates have one word: only the remaining words need adding
+        """Probabilities of the candidates (G,) from those of the vocabulary's words (V,)."""
+        return self.sums(probs[self.ids])
+
+    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weighted sums per candidate (G,) of a value per entry (N,)."""
+        # most candidates have one entry: only the remaining ones need adding
         size = len(self.surface_forms)
-        summed = probs[:size].copy()
-        np.add.at(summed, self.groups[size:], probs[size:])
+        weighted = values * self.weights
+        summed = weighted[:size]
+        np.add.at(summed, self.groups[size:], weighted[size:])
         return summed
 
     def only_words(self) -> "Candidates":
@@ -50,71 +72,142 @@ class Candidates:
         kept = self.are_words[self.groups]
         positions, groups = np.unique(self.groups[kept], return_inverse=True)
         surface_forms = tuple(self.surface_forms[position] for position in positions)
-        return Candidates(self.ids[kept], groups.astype(np.intp), surface_forms, self.are_words[positions])
+        # a contraction is a word, but its position changes
+        contraction = None if self.contraction is None else int(np.searchsorted(positions, self.contraction))
+        return Candidates(
+            self.ids[kept],
+            self.weights[kept],
+            groups.astype(np.intp),
+            surface_forms,
+            self.are_words[positions],
+            contraction,
+        )
+
+
+class _Entry(NamedTuple):
+    key: str
+    """What a prefix is compared with."""
+    text: str
+    id: int
+    weight: float
 
 
 class WordIndex:
-    """Prefix index of a vocabulary that ignores case.
+    """Prefix index of a vocabulary that ignores case, the sign of an apostrophe and how an accent is encoded.
+
+    It has the English contractions whose tokens are in the vocabulary as whole words: "don't" in place of ``don``.
 
     Args:
-        vocabulary: The words to index; ``<unk>`` and ``<eos>`` are skipped.
+        vocabulary: The words to index; its special words are skipped.
+        blocked: Normalized words that are never a candidate.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
-        special = (vocabulary.unk_id, vocabulary.eos_id)
+    def __init__(self, vocabulary: Vocabulary, blocked: Collection[str] = ()) -> None:
+        joined = contractions(vocabulary)
+        left = dict[int, float]()
+        for contraction in joined:
+            left[contraction.first_id] = left.get(contraction.first_id, 1.0) - contraction.share
+        tokens = [
+            (normalize(surface_form(word)), i, left.get(i, 1.0))
+            for i, word in enumerate(vocabulary.words)
+            if i not in vocabulary.special_ids
+        ]
         # sorted, so that the words with one prefix are adjacent
-        entries = sorted((normalized(word), i) for i, word in enumerate(vocabulary.words) if i not in special)
-        self._normalized = [text for text, _ in entries]
-        self._ids = np.array([i for _, i in entries], dtype=np.int32)
-        # depends on the vocabulary only, so cached results never change
+        entries = [*tokens, *((each.text, each.first_id, each.share) for each in joined)]
+        words = [
+            _Entry(key, text, i, weight)
+            for text, i, weight in entries
+            if weight > 0.0 and (key := text.casefold()) not in blocked
+        ]
+        words.sort()
+        self._entries = words
+        self._keys = [entry.key for entry in words]
+        self._ids = np.array([entry.id for entry in words], dtype=np.intp)
+        self._weights = np.array([entry.weight for entry in words])
+        self._texts = frozenset(entry.text for entry in words)
+        whole = {contraction.text for contraction in joined}
+        self._no_apostrophe = sorted(
+            entry._replace(key=entry.key.replace("'", "")) for entry in words if entry.text in whole
+        )
+        self._no_accent = sorted(
+            entry._replace(key=plain) for entry in words if (plain := without_accents(entry.key)) != entry.key
+        )
+        # depend on the vocabulary only, so cached results never change
         self._find_cached = lru_cache(maxsize=512)(self._find)
+        self._find_unaccented_cached = lru_cache(maxsize=512)(self._find_unaccented)
         self._all = (self._find("", False), self._find("", True))
 
     def candidates(self, prefix: str, capital: bool = False) -> Candidates:
         """Every word that starts with ``prefix``, ignoring case; typed capitals are kept.
 
+        A contraction is found with and without its apostrophe.
+
         Args:
-            prefix: Start of a word as typed; the empty prefix matches every word.
+            prefix: Start of a word, as ``normalize`` returns it; the empty prefix matches every word.
             capital: Whether the word starts a sentence.
         """
         if not prefix:
             return self._all[capital]
         return (self._find_cached if len(prefix) <= _MAX_CACHED_PREFIX else self._find)(prefix, capital)
 
-    def ids_ignoring_case(self, words: Iterable[str]) -> NDArray[np.int32]:
-        """Ids of the words whose surface form equals one of ``words``, ignoring case; ``-`` matches ``@-@`` too."""
-        ranges = []
-        for word in words:
-            text = normalized(word)
-            begin = bisect_left(self._normalized, text)
-            ranges.append(self._ids[begin : bisect_right(self._normalized, text, lo=begin)])
-        return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int32)
+    def unaccented(self, prefix: str, capital: bool = False) -> Candidates:
+        """The words that start with ``prefix`` only if accents are ignored: "Beyoncé" for "Beyonce".
+
+        Arguments as in :meth:`candidates`; the empty prefix matches none.
+        """
+        find = self._find_unaccented_cached if len(prefix) <= _MAX_CACHED_PREFIX else self._find_unaccented
+        return find(prefix, capital)
+
+    def corrections(self, prefix: str, capital: bool, probs: NDArray[np.float64]) -> Candidates:
+        """The most probable words that start with ``prefix`` after one edit: "receive" for "recieve".
+
+        Args:
+            prefix: As in :meth:`candidates`.
+            capital: Whether the word starts a sentence.
+            probs: Probabilities of the vocabulary's words (V,).
+        """
+        ranges = [np.arange(begin, end) for begin, end in edited_ranges(self._keys, prefix.casefold())]
+        if not ranges:
+            return _group(())
+        positions = np.unique(np.concatenate(ranges))
+        likely = positions[np.argsort(-probs[self._ids[positions]] * self._weights[positions], kind="stable")]
+        likely = likely[:MAX_CORRECTIONS]
+        return self._respelled((self._entries[position] for position in likely.tolist()), prefix, capital)
 
     def _find(self, prefix: str, capital: bool) -> Candidates:
+        if not prefix:
+            return _group((entry, _capital(entry.text, capital)) for entry in self._entries)
+        folded, length = prefix.casefold(), len(prefix)
+        begin = bisect_left(self._keys, folded)
+        end = bisect_left(self._keys, folded + AFTER_ALL, lo=begin)
+        matches = [
+            # as has_prefix, but the prefix is folded once
+            (entry, _capital(apply_prefix_case(prefix, entry.text, self._texts), capital))
+            for entry in self._entries[begin:end]
+            if entry.text[:length].casefold() == folded
+        ]
+        contraction = None
+        for entry in _starting_with(self._no_apostrophe, folded):
+            if not has_prefix(entry.text, prefix):
+                text = _capital(apply_first_case(prefix, entry.text), capital)
+                matches.append((entry, text))
+                if entry.key == folded:
+                    contraction = text  # the last one: small letters sort after capitals
+        return _group(matches, contraction)
+
+    def _find_unaccented(self, prefix: str, capital: bool) -> Candidates:
         folded = prefix.casefold()
-        begin = bisect_left(self._normalized, folded)
-        # the last code point of Unicode is not a character, so it sorts after every word with the prefix
-        end = bisect_left(self._normalized, folded + chr(0x10FFFF), lo=begin)
-        positions, first_ids, remaining = dict[str, int](), [], []
-        for i in self._ids[begin:end].tolist():
-            word = surface_form(self._vocabulary.word(i))
-            if not has_prefix(word, prefix):
-                continue
-            text = apply_prefix_case(prefix, word, self._vocabulary)
-            text = capitalized(text) if capital else text
-            if text in positions:
-                remaining.append((i, positions[text]))
-            else:
-                positions[text] = len(positions)
-                first_ids.append(i)
-        surface_forms = tuple(positions)
-        return Candidates(
-            np.array([*first_ids, *(i for i, _ in remaining)], dtype=np.intp),
-            np.array([*range(len(surface_forms)), *(position for _, position in remaining)], dtype=np.intp),
-            surface_forms,
-            np.array([is_word(text) for text in surface_forms], dtype=np.bool_),
-        )
+        plain = without_accents(folded)
+        entries = _starting_with(self._no_accent, plain) if plain else []
+        if plain != folded:
+            begin = bisect_left(self._keys, plain)
+            entries += self._entries[begin : bisect_left(self._keys, plain + AFTER_ALL, lo=begin)]
+        return self._respelled(entries, prefix, capital)
+
+    def _respelled(self, entries: Iterable[_Entry], prefix: str, capital: bool) -> Candidates:
+        """The candidates of entries that do not begin with ``prefix`` as it is typed."""
+        others = (entry for entry in entries if not has_prefix(entry.text, prefix))
+        return _group((entry, _capital(apply_first_case(prefix, entry.text), capital)) for entry in others)
 
 
 def has_prefix(word: str, prefix: str) -> bool:
@@ -129,10 +222,48 @@ def is_word(text: str) -> bool:
 
 
 def normalized(word: str) -> str:
-    """The casefolded surface form of ``word``: equal for ``The`` and ``the``, and for ``-`` and ``@-@``."""
-    return surface_form(word).casefold()
+    """The normalized surface form of ``word`` in small letters: equal for ``The`` and ``the``, ``-`` and ``@-@``."""
+    return normalize(surface_form(word)).casefold()
 
 
 def surface_form(word: str) -> str:
     """A word of the vocabulary as it is written in text: ``@-@`` is "-"."""
     return INFIXES.get(word, word)
+
+
+def _capital(text: str, capital: bool) -> str:
+    return capitalized(text) if capital else text
+
+
+def _starting_with(entries: Sequence[_Entry], key: str) -> list[_Entry]:
+    begin = bisect_left(entries, (key,))
+    return list(entries[begin : bisect_left(entries, (key + AFTER_ALL,), lo=begin)])
+
+
+def _group(matches: Iterable[tuple[_Entry, str]], contraction: str | None = None) -> Candidates:
+    """Candidates from entries and their surface forms."""
+    matches = list(matches)
+    if not matches:
+        return _NONE
+    positions = dict[str, int]()
+    first: list[_Entry] = []
+    remaining: list[tuple[_Entry, int]] = []
+    for entry, text in matches:
+        position = positions.setdefault(text, len(first))
+        if position == len(first):
+            first.append(entry)
+        else:
+            remaining.append((entry, position))
+    ordered = [*first, *(entry for entry, _ in remaining)]
+    surface_forms = tuple(positions)
+    return Candidates(
+        np.array([entry.id for entry in ordered], dtype=np.intp),
+        np.array([entry.weight for entry in ordered], dtype=np.float64),
+        np.array([*range(len(surface_forms)), *(position for _, position in remaining)], dtype=np.intp),
+        surface_forms,
+        np.array([is_word(text) for text in surface_forms], dtype=np.bool_),
+        None if contraction is None else positions[contraction],
+    )
+
+
+_NONE = Candidates(np.empty(0, dtype=np.intp), np.empty(0), np.empty(0, dtype=np.intp), (), np.empty(0, dtype=np.bool_))

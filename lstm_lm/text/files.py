@@ -1,6 +1,7 @@
 """Atomic writes: a reader never sees a half-written file."""
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -111,9 +112,7 @@ def remove_abandoned(path: Path) -> None:
             continue
         try:
             if entry.is_dir():
-                newest = max(inner.stat().st_mtime for inner in (entry, *entry.iterdir()))
-                if time.time() - newest > _ABANDONED_FOLDER_SECONDS:
-                    shutil.rmtree(entry, ignore_errors=True)
+                remove_if_abandoned(entry)
             elif time.time() - entry.stat().st_mtime > _ABANDONED_FILE_SECONDS:
                 # append: a descriptor that may be locked on every file system, and changes nothing
                 with entry.open("ab") as file:
@@ -123,6 +122,16 @@ def remove_abandoned(path: Path) -> None:
             continue  # its process just finished, or it belongs to someone else
 
 
+def remove_if_abandoned(folder: Path) -> None:
+    """Remove a temporary folder of a killed process: a running one keeps changing its files."""
+    try:
+        newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except OSError:
+        return  # its process just finished
+    if time.time() - newest > _ABANDONED_FOLDER_SECONDS:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _lock(descriptor: int) -> bool:
     """Lock a file until it is closed; the system unlocks it when its process ends, however it ends."""
     try:
@@ -130,6 +139,12 @@ def _lock(descriptor: int) -> bool:
     except OSError:  # locked, or a file system without locks
         return False
     return True
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def current_umask() -> int:

@@ -5,17 +5,22 @@ from functools import cache
 
 from sacremoses import MosesTokenizer
 
+from lstm_lm.text.normalize import normalize
+from lstm_lm.text.placeholders import EMAIL, PHONE, URL
 from lstm_lm.text.vocabulary import UNK
 
 # part of the cache key of encoded corpora: raise it when the same text gives other words
-VERSION = 1
+VERSION = 3
 
 # WikiText splits numbers too: 1 @,@ 000 and 3 @.@ 5, but not 1,000th
 # the lookbehind keeps a long run of digits linear: a match starts only at its first digit
 _NUMBER = re.compile(r"(?<!\d)\d+(?:[.,]\d+)+")
 _SEPARATOR = re.compile(r"[.,]")
-# a rare letter in place of <unk>, which Moses then treats as a word: "<unk>'s" gives "<unk> 's"
-_UNK_LETTER = "\ua66e"
+# a rare letter in place of each special word, which Moses then treats as a word: "<unk>'s" gives "<unk> 's"
+_LETTERS = {UNK: "\ua66e", URL: "\ua668", EMAIL: "\ua66a", PHONE: "\ua66c"}
+_SPECIAL = re.compile("|".join(_LETTERS))
+_LETTER = re.compile(f"[{''.join(_LETTERS.values())}]")
+_WORDS = {letter: word for word, letter in _LETTERS.items()}
 
 
 class Tokenizer:
@@ -23,7 +28,7 @@ class Tokenizer:
 
     ``whitespace`` is for text that is tokenized already. ``moses`` follows WikiText (Merity et al. 2016 §4.2): Moses'
     English rules, with hyphens and numbers split and nothing escaped: ``don 't``, ``role @-@ playing``, ``1 @,@ 000``,
-    ``3 @.@ 5``.
+    ``3 @.@ 5``. It normalizes the text first, so that a model learns one spelling of "don’t" and "don't".
 
     Args:
         name: ``whitespace`` or ``moses``.
@@ -48,19 +53,17 @@ class Tokenizer:
 
     def words(self, line: str) -> list[str]:
         """Words of one line, without ``<eos>``."""
-        return line.split() if self.name == "whitespace" else _moses_words(line)
+        return line.split() if self.name == "whitespace" else _moses_words(normalize(line))
 
 
 def _moses_words(line: str) -> list[str]:
     if _letters_and_digits().fullmatch(line):
         return [line]  # Moses would take 50 µs to return the same
-    has_unk = UNK in line
-    if has_unk:
-        line = line.replace(UNK, _UNK_LETTER)
+    line, num_special = _SPECIAL.subn(lambda match: _LETTERS[match[0]], line)
     # escape=False: a language model reads &, not &amp;
     text: str = _moses().tokenize(line, aggressive_dash_splits=True, escape=False, return_str=True)
-    if has_unk:
-        text = text.replace(_UNK_LETTER, UNK)
+    if num_special:
+        text = _LETTER.sub(lambda match: _WORDS[match[0]], text)
     words = text.split()
     if not _NUMBER.search(text):
         return words

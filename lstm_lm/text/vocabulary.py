@@ -9,6 +9,8 @@ from typing import Any
 
 from lstm_lm.errors import DataError
 from lstm_lm.text.files import write_atomically
+from lstm_lm.text.normalize import normalize
+from lstm_lm.text.placeholders import PLACEHOLDERS
 
 UNK = "<unk>"
 EOS = "<eos>"
@@ -28,6 +30,8 @@ class Vocabulary:
     Attributes:
         unk_id: Id of ``<unk>``, which replaces every other word.
         eos_id: Id of ``<eos>``, which ends every line.
+        placeholder_ids: Ids of the words that stand for addresses and numbers.
+        special_ids: Ids of all of these: words that are never suggested.
 
     Raises:
         ValueError: If a word repeats, is empty or contains white space, a special word is missing, or ``counts`` has
@@ -51,6 +55,8 @@ class Vocabulary:
             raise ValueError(f"{' and '.join(missing)} must be in the vocabulary")
         self.unk_id: int = self._ids[UNK]
         self.eos_id: int = self._ids[EOS]
+        self.placeholder_ids = frozenset(self._ids[word] for word in PLACEHOLDERS if word in self._ids)
+        self.special_ids = self.placeholder_ids | {self.unk_id, self.eos_id}
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], min_count: int = 1, max_size: int = 0) -> "Vocabulary":
@@ -90,6 +96,10 @@ class Vocabulary:
         """Id of ``word``, or ``unk_id`` if it is unknown."""
         return self._ids.get(word, self.unk_id)
 
+    def find(self, word: str) -> str | None:
+        """The vocabulary's spelling of ``word``, which is as ``normalize`` returns it; ``None`` if it is unknown."""
+        return word if word in self._ids else self._respelled.get(word)
+
     def word(self, index: int) -> str:
         """The word with id ``index`` in [0, V)."""
         return self.words[index]
@@ -97,6 +107,11 @@ class Vocabulary:
     def encode(self, words: Iterable[str]) -> list[int]:
         """Ids of ``words``; unknown ones become ``unk_id``."""
         return [self._ids.get(word, self.unk_id) for word in words]
+
+    @cached_property
+    def _respelled(self) -> dict[str, str]:
+        # a corpus that was tokenized elsewhere may have curly apostrophes or decomposed letters
+        return {normalize(word): word for word in reversed(self.words) if not word.isascii()}
 
     @cached_property
     def fingerprint(self) -> str:

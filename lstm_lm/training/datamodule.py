@@ -1,5 +1,6 @@
 """The LightningDataModule of an encoded corpus."""
 
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -8,47 +9,49 @@ import torch
 from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.data.encoding import EncodedCorpus, EncodingProgress, load_corpus
 from lstm_lm.data.streams import EvalWindows, TrainWindows
+from lstm_lm.evaluation.config import EvaluationConfig
 
 
 class LanguageModelDataModule(L.LightningDataModule):
     """Training windows that can be resumed at any step, and evaluation windows that cover every token.
 
+    Valid is read as ``batching.eval_batch_size`` streams, which is fast; test as one stream, as ``lstm-lm eval`` does.
     With several processes, each trains on its own streams and evaluates everything, so their scores agree.
 
     Args:
-        data: Corpus config.
+        data: The corpus, or its config.
         batching: Batch sizes and window length.
         seed: Seed of the random offset and jitter of the training windows.
         progress: Called with the progress of the encoding.
     """
 
     def __init__(
-        self, data: DataConfig, batching: BatchingConfig, seed: int, progress: EncodingProgress | None = None
+        self,
+        data: DataConfig | EncodedCorpus,
+        batching: BatchingConfig | None = None,
+        seed: int = 1,
+        progress: EncodingProgress | None = None,
     ) -> None:
         super().__init__()
         self._data = data
-        self._batching = batching
+        self._batching = BatchingConfig() if batching is None else batching
         self._seed = seed
         self._progress = progress
-        self._corpus: EncodedCorpus | None = None
         self._train_windows: TrainWindows | None = None
         self._train_state: dict[str, int] | None = None
 
-    @property
+    @cached_property
     def corpus(self) -> EncodedCorpus:
-        """The encoded corpus; available after :meth:`setup`."""
-        assert self._corpus is not None, "setup() comes first"
-        return self._corpus
+        """The corpus, loaded at the first use, and encoded first unless the cache has it.
+
+        Raises:
+            ConfigError, DataError: As ``load_corpus``.
+        """
+        return self._data if isinstance(self._data, EncodedCorpus) else load_corpus(self._data, self._progress)
 
     def prepare_data(self) -> None:
         """Encode the corpus in one process per machine; the others read the cache."""
-        if self._corpus is None:
-            load_corpus(self._data, self._progress)
-
-    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  # Lightning names it
-        """Load the corpus; further calls do nothing."""
-        if self._corpus is None:
-            self._corpus = load_corpus(self._data, self._progress)
+        _ = self.corpus
 
     def train_dataloader(self) -> TrainWindows:
         """Training windows, starting where a loaded checkpoint stopped."""
@@ -70,20 +73,15 @@ class LanguageModelDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> EvalWindows:
         """Windows over the complete valid split."""
-        return self._eval_windows("valid")
+        return self._eval_windows("valid", self._batching.eval_batch_size, self._batching.bptt_length)
 
     def test_dataloader(self) -> EvalWindows:
-        """Windows over the complete test split."""
-        return self._eval_windows("test")
+        """Windows over the complete test split, as one stream."""
+        return self._eval_windows("test", EvaluationConfig.batch_size, EvaluationConfig.window_length)
 
-    def _eval_windows(self, split: str) -> EvalWindows:
-        return EvalWindows(
-            self.corpus.splits[split],
-            self._batching.eval_batch_size,
-            self._batching.bptt_length,
-            self.corpus.vocabulary.eos_id,
-            device=self._gpu,
-        )
+    def _eval_windows(self, split: str, num_streams: int, length: int) -> EvalWindows:
+        corpus = self.corpus
+        return EvalWindows(corpus.splits[split], num_streams, length, corpus.vocabulary.eos_id, device=self._gpu)
 
     @property
     def _gpu(self) -> torch.device | None:

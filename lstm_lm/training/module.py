@@ -2,8 +2,10 @@
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -12,78 +14,179 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import override
 
+from lstm_lm.checkpoint import METADATA, CheckpointMetadata
+from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import TrainingError
-from lstm_lm.evaluation.score import Score, ScoreMetric
-from lstm_lm.nn.config import LossConfig
+from lstm_lm.evaluation.score import Score
+from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.torch_backend import TorchBackend
+from lstm_lm.loading import load_model
+from lstm_lm.nn.config import LOSS_NAMES, LossConfig, ModelConfig
+from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
-from lstm_lm.text.vocabulary import Vocabulary
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig
+from lstm_lm.training.config import OPTIMIZER, SCHEDULE, TrainConfig
+from lstm_lm.training.initialization import initial_network
 from lstm_lm.training.objective import GraphedObjective, window_objective
-from lstm_lm.training.optimizers import build_optimizer
+from lstm_lm.training.optimizers import build_optimizer, uses_sparse_gradients
 from lstm_lm.training.schedules import build_schedule
+from lstm_lm.training.scoring import SplitScore, SplitScorer
 
 
 class LanguageModelModule(L.LightningModule):
     """Trains a network by truncated backpropagation through time; the state is carried from window to window.
 
+    ::
+
+        data = LanguageModelDataModule(DataConfig(source="text_files", dir="corpus"))
+        module = LanguageModelModule(data.corpus, ModelConfig(embedding_dim=64, hidden_dims=[64]))
+        L.Trainer(max_epochs=1).fit(module, datamodule=data)
+
     Args:
-        model: The network.
+        corpus: The training corpus.
+        model: Sizes of the network, which is built and initialized; or a network, which is taken as it is.
         loss: Softmax and activation regularization.
-        optimizer: Optimizer config.
-        schedule: Learning-rate schedule.
-        vocabulary: Vocabulary of the corpus.
+        optimizer: ``_target_`` of the optimizer, the path of a class such as ``torch.optim.AdamW``, and its arguments;
+            ``None`` is Adam with a learning rate of 1e-3.
+        schedule: The same for the learning-rate schedule; ``None`` is a constant rate.
         bptt_length: Nominal window length; the loss of a longer or shorter window is scaled accordingly.
-        seed: Seeds each step together with the step number, so that a resumed run draws the same random numbers.
-        fraction: Maps optimizer steps to the completed fraction of the run; drives the schedule.
-        checkpoint_metadata: Plain data that checkpoints contain besides weights and optimizer state.
-        sparse_gradient: Use sparse gradients for the embedding and output rows (sampled softmax).
-        cuda_graphs: On a GPU, run windows of ``bptt_length`` as CUDA graphs.
+        seed: Seed of the initial weights. It also seeds each step together with the step number, so that a resumed run
+            draws the same random numbers.
+        embedding_init: As in :func:`initial_network`.
+        init_from: A model whose weights the network starts with, as in :func:`warm_start`.
+        presets: Sampling presets by name, for checkpoints and exports; ``default`` is the default one.
+        fraction: Maps optimizer steps to the completed fraction of the run, which drives the schedule; ``None`` takes
+            the Trainer's number of steps.
+        run: Settings of the run that checkpoints record, plain data.
+        cuda_graphs: On one GPU, run windows of ``bptt_length`` as CUDA graphs.
 
     Attributes:
+        metadata: What checkpoints record besides weights, scores and training state.
         valid_score: Score of the last validation.
-        valid_sums: Cumulative negative log likelihood and token count after each of its windows.
-        valid_is_exact: Whether that validation scored all of valid.
+        metrics: The scores that a checkpoint of the scored weights records, by split.
+
+    Raises:
+        ValueError: If ``model`` is invalid.
+        ConfigError: If ``init_from`` has other sizes.
     """
 
     def __init__(
         self,
-        model: LSTMLanguageModel,
+        corpus: EncodedCorpus,
+        model: ModelConfig | LSTMLanguageModel | None = None,
         *,
-        loss: LossConfig,
-        optimizer: OptimizerConfig,
-        schedule: ScheduleConfig,
-        vocabulary: Vocabulary,
-        bptt_length: int,
-        seed: int,
-        fraction: Callable[[int], float],
-        checkpoint_metadata: dict[str, Any],
-        sparse_gradient: bool = False,
+        loss: LossConfig | None = None,
+        optimizer: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
+        bptt_length: int = 35,
+        seed: int = 1,
+        embedding_init: str = "random",
+        init_from: str | Path | None = None,
+        presets: Mapping[str, SamplingConfig] | None = None,
+        fraction: Callable[[int], float] | None = None,
+        run: Mapping[str, Any] | None = None,
         cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
+        initialized_from = None
+        if not isinstance(model, LSTMLanguageModel):
+            config = ModelConfig() if model is None else model
+            model, initialized_from = initial_network(config, corpus, seed, embedding_init, init_from)
         self.model = model
-        self.loss_config = loss
-        self.optimizer_config = optimizer
-        self.schedule_config = schedule
+        self.loss_config = LossConfig() if loss is None else loss
+        self.optimizer_config = OPTIMIZER if optimizer is None else optimizer
+        self.schedule_config = SCHEDULE if schedule is None else schedule
         self.bptt_length = bptt_length
         self.seed = seed
-        self.fraction = fraction
-        self.checkpoint_metadata = checkpoint_metadata
-        self.loss = SoftmaxLoss(loss, vocabulary.counts, sparse_gradient=sparse_gradient)
+        self.fraction = self._fraction_of_steps if fraction is None else fraction
+        self.metadata = CheckpointMetadata(
+            model=model.config.with_all_options(),
+            tokenizer=corpus.tokenizer,
+            data=corpus.config.with_absolute_paths(),
+            presets={"default": SamplingConfig()} | dict(presets or {}),
+            default_preset="default",
+            init_from=initialized_from,
+            vocabulary=corpus.vocabulary,
+            run=dict(run or {"loss": self.loss_config.name, "seed": seed}),
+        )
+        self.loss = SoftmaxLoss(self.loss_config, corpus.vocabulary.counts)
         self._objective = functools.partial(window_objective, self.model, self.loss, bptt_length)
         self._graphed = GraphedObjective(self.model, self.loss, bptt_length) if cuda_graphs else None
-        self.valid_metric = ScoreMetric(vocabulary)
-        self.valid_score: Score | None = None
-        self.valid_sums: list[tuple[float, int]] = []
-        self.valid_is_exact = False
-        self._valid_sums: list[tuple[Tensor, Tensor]] = []
+        self.scorer = SplitScorer(corpus.vocabulary)
+        self.valid_score: SplitScore | None = None
+        self.metrics: dict[str, Any] = {}
         self._scored_step = -1
         self.gradient_norm = torch.tensor(torch.nan)
         self._state: LSTMState | None = None
-        self._valid_state: LSTMState | None = None
+
+    @classmethod
+    def from_config(cls, config: TrainConfig, corpus: EncodedCorpus, **arguments: Any) -> Self:
+        """The module of a run of ``lstm-lm train``; ``arguments`` are other arguments of the constructor."""
+        return cls(
+            corpus,
+            config.model,
+            loss=config.loss,
+            optimizer=config.optimizer,
+            schedule=config.schedule,
+            bptt_length=config.batching.bptt_length,
+            seed=config.seed,
+            embedding_init=config.embedding_init,
+            init_from=config.init_from,
+            presets={**config.presets, "default": config.sampling},
+            cuda_graphs=config.trainer.cuda_graphs,
+            **arguments,
+        )
+
+    def _fraction_of_steps(self, step: int) -> float:
+        return min(step / self.trainer.estimated_stepping_batches, 1.0)
+
+    @override
+    def setup(self, stage: str) -> None:
+        use_exact_float32(self.trainer.strategy.root_device)
+        self.loss.sparse_gradient = uses_sparse_gradients(self.optimizer_config, self.trainer)
+        if self.trainer.world_size > 1:
+            self._graphed = None
+
+    @override
+    def on_fit_start(self) -> None:
+        self.train()  # engine() has switched dropout off
+
+    def engine(self) -> Engine:
+        """An engine that predicts and generates with the current weights, from the CPU or a GPU."""
+        self.model.eval()
+        presets = self.metadata.presets
+        return Engine(TorchBackend(self.model), self.metadata.vocabulary, presets, self.metadata.default_preset)
+
+    @classmethod
+    @override
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: Any = None, **arguments: Any
+    ) -> Self:
+        """A module with the weights of a checkpoint, a bundle or a run folder, to test, train further or export.
+
+        Optimizer and schedule are not restored, as no code is taken from a file: ``trainer.fit(…, ckpt_path=PATH)``
+        restores their state.
+
+        Args:
+            checkpoint_path: As in ``load_model``.
+            map_location: The device of the weights; by default the CPU.
+            arguments: The module's other arguments.
+
+        Raises:
+            CheckpointError, BundleError: If the model cannot be loaded.
+        """
+        saved = load_model(checkpoint_path)
+        metadata = saved.metadata
+        corpus = EncodedCorpus(saved.vocabulary, {}, metadata.tokenizer, metadata.data, {})
+        if isinstance(metadata, CheckpointMetadata) and metadata.run.get("loss") in LOSS_NAMES:
+            arguments.setdefault("loss", LossConfig(metadata.run["loss"]))
+        arguments.setdefault("presets", {**metadata.presets, "default": metadata.presets[metadata.default_preset]})
+        module = cls(corpus, saved.network, **arguments)
+        module.metadata = replace(module.metadata, init_from=metadata.init_from)
+        return module.to(map_location or "cpu")
 
     @override
     def on_train_start(self) -> None:
@@ -98,7 +201,9 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def on_train_batch_start(self, batch: Window, batch_idx: int) -> None:
-        torch.manual_seed((self.seed << 32) + self.global_step)
+        # with accumulation, each window of a step draws its own numbers
+        accumulated = 1 if self._trainer is None else self._trainer.accumulate_grad_batches
+        torch.manual_seed((self.seed << 32) + self.global_step * accumulated + batch_idx % accumulated)
 
     @override
     def training_step(self, batch: Window, batch_idx: int) -> dict[str, Tensor]:
@@ -107,7 +212,7 @@ class LanguageModelModule(L.LightningModule):
             state = self.model.initial_state(batch.input_ids.shape[0])
         step = self._objective if self._graphed is None else self._graphed.step(batch)
         objective, nll, dropped, *tensors = step(batch.input_ids, batch.target_ids, *state.detach().tensors())
-        self._state = LSTMState.from_tensors(tensors)
+        self._state = LSTMState.from_tensors(tensors, len(self.model.layers))
         if nll.device.type == "cpu":  # on a GPU, TrainingMetrics checks the losses of several steps at once
             self.check_finite(nll.item(), self.global_step)
         return {"loss": objective, "nll": nll, "features": dropped}
@@ -124,47 +229,46 @@ class LanguageModelModule(L.LightningModule):
         """
         if not math.isfinite(nll):
             raise TrainingError(
-                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.lr}) or "
+                f"the loss became {nll} at step {step}; lower optimizer.lr (got {self.optimizer_config.get('lr')}) or "
                 "trainer.gradient_clip_val"
             )
 
     @override
     def on_validation_epoch_start(self) -> None:
-        self.valid_metric.reset()
-        self._valid_state = None
-        self._valid_sums = []
+        self.scorer.reset()
 
     @override
     def validation_step(self, batch: Window, batch_idx: int) -> None:
-        state = self._valid_state
-        if batch.starts_stream or state is None:
-            state = self.model.initial_state(batch.input_ids.shape[0])
-        with torch.autocast(self.device.type, enabled=False):  # every evaluation runs in float32
-            features, self._valid_state = self.model.features(batch.input_ids, state)
-            self.valid_metric.update_window(self.model, features, batch)
-        self._valid_sums.append((self.valid_metric.nll.clone(), self.valid_metric.counts[0, 0].clone()))
+        self.scorer.add(self.model, batch)
 
     @override
     def on_validation_epoch_end(self) -> None:
-        score = self.valid_score = self.valid_metric.score()
-        nlls, tokens = (torch.stack(sums).tolist() for sums in zip(*self._valid_sums, strict=True))
-        self.valid_sums = list(zip(nlls, tokens, strict=True))
-        windows = self.trainer.val_dataloaders
-        self.valid_is_exact = windows is not None and len(self.valid_sums) == len(windows)
-        self.checkpoint_metadata["metrics"] = {"valid": score.to_dict() | {"exact": self.valid_is_exact}}
+        if self.trainer.sanity_checking:  # a few windows before the first step
+            return
+        result = self.valid_score = self.scorer.result(self.trainer.val_dataloaders)
+        self.metrics = {"valid": result.score.to_dict() | {"exact": result.is_exact}}
         self._scored_step = self.global_step
         schedule = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):
-            schedule.step(score.loss)
-        self.log_dict(
-            {
-                "valid/loss": score.loss,
-                "valid/perplexity": score.perplexity,
-                "valid/top1": score.top1,
-                "valid/top5": score.top5,
-                "valid/words_top1": score.words.top1,
-            }
-        )
+            schedule.step(result.score.loss)
+        # Lightning's own count is one behind here
+        self._log_score("valid", result.score, {"step": float(self.global_step)})
+
+    # the data module reads test as lstm-lm eval does: as one stream
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        windows = self.trainer.test_dataloaders
+        score = self.scorer.result(windows).score
+        # how it was read
+        read = {"test/tokens": float(score.tokens), "test/streams": float(getattr(windows, "num_streams", 1))}
+        self._log_score("test", score, read)
+
+    def _log_score(self, split: str, score: Score, others: dict[str, float]) -> None:
+        figures = {f"{split}/{name}": getattr(score, name) for name in ("loss", "perplexity", "top1", "top5")}
+        self.log_dict({**figures, f"{split}/words_top1": score.words.top1, **others})
 
     @override
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
@@ -176,21 +280,21 @@ class LanguageModelModule(L.LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = self._state
-        checkpoint["lstm_lm"] = {
-            **self.checkpoint_metadata,
+        checkpoint[METADATA] = {
+            **self.metadata.to_plain(),
             # if the weights changed since validation, the score no longer applies
-            "metrics": self.checkpoint_metadata["metrics"] if self._scored_step == self.global_step else {},
+            "metrics": self.metrics if self._scored_step == self.global_step else {},
             "epoch": self.current_epoch,
             "step": self.global_step,
-            "state": None if state is None else {"hidden": list(state.hidden), "cell": list(state.cell)},
+            "state": None if state is None else state.by_name(self.model.cell.state_names),
         }
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["lstm_lm"]["state"]
-        self._state = None if state is None else LSTMState(tuple(state["hidden"]), tuple(state["cell"]))
-        self.checkpoint_metadata["metrics"] = checkpoint["lstm_lm"]["metrics"]
-        self._scored_step = checkpoint["lstm_lm"]["step"]
+        record = checkpoint[METADATA]
+        state = record["state"]
+        self._state = None if state is None else LSTMState.from_names(state, self.model.cell.state_names)
+        self.metrics, self._scored_step = record["metrics"], record["step"]
 
     @override
     def configure_gradient_clipping(
@@ -210,5 +314,9 @@ class LanguageModelModule(L.LightningModule):
                 gradient = parameter.grad = gradient.coalesce()  # sums duplicate rows
             gradients.append(gradient.values() if gradient.is_sparse else gradient)
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        if gradient_clip_algorithm == "value" and gradient_clip_val is not None:
+            for gradient in gradients:
+                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
+            return
         limit = torch.inf if gradient_clip_val is None else gradient_clip_val
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.gradient_norm)

@@ -38,7 +38,7 @@ def window_objective(
         The objective, a scalar; the mean negative log likelihood, a scalar; the features that the output layer reads
         (B, T, H); and the tensors of the state after the window. Only the objective is attached to the graph.
     """
-    features, after = model.features(input_ids, LSTMState.from_tensors(state))
+    features, after = model.features(input_ids, LSTMState.from_tensors(state, len(model.layers)))
     dropped = model.output_dropout(features)
     nll = loss(dropped.flatten(0, 1), model.output_weight, model.output_bias, target_ids.flatten(), model.clusters)
     objective = nll + activation_penalty(loss.config, features, dropped)

@@ -1,30 +1,88 @@
-"""Builds optimizers from their config."""
+"""Builds the optimizer of a run from its config: a class of torch or any other that takes parameter groups."""
 
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, Optimizer
+
+from lstm_lm.errors import ConfigError
+from lstm_lm.imports import resolve
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.training.config import OptimizerConfig
 from lstm_lm.training.row_adamw import RowAdamW
+from lstm_lm.training.schedules import build_schedule
+from lstm_lm.training.targets import TARGET, build, parameters, target_problems
 
-_ADAMS: dict[str, type[Adam]] = {"adam": Adam, "adamw": AdamW, "row_adamw": RowAdamW}
+_IMPLEMENTATIONS = ("fused", "foreach", "differentiable")  # torch accepts one of them
 
 
-def build_optimizer(config: OptimizerConfig, model: LSTMLanguageModel) -> Optimizer:
-    """Build the optimizer for the parameters of ``model``.
+def build_optimizer(config: Mapping[str, Any], model: LSTMLanguageModel) -> Optimizer:
+    """Build the optimizer for the parameters of ``model``, in three groups.
 
-    ``asgd`` builds SGD: its weight averaging (Polyak & Juditsky 1992) is a callback that works with every optimizer.
-    Weight decay applies to matrices only, not to the biases.
+    Weight decay applies to matrices only: decaying the biases would only erase the word frequencies.
+
+    Args:
+        config: ``_target_`` and its arguments.
+        model: The network.
+
+    Raises:
+        ConfigError: If the optimizer rejects its arguments.
     """
     word_rows = {model.embedding.weight, model.output_weight}
     matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    word_group, matrix_group, bias_group = (
-        {"params": [matrix for matrix in matrices if matrix in word_rows], "weight_decay": config.weight_decay},
-        {"params": [matrix for matrix in matrices if matrix not in word_rows], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in model.parameters() if parameter.ndim <= 1], "weight_decay": 0.0},
+    return _build(
+        config,
+        words=[matrix for matrix in matrices if matrix in word_rows],
+        matrices=[matrix for matrix in matrices if matrix not in word_rows],
+        biases=[parameter for parameter in model.parameters() if parameter.ndim <= 1],
     )
-    if config.name not in _ADAMS:
-        return SGD([word_group, matrix_group, bias_group], lr=config.lr, momentum=config.momentum)
-    beta1, beta2 = config.betas
-    if config.name == "row_adamw":
-        word_group["betas"], bias_group["betas"] = (0.0, config.row_beta2), (beta1, config.row_beta2)
-    return _ADAMS[config.name]([word_group, matrix_group, bias_group], lr=config.lr, betas=(beta1, beta2), fused=True)
+
+
+def _build(config: Mapping[str, Any], **groups: Sequence[Tensor]) -> Optimizer:
+    target = resolve(config[TARGET])
+    # LearningRateMonitor shows the names; RowAdamW knows the groups by them
+    params: list[dict[str, Any]] = [{"params": members, "name": name} for name, members in groups.items()]
+    if "weight_decay" in parameters(target):
+        params[-1]["weight_decay"] = 0.0
+    provided: dict[str, Any] = {"params": params}
+    if isinstance(target, type) and issubclass(target, Adam) and not any(name in config for name in _IMPLEMENTATIONS):
+        provided["fused"] = True
+    optimizer = build(config, "optimizer", **provided)
+    if not isinstance(optimizer, Optimizer):
+        raise ConfigError([f"optimizer.{TARGET}: is not an optimizer (got {config[TARGET]}); see torch.optim"])
+    return optimizer
+
+
+def uses_sparse_gradients(config: Mapping[str, Any], trainer: L.Trainer) -> bool:
+    """Whether a run gives the embedding and output rows sparse gradients, for an optimizer that updates single rows.
+
+    With several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes.
+    """
+    target, device = resolve(config[TARGET]), trainer.strategy.root_device
+    updates_rows = isinstance(target, type) and issubclass(target, RowAdamW)
+    return updates_rows and trainer.world_size == 1 and device.type == "cpu"
+
+
+def optimizer_problems(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the two, found by building both for a network of three numbers."""
+    problems = target_problems(optimizer, "optimizer", ("params",))
+    lr = optimizer.get("lr")
+    if isinstance(lr, int | float) and not lr > 0.0:
+        problems.append(f"optimizer.lr: must be above 0 (got {lr}); try 1e-3")
+    schedule_problems = target_problems(schedule, "schedule", ("optimizer", "fraction"))
+    shapes = {"words": (1, 1), "matrices": (1, 1), "biases": (1,)}
+    weights = {name: [torch.zeros(shape, requires_grad=True)] for name, shape in shapes.items()}
+    built: Optimizer = SGD(weights["words"], lr=1.0)  # for the schedule, where the optimizer has problems
+    if not problems:
+        try:
+            built = _build(optimizer, **weights)
+        except ConfigError as error:
+            problems = list(error.problems)
+    if not schedule_problems:
+        try:
+            build_schedule(schedule, built, lambda: 0.0)
+        except ConfigError as error:
+            schedule_problems = list(error.problems)
+    return problems + schedule_problems

@@ -1,6 +1,6 @@
 """AdamW for large embeddings with sparse gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,36 @@ class RowAdamW(AdamW):
     is exact. Only weight decay affects every row at every step; it is accumulated in one factor (``pending_decay``)
     that is applied every ``DECAY_EVERY`` steps. At these steps the weights equal those of AdamW (Loshchilov & Hutter
     2017); in between, multiply them by ``pending_decay`` to get AdamW's.
+
+    Args:
+        params: Parameter groups. The group named ``words``, of the embedding and output rows, gets the betas
+            ``(0, row_beta2)``; the group named ``biases`` gets ``(beta1, row_beta2)``.
+        lr: Learning rate.
+        betas: Decay rates of the first and second moments.
+        eps: Added to the root of the second moment.
+        weight_decay: Decoupled decay.
+        row_beta2: Second-moment decay rate of the word rows and of every bias: most words are rare, so their rows need
+            a longer memory.
+        fused: One kernel per step for the parameters with a dense gradient.
     """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: Sequence[float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        row_beta2: float = 0.999,
+        fused: bool | None = None,
+    ) -> None:
+        if not 0.0 <= row_beta2 < 1.0:
+            raise ValueError(f"row_beta2: must be in [0, 1) (got {row_beta2}); try 0.999")
+        beta1, beta2 = betas
+        super().__init__(params, lr, (beta1, beta2), eps, weight_decay, fused=fused)
+        for group in self.param_groups:
+            if group.get("name") in ("words", "biases"):
+                group["betas"] = (0.0 if group["name"] == "words" else beta1, row_beta2)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

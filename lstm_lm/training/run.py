@@ -1,114 +1,98 @@
 """One training run, from a config to a run folder with checkpoints, event files and metrics."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 
-from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
-from lstm_lm.data.word_vectors import word_vectors
-from lstm_lm.errors import TrainingError
-from lstm_lm.export.checkpoint_file import load_raw_checkpoint
-from lstm_lm.inference.word_lists import validate_banned_words
-from lstm_lm.nn.device import use_exact_float32
-from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.checkpoint import BEST, CHECKPOINTS
+from lstm_lm.data.encoding import EncodedCorpus, load_corpus
+from lstm_lm.errors import ConfigError, TrainingError
+from lstm_lm.inference.banned_words import validate_banned_words
+from lstm_lm.report.versions import versions
 from lstm_lm.text.files import write_json
-from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.planning import EpochPlanner
+from lstm_lm.training.callbacks.text_samples import TextSamples
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.checkpoint_metadata import (
-    build_checkpoint_metadata,
-    check_resumable,
-    log_changed_settings,
-)
+from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
+from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.datamodule import LanguageModelDataModule
+from lstm_lm.training.loggers import build_loggers, last_logged_step
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.optimizers import uses_sparse_gradients
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.ranks import is_rank_zero
 from lstm_lm.training.restoring import restoring
-from lstm_lm.training.run_folder import (
-    CHECKPOINTS,
-    METRICS,
-    check_run_folder,
-    find_checkpoint,
-    limits,
-)
-from lstm_lm.training.trainer import build_trainer
+from lstm_lm.training.resume import check_resumable, find_resumed, log_changed_settings, run_record
+from lstm_lm.training.run_folder import METRICS, check_run_folder, limits
+from lstm_lm.training.trainer import RunCallbacks, build_trainer
 
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+def train(
+    config: TrainConfig, run_dir: str | Path, corpus: EncodedCorpus | None = None, name: str | None = None
+) -> dict[str, Any]:
     """Train a model and write its run folder.
 
     Args:
         config: A validated config.
-        run_dir: Gets ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, ``tensorboard/`` and ``metrics.json``.
+        run_dir: Gets ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, ``metrics.json`` and the loggers' files.
+        corpus: The corpus of ``config``; ``None`` loads it.
+        name: Name of the run in the loggers; by default that of ``run_dir``.
 
     Returns:
         The content of ``metrics.json``: the valid score of the best checkpoint, epochs, steps, wall time, throughput
         and the history of all validations.
 
     Raises:
-        ConfigError: If a preset bans a word that is not in the vocabulary.
+        ConfigError: If the cell cannot be imported, a preset bans a word that is not in the vocabulary, ``init_from``
+            has other sizes, or a logger, a callback or the Trainer rejects its arguments.
+        BundleError: If the bundle of ``init_from`` cannot be read.
         DataError: If the corpus cannot be read or is too short.
         CheckpointError: If ``config.resume`` cannot be read or does not fit, or a checkpoint cannot be written.
         TrainingError: If the folder holds another run, the loss is not finite, ``overfit_one_batch`` did not overfit,
             or this machine does not have the devices of ``config``.
         TrainingInterruptedError: If a signal stopped the run, after ``last.ckpt`` is written.
     """
+    run_dir = Path(run_dir)
+    if problems := config.model.cell_problems():  # imports a cell from outside: a worker of a sweep begins here
+        raise ConfigError([f"model.{problem}" for problem in problems])
     if is_rank_zero():
         check_run_folder(config, run_dir)
-    resume = None if config.resume is None else Path(config.resume)
-    if config.resume == RESUME_AUTO:
-        resume = find_checkpoint(run_dir)
+    resumed = find_resumed(config, run_dir)
     torch.manual_seed(config.seed)
-    data = LanguageModelDataModule(config.data, config.batching, config.seed)
-    data.setup("fit")
-    vocabulary = data.corpus.vocabulary
+    corpus = load_corpus(config.data) if corpus is None else corpus
+    data = LanguageModelDataModule(corpus, config.batching, config.seed)
+    vocabulary = corpus.vocabulary
     validate_banned_words(config.presets, vocabulary)
-    model = LSTMLanguageModel(config.model, len(vocabulary))
-    time_budget = TimeBudget(config.trainer.budget_seconds, config.trainer.max_val_fraction)
+    run_callbacks = RunCallbacks.build(config, run_dir / CHECKPOINTS, len(corpus.splits["train"]))
+    time_budget, training_metrics = run_callbacks.time_budget, run_callbacks.training_metrics
+    epoch_planner, checkpoints = run_callbacks.epoch_planner, run_callbacks.checkpoints
     time_budget.start()
-    training_metrics = TrainingMetrics(time_budget, config.logger.log_every_n_steps, len(data.corpus.splits["train"]))
-    epoch_planner = EpochPlanner(config.trainer, config.model, time_budget, training_metrics)
-    checkpoints = BestAndLastCheckpoint(run_dir / CHECKPOINTS)
-    saved = None if resume is None else load_raw_checkpoint(resume)["lstm_lm"]
     precision = config.trainer.precision
     if precision == "auto":  # chosen by timing, so a resumed run keeps its first choice
-        precision = saved.get("precision", "fp32") if saved else choose_precision(config.trainer.accelerator)
-    trainer = build_trainer(
-        config, run_dir, precision, vocabulary, time_budget, training_metrics, epoch_planner, checkpoints
+        chosen = None if resumed is None else resumed.metadata.run.get("precision", "fp32")
+        precision = chosen or choose_precision(config.trainer.accelerator)
+    loggers = build_loggers(
+        config.logger, run_dir, name or run_dir.name, None if resumed is None else last_logged_step(resumed.content)
     )
-    model.init_bias_from_unigrams(torch.tensor(vocabulary.counts))
-    if config.embedding_init == "cooccurrence" and resume is None:
-        ids = data.corpus.splits["train"]
-        model.init_embedding(word_vectors(ids, len(vocabulary), config.model.embedding_dim, config.seed))
-    device, single_process = trainer.strategy.root_device, trainer.world_size == 1
-    # with several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes
-    sparse_gradient = config.optimizer.name == "row_adamw" and single_process and device.type == "cpu"
-    use_exact_float32(device)
-    module = LanguageModelModule(
-        model,
-        loss=config.loss,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        vocabulary=vocabulary,
-        bptt_length=config.batching.bptt_length,
-        seed=config.seed,
+    trainer = build_trainer(config, run_dir, precision, vocabulary, run_callbacks, loggers)
+    sparse_gradient = uses_sparse_gradients(config.optimizer, trainer)
+    module = LanguageModelModule.from_config(
+        config if resumed is None else replace(config, embedding_init="random", init_from=None),
+        corpus,
         fraction=lambda step: time_budget.fraction(step, trainer.estimated_stepping_batches),
-        checkpoint_metadata=build_checkpoint_metadata(
-            config, precision, vocabulary, data.corpus.splits, trainer.world_size, sparse_gradient
-        ),
-        sparse_gradient=sparse_gradient,
-        cuda_graphs=config.trainer.cuda_graphs and single_process and device.type == "cuda",
+        run=run_record(config, precision, corpus, trainer.world_size, sparse_gradient),
     )
+    if resumed is not None:
+        module.metadata = replace(module.metadata, init_from=resumed.metadata.init_from)
+    model, init_from = module.model, module.metadata.init_from
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",
         f"{len(vocabulary):,}",
@@ -122,17 +106,21 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "overfit": {"first_loss": training_metrics.first_loss, "last_loss": training_metrics.last_loss}
         }
     else:
-        if resume is not None and saved is not None:
-            check_resumable(resume, saved, module.checkpoint_metadata)
-            log_changed_settings(resume, saved, module.checkpoint_metadata)
-            checkpoints.adopt_best(resume, module.checkpoint_metadata)
-        with restoring(None if resume is None else str(resume), trainer):
-            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        path = None if resumed is None else resumed.path
+        if resumed is not None:
+            check_resumable(resumed, module.metadata)
+            log_changed_settings(resumed, module.metadata)
+            checkpoints.adopt_best(resumed, module.metadata)
+            assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
+            trainer.strategy.checkpoint_io.restored = resumed
+            del resumed  # frees its memory once it is restored
+        with restoring(None if path is None else str(path), trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         # resume=auto: the process may have been killed just before it wrote metrics.json
         did_nothing = not training_metrics.mean_tokens_per_second and not checkpoints.validated
         if did_nothing and config.resume != RESUME_AUTO:
             raise TrainingError(
-                f"{resume}: the run is already finished after {trainer.global_step} steps; raise "
+                f"{path}: the run is already finished after {trainer.global_step} steps; raise "
                 "trainer.budget, trainer.max_epochs or trainer.max_steps to continue it"
             )
         outcome = {
@@ -140,7 +128,7 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "valid_streams": config.batching.eval_batch_size,
             "stopped_by": _stopped_by(trainer, time_budget, config.trainer.epoch_limit),
             "limits": limits(config.trainer),
-            "best_checkpoint": "checkpoints/best.ckpt",
+            "best_checkpoint": f"{CHECKPOINTS}/{BEST}",
         }
     metrics = outcome | {
         "epochs": round(training_metrics.tokens / training_metrics.epoch_tokens, 3),
@@ -152,27 +140,23 @@ def train(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         "vocabulary": len(vocabulary),
         "seed": config.seed,
         "history": training_metrics.history,
+        "versions": versions(),
     }
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, TextSamples) and callback.latest:
+            metrics["samples"] = {"prompt": callback.prompt, "texts": callback.latest}
+    if init_from is not None:
+        metrics["init_from"] = asdict(init_from)
     if epoch_planner.dropouts is not None:
         metrics["dropouts"] = {name: round(value, 4) for name, value in epoch_planner.dropouts.items()}
     if time_budget.budget is not None:
         metrics["budget"] = _budget_summary(time_budget.budget, time_budget, training_metrics, epoch_planner) | {
             "ended_by": metrics.get("stopped_by")
         }
-    _finish(trainer, config, metrics, run_dir)
+    write_json(run_dir / METRICS, metrics)
     if config.trainer.overfit_one_batch:
         check_overfit(training_metrics)
     return metrics
-
-
-def _finish(trainer: L.Trainer, config: TrainConfig, metrics: dict[str, Any], run_dir: Path) -> None:
-    """Write ``metrics.json``, and the hyperparameters with the final perplexity to TensorBoard."""
-    if isinstance(trainer.logger, TensorBoardLogger) and "valid" in metrics:
-        trainer.logger.log_hyperparams(
-            _flatten(asdict(config)), {"final/valid_perplexity": metrics["valid"]["perplexity"]}
-        )
-        trainer.logger.finalize("success")
-    write_json(run_dir / METRICS, metrics)
 
 
 def _budget_summary(
@@ -212,13 +196,3 @@ def _stopped_by(trainer: L.Trainer, time_budget: TimeBudget, max_epochs: int) ->
 
 def _num_parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat

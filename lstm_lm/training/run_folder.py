@@ -1,22 +1,18 @@
-"""The run folder: refuse to overwrite a run, lock the folder, find the checkpoint to resume from."""
+"""The run folder: refuse to overwrite a run, lock the folder, recognize a finished run."""
 
 import fcntl
 import json
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.config.schema import RESUME_AUTO, TrainConfig
-from lstm_lm.errors import CheckpointError, TrainingError
-from lstm_lm.training.config import TrainerConfig
+from lstm_lm.checkpoint import CHECKPOINTS, LAST
+from lstm_lm.errors import TrainingError
+from lstm_lm.training.config import RESUME_AUTO, TrainConfig, TrainerConfig
 from lstm_lm.training.ranks import is_rank_zero
 
-log = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
 METRICS = "metrics.json"
 _LOCK = ".lock"
 
@@ -64,7 +60,7 @@ def check_run_folder(config: TrainConfig, folder: Path) -> None:
         raise TrainingError(f"{file}: Lightning wrote this checkpoint for SLURM; remove it or choose another folder")
     if not has_checkpoints(folder) or config.resume == RESUME_AUTO:
         return
-    last = folder / CHECKPOINTS / "last.ckpt"
+    last = folder / CHECKPOINTS / LAST
     if config.resume is not None and Path(config.resume).resolve() == last.resolve():
         return
     raise TrainingError(
@@ -94,31 +90,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
-
-
-def find_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run folder that can be read; ``None`` if the folder has no checkpoint.
-
-    Raises:
-        CheckpointError: If there are checkpoints, but none can be read.
-    """
-    from lstm_lm.export.checkpoint_file import load_raw_checkpoint  # imports torch, which --cfg does not need
-
-    files = sorted((folder / CHECKPOINTS).glob("*.ckpt"), key=lambda file: (file.stat().st_mtime, file.name))
-    problem: CheckpointError | None = None
-    for file in reversed(files):  # best.ckpt and last.ckpt may be the same file: last.ckpt comes first
-        try:
-            load_raw_checkpoint(file)
-        except CheckpointError as error:
-            log.warning("%s", error)
-            problem = problem or error
-        else:
-            return file
-    if problem is not None:
-        raise CheckpointError(
-            f"{problem}; no checkpoint in {folder / CHECKPOINTS} can be read: move the folder away to start again"
-        )
-    return None
 
 
 def limits(trainer: TrainerConfig) -> dict[str, Any]:

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small_models import write_small_bundle
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.cli.eval import job
 from lstm_lm.cli.main import main
 from lstm_lm.config.validation import check
 from lstm_lm.errors import ConfigError
 from lstm_lm.evaluation import tuning
 from lstm_lm.evaluation.config import DEFAULTS
-from lstm_lm.export.tuned_settings import save_tuned
 
 SMALL = ["model=tiny", "callbacks=quiet", "batching.bptt_length=10", "optimizer.lr=1e-2"]
 CACHE_SETTINGS = {"cache_window", "cache_theta", "cache_weight"}
@@ -79,7 +80,7 @@ def test_dynamic_cache_is_tuned_and_the_checkpoint_can_be_resumed(
     checkpoint: Path, small_corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = torch.load(checkpoint, weights_only=True)
-    save_tuned(checkpoint, "cache", {"cache_weight": 0.3}, checkpoint.stat().st_mtime_ns)
+    read_checkpoint(checkpoint).save_tuned("cache", {"cache_weight": 0.3})
     scored = evaluate("evaluation=dynamic_cache", "tune=true", *QUICK)
     assert scored["split"] == "test"
     assert set(scored["settings"]) == {"lr", "decay", *CACHE_SETTINGS}
@@ -120,8 +121,8 @@ def eval_config(*lines: str) -> Any:
 def test_tuning_without_tunable_settings_or_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tune: static has no settings to tune; choose .*cache, dynamic"):
         check("eval", ["checkpoint=x", "tune=true"])
-    (tmp_path / "manifest.json").write_text("{}")
-    config = check("eval", [f"checkpoint={tmp_path}", "tune=true", "evaluation=cache"]).config
+    bundle = write_small_bundle(tmp_path / "mine")
+    config = check("eval", [f"checkpoint={bundle}", "tune=true", "evaluation=cache"]).config
     with pytest.raises(ConfigError, match="tune: cannot save settings in a bundle"):
         job(config, tmp_path)  # type: ignore[arg-type]
 
@@ -135,7 +136,7 @@ def test_a_corpus_that_was_moved_is_one_problem_with_the_remedy_that_works(
     assert main(["eval", "checkpoint=model.ckpt", "hydra.run.dir=scored"]) == 1
     error = capsys.readouterr().err
     assert "the configuration has a problem:" in error
-    assert f"model.ckpt was in {tmp_path / 'gone'}, and there is no such folder; give its path" in error
+    assert f"model.ckpt was {tmp_path / 'gone'}, and there is no such path; give its path" in error
     assert "with data=text_files data.dir=FOLDER" in error
     evaluate("data=text_files", f"data.dir={small_corpus}")
 
@@ -147,3 +148,38 @@ def test_a_run_folder_is_evaluated_by_its_name(trained: Path, tmp_path: Path, mo
         assert main(["eval", f"checkpoint={given}", "hydra.run.dir=scored"]) == 0
         scores.append(json.loads(Path("scored/metrics.json").read_text())["loss"])
     assert scores[0] == scores[1] == scores[2]
+
+
+@pytest.mark.slow
+def test_mixture_is_tuned_saved_by_its_components_and_reused(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSTM_LM_CACHE", str(Path("cache").absolute()))
+    static = evaluate("split=valid")
+    tuned = evaluate("evaluation=mixture", "split=valid", "tune=true")
+    assert tuned["evaluation"] == "mixture+cache+ngram+neighbours"
+    assert tuned["loss"] < static["loss"]
+    assert set(tuned["settings_from"].values()) == {"tuned"}
+    mixture = tuned["mixture"]
+    assert set(mixture["weights"]) == set(mixture["seconds"]) == {"network", "cache", "ngram", "neighbours"}
+    assert sum(mixture["weights"].values()) == pytest.approx(1.0)
+    assert mixture["cross_check"]["tokens"] == tuned["tokens"]
+    output = capsys.readouterr().out
+    assert "mixture+cache+ngram+neighbours evaluation" in output
+    assert "neighbours: mean weight, time" in output
+    (index,) = Path("cache").glob("features-*")
+    built = index.stat().st_mtime_ns
+
+    again = evaluate("evaluation=mixture", "split=valid")
+    assert again["loss"] == pytest.approx(tuned["loss"], abs=1e-9)
+    assert again["mixture"]["cross_check"] is None
+    assert index.stat().st_mtime_ns == built, "the features of train are computed once"
+    # the tuned settings are those of these components only
+    fewer = evaluate("evaluation=mixture", "split=valid", "evaluation.neighbours=false")
+    assert fewer["evaluation"] == "mixture+cache+ngram"
+    assert set(fewer["settings_from"].values()) == {"default"}
+    assert not fewer["mixture"]["per_token"]
+    assert set(metadata(checkpoint)["tuned"]) == {"mixture+cache+ngram+neighbours"}
+    everything = evaluate("evaluation=mixture", "split=valid", "evaluation.dynamic=true", "evaluation.lr=1e-4", *QUICK)
+    assert everything["evaluation"] == "mixture+cache+ngram+neighbours+dynamic"
+    assert "mixture+cache+ngram+neighbours" in metadata(checkpoint)["tuned"]

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from lstm_lm.cli.hydra_run import run
 from lstm_lm.cli.sweep import STATUS_FILE, collect_jobs
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.errors import ConfigError, DataError, LstmLmError, TrainingInterruptedError
+from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.run_folder import limits, lock_folder, open_run_folder
 
 ran: list[tuple[TrainConfig, Path]] = []
@@ -48,7 +48,7 @@ def scoring_job(config: TrainConfig, folder: Path) -> None:
     if config.seed == 17:
         (folder / "metrics.json").write_text(json.dumps({"valid": {"perplexity": None}, "wall_seconds": 90.0}))
         return
-    score = {"perplexity": 100 * config.optimizer.lr, "loss": 1.0, "top1": 0.25}
+    score = {"perplexity": 100 * config.optimizer["lr"], "loss": 1.0, "top1": 0.25}
     (folder / "metrics.json").write_text(json.dumps({"valid": score, "wall_seconds": 90.0}))
 
 
@@ -58,6 +58,14 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 class TestOneRun:
+    def test_relative_paths_mean_the_folder_of_the_command_if_hydra_changes_it(self, tmp_path: Path) -> None:
+        (tmp_path / "corpus").mkdir()
+        line = ["data=text_files", "data.dir=corpus", "data.cache_dir=cache", "hydra.run.dir=run"]
+        run("train", [*line, "hydra.job.chdir=true"], job)
+        data = ran[0][0].data
+        assert (data.dir, data.cache_dir) == (str(tmp_path / "corpus"), str(tmp_path / "cache"))
+        assert Path.cwd() == tmp_path
+
     def test_run_has_a_folder_and_keeps_the_working_directory(self, tmp_path: Path) -> None:
         arguments = list(sys.argv)
         run("train", ["model=tiny", "hydra.run.dir=mine"], job)

@@ -69,6 +69,13 @@ def test_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> Non
     assert "did you mean train?" in capsys.readouterr().err
 
 
+def test_misspelt_variable_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSTM_LM_CAHCE", "/somewhere")
+    monkeypatch.setenv("LSTM_LM_BUNDLE", "exports/mine")  # of the service
+    main(["eval", "--help"])
+    assert capsys.readouterr().err == "warning: LSTM_LM_CAHCE: is not used; did you mean LSTM_LM_CACHE?\n"
+
+
 def test_unknown_flag_exits_with_2() -> None:
     assert main(["train", "--nope"]) == 2
 
@@ -103,13 +110,14 @@ def test_exit_codes(
 def test_interrupted_run_prints_a_resume_override_that_can_be_pasted(
     command: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    last = tmp_path / "lr=1 it's" / "last.ckpt"
-    last.parent.mkdir()
+    run = tmp_path / "lr=1 it's"
+    last = run / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
     last.touch()
     command.run = _raiser(TrainingInterruptedError(15, last))  # type: ignore[attr-defined]
     assert main(["try"]) == 143
     (override,) = [word for word in shlex.split(capsys.readouterr().err) if word.startswith("resume=")]
-    assert OverridesParser.create().parse_override(override).value() == str(last)
+    assert OverridesParser.create().parse_override(override).value() == str(run)
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), ModuleNotFoundError("x", name="lstm_lm.x"), OSError(errno.EIO)])

@@ -1,9 +1,7 @@
 """Words of a corpus reach a terminal as text, whatever they hold and whatever it can show."""
 
+import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -57,17 +55,17 @@ def test_tables_spell_control_codes(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", ["predict", "generate"])
 @pytest.mark.parametrize("as_json", [True, False])
-def test_an_ascii_terminal_gets_every_word(command: str, as_json: bool, bundle: Path) -> None:
+def test_an_ascii_terminal_gets_every_word(
+    command: str, as_json: bool, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ["--k", "46"] if command == "predict" else ["--generate", "60", "--seed", "1", "--strategy", "sample"]
     options += ["--json"] if as_json else []
-    done = subprocess.run(
-        [sys.executable, "-m", "lstm_lm", command, "--model", str(bundle), "--text", "naïve 日本 é", *options],
-        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "120"},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    shown = done.stdout.decode("ascii")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")  # as with PYTHONIOENCODING=ascii
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main([command, "--model", str(bundle), "--text", "naïve 日本 é", *options]) == 0
+    terminal.flush()
+    shown = terminal.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
     if as_json:
         assert "naïve" in json.dumps(json.loads(shown), ensure_ascii=False)
     else:

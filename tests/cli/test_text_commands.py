@@ -5,15 +5,14 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from helpers.small_models import write_small_bundle
 
 from lstm_lm.cli.main import main
-from lstm_lm.export.loading import load_engine
 from lstm_lm.inference.config import CacheConfig, SamplingConfig
 from lstm_lm.inference.engine import Engine
+from lstm_lm.loading import load_model
 
 Capture = pytest.CaptureFixture[str]
 Run = Callable[..., tuple[str, str]]
@@ -26,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def engine(model: str) -> Engine:
-    return load_engine(Path(model))
+    return load_model(model).engine()
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_random_seed_is_printed_and_repeats_the_text(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "messages"),
     [
-        (("--temperature", "0", "--topk", "-1"), ("temperature: must be above 0", "top_k: must not be negative")),
+        (("--temperature", "-1", "--topk", "-1"), ("temperature: must be above 0", "top_k: must not be negative")),
         (("--temperature", "nan"), ("temperature: must be a finite number",)),
         (("--generate", "0"), ("generate: must be at least 1 (got 0)",)),
         (("--preset", "wild"), ("preset: unknown (got 'wild'); use one of greedy, balanced, creative",)),

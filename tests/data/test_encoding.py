@@ -322,8 +322,8 @@ def test_fewer_than_two_words_are_refused(config: DataConfig, folder: Path, text
 def test_all_config_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         load_corpus(DataConfig(source="text_files", tokenizer="bpe", min_count=0))
-    assert [problem.split(":")[0] for problem in error.value.problems] == [
+    assert {problem.split(":")[0] for problem in error.value.problems} == {
         "data.dir",
         "data.tokenizer",
         "data.min_count",
-    ]
+    }

@@ -6,6 +6,7 @@ a block changes this: ``<!-- test: skip REASON -->`` leaves it out; ``<!-- test:
 blocks that follow, on a free port in place of 8000.
 """
 
+import inspect
 import os
 import re
 import shlex
@@ -18,10 +19,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import lightning as L
 import pytest
 from helpers.real_commands import run, served, write_corpus
 
 from lstm_lm.cli.command_help import group_options
+from lstm_lm.config.compose import OPEN
 from lstm_lm.config.schema import SCHEMAS
 from lstm_lm.config.validation import check
 from lstm_lm.serving.settings import ENV_PREFIX, Settings
@@ -33,7 +36,7 @@ OTHER_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 REPOSITORY = "https://github.com/lstm-lm/lstm-lm"
 FILES = (f"{REPOSITORY}/blob/main/", "https://raw.githubusercontent.com/lstm-lm/lstm-lm/main/")
 FILE_SUFFIXES = {"ckpt", "json", "md", "onnx", "py", "safetensors", "txt", "yaml"}
-OTHER_VARIABLES = {"CACHE", "ENVIRONMENT"}  # of the commands, not of the service
+OTHER_VARIABLES = {"CACHE", "CELLS", "ENVIRONMENT"}  # of the commands, not of the service
 
 BLOCK = re.compile(r"(?:^<!-- test: (?P<mark>.*?) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -189,6 +192,11 @@ def setting_exists(text: str) -> bool:
         return True
     if rest and first not in fields:
         return True
+    if first == "trainer" and rest in inspect.signature(L.Trainer).parameters:
+        return True
+    # any argument of what the config names
+    if first in set(OPEN) - {"trainer"} or name.startswith("model.cell_options."):
+        return True
     return any(_has(schema, name) for schema in SCHEMAS.values())
 
 
@@ -220,6 +228,11 @@ def test_config_tree_lists_every_option() -> None:
     for file in sorted((ROOT / "configs").glob("*/*.yaml")):
         shipped.setdefault(file.parent.name, []).append(file.stem)
     assert listed == shipped
+
+
+def test_settings_table_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "settings_table.py", "--check"], check=False)
+    assert done.returncode == 0, "run: python scripts/settings_table.py"
 
 
 def test_serving_page_lists_every_variable() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from lstm_lm.errors import DataError, EvaluationError
+from lstm_lm.evaluation.autograd_network import AutogradNetwork
 from lstm_lm.evaluation.cache import evaluate_cache
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.dynamic import EPSILON, DynamicEvaluator, GradientRMS, evaluate_dynamic, gradient_rms
@@ -63,6 +64,52 @@ def test_loss_and_gradient_match_autograd(config: ModelConfig) -> None:
         for parameter, gradient in zip(model.parameters(), manual.gradients, strict=True):
             assert parameter.grad is not None
             assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+
+
+def test_autograd_network_equals_the_hand_written_one() -> None:
+    model = network(ModelConfig(6, [9, 7, 6], cutoffs=[0.2, 0.5], input_dropout=0.5)).train()
+    manual, autograd = ManualGradLSTM(model, 11), AutogradNetwork(model)
+    rng = np.random.default_rng(0)
+    for length in (11, 11, 4):
+        inputs, targets = (torch.from_numpy(rng.integers(8, size=length)) for _ in range(2))
+        expected, segment = manual.forward(inputs, targets), autograd.forward(inputs, targets)
+        for name in ("features", "log_probabilities", "nll", "rank"):
+            torch.testing.assert_close(getattr(segment, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
+        segment.log_probabilities.zero_()  # the cache changes them in place
+        expected.log_probabilities.zero_()
+        manual.backward(expected)
+        autograd.backward(segment)
+        torch.testing.assert_close(autograd.gradients, manual.gradients, atol=1e-6, rtol=1e-5)
+        for networks in (manual, autograd):  # as an update does
+            for weight, gradient in zip(networks.weights, networks.gradients, strict=True):
+                weight -= 0.1 * gradient
+    assert model.training
+
+
+@pytest.mark.parametrize("cache", [{}, CACHE])
+def test_dynamic_evaluation_by_autograd_gives_the_score_of_the_hand_written_path(
+    cache: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, train_ids = stream(300), stream(200, seed=7)
+
+    def loss() -> float:
+        rms = gradient_rms(network(), train_ids, VOCABULARY.eos_id, CONFIG)
+        return evaluate_dynamic(network(), ids, VOCABULARY, CONFIG, {**SETTINGS, **cache}, rms).loss
+
+    by_hand = loss()
+    monkeypatch.setattr("lstm_lm.evaluation.dynamic.ManualGradLSTM", lambda model, _: AutogradNetwork(model))
+    assert loss() == pytest.approx(by_hand, abs=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["cifg", "mogrifier"])
+def test_other_cells_are_evaluated_by_autograd(cell: str) -> None:
+    model, ids = network(ModelConfig(6, [9, 6], cell=cell, weight_dropout=0.5)), np.tile(stream(12), 60)
+    rms = gradient_rms(model, stream(200, seed=7), VOCABULARY.eos_id, CONFIG)
+    static = evaluate_static(model, ids, VOCABULARY, EvaluationConfig())
+    still = evaluate_dynamic(model, ids, VOCABULARY, CONFIG, {"lr": 0.0, "decay": 0.0}, rms)
+    assert still.loss == pytest.approx(static.loss, abs=1e-5)
+    learned = evaluate_dynamic(model, ids, VOCABULARY, CONFIG, {"lr": 0.05, "decay": 0.02}, rms)
+    assert learned.loss < 0.8 * static.loss
 
 
 def test_update_matches_the_paper(rms: GradientRMS) -> None:

@@ -10,7 +10,7 @@ import torch
 from helpers.small_models import checkpoint_content, small_network, write_small_checkpoint
 from helpers.waiting import DEADLINE
 
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import Bundle, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export import bundle_export
 from lstm_lm.export.bundle_export import export_bundle
@@ -55,7 +55,7 @@ def test_only_selected_graphs_are_written(
     assert ("model.onnx" in report.bundle.files) == onnx
     assert ("model.int8.onnx" in report.bundle.files) == int8
     assert (report.perplexity is not None) == (onnx or int8)
-    assert type(build_engine(report.bundle).backend).__name__ == backend
+    assert type(report.bundle.backend()).__name__ == backend
 
 
 def test_parity_uses_valid_if_the_corpus_is_available(tmp_path: Path) -> None:
@@ -124,14 +124,16 @@ def test_differing_greedy_texts_are_rejected(checkpoint: Path, tmp_path: Path, m
 
 
 def test_changed_weight_is_detected(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def changed(bundle, backend):  # type: ignore[no-untyped-def]
-        engine = build_engine(bundle, backend)
-        if backend == "torch":
-            with torch.no_grad():
-                engine.backend._model.layers[1].weight_hh_l0[3, 3] += 0.01
-        return engine
+    unchanged = Bundle.backend
 
-    monkeypatch.setattr(bundle_export, "build_engine", changed)
+    def changed(self, choice="auto"):  # type: ignore[no-untyped-def]
+        backend = unchanged(self, choice)
+        if choice == "torch":
+            with torch.no_grad():
+                backend._model.layers[1].weight_hh_l0[3, 3] += 0.01
+        return backend
+
+    monkeypatch.setattr(Bundle, "backend", changed)
     with pytest.raises(BundleError, match=r"logits of model\.safetensors differ"):
         export_bundle(checkpoint, tmp_path / "out")
 
@@ -139,8 +141,8 @@ def test_changed_weight_is_detected(checkpoint: Path, tmp_path: Path, monkeypatc
 def test_sampling_argument_becomes_the_default_preset(checkpoint: Path, tmp_path: Path) -> None:
     sampling = SamplingConfig(strategy="greedy", ban_tokens=["the"])
     bundle = export_bundle(checkpoint, tmp_path / "out", sampling=sampling).bundle
-    assert bundle.presets[bundle.default_preset] == sampling
-    assert {"greedy", "balanced", "creative"} < set(bundle.presets)
+    assert bundle.metadata.presets[bundle.metadata.default_preset] == sampling
+    assert {"greedy", "balanced", "creative"} < set(bundle.metadata.presets)
 
 
 def test_invalid_settings_are_reported_before_anything_is_read(tmp_path: Path) -> None:
@@ -162,14 +164,15 @@ def test_infinite_scores_are_null_in_the_manifest(tmp_path: Path) -> None:
     content["lstm_lm"]["metrics"] = {"valid": {"loss": 800.0, "perplexity": float("inf")}}
     torch.save(content, tmp_path / "best.ckpt")
     bundle = export_bundle(tmp_path / "best.ckpt", tmp_path / "out").bundle
-    assert bundle.metrics == {"valid": {"loss": 800.0, "perplexity": None}}
+    assert bundle.metadata.metrics == {"valid": {"loss": 800.0, "perplexity": None}}
 
 
 @pytest.mark.parametrize("name", ["mine", "a name with 'quotes\" and $signs"])
 def test_python_example_of_the_model_card_runs(checkpoint: Path, tmp_path: Path, name: str) -> None:
     export_bundle(checkpoint, tmp_path / name)
     card = (tmp_path / name / "README.md").read_text()
-    for expected in ("| vocabulary | 49 words |", "| LSTM layers | 24 + 16 |", "| valid | 4 | 54.6 |", "`creative`"):
+    rows = ("| vocabulary | 49 words |", "| layers | 24 + 16 |", "| cell | lstm |", "| valid | 4 | 54.6 |")
+    for expected in (*rows, "`creative`"):
         assert expected in card
     code = card.partition("```python\n")[2].partition("```")[0]
     done = subprocess.run(

@@ -9,9 +9,9 @@ import pytest
 import torch
 from helpers.small_models import PRESETS, checkpoint_content, small_network, small_vocabulary, write_small_bundle
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.errors import CheckpointError
-from lstm_lm.export.checkpoint import load_trained, read_checkpoint
-from lstm_lm.export.loading import load_model
+from lstm_lm.loading import load_model
 from lstm_lm.nn.config import ModelConfig
 
 
@@ -19,26 +19,30 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
     network = small_network(ModelConfig(embedding_dim=8, hidden_dims=[8], output_dropout=0.5))
     torch.save(checkpoint_content(network) | {"optimizer_states": [{}], "epoch": 3}, tmp_path / "best.ckpt")
     trained = read_checkpoint(tmp_path / "best.ckpt")
-    assert not trained.model.training
-    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in trained.model.state_dict().items())
-    assert (trained.config, trained.vocabulary, trained.tokenizer) == (network.config, small_vocabulary(), "whitespace")
-    assert (trained.presets, trained.default_preset) == (PRESETS, "balanced")
-    assert trained.data.dir == "not/on/this/machine"
-    assert trained.metrics["valid"]["loss"] == 4.0
+    assert not trained.network.training
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in trained.network.state_dict().items())
+    assert (trained.metadata.model, trained.vocabulary, trained.metadata.tokenizer) == (
+        network.config,
+        small_vocabulary(),
+        "whitespace",
+    )
+    assert (trained.metadata.presets, trained.metadata.default_preset) == (PRESETS, "balanced")
+    assert trained.metadata.data.dir == "not/on/this/machine"
+    assert trained.metadata.metrics["valid"]["loss"] == 4.0
 
 
 def test_bundle_loads_like_its_checkpoint_without_local_paths(tmp_path: Path) -> None:
     folder = write_small_bundle(tmp_path / "mine")
-    trained, original = load_trained(folder), load_trained(tmp_path / "mine.ckpt")
-    for name, tensor in trained.model.state_dict().items():
-        assert torch.equal(tensor, original.model.state_dict()[name])
-    assert (trained.vocabulary, trained.presets, trained.metrics) == (
+    trained, original = load_model(folder), load_model(tmp_path / "mine.ckpt")
+    for name, tensor in trained.network.state_dict().items():
+        assert torch.equal(tensor, original.network.state_dict()[name])
+    assert (trained.vocabulary, trained.metadata.presets, trained.metadata.metrics) == (
         original.vocabulary,
-        original.presets,
-        original.metrics,
+        original.metadata.presets,
+        original.metadata.metrics,
     )
-    assert (trained.data.source, trained.data.dir) == ("text_files", None)
-    predictions = [load_model(path, "torch")[0].predict("I want", 5) for path in (folder, tmp_path / "mine.ckpt")]
+    assert (trained.metadata.data.source, trained.metadata.data.dir) == ("text_files", None)
+    predictions = [load_model(path).engine("torch").predict("I want", 5) for path in (folder, tmp_path / "mine.ckpt")]
     assert predictions[0] == predictions[1]
 
 
@@ -50,7 +54,7 @@ def test_format_1_checkpoint_is_upgraded(tmp_path: Path) -> None:
     metadata["data"]["name"] = metadata["data"].pop("source")
     torch.save(content, tmp_path / "old.ckpt")
     trained = read_checkpoint(tmp_path / "old.ckpt")
-    assert (trained.config.cutoffs, trained.data.source) == ([], "text_files")
+    assert (trained.metadata.model.cutoffs, trained.metadata.data.source) == ([], "text_files")
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -65,7 +69,10 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (lambda c: c.pop("lstm_lm"), "is not a checkpoint of lstm-lm"),
         (lambda c: c.update(lstm_lm=3), "lstm_lm: must be a mapping"),
         (lambda c: c.pop("state_dict"), "state_dict: must be a mapping"),
-        (lambda c: c["lstm_lm"].update(format=3), r"format: must be from 1 to 2 \(got 3\); update lstm-lm"),
+        (
+            lambda c: c["lstm_lm"].update(format=3),
+            "format 3 is newer than 2, the newest",
+        ),
         (lambda c: c["lstm_lm"].pop("format"), "format: missing field"),
         (lambda c: c["lstm_lm"].pop("vocabulary"), "vocabulary: missing field"),
         (lambda c: c["lstm_lm"]["vocabulary"]["words"].pop(), "48 words need as many counts"),
@@ -81,7 +88,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
 def test_inconsistent_field_is_named(change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path) -> None:
     torch.save(changed(change), tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match=message) as caught:
-        read_checkpoint(tmp_path / "x.ckpt")
+        _ = read_checkpoint(tmp_path / "x.ckpt").network
     assert str(tmp_path / "x.ckpt") in str(caught.value)
 
 

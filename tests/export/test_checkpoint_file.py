@@ -12,9 +12,8 @@ import pytest
 import torch
 from helpers.small_models import checkpoint_content, small_network
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.errors import CheckpointError
-from lstm_lm.export.checkpoint import read_checkpoint
-from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 
 
 @pytest.fixture
@@ -49,18 +48,18 @@ def test_every_flipped_bit_and_zeroed_page_in_a_tensor_is_noticed(path: Path) ->
             damaged[ranges[name].start : ranges[name].stop] = bytes(len(ranges[name]))
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"x\.ckpt: the checkpoint is damaged \(data/\d+ does not match"):
-            load_raw_checkpoint(path)
+            read_checkpoint(path)
 
 
 def test_a_flip_anywhere_is_noticed_or_changes_nothing(path: Path) -> None:
-    whole, expected = path.read_bytes(), read_checkpoint(path).model.state_dict()
+    whole, expected = path.read_bytes(), read_checkpoint(path).network.state_dict()
     rng = random.Random(1)
     for _ in range(200):
         damaged = bytearray(whole)
         damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         with suppress(CheckpointError):
-            found = read_checkpoint(path).model.state_dict()
+            found = read_checkpoint(path).network.state_dict()
             assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
@@ -69,7 +68,7 @@ def test_a_truncated_file_is_incomplete(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(CheckpointError, match=r"x\.ckpt: (is empty|the checkpoint is incomplete or damaged .*bytes\))"):
-        load_raw_checkpoint(path)
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_another_archive_is_named_without_torchs_words(path: Path, name: str, co
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(name, content)
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_raw_checkpoint(path)
+        read_checkpoint(path)
     assert not {"PytorchStreamReader", "miniz", "enforce"} & set(str(caught.value).split())
 
 
@@ -95,7 +94,7 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(path: Path) -> No
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", bytes(50_000_000))
     with pytest.raises(CheckpointError, match="is not an archive that torch wrote"):
-        load_raw_checkpoint(path)
+        read_checkpoint(path)
 
 
 def shared(levels: int) -> list[Any]:
@@ -163,7 +162,7 @@ def test_crafted_content_is_refused_soon_in_one_short_message(
     torch.save(content, path)
     began = time.process_time()
     with pytest.raises(CheckpointError, match=message) as caught:
-        read_checkpoint(path)
+        _ = read_checkpoint(path).network
     assert time.process_time() - began < 10
     assert str(caught.value).startswith(str(path))
     assert len(str(caught.value)) < 1500
@@ -173,5 +172,5 @@ def test_half_precision_weights_are_read_as_they_are(path: Path) -> None:
     content = checkpoint_content(small_network())
     swap_bias(lambda bias: bias.half())(content)
     torch.save(content, path)
-    bias = read_checkpoint(path).model.output_bias
+    bias = read_checkpoint(path).network.output_bias
     assert torch.equal(bias, content["state_dict"]["model.output_bias"].float())

@@ -9,9 +9,7 @@ from helpers.small_models import write_small_bundle
 
 from lstm_lm.errors import BundleError, CheckpointError, CheckpointMissingError
 from lstm_lm.export.bundle_export import export_bundle
-from lstm_lm.export.checkpoint import load_trained
-from lstm_lm.export.loading import load_engine
-from lstm_lm.export.model_path import resolve_model_path
+from lstm_lm.loading import load_model
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("given", ["mine", "run", "run/checkpoints", "run/checkpoints/best.ckpt"])
 def test_every_way_to_name_a_model_loads_it(given: str, folder: Path) -> None:
-    expected = load_engine(folder / "mine").predict("I want", 3)
-    found = load_engine(folder / given).predict("I want", 3)
+    expected = load_model(folder / "mine").engine().predict("I want", 3)
+    found = load_model(folder / given).engine().predict("I want", 3)
     assert [one.word for one in found.suggestions] == [one.word for one in expected.suggestions]
-    assert len(load_trained(folder / given).vocabulary) == 49
+    assert len(load_model(folder / given).vocabulary) == 49
 
 
 @pytest.mark.parametrize("given", ["run", "run/checkpoints"])
@@ -43,7 +41,7 @@ def test_a_run_folder_can_be_exported(given: str, folder: Path, tmp_path: Path) 
 def test_a_run_without_a_validation_is_its_last_checkpoint(folder: Path, tmp_path: Path) -> None:
     run = shutil.copytree(folder / "run", tmp_path / "run")
     last = (run / "checkpoints" / "best.ckpt").rename(run / "checkpoints" / "last.ckpt")
-    assert resolve_model_path(run) == last
+    assert load_model(run).path == last
 
 
 @pytest.mark.parametrize(
@@ -58,7 +56,7 @@ def test_a_run_without_a_validation_is_its_last_checkpoint(folder: Path, tmp_pat
     ],
 )
 def test_everything_else_gets_the_remedy(given: str, message: str, folder: Path) -> None:
-    for load in (load_engine, load_trained, lambda path: export_bundle(path, folder / "out")):
+    for load in (load_model, lambda path: export_bundle(path, folder / "out")):
         with pytest.raises((BundleError, CheckpointError, CheckpointMissingError), match=message):
             load(folder / given)
 
@@ -66,6 +64,6 @@ def test_everything_else_gets_the_remedy(given: str, message: str, folder: Path)
 def test_a_run_that_saved_nothing_and_a_bundle_to_export_are_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="is a run folder without a checkpoint"):
-        load_engine(tmp_path / "run")
+        load_model(tmp_path / "run")
     with pytest.raises(CheckpointError, match="is a bundle already; give the checkpoint or run folder it came from"):
         export_bundle(folder / "mine", tmp_path / "out")

@@ -1,6 +1,6 @@
 """Small untrained networks with a small vocabulary, as checkpoints and bundles."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 
 from lstm_lm.bundle import Bundle
 from lstm_lm.data.config import DataConfig
+from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.export.bundle_export import export_bundle
 from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.inference.config import SamplingConfig
@@ -15,6 +16,7 @@ from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.text.vocabulary import Vocabulary
 
 _LINE = """
@@ -33,6 +35,11 @@ PRESETS = {
 def small_vocabulary() -> Vocabulary:
     """49 words in WikiText's spelling."""
     return Vocabulary(WORDS, [1000 // (rank + 1) for rank in range(len(WORDS))])
+
+
+def small_corpus() -> EncodedCorpus:
+    """A corpus without text, for a module over :func:`small_vocabulary`."""
+    return EncodedCorpus(small_vocabulary(), {}, "whitespace", DataConfig(source="text_files", dir="nowhere"), {})
 
 
 def small_network(config: ModelConfig | None = None, seed: int = 0) -> LSTMLanguageModel:
@@ -82,17 +89,20 @@ def write_small_bundle(path: Path, network: LSTMLanguageModel | None = None) -> 
 
 
 def write_plain_bundle(path: Path, **changes: Any) -> Bundle:
-    """Write a bundle without graphs; ``changes`` are arguments of ``write_bundle``."""
+    """Write a bundle without graphs; ``changes`` are arguments of ``write_bundle`` or fields of its metadata."""
     network = small_network()
+    metadata = ModelMetadata(
+        model=network.config,
+        tokenizer="whitespace",
+        data=DataConfig(source="text_files"),
+        presets=PRESETS,
+        default_preset="balanced",
+    )
+    of_metadata = {field.name: changes.pop(field.name) for field in fields(metadata) if field.name in changes}
     arguments: dict[str, Any] = {
-        "model": network.config,
+        "metadata": replace(metadata, **of_metadata),
         "weights": {name: tensor.numpy() for name, tensor in network.state_dict().items()},
         "vocabulary": small_vocabulary(),
-        "tokenizer": "whitespace",
-        "data": {"source": "text_files"},
-        "metrics": {},
-        "presets": PRESETS,
-        "default_preset": "balanced",
         "card": "# card\n",
     }
     return write_bundle(path, **arguments | changes)

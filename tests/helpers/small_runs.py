@@ -9,10 +9,36 @@ from typing import Any
 import pytest
 import torch
 
-from lstm_lm.config.schema import TrainConfig
+from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.module import LanguageModelModule
 
 ConfigFactory = Callable[..., TrainConfig]
+
+_OPTIMIZERS = {
+    "adam": "torch.optim.Adam",
+    "adamw": "torch.optim.AdamW",
+    "row_adamw": "lstm_lm.training.row_adamw.RowAdamW",
+    "sgd": "torch.optim.SGD",
+}
+
+
+def optimizer_config(name: str, **arguments: Any) -> dict[str, Any]:
+    """A shipped optimizer; the AdamWs without decay."""
+    decay = {"weight_decay": 0.0} if name.endswith("adamw") else {}
+    return {"_target_": _OPTIMIZERS[name], **decay, **arguments}
+
+
+def schedule_config(name: str, **arguments: Any) -> dict[str, Any]:
+    """A shipped schedule."""
+    return {"_target_": f"lstm_lm.training.schedules.{name}", **arguments}
+
+
+TENSORBOARD = {"tensorboard": {"_target_": "lstm_lm.training.loggers.TensorBoardLogger"}}
+EARLY_STOPPING = {
+    "_target_": "lightning.pytorch.callbacks.EarlyStopping",
+    "monitor": "valid/loss",
+    "check_on_train_epoch_end": False,
+}
 
 
 def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:

@@ -49,6 +49,9 @@ class FixedBackend:
     def step(self, _input_ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         return self.logits, state
 
+    def last_features(self, state: State) -> np.ndarray:
+        return state[0]
+
     def prefill(self, input_ids: np.ndarray, state: State) -> tuple[np.ndarray, np.ndarray, State]:
         return np.zeros((input_ids.shape[1], 1), np.float32), self.logits[0], state
 
@@ -68,6 +71,8 @@ def test_prediction_is_the_softmax_after_eos_and_the_text_without_unk_and_eos(te
     assert [s.probability for s in suggestions] == sorted((s.probability for s in suggestions), reverse=True)
     for suggestion in suggestions:
         spellings = [suggestion.word, f"@{suggestion.word}@"]
+        if suggestion.word == "don't":
+            spellings.append("don")  # only this contraction continues it
         expected = sum(probs[VOCABULARY.id(word)] for word in spellings if word in VOCABULARY)
         assert suggestion.probability == pytest.approx(expected / allowed, abs=1e-6)
 
@@ -75,8 +80,8 @@ def test_prediction_is_the_softmax_after_eos_and_the_text_without_unk_and_eos(te
 @pytest.mark.parametrize("k", [len(WORDS), 10**9])
 def test_all_words_but_unk_and_eos_are_suggested_and_sum_to_1(k: int) -> None:
     suggestions = ENGINE.predict("the", k).suggestions
-    # "-" and "@-@" have the same text, as have "," and "@,@"
-    assert {s.word for s in suggestions} == set(WORDS) - {"<unk>", "<eos>", "@-@", "@,@"}
+    # "-" and "@-@" have the same text, as have "," and "@,@"; "don" is only the start of "don't"
+    assert {s.word for s in suggestions} == set(WORDS) - {"<unk>", "<eos>", "@-@", "@,@", "don"}
     assert sum(s.probability for s in suggestions) == pytest.approx(1.0)
 
 
@@ -215,3 +220,19 @@ def test_resolve_sampling_overrides_the_preset() -> None:
 def test_engine_accepts_any_backend() -> None:
     assert isinstance(ENGINE.backend, TorchBackend)
     assert fixed_engine(the=1.0).predict("a", 1).suggestions[0].word == "the"
+
+
+def test_python_takes_what_http_takes() -> None:
+    expected = ENGINE.predict("I want", 9, deny=["to", "the"], allow=["to", "the", "cat"])
+    assert ENGINE.predict("I want", 9, deny="to, the", allow="to,the,cat") == expected
+    assert ENGINE.resolve_sampling(topk=5) == ENGINE.resolve_sampling(top_k=5)
+    assert ENGINE.resolve_sampling(temperature=0).strategy == "greedy"
+    for call in (lambda: ENGINE.predict(None), lambda: ENGINE.generate(None, GREEDY, 1)):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"text: must be a string \(got None\)"):
+            call()
+
+
+def test_the_result_says_why_it_ends() -> None:
+    assert ENGINE.generate("the", GREEDY, 3).finish_reason == "length"
+    engine = fixed_engine(**{"<eos>": 0.9})
+    assert engine.generate("the", SamplingConfig(strategy="greedy", stop_eos=True), 3).finish_reason == "end_of_line"

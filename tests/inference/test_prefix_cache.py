@@ -57,6 +57,9 @@ class CountingBackend:
         self.calls.append(input_ids.shape[1])
         return TORCH.step(input_ids, state)
 
+    def last_features(self, state: State) -> Any:
+        return TORCH.last_features(state)
+
     def prefill(self, input_ids: NDArray[np.int64], state: State) -> Any:
         self.calls.append(input_ids.shape[1])
         return TORCH.prefill(input_ids, state)

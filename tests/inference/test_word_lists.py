@@ -1,12 +1,10 @@
-"""Parsing word lists and looking up their ids."""
+"""Parsing word lists."""
 
 import pytest
-from helpers.small_models import small_vocabulary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.errors import ConfigError
-from lstm_lm.inference.word_lists import parse_words, require_ids
+from lstm_lm.inference.word_lists import as_words, parse_words
 
 
 @pytest.mark.parametrize(
@@ -43,17 +41,5 @@ def test_every_string_parses(text: str) -> None:
     assert all(word and word == word.strip() for word in parse_words(text))
 
 
-def test_known_words_have_ids() -> None:
-    vocabulary = small_vocabulary()
-    assert require_ids(["the", "<unk>"], vocabulary, "ban_tokens") == [0, vocabulary.unk_id]
-
-
-def test_unknown_words_are_reported_with_close_matches() -> None:
-    with pytest.raises(ConfigError) as caught:
-        require_ids(["teh", "the", "london", "zzzz"], small_vocabulary(), "ban_tokens")
-    problems = caught.value.problems
-    assert len(problems) == 3
-    assert "(got 'teh')" in problems[0]
-    assert "'the'" in problems[0]
-    assert "'London'" in problems[1]
-    assert problems[2] == "ban_tokens: not in the vocabulary (got 'zzzz'); remove it"
+def test_a_list_may_be_a_string() -> None:
+    assert list(as_words("to, the")) == list(as_words(["to", "the"])) == ["to", "the"]

@@ -20,11 +20,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from lstm_lm import __version__
+from lstm_lm.data.config import DataConfig
 from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent.parent
@@ -90,14 +92,15 @@ def medium_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exports") / "medium"
     write_bundle(
         path,
-        model=config,
+        metadata=ModelMetadata(
+            model=config,
+            tokenizer="moses",
+            data=DataConfig(source="text_files"),
+            presets={"greedy": SamplingConfig(strategy="greedy")},
+            default_preset="greedy",
+        ),
         weights=weights,
         vocabulary=Vocabulary(words, range(VOCAB_SIZE, 0, -1)),
-        tokenizer="moses",
-        data={"source": "text_files"},
-        metrics={},
-        presets={"greedy": SamplingConfig(strategy="greedy")},
-        default_preset="greedy",
         card="# medium\n",
         graphs={"model.onnx": float_graph(config, weights), "model.int8.onnx": int8_graph(config, weights)},
     )

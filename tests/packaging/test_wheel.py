@@ -67,8 +67,9 @@ def test_wheel_contains_license_and_readme(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         text = archive.read(metadata).decode()
-        assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
-    assert re.search(r"^License-Expression: MIT$", text, re.MULTILINE)
+        for license_file in ("LICENSE", "lstm_lm/inference/naughty_words/LICENSE"):
+            assert any(name.endswith(f"/licenses/{license_file}") for name in archive.namelist())
+    assert re.search(r"^License-Expression: MIT AND CC-BY-4.0$", text, re.MULTILINE)
     assert "# lstm_lm" in text
 
 

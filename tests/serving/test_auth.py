@@ -23,11 +23,11 @@ def guarded(tiny_bundle: Path, portal: BlockingPortal) -> Client:
 
 
 PATHS = ("/", "/page/main.js", "/info", "/metrics", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/favicon.ico",
-         "/predict", "/nothing", "/health/", "//health", "/sign-in")  # fmt: skip
+         "/predict", "/nothing", "/health/x", "/v1/info", "//health", "/sign-in")  # fmt: skip
 
 
 def test_every_route_but_health_checks_needs_the_key(guarded: Client) -> None:
-    for path in ("/health", "/ready"):
+    for path in ("/health", "/ready", "/health/", "/v1/health"):
         assert guarded.get(path).status_code == 200
     for path in PATHS:
         for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE"):

@@ -15,7 +15,8 @@ from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import State
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.engine import Engine
-from lstm_lm.inference.prediction import PendingPrediction, Prediction, PredictionRequest
+from lstm_lm.inference.prediction import PendingPrediction
+from lstm_lm.inference.prediction_request import Prediction, PredictionRequest
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.serving.batching import DynamicBatcher
 from lstm_lm.serving.pool import InferenceThreadPool

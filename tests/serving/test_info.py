@@ -10,7 +10,6 @@ from helpers.service_client import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from lstm_lm.bundle import read_bundle
-from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.serving import create_app
 from lstm_lm.serving.page_routes import FOLDER
@@ -52,17 +51,9 @@ def test_info_matches_the_bundle(client: Client, tiny_bundle: Path) -> None:
     assert info["name"] == "tiny"
     for field in ("model", "tokenizer", "data", "metrics", "presets", "default_preset", "vocabulary_size"):
         assert info[field] == manifest[field]
-    weights = (
-        math.prod(tensor.shape) for tensor in LSTMLanguageModel(bundle.model, len(bundle.vocabulary)).parameters()
-    )
-    assert info["parameters"] == sum(weights)
+    network = LSTMLanguageModel(bundle.metadata.model, len(bundle.vocabulary))
+    assert info["parameters"] == sum(math.prod(tensor.shape) for tensor in network.parameters())
     assert info["limits"] == {"max_text_chars": 2000, "max_k": 20, "max_words": 50}
-
-
-def test_num_parameters_matches_the_network() -> None:
-    for config in (ModelConfig(6, [8, 6]), ModelConfig(6, [8, 5, 4], tie_weights=False), ModelConfig(5, [5])):
-        network = LSTMLanguageModel(config, 30)
-        assert config.num_parameters(30) == sum(parameter.numel() for parameter in network.parameters())
 
 
 def read_metrics(client: Client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -1,18 +1,19 @@
 """The options of /predict reach the engine; wrong ones get a message."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from helpers.service_client import Client
 
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import read_bundle
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.engine import Engine
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Engine:
-    return build_engine(read_bundle(tiny_bundle))
+    return read_bundle(tiny_bundle).engine()
 
 
 TEXT = "People in London want zyzzyva , and London wants"
@@ -33,6 +34,16 @@ TEXT = "People in London want zyzzyva , and London wants"
         ({"cache": {"weight": 0.5, "theta": 1, "window": 3}}, {"cache": CacheConfig(0.5, 1.0, 3)}),
         ({"cache": False}, {}),
         ({"cache": None, "allow": None}, {}),
+        ({"split": True}, {"split": True}),
+        (
+            {"user_words": {"Zork": 3, "zoom": 0.5}, "prefix": "z"},
+            {"user_words": {"Zork": 3, "zoom": 0.5}, "prefix": "z"},
+        ),
+        ({"recent": ["I saw Zork.", "No"], "prefix": "z"}, {"recent": ["I saw Zork.", "No"], "prefix": "z"}),
+        ({"recent": ["I saw Zork."], "cache": False}, {}),
+        ({"recent": ["I saw Zork."], "cache": None}, {"recent": ["I saw Zork."]}),
+        (dict.fromkeys(("prefix", "split", "typed_word", "words_only", "deny", "user_words", "recent")), {}),
+        ({"prefix": "the", "typed_word": "never"}, {"prefix": "the", "typed_word": "never"}),
         ({"prefix": "zy", "cache": {"weight": 0.5}}, {"prefix": "zy", "cache": CacheConfig(0.5)}),
     ],
 )
@@ -43,7 +54,7 @@ def test_predict_matches_the_engine(
     assert response.status_code == 200, response.text
     expected = engine.predict(TEXT, 8, **arguments)  # type: ignore[arg-type]
     assert response.json()["suggestions"] == [
-        {"word": suggestion.word, "probability": pytest.approx(suggestion.probability, abs=1e-6)}
+        asdict(suggestion) | {"probability": pytest.approx(suggestion.probability, abs=1e-6)}
         for suggestion in expected.suggestions
     ]
 
@@ -57,8 +68,8 @@ def test_cache_suggests_unknown_words_of_the_text(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"prefix": 1}, {"prefix": None}, {"prefix": "a" * 101}, {"prefix": "\x00"}, {"words_only": 1},
-     {"words_only": None}, {"allow": 1}, {"allow": [1]}, {"allow": ["a"] * 1001}, {"deny": None}, {"deny": {}},
+    [{"prefix": 1}, {"prefix": "a" * 101}, {"prefix": "\x00"}, {"words_only": 1},
+     {"allow": 1}, {"allow": [1]}, {"allow": ["a"] * 1001}, {"deny": {}},
      {"deny": ["a" * 101]}, {"cache": 1}, {"cache": "yes"}, {"cache": []}, {"cache": {"weight": 1.5}},
      {"cache": {"weight": "1"}},
      {"cache": {"theta": -1}}, {"cache": {"theta": 1e308}}, {"cache": {"window": -1}}, {"cache": {"lambda": 1}}],

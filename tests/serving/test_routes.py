@@ -1,18 +1,18 @@
 """Responses to valid requests."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from helpers.service_client import Client
 
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import read_bundle
 from lstm_lm.inference.engine import Engine
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Path) -> Engine:
-    return build_engine(read_bundle(tiny_bundle))
+    return read_bundle(tiny_bundle).engine()
 
 
 def test_health_and_ready(client: Client) -> None:
@@ -26,8 +26,12 @@ def test_predict_contract(client: Client, engine: Engine) -> None:
     assert response.status_code == 200
     expected = engine.predict("I want to", 10)
     assert response.json() == {
-        "suggestions": [{"word": s.word, "probability": pytest.approx(s.probability)} for s in expected.suggestions],
+        "suggestions": [
+            asdict(suggestion) | {"probability": pytest.approx(suggestion.probability)}
+            for suggestion in expected.suggestions
+        ],
         "unknown_words": list(expected.unknown_words),
+        "characters_read": len("I want to"),
     }
     probabilities = [suggestion["probability"] for suggestion in response.json()["suggestions"]]
     assert len(probabilities) == 10
@@ -121,3 +125,71 @@ def test_values_at_their_bounds_are_accepted(client: Client) -> None:
     assert response.status_code == 200
     assert len(response.json()["words"]) == 50
     assert client.post_json("/generate", {"text": "a", "generate": 5, "temperature": 1e-308}).status_code == 200
+
+
+def test_a_long_text_is_read_from_its_end(client: Client, engine: Engine) -> None:
+    end = "of " * 600 + "people want "
+    text = "London " * 500 + end
+    predicted = client.post_json("/predict", {"text": text, "k": 5}).json()
+    read = text[len(text) - predicted["characters_read"] :]
+    assert 1980 < len(read) <= 2000
+    assert read.startswith((" London", " of"))
+    assert predicted["suggestions"] == [
+        asdict(suggestion) | {"probability": pytest.approx(suggestion.probability, abs=1e-6)}
+        for suggestion in engine.predict(read, 5).suggestions
+    ]
+    generated = client.post_json("/generate", {"text": text, "generate": 3, "strategy": "greedy"}).json()
+    assert generated["text"].startswith(text)
+    assert generated["characters_read"] == len(read)
+    assert client.post_json("/predict", {"text": "a" * 3000}).json()["characters_read"] == 2000
+
+
+def test_finish_reason(client: Client) -> None:
+    body = {"text": "the", "generate": 20, "seed": 1}
+    everything = client.post_json("/generate", body).json()
+    assert (everything["finish_reason"], len(everything["words"])) == ("length", 20)
+    word = everything["words"][5]
+    for stop in (word, [word]):
+        assert client.post_json("/generate", body | {"stop": stop}).json()["finish_reason"] == "stop"
+    # nearly uniform over the vocabulary, so that some line ends before 50 words
+    uniform = body | {"stop_eos": True, "temperature": 100, "topk": 0, "generate": 50}
+    reasons = set()
+    for seed in range(20):
+        ended = client.post_json("/generate", uniform | {"seed": seed}).json()
+        assert ended["finish_reason"] == ("length" if len(ended["words"]) == 50 else "end_of_line")
+        reasons.add(ended["finish_reason"])
+    assert "end_of_line" in reasons
+
+
+def test_temperature_0_is_greedy(client: Client) -> None:
+    body = {"text": "the people", "generate": 9}
+    greedy = client.post_json("/generate", body | {"strategy": "greedy"}).json()
+    assert client.post_json("/generate", body | {"temperature": 0}).json() == greedy
+    assert client.post_json("/generate", body | {"temperature": 0.0, "strategy": "sample"}).json() == greedy
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/ready", "/info", "/metrics", "/docs", "/openapi.json", "/", "/page/main.js"]
+)
+def test_head_is_get_without_a_body(client: Client, path: str) -> None:
+    head, get = client.request("HEAD", path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "etag"):
+        assert head.headers.get(name) == get.headers.get(name)
+
+
+@pytest.mark.parametrize("path", ["/predict/", "/v1/predict", "/v1/predict/"])
+def test_other_paths_of_a_route(client: Client, path: str) -> None:
+    body = {"text": "I want to", "k": 3}
+    response = client.post_json(path, body)
+    assert (response.status_code, response.json()) == (200, client.post_json("/predict", body).json())
+    assert client.get("/v1/health").json() == client.get("/health/").json() == {"status": "ok"}
+
+
+def test_a_request_id_is_kept_or_new(client: Client) -> None:
+    def answered(given: str) -> str:
+        return client.request("GET", "/health", headers={"X-Request-ID": given}).headers["x-request-id"]
+
+    assert answered("abc-1") == "abc-1"
+    assert len({answered(bad) for bad in ("", "a b", "a" * 129)} - {"", "a b", "a" * 129}) == 3
+    assert client.get("/nowhere").headers["x-request-id"]

@@ -26,7 +26,7 @@ from helpers.service_process import (
 from helpers.waiting import DEADLINE
 
 from lstm_lm.cli.main import main
-from lstm_lm.errors import BundleError, ConfigError
+from lstm_lm.errors import CheckpointMissingError, ConfigError
 from lstm_lm.serving import create_app
 from lstm_lm.serving.settings import Settings, read_settings
 
@@ -195,7 +195,7 @@ def test_serve_with_a_bad_bundle_prints_one_line_and_exits_with_1(
 
 
 def test_create_app_with_settings_raises(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="absent"):
+    with pytest.raises(CheckpointMissingError, match="absent"):
         create_app(Settings(bundle=tmp_path / "absent"))
 
 

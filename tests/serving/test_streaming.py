@@ -45,8 +45,8 @@ def test_text_ends_before_a_stop_string(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"stop": [""]}, {"stop": "."}, {"stop": ["a\x00"]}, {"stop": ["a" * 101]}, {"stop": ["a"] * 17},
-     {"stop": None}, {"stream": 1}, {"stream": "true"}, {"stream": None}, {"generate": 0, "stream": True},
+    [{"stop": [""]}, {"stop": ""}, {"stop": ["a\x00"]}, {"stop": ["a" * 101]}, {"stop": ["a"] * 17},
+     {"stop": 1}, {"stream": 1}, {"stream": "true"}, {"generate": 0, "stream": True},
      {"topk": -1, "stream": True}],
 )  # fmt: skip
 def test_wrong_field_gets_422_instead_of_a_stream(client: Client, fields: dict[str, object]) -> None:

@@ -15,7 +15,9 @@ def test_sentence_starts_agrees_with_starts_sentence(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "starts"),
     [("", True), ("the", False), ("the .", True), ('" the . "', True), ('"', True), ('the "', False), ("Mr.", False),
-     ("the <eos>", True), ("the ?!", True), ("the ,", False), ("the . (", True), ("...", False)],
+     ("the <eos>", True), ("the ?!", True), ("the ,", False), ("the . (", True), ("...", False),
+     ("works . \U0001f389", True), ("works \U0001f389", False), ("! \u2764 \U0001f44d \U0001f3fd", True),
+     ("\U0001f389", True)],
 )  # fmt: skip
 def test_where_a_sentence_starts(text: str, starts: bool) -> None:
     assert starts_sentence(text.split()) is starts
@@ -34,3 +36,13 @@ def test_a_sentence_starts_with_a_capital(word: str, expected: str) -> None:
 def test_applying_a_prefix_changes_only_the_case(word: str, length: int, known_words: set[str]) -> None:
     assert apply_prefix_case(word[:length], word, known_words) in (word, word.upper())
     assert apply_prefix_case("", word, known_words) == word
+
+
+@pytest.mark.parametrize(
+    ("prefix", "word", "expected"),
+    [("Th", "the", "The"), ("TH", "the", "THE"), ("pYT", "Python", "Python"), ("pYT", "python", "python"),
+     ("PYt", "Python", "Python"), ("mcd", "McDonald", "McDonald"), ("Mcd", "McDonald", "McDonald"),
+     ("i", "iPhone", "iPhone")],
+)  # fmt: skip
+def test_stray_capitals_do_not_spread(prefix: str, word: str, expected: str) -> None:
+    assert apply_prefix_case(prefix, word, {word}) == expected

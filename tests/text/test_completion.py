@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_lm.text.completion import WordIndex, has_prefix, is_word, normalized, surface_form
+from lstm_lm.text.edits import edited_ranges
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
 LINE = "the The THE then Theatre theatre straße Strasse STRASSE @-@ - @,@ , US us Us Éa éa İs it's 's 1 10"
@@ -40,7 +41,7 @@ def test_candidates_are_the_words_with_the_prefix_and_each_has_one_text(prefix: 
 def test_words_with_the_same_text_add_their_probabilities(prefix: str, capital: bool, probs: list[float]) -> None:
     for candidates in (INDEX.candidates(prefix, capital), INDEX.candidates(prefix, capital).only_words()):
         word_probs = np.array(probs)[candidates.ids]
-        summed = candidates.probs(word_probs)
+        summed = candidates.probs(np.array(probs))
         assert summed.shape == (len(candidates.surface_forms),)
         assert summed.sum() == pytest.approx(word_probs.sum())
         for group in range(len(candidates.surface_forms)):
@@ -56,8 +57,82 @@ def test_only_words_removes_punctuation_and_symbols(prefix: str, capital: bool) 
     assert words.are_words.all()
 
 
-@given(st.lists(st.sampled_from([*WORDS, "Nowhere", "tHe"]), max_size=5, unique=True))
-def test_ids_ignoring_case_finds_every_word_with_the_same_text(words: list[str]) -> None:
-    texts = {normalized(word) for word in words}
-    matches = {VOCABULARY.word(i) for i in INDEX.ids_ignoring_case(words)}
-    assert matches == {word for word in WORDS if normalized(word) in texts}
+CHAT = "I don 't Don can 'm 's it 're you the them then Beyoncé Beyond café cafe receive received tomorrow don't"
+CHAT_VOCABULARY = Vocabulary.from_counts({**dict.fromkeys(CHAT.split(), 10), "the": 90, UNK: 1, EOS: 1})
+CHAT_INDEX = WordIndex(CHAT_VOCABULARY, blocked={"beyond"})
+UNIFORM = np.full(len(CHAT_VOCABULARY), 1.0 / len(CHAT_VOCABULARY))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "contained", "contraction"),
+    [
+        ("don", {"don't", "Don"}, None),
+        ("dont", {"don't"}, "don't"),
+        ("Dont", {"Don't"}, "Don't"),
+        ("DONT", {"DON'T"}, "DON'T"),
+        ("im", {"I'm"}, "I'm"),
+        ("i", {"I", "I'm", "it", "it's"}, None),
+        ("its", {"it's"}, "it's"),
+        ("youre", {"you're"}, "you're"),
+    ],
+)
+def test_contractions_are_words_with_and_without_their_apostrophe(
+    prefix: str, contained: set[str], contraction: str | None
+) -> None:
+    candidates = CHAT_INDEX.candidates(prefix)
+    assert contained <= set(candidates.surface_forms)
+    assert "don" not in candidates.surface_forms
+    full = candidates.contraction
+    assert (None if full is None else candidates.surface_forms[full]) == contraction
+
+
+def test_a_word_and_its_contractions_share_its_probability() -> None:
+    candidates = CHAT_INDEX.candidates("")
+    summed = dict(zip(candidates.surface_forms, candidates.probs(UNIFORM), strict=True))
+    assert summed["I"] + summed["I'm"] == pytest.approx(UNIFORM[0])
+    blocked = 1  # "Beyond", which is not a candidate
+    assert sum(summed.values()) == pytest.approx(1.0 - (2 + blocked) * UNIFORM[0])
+    assert "Beyond" not in summed
+
+
+@pytest.mark.parametrize(
+    ("prefix", "found"),
+    [("Beyonce", ["Beyonc\u00e9"]), ("beyon", []), ("cafe", ["caf\u00e9"]), ("caf\u00e9", ["cafe"]), ("", [])],
+)
+def test_accents_may_be_left_out(prefix: str, found: list[str]) -> None:
+    assert list(CHAT_INDEX.unaccented(prefix).surface_forms) == found
+
+
+@pytest.mark.parametrize(
+    ("prefix", "found"),
+    [
+        ("recieve", ["receive", "received"]),
+        ("Recieve", ["Receive", "Received"]),
+        ("tomorow", ["tomorrow"]),
+        ("tomorroww", ["tomorrow"]),
+        ("tomxrr", ["tomorrow"]),
+        ("teh", ["the", "them", "then"]),
+        ("zzzzz", []),
+    ],
+)
+def test_one_edit_finds_a_mistyped_beginning(prefix: str, found: list[str]) -> None:
+    probs = np.array(CHAT_VOCABULARY.counts) / sum(CHAT_VOCABULARY.counts)
+    assert list(CHAT_INDEX.corrections(prefix, False, probs).surface_forms) == found
+
+
+def one_edit(text: str) -> set[str]:
+    """By definition: every string one transposition, deletion, substitution or insertion away, but no appended one."""
+    parts = [(text[:i], text[i:]) for i in range(len(text))]
+    swapped = {head + tail[1] + tail[0] + tail[2:] for head, tail in parts if len(tail) > 1}
+    changed = {head + c + tail[cut:] for head, tail in parts for c in "abc'" for cut in (0, 1)}
+    return (swapped | changed | {head + tail[1:] for head, tail in parts}) - {text}
+
+
+@given(st.sets(st.text("abc'", min_size=1, max_size=6), max_size=40), st.text("abc'", min_size=3, max_size=5))
+def test_edited_ranges_are_the_words_that_begin_with_an_edit(words: set[str], prefix: str) -> None:
+    keys = sorted(words)
+    found = {keys[i] for begin, end in edited_ranges(keys, prefix) for i in range(begin, end)}
+    starts = one_edit(prefix) - {prefix[:-1]}
+    expected = {word for word in words if word.startswith(tuple(starts)) or word == prefix[:-1]}
+    # the prefix itself may be found by a letter that is typed twice
+    assert {word for word in found ^ expected if not word.startswith(prefix)} == set()

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from lstm_lm.text import input_text
 from lstm_lm.text.detokenize import detokenize, detokenize_continuation
-from lstm_lm.text.input_text import split_partial_word, tokenize_input
+from lstm_lm.text.input_text import split_partial_word, split_text, tokenize_input
+from lstm_lm.text.normalize import normalize
 from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.vocabulary import EOS, Vocabulary
 
@@ -77,7 +78,17 @@ def test_any_text_can_be_tokenized_and_detokenized(text: str) -> None:
         ("Well-", "well @-@", ""),
         ("don'", "don", "'"),
         ("1,0", "1 @,@", "0"),
-        ("1,", "1 @,@", ""),
+        ("1,", "", "1,"),
+        ("'th", "'", "th"),
+        ("'", "'", ""),
+        ("he said 'th", "he said '", "th"),
+        ("joe@", "", "joe@"),
+        ("joe@exa", "", "joe@exa"),
+        ("https://", "", "https://"),
+        ("https://ex", "", "https://ex"),
+        ("10:", "", "10:"),
+        ("to...", "", "to..."),
+        ("and/o", "and /", "o"),
         ("(th", "(", "th"),
         ('"', "", '"'),
         ("things he sa", "things he", "sa"),
@@ -88,9 +99,41 @@ def test_a_partial_word_is_split_as_in_the_corpus(prefix: str, complete: str, pa
     assert split_partial_word(prefix, VOCABULARY) == (complete.split(), partial)
 
 
-@given(st.text(min_size=1, max_size=12).map(str.strip).filter(bool))
+@given(st.text(min_size=1, max_size=12).map(normalize).map(str.strip).filter(bool))
 @example("\x1b0")
 def test_the_prefix_ends_with_the_partial_word(prefix: str) -> None:
     complete, partial = split_partial_word(prefix, VOCABULARY)
     assert prefix.endswith(partial)
     assert complete or partial == prefix
+
+
+@pytest.mark.parametrize(
+    ("text", "partial"),
+    [
+        ("I wan", "wan"), ("I want ", ""), ("done.", ""), ("I don\u2019", "don\u2019"), ("built-", "built-"),
+        ("a \U0001f389", ""), ("x\ny", "y"), ("", ""), ("(wan", "(wan"), ("cafe\u0301", "cafe\u0301"), ("to...", ""),
+        ("a" * 10_000 + " b", "b"), ("wait,", ""),
+    ],
+)  # fmt: skip
+def test_the_half_typed_word_at_the_end_is_split_off(text: str, partial: str) -> None:
+    assert split_text(text) == (text.removesuffix(partial), partial)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("he don\u2019t", "he don 't"),
+        ("he don\u02bct", "he don 't"),
+        ("\ufeffthe do\u00adgs", "the dogs"),
+        ("the\u200b dogs\ufe0f", "the dogs"),
+        ("typed <eos> here", "typed < eos > here"),
+        ("cafe\u0301", "caf\u00e9"),
+    ],
+)
+def test_signs_that_change_no_word_are_read_alike(text: str, words: str) -> None:
+    assert tokenize_input(text, VOCABULARY) == words.split()
+
+
+def test_a_vocabulary_may_spell_in_its_own_signs() -> None:
+    vocabulary = Vocabulary.from_counts({"don\u2019t": 2, "cafe\u0301": 1})
+    assert tokenize_input("Don't cafe\u0301, don\u2019t", vocabulary) == ["don\u2019t", "cafe\u0301", ",", "don\u2019t"]

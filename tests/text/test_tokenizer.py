@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_lm.text.detokenize import detokenize
+from lstm_lm.text.normalize import normalize
 from lstm_lm.text.tokenizer import Tokenizer, _moses
 
 MOSES = Tokenizer("moses")
@@ -61,5 +62,5 @@ def test_any_text_gives_words_without_spaces(text: str) -> None:
 
 @given(st.text(st.characters(categories=["L", "N", "M"]), min_size=1, max_size=30))
 def test_shortcut_for_letters_and_digits_equals_moses(word: str) -> None:
-    tokens = _moses().tokenize(word, aggressive_dash_splits=True, escape=False, return_str=True)
+    tokens = _moses().tokenize(normalize(word), aggressive_dash_splits=True, escape=False, return_str=True)
     assert MOSES.words(word) == tokens.split()

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from helpers.real_commands import write_corpus
-from helpers.small_runs import ConfigFactory
+from helpers.small_runs import ConfigFactory, optimizer_config
 
-from lstm_lm.config.schema import TrainConfig
 from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
-from lstm_lm.training.config import CallbacksConfig, LoggerConfig, OptimizerConfig, TrainerConfig
+from lstm_lm.training.config import TrainConfig, TrainerConfig
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +29,8 @@ def config(corpus: Path) -> ConfigFactory:
                 batching=BatchingConfig(8, 4, 30, jitter=True, random_offset=True),
                 model=ModelConfig(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1),
                 loss=LossConfig(activation_reg=1.0, temporal_activation_reg=1.0),
-                optimizer=OptimizerConfig("adamw", lr=1e-2),
+                optimizer=optimizer_config("adamw", lr=1e-2),
                 trainer=TrainerConfig(precision="fp32", max_epochs=2),
-                callbacks=CallbacksConfig(sample_words=0, projector_words=0, progress_bar=False),
-                logger=LoggerConfig(tensorboard=False),
             ),
             **overrides,
         )

@@ -5,17 +5,24 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, weights
+from helpers.small_runs import (
+    ConfigFactory,
+    assert_same_weights,
+    interrupt_at,
+    optimizer_config,
+    schedule_config,
+    weights,
+)
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.errors import TrainingInterruptedError
-from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.training.averaging import AveragingConfig, lerp_weight, nt_asgd_triggered
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
 
 NAME = "model.embedding.weight"
-SGD = OptimizerConfig("sgd", lr=1.0)
+SGD = optimizer_config("sgd", lr=1.0)
 
 
 def averaged(values: list[float], averaging: AveragingConfig) -> float:
@@ -76,8 +83,8 @@ def test_polyak_average_is_scored_and_saved_and_does_not_affect_training(
     torch.testing.assert_close(saved["state_dict"][NAME], expected)
     # the last validation scores the averaged weights, which read_checkpoint returns
     trained = read_checkpoint(tmp_path / "polyak" / "checkpoints" / "last.ckpt")
-    torch.testing.assert_close(trained.model.embedding.weight.detach(), expected)
-    assert trained.metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
+    torch.testing.assert_close(trained.network.embedding.weight.detach(), expected)
+    assert trained.metadata.metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
 
 
 @pytest.mark.parametrize("step", [30, 60])
@@ -107,9 +114,9 @@ def test_moving_average_resumes_exactly(
     optimizer: str, config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = {
-        "optimizer": OptimizerConfig(optimizer, lr=1e-2),
+        "optimizer": optimizer_config(optimizer, lr=1e-2),
         "averaging": AveragingConfig("ema", horizon=0.2),
-        "schedule": ScheduleConfig("linear", warmup_fraction=0.1),
+        "schedule": schedule_config("linear", warmup_fraction=0.1),
     }
     whole = train(config(**overrides), tmp_path / "whole")
     with monkeypatch.context() as patch:

@@ -76,10 +76,12 @@ class SimulatedRun:
         self.now = 0.0
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         monkeypatch.setattr(time_budget, "_probe", lambda *_: 0.0)
-        loop = SimpleNamespace(epoch_loop=SimpleNamespace(_skip_next_val=False))
+        loop = SimpleNamespace(epoch_loop=SimpleNamespace(_skip_next_val=False, _should_accumulate=lambda: False))
         defaults = {"max_steps": -1, "max_epochs": -1, "current_epoch": 0, "is_last_batch": False}
         self.time_budget = time_budget
         self.trainer: Any = SimpleNamespace(
+            val_check_batch=1,
+            accumulate_grad_batches=1,
             **(defaults | trainer),
             global_step=0,
             should_stop=False,

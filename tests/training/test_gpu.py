@@ -10,30 +10,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.small_models import small_vocabulary
-from helpers.small_runs import ConfigFactory
+from helpers.small_models import small_corpus, small_vocabulary
+from helpers.small_runs import ConfigFactory, optimizer_config
 from helpers.waiting import DEADLINE
 from torch import Tensor
 from torch.nn import functional as F
 
-from lstm_lm.config.schema import TrainConfig
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.config.validation import check
 from lstm_lm.data.config import BatchingConfig
 from lstm_lm.data.encoding import encode_split
 from lstm_lm.data.streams import EvalWindows, TrainWindows, Window
-from lstm_lm.errors import ConfigError, TrainingError
+from lstm_lm.errors import ConfigError, EvaluationError, TrainingError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.static import evaluate_static
-from lstm_lm.export.checkpoint import read_checkpoint
+from lstm_lm.nn.cells.base import NoOptions
+from lstm_lm.nn.cells.lstm import LSTM, in_one_buffer
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.nn.device import find_device
 from lstm_lm.nn.exact_softmax import low_precision_cross_entropy
-from lstm_lm.nn.lstm import WeightDropLSTM, in_one_buffer
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
-from lstm_lm.training.config import OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import TrainConfig, TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import build_optimizer
 from lstm_lm.training.run import train
@@ -52,16 +52,13 @@ def distance(got: Tensor, wanted: Tensor) -> float:
 def module(model: ModelConfig | None = None, **settings: Any) -> LanguageModelModule:
     torch.manual_seed(0)
     return LanguageModelModule(
+        small_corpus(),
         LSTMLanguageModel(model or ModelConfig(16, [24, 16]), WORDS),
         **{
             "loss": LossConfig(activation_reg=1.0, temporal_activation_reg=1.0),
-            "optimizer": OptimizerConfig("adamw", lr=1e-2),
-            "schedule": ScheduleConfig(),
-            "vocabulary": small_vocabulary(),
+            "optimizer": optimizer_config("adamw", lr=1e-2),
             "bptt_length": 6,
-            "seed": 1,
             "fraction": lambda _: 0.5,
-            "checkpoint_metadata": {},
             **settings,
         },
     ).train()
@@ -79,7 +76,7 @@ def gradients(trained: LanguageModelModule, device: str, dtype: torch.dtype) -> 
     outputs["loss"].backward()
     found = {
         name: parameter.grad.to_dense().cpu()
-        for name, parameter in trained.model.named_parameters()
+        for name, parameter in trained.network.named_parameters()
         if parameter.grad is not None
     }
     return outputs["nll"].cpu(), found
@@ -164,7 +161,7 @@ def test_a_draw_of_fixed_size_contains_the_same_words() -> None:
 
 
 def test_a_pending_loss_that_is_not_finite_is_reported_with_its_step() -> None:
-    metrics = TrainingMetrics(TimeBudget(None), log_every_n_steps=10, epoch_tokens=100)
+    metrics = TrainingMetrics(TimeBudget(None), epoch_tokens=100)
     metrics._pending_losses = [(7, torch.tensor(3.0)), (8, torch.tensor(2.0)), (9, torch.tensor(torch.inf))]
     with pytest.raises(TrainingError, match=r"the loss became inf at step 9; lower optimizer\.lr"):
         metrics._collect_losses(module())
@@ -202,7 +199,7 @@ def test_only_static_evaluation_accepts_a_gpu() -> None:
     assert find_device("cpu") == CPU
     if NO_GPU:
         assert find_device("auto") == CPU
-        with pytest.raises(ValueError, match="no GPU found"):
+        with pytest.raises(EvaluationError, match="no GPU found"):
             find_device("gpu")
 
 
@@ -211,7 +208,7 @@ def test_only_static_evaluation_accepts_a_gpu() -> None:
 def test_a_layer_gives_the_same_output_on_a_gpu(dtype: torch.dtype, limit: float) -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
-    layer = WeightDropLSTM(64, 96)
+    layer = LSTM(64, 96, 0.0, NoOptions())
     features, state = torch.randn(8, 20, 64), torch.randn(1, 8, 96)
     results = []
     for device in ("cpu", "cuda"):
@@ -246,9 +243,9 @@ def test_loss_and_gradients_are_the_same_on_a_gpu(loss: str, dtype: torch.dtype,
 @pytest.mark.parametrize("cuda_graphs", [False, True])
 def test_no_step_synchronizes_with_the_gpu(loss: LossConfig, cuda_graphs: bool) -> None:
     model = ModelConfig(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1)
-    optimizer_config = OptimizerConfig("row_adamw", lr=1e-2)
-    trained = module(model, loss=loss, optimizer=optimizer_config, cuda_graphs=cuda_graphs).to("cuda")
-    optimizer = build_optimizer(optimizer_config, trained.model)
+    adamw = optimizer_config("row_adamw", lr=1e-2)
+    trained = module(model, loss=loss, optimizer=adamw, cuda_graphs=cuda_graphs).to("cuda")
+    optimizer = build_optimizer(adamw, trained.network)
     windows = [window(seed=seed).to("cuda") for seed in range(6)]
     losses = []
     try:
@@ -275,7 +272,7 @@ def test_cuda_graphs_give_the_same_losses() -> None:
     results = []
     for cuda_graphs in (False, True):
         trained = module(cuda_graphs=cuda_graphs).to("cuda")
-        optimizer = build_optimizer(trained.optimizer_config, trained.model)
+        optimizer = build_optimizer(trained.optimizer_config, trained.network)
         losses = []
         for seed, length in enumerate((6, 6, 6, 4, 6, 6)):
             with torch.autocast("cuda", torch.bfloat16):
@@ -301,10 +298,10 @@ def test_a_run_on_a_gpu_learns_averages_resumes_and_is_scored(
     metrics = train(config(trainer=trainer, **parts), tmp_path / "run")
     assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
     trained = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt")
-    ids = encode_split(trained.data, "valid", trained.vocabulary)
+    ids = encode_split(trained.metadata.data, "valid", trained.vocabulary)
     evaluation = EvaluationConfig(batch_size=4)
-    on_cpu = evaluate_static(trained.model, ids, trained.vocabulary, evaluation)
-    on_gpu = evaluate_static(trained.model.to("cuda"), ids, trained.vocabulary, evaluation)
+    on_cpu = evaluate_static(trained.network, ids, trained.vocabulary, evaluation)
+    on_gpu = evaluate_static(trained.network.to("cuda"), ids, trained.vocabulary, evaluation)
     assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-5)
     assert metrics["valid"]["loss"] == pytest.approx(on_cpu.loss, rel=1e-4)
     longer = replace(trainer, max_epochs=3)
@@ -317,4 +314,4 @@ def test_a_run_on_a_gpu_learns_averages_resumes_and_is_scored(
 def test_a_loss_that_is_not_finite_stops_a_run_on_a_gpu(config: ConfigFactory, tmp_path: Path) -> None:
     trainer = TrainerConfig(accelerator="gpu", precision="bf16", gradient_clip_val=0.0)
     with pytest.raises(TrainingError, match=r"the loss became \S+ at step \d+; lower optimizer\.lr"):
-        train(config(optimizer=OptimizerConfig("sgd", lr=1e38, weight_decay=1e38), trainer=trainer), tmp_path)
+        train(config(optimizer=optimizer_config("sgd", lr=1e38, weight_decay=1e38), trainer=trainer), tmp_path)

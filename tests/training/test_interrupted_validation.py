@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at
+from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, schedule_config
 
 from lstm_lm.errors import TrainingError, TrainingInterruptedError
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
-from lstm_lm.training.config import ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
 
@@ -74,7 +74,7 @@ def test_validation_is_broken_off_and_repeated(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    overrides = {"trainer": trainer, "averaging": AveragingConfig("ema"), "schedule": ScheduleConfig("plateau")}
+    overrides = {"trainer": trainer, "averaging": AveragingConfig("ema"), "schedule": schedule_config("plateau")}
     whole = train(config(**overrides), tmp_path / "whole")
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:

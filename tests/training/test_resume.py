@@ -9,15 +9,24 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, interrupt_validation, last_rate
+from helpers.small_runs import (
+    EARLY_STOPPING,
+    ConfigFactory,
+    assert_same_weights,
+    interrupt_at,
+    interrupt_validation,
+    last_rate,
+    optimizer_config,
+    schedule_config,
+)
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
-from lstm_lm.export.checkpoint_file import load_raw_checkpoint
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
-from lstm_lm.training.config import CallbacksConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
+from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.run import train
 
 
@@ -25,15 +34,15 @@ from lstm_lm.training.run import train
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"schedule": ScheduleConfig("cosine", warmup_fraction=0.1)},
+        {"schedule": schedule_config("cosine", warmup_fraction=0.1)},
         {
-            "optimizer": OptimizerConfig("asgd", lr=1.0),
+            "optimizer": optimizer_config("sgd", lr=1.0),
             "averaging": AveragingConfig("polyak", from_fraction=0.5),
-            "schedule": ScheduleConfig("plateau"),
+            "schedule": schedule_config("plateau"),
             "loss": LossConfig("sampled_softmax", num_frequent=4, num_sampled=8),
         },
         {
-            "optimizer": OptimizerConfig("row_adamw", lr=1e-2, weight_decay=0.1),
+            "optimizer": optimizer_config("row_adamw", lr=1e-2, weight_decay=0.1),
             "averaging": AveragingConfig("ema"),
             "loss": LossConfig("sampled_softmax", num_frequent=4, num_sampled=8),
         },
@@ -62,7 +71,7 @@ def test_run_interrupted_at_any_step_resumes_exactly(
 def test_run_interrupted_in_a_validation_resumes_exactly(
     averaging: str, config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = {"optimizer": OptimizerConfig("sgd", lr=1.0), "averaging": AveragingConfig(averaging)}
+    overrides = {"optimizer": optimizer_config("sgd", lr=1.0), "averaging": AveragingConfig(averaging)}
     whole = train(config(**overrides), tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_validation(0, signal.SIGTERM, patch)
@@ -78,10 +87,10 @@ def test_plateau_and_early_stopping_count_the_interrupted_validation(
     config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is learnt, so every validation counts: forgetting one changes the length and the learning rate."""
-    callbacks = CallbacksConfig(early_stopping_patience=3, sample_words=0, projector_words=0, progress_bar=False)
+    callbacks = {"early_stopping": EARLY_STOPPING | {"patience": 3}}
     overrides = {
-        "optimizer": OptimizerConfig("sgd", lr=1e-12),
-        "schedule": ScheduleConfig("plateau", factor=0.5, patience=1),
+        "optimizer": optimizer_config("sgd", lr=1e-12),
+        "schedule": schedule_config("plateau", factor=0.5, patience=1),
         "trainer": TrainerConfig(precision="fp32", max_epochs=20),
         "callbacks": callbacks,
     }
@@ -122,8 +131,8 @@ def test_resume_rejects_another_config_a_missing_file_and_a_damaged_one(config: 
         train(config(model=ModelConfig(8, [8]), resume=str(last)), tmp_path / "other")
     for part, value in {
         "loss": LossConfig("sampled_softmax", num_frequent=4, num_sampled=8),
-        "optimizer": OptimizerConfig("sgd", lr=1e-2),
-        "schedule": ScheduleConfig("linear"),
+        "optimizer": optimizer_config("sgd", lr=1e-2),
+        "schedule": schedule_config("linear"),
         "averaging": AveragingConfig("ema"),
         "batching": BatchingConfig(4, 4, 30, jitter=True, random_offset=True),
         "seed": 2,
@@ -141,7 +150,7 @@ def test_resume_names_the_keys_that_differ(config: ConfigFactory, tmp_path: Path
     short = TrainerConfig(precision="fp32", max_steps=2)
     train(config(trainer=short), tmp_path / "run")
     last = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    other = config(optimizer=OptimizerConfig("adamw", lr=2e-2), seed=3, resume=last)
+    other = config(optimizer=optimizer_config("adamw", lr=2e-2), seed=3, resume=last)
     with pytest.raises(CheckpointError) as caught:
         train(other, tmp_path / "other")
     assert str(caught.value) == (
@@ -168,7 +177,7 @@ def test_resume_refuses_another_text_of_the_same_vocabulary(
 def test_resume_warns_of_settings_that_may_differ(
     config: ConfigFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cosine = ScheduleConfig("cosine")
+    cosine = schedule_config("cosine")
     train(config(trainer=TrainerConfig(precision="fp32", max_steps=2), schedule=cosine), tmp_path / "run")
     resume = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
     trainer = TrainerConfig(precision="fp32", max_steps=3, gradient_clip_val=1.0)
@@ -184,7 +193,8 @@ def test_resume_warns_of_settings_that_may_differ(
 def test_signal_to_one_process_stops_all(tmp_path: Path) -> None:
     saved: list[Path] = []
     strategy = SimpleNamespace(reduce_boolean_decision=lambda *_, **__: True)  # another process received a signal
-    trainer: Any = SimpleNamespace(strategy=strategy, global_step=3, save_checkpoint=saved.append)
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(_should_accumulate=lambda: False))
+    trainer: Any = SimpleNamespace(strategy=strategy, global_step=3, save_checkpoint=saved.append, fit_loop=loop)
     checkpoints = BestAndLastCheckpoint(tmp_path)
     with pytest.raises(TrainingInterruptedError) as interrupted:
         GracefulInterrupt(checkpoints).on_train_batch_end(trainer)
@@ -226,7 +236,7 @@ def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
     metrics = train(config(resume=resume), folder)
     assert "the next validation writes a new best.ckpt" in caplog.text
     assert metrics["valid"]["loss"] == metrics["history"][-1]["loss"]
-    assert load_raw_checkpoint(folder / "checkpoints" / "best.ckpt")["lstm_lm"]["metrics"]["valid"] == metrics["valid"]
+    assert read_checkpoint(folder / "checkpoints" / "best.ckpt").metadata.metrics["valid"] == metrics["valid"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +250,8 @@ def test_a_best_checkpoint_that_is_not_whole_or_not_of_this_run_is_left(
         (lambda c: c["optimizer_states"][0]["param_groups"][0].update(lr="x"), "TypeError"),
         (lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg has shape \(3,\)"),
         (lambda c: c["lstm_lm"]["state"]["hidden"].pop(), "Error"),
-        (lambda c: c["lstm_lm"].update(model=[1]), "was trained with a different model"),
+        (lambda c: c["lstm_lm"].update(model=[1]), "model: must be a mapping"),
+        (lambda c: c["lstm_lm"].update(optimizer=[1]), "was trained with a different optimizer"),
     ],
 )
 def test_a_crafted_checkpoint_is_refused_by_resume(

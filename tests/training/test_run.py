@@ -11,10 +11,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at, last_rate, weights
+from helpers.small_runs import (
+    EARLY_STOPPING,
+    TENSORBOARD,
+    ConfigFactory,
+    assert_same_weights,
+    interrupt_at,
+    last_rate,
+    optimizer_config,
+    schedule_config,
+    weights,
+)
 from helpers.waiting import DEADLINE
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lstm_lm.checkpoint import read_checkpoint
 from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import encode_split, load_corpus
 from lstm_lm.data.word_vectors import word_vectors
@@ -22,19 +32,12 @@ from lstm_lm.errors import CheckpointError, ConfigError, TrainingError, Training
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.score import ScoreMetric
 from lstm_lm.evaluation.static import evaluate_static
-from lstm_lm.export.checkpoint import read_checkpoint
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import LossConfig, ModelConfig
+from lstm_lm.training.callbacks.displays import ProgressBar
 from lstm_lm.training.callbacks.time_budget import TimeBudget
-from lstm_lm.training.callbacks.training_metrics import ProgressBar, TrainingMetrics
-from lstm_lm.training.config import (
-    NO_EPOCH_LIMIT,
-    CallbacksConfig,
-    LoggerConfig,
-    OptimizerConfig,
-    ScheduleConfig,
-    TrainerConfig,
-)
+from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
+from lstm_lm.training.config import NO_EPOCH_LIMIT, TrainerConfig
 from lstm_lm.training.run import train
 
 
@@ -55,7 +58,7 @@ def test_preset_with_an_unknown_banned_word_is_rejected_before_training(config: 
 
 def test_plateau_counts_validations_not_epochs(config: ConfigFactory, tmp_path: Path) -> None:
     trainer_config = TrainerConfig(precision="fp32", max_epochs=1, val_check_interval=0.25)
-    optimizer, schedule = OptimizerConfig("sgd", lr=1e-12), ScheduleConfig("plateau", factor=0.5, final_fraction=0.0)
+    optimizer, schedule = optimizer_config("sgd", lr=1e-12), schedule_config("plateau", factor=0.5, final_fraction=0.0)
     train(config(optimizer=optimizer, schedule=schedule, trainer=trainer_config), tmp_path)
     # the first validation is the best; each of the four others, including the last, halves the rate
     assert last_rate(tmp_path) == pytest.approx(1e-12 / 16)
@@ -68,47 +71,13 @@ def test_checkpoint_stores_absolute_corpus_paths(
     monkeypatch.chdir(tmp_path)
     data = DataConfig(source="text_files", dir=f"~/{corpus.name}", cache_dir="cache")
     train(config(data=data, trainer=TrainerConfig(precision="fp32", max_steps=1)), tmp_path / "run")
-    saved = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").data
+    saved = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").metadata.data
     assert (saved.dir, saved.cache_dir) == (str(corpus.resolve()), str(tmp_path.resolve() / "cache"))
 
 
-def test_tensorboard_gets_metrics_samples_projector_and_hyperparameters(config: ConfigFactory, tmp_path: Path) -> None:
-    presets = {"greedy": SamplingConfig("greedy"), "lively": SamplingConfig(temperature=1.3)}
-    metrics = train(
-        config(
-            presets=presets,
-            callbacks=CallbacksConfig(sample_prompt="the old", sample_words=5, projector_words=20, progress_bar=False),
-            logger=LoggerConfig(log_every_n_steps=10),
-            schedule=ScheduleConfig("cosine", warmup_fraction=0.5),
-        ),
-        tmp_path,
-    )
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    tags = events.Tags()
-    train_tags = ("loss", "perplexity", "top1", "top5", "learning_rate", "gradient_norm", "tokens_per_second")
-    valid_tags = ("loss", "perplexity", "top1", "top5")
-    expected_tags = {f"train/{tag}" for tag in train_tags} | {f"valid/{tag}" for tag in valid_tags}
-    assert expected_tags <= set(tags["scalars"])
-    for tag in expected_tags:
-        assert all(math.isfinite(point.value) for point in events.Scalars(tag)), tag
-    assert [point.step for point in events.Scalars("train/loss")] == list(range(10, metrics["steps"] + 1, 10))
-    # not train/loss: each of its points is one short window, some harder than others
-    assert events.Scalars("valid/loss")[-1].value < events.Scalars("valid/loss")[0].value
-    assert events.Scalars("valid/loss")[-1].value == pytest.approx(metrics["history"][-1]["loss"])
-    rates = [point.value for point in events.Scalars("train/learning_rate")]
-    assert max(rates) == pytest.approx(1e-2, rel=0.1)
-    assert rates[0] < max(rates) > rates[-1]
-    for name in presets:
-        samples = events.Tensors(f"sample/{name}/text_summary")
-        assert len(samples) == len(metrics["history"])
-        assert samples[0].tensor_proto.string_val[0].decode().startswith("the old ")
-    words = next((tmp_path / "tensorboard").rglob("metadata.tsv")).read_text(encoding="utf-8").splitlines()
-    assert len(words) == 20
-    assert any("hparams" in tag for tag in tags["scalars"] + list(events.summary_metadata))
-
-
 def test_plot_training_draws_a_run(config: ConfigFactory, tmp_path: Path) -> None:
-    train(config(logger=LoggerConfig(log_every_n_steps=10)), tmp_path / "run")
+    trainer = TrainerConfig(precision="fp32", max_epochs=2, log_every_n_steps=10)
+    train(config(logger=TENSORBOARD, trainer=trainer), tmp_path / "run")
     script, plot = Path(__file__).parents[2] / "scripts" / "plot_training.py", tmp_path / "curves.png"
     command = [sys.executable, script]
     subprocess.run([*command, tmp_path / "run", "--against", "minutes", "--out", plot], check=True, timeout=DEADLINE)
@@ -121,7 +90,7 @@ def test_plot_training_draws_a_run(config: ConfigFactory, tmp_path: Path) -> Non
 def test_output_to_a_file_has_a_line_at_the_start_and_at_each_validation(
     config: ConfigFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    callbacks = CallbacksConfig(sample_words=0, projector_words=0)
+    callbacks = {"progress_bar": {"_target_": "lstm_lm.training.callbacks.displays.progress_display"}}
     metrics = train(config(callbacks=callbacks), tmp_path)
     start, *validations = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"training: \d+ windows per epoch", start)
@@ -130,14 +99,13 @@ def test_output_to_a_file_has_a_line_at_the_start_and_at_each_validation(
     ]
 
 
-def test_progress_bar_counts_epochs_from_one(config: ConfigFactory) -> None:
+def test_progress_bar_counts_epochs_from_one() -> None:
     budget = TimeBudget(None)
-    bar = ProgressBar(TrainingMetrics(budget, 1, 10))
+    bar = ProgressBar(TrainingMetrics(budget, 10))
     bar._trainer = SimpleNamespace(max_epochs=3)  # type: ignore[assignment]
     assert bar._get_train_description(0) == "Epoch 1/3 "
     bar._trainer = SimpleNamespace(max_epochs=NO_EPOCH_LIMIT)  # type: ignore[assignment]
     assert bar._get_train_description(2) == "Epoch 3 "
-    assert config().callbacks.progress_bar is False
 
 
 def test_validation_of_some_windows_is_not_exact(config: ConfigFactory, tmp_path: Path) -> None:
@@ -182,7 +150,7 @@ def test_max_steps_ends_a_run_with_a_validation_and_a_checkpoint(config: ConfigF
 def test_embedding_init_applies_to_a_new_run_only(
     config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frozen = config(embedding_init="cooccurrence", optimizer=OptimizerConfig("sgd", lr=1e-12))
+    frozen = config(embedding_init="cooccurrence", optimizer=optimizer_config("sgd", lr=1e-12))
     train(replace(frozen, trainer=TrainerConfig(precision="fp32", max_epochs=1)), tmp_path / "a")
     first = tmp_path / "a/checkpoints/last.ckpt"
     saved = weights(tmp_path / "a")["model.embedding.weight"]
@@ -193,16 +161,16 @@ def test_embedding_init_applies_to_a_new_run_only(
     def must_not_run(*_: object) -> None:
         raise AssertionError("a resumed run takes its weights from the checkpoint")
 
-    monkeypatch.setattr("lstm_lm.training.run.word_vectors", must_not_run)
+    monkeypatch.setattr("lstm_lm.training.initialization.word_vectors", must_not_run)
     train(replace(frozen, trainer=TrainerConfig(precision="fp32", max_epochs=2), resume=str(first)), tmp_path / "b")
 
 
 def test_early_stopping_ends_a_run_without_improvement(config: ConfigFactory, tmp_path: Path) -> None:
-    callbacks = CallbacksConfig(early_stopping_patience=2, sample_words=0, projector_words=0, progress_bar=False)
+    callbacks = {"early_stopping": EARLY_STOPPING | {"patience": 2}}
     metrics = train(
         config(
             callbacks=callbacks,
-            optimizer=OptimizerConfig("sgd", lr=1e-12),
+            optimizer=optimizer_config("sgd", lr=1e-12),
             trainer=TrainerConfig(precision="fp32", max_epochs=20),
         ),
         tmp_path,
@@ -212,7 +180,7 @@ def test_early_stopping_ends_a_run_without_improvement(config: ConfigFactory, tm
 
 
 def test_run_fails_unless_it_overfits_one_window(config: ConfigFactory, tmp_path: Path) -> None:
-    plain = {"model": ModelConfig(32, [32]), "loss": LossConfig(), "optimizer": OptimizerConfig("adam", lr=1e-2)}
+    plain = {"model": ModelConfig(32, [32]), "loss": LossConfig(), "optimizer": optimizer_config("adam", lr=1e-2)}
     trainer_config = TrainerConfig(precision="fp32", max_steps=300, overfit_one_batch=True)
     overfit = train(config(**plain, trainer=trainer_config), tmp_path / "overfit")["overfit"]
     assert overfit["last_loss"] < 0.05 * overfit["first_loss"]
@@ -226,21 +194,21 @@ def test_run_fails_unless_it_overfits_one_window(config: ConfigFactory, tmp_path
 def test_non_finite_loss_ends_the_run_with_a_remedy(config: ConfigFactory, tmp_path: Path) -> None:
     trainer_config = TrainerConfig(precision="fp32", gradient_clip_val=0.0)
     with pytest.raises(TrainingError, match=r"the loss became \S+ at step \d+; lower optimizer\.lr"):
-        train(config(optimizer=OptimizerConfig("sgd", lr=1e38, weight_decay=1e38), trainer=trainer_config), tmp_path)
+        train(config(optimizer=optimizer_config("sgd", lr=1e38, weight_decay=1e38), trainer=trainer_config), tmp_path)
 
 
 def test_adaptive_softmax_trains_scores_and_resumes_with_its_cutoffs(config: ConfigFactory, tmp_path: Path) -> None:
     model = ModelConfig(32, [32], cutoffs=[0.1, 0.4])
-    adaptive = {"model": model, "loss": LossConfig("adaptive_softmax"), "optimizer": OptimizerConfig("adam", lr=1e-2)}
+    adaptive = {"model": model, "loss": LossConfig("adaptive_softmax"), "optimizer": optimizer_config("adam", lr=1e-2)}
     trainer_config = TrainerConfig(precision="fp32", max_steps=300, overfit_one_batch=True)
     overfit = train(config(**adaptive, trainer=trainer_config), tmp_path / "one")["overfit"]
     assert overfit["last_loss"] < 0.05 * overfit["first_loss"]
     metrics = train(config(**adaptive), tmp_path / "run")
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     trained = read_checkpoint(best)
-    assert trained.model.clusters is not None
-    ids = encode_split(trained.data, "valid", trained.vocabulary)
-    score = evaluate_static(trained.model, ids, trained.vocabulary, EvaluationConfig(batch_size=4))
+    assert trained.network.clusters is not None
+    ids = encode_split(trained.metadata.data, "valid", trained.vocabulary)
+    score = evaluate_static(trained.network, ids, trained.vocabulary, EvaluationConfig(batch_size=4))
     assert score.loss == pytest.approx(metrics["valid"]["loss"], rel=1e-5)
     with pytest.raises(CheckpointError, match="trained with a different model"):
         train(config(model=replace(model, cutoffs=[]), resume=str(best)), tmp_path / "other")
@@ -250,15 +218,19 @@ def test_bfloat16_run_trains_and_scores_in_float32(config: ConfigFactory, tmp_pa
     # 7 columns do not divide the valid split, so some windows have a mask
     batching = replace(config().batching, eval_batch_size=7)
     trainer = TrainerConfig(precision="bf16", max_epochs=2)
-    # event files, samples and projector are on by default
-    overrides = {"batching": batching, "callbacks": CallbacksConfig(progress_bar=False), "logger": LoggerConfig()}
+    path = "lstm_lm.training.callbacks"
+    callbacks = {
+        "text_samples": {"_target_": f"{path}.text_samples.TextSamples"},
+        "embedding_projector": {"_target_": f"{path}.embedding_projector.EmbeddingProjector"},
+    }
+    overrides = {"batching": batching, "callbacks": callbacks, "logger": TENSORBOARD}
     metrics = train(config(trainer=trainer, **overrides), tmp_path)
     assert metrics["precision"] == "bf16"
     assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
     # scored in float32, as lstm-lm eval does
     trained = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
-    ids = encode_split(trained.data, "valid", trained.vocabulary)
-    score = evaluate_static(trained.model, ids, trained.vocabulary, EvaluationConfig(batch_size=7))
+    ids = encode_split(trained.metadata.data, "valid", trained.vocabulary)
+    score = evaluate_static(trained.network, ids, trained.vocabulary, EvaluationConfig(batch_size=7))
     assert metrics["valid"]["loss"] == pytest.approx(score.loss, rel=1e-5)
 
 
@@ -268,8 +240,8 @@ def test_checkpoint_has_a_score_only_for_its_own_weights(
     interrupt_at(60, monkeypatch)  # in the second epoch, after the validation of the first
     with pytest.raises(TrainingInterruptedError) as interrupted:
         train(config(), tmp_path)
-    assert read_checkpoint(interrupted.value.checkpoint).metrics == {}
-    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt").metrics["valid"]["loss"] > 0.0
+    assert read_checkpoint(interrupted.value.checkpoint).metadata.metrics == {}
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt").metadata.metrics["valid"]["loss"] > 0.0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

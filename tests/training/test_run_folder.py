@@ -15,11 +15,11 @@ from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.resume import newest_checkpoint
 from lstm_lm.training.run import train
 from lstm_lm.training.run_folder import (
     FinishedRunError,
     check_run_folder,
-    find_checkpoint,
     finished_by,
     limits,
     lock_folder,
@@ -130,7 +130,7 @@ def test_folder_without_a_readable_checkpoint_is_reported(run: Path) -> None:
     for file in (run / "checkpoints").iterdir():
         file.write_bytes(b"PK")
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read: move the folder away"):
-        find_checkpoint(run)
+        newest_checkpoint(run)
 
 
 def test_second_process_is_refused_until_the_first_one_is_killed(config: ConfigFactory, tmp_path: Path) -> None:
@@ -162,5 +162,5 @@ def test_other_ranks_leave_the_folder_to_the_first(
 
 def test_new_folder_needs_no_check(config: ConfigFactory, tmp_path: Path) -> None:
     check_run_folder(config(), tmp_path / "new")
-    assert find_checkpoint(tmp_path / "new") is None
+    assert newest_checkpoint(tmp_path / "new") is None
     assert not BestAndLastCheckpoint(tmp_path / "new").best.exists()

@@ -1,10 +1,9 @@
 // The text box and its suggestion bar.
 
 import { fetchSuggestions } from "./service.js";
-import { attachesToWord, insertion, tail, wordAt } from "./words.js";
+import { attachesToWord, insertion, tail } from "./words.js";
 
 const ANNOUNCE_AFTER_MS = 900;
-const MAX_PREFIX_CHARS = 50;
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 2 });
 const MIN_SHOWN = 0.001;
 
@@ -51,11 +50,10 @@ export class Editor {
     const request = { key, abort: new AbortController() };
     this.request = request;
     this.#updateButtons();
-    const { before, prefix } = this.#word();
     const limits = this.options.limits();
     const body = {
-      text: tail(before, limits.max_text_chars),
-      prefix: prefix.slice(0, MAX_PREFIX_CHARS),
+      text: tail(this.#typed(), limits.max_text_chars),
+      split: true,
       k: Math.min(this.buttons.length, limits.max_k),
       ...this.options.request(),
     };
@@ -81,7 +79,7 @@ export class Editor {
   accept(index) {
     const suggestion = this.shown.suggestions[index];
     if (!suggestion || this.shown.key !== this.#key()) return;
-    const { start, end, text } = insertion(this.text.value, this.text.selectionStart, suggestion.word);
+    const { start, end, text } = insertion(this.text.value, this.text.selectionStart, suggestion);
     const added = text.length - (end - start);
     this.text.focus();
     this.replace(start, end, text);
@@ -101,13 +99,12 @@ export class Editor {
     }
   }
 
-  #word() {
-    return wordAt(this.text.value, this.text.selectionStart);
+  #typed() {
+    return this.text.value.slice(0, this.text.selectionStart);
   }
 
   #key() {
-    const { before, prefix } = this.#word();
-    return JSON.stringify([before, prefix, this.options.request()]);
+    return JSON.stringify([this.#typed(), this.options.request()]);
   }
 
   #onInput() {

@@ -89,7 +89,7 @@ class AveragedWeights(WeightAveraging):
         self, trainer: L.Trainer, pl_module: LanguageModelModule
     ) -> None:
         assert pl_module.valid_score is not None
-        self._losses.append(pl_module.valid_score.loss)
+        self._losses.append(pl_module.valid_score.score.loss)
         self._triggered = self._triggered or nt_asgd_triggered(self._losses, self.config.patience)
 
     @override

@@ -8,22 +8,26 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import lightning as L
+from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from typing_extensions import override
 
+from lstm_lm.checkpoint import BEST, LAST, Checkpoint, CheckpointMetadata, read_checkpoint
+from lstm_lm.data.streams import EvalWindows
 from lstm_lm.errors import CheckpointError, TrainingInterruptedError
-from lstm_lm.export.checkpoint_file import load_raw_checkpoint
+from lstm_lm.evaluation.token_scores import TOKEN_SCORES, TokenScores
 from lstm_lm.serialization import check_plain, mapping
 from lstm_lm.text.files import replace_by_link, write_atomically
-from lstm_lm.training.checkpoint_metadata import check_resumable
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.resume import check_resumable
 from lstm_lm.training.signals import handled_signals
+from lstm_lm.training.steps import completed_step
 
 log = logging.getLogger(__name__)
 
 _REPEATED = 1.0  # seconds: a terminal or scheduler may send one signal twice, to the process and to its group
 
 
-class BestAndLastCheckpoint(L.Callback):
+class BestAndLastCheckpoint(CheckpointCallback):
     """Keeps ``best.ckpt``, with the lowest valid loss, and ``last.ckpt``, from which a run resumes.
 
     ``last.ckpt`` is written before and after each validation, every few minutes, and when the run is interrupted. A run
@@ -36,6 +40,7 @@ class BestAndLastCheckpoint(L.Callback):
 
     Attributes:
         best_score: Score of ``best.ckpt``; ``None`` before the first validation.
+        best_tokens: Its per-token scores; ``None`` if an earlier part of the run wrote it.
         validated: Whether this process has finished a validation.
     """
 
@@ -43,8 +48,9 @@ class BestAndLastCheckpoint(L.Callback):
         self.folder = folder
         self.every_seconds = every_seconds
         self.best_score: dict[str, Any] | None = None
+        self.best_tokens: TokenScores | None = None
         self.validated = False
-        self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in LanguageModelModule.valid_sums
+        self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in SplitScore.sums
         self._validation_due = False
         self._max_steps: int | None = None
         self._best_is_valid = True
@@ -54,12 +60,12 @@ class BestAndLastCheckpoint(L.Callback):
     @property
     def best(self) -> Path:
         """The checkpoint to score and to export."""
-        return self.folder / "best.ckpt"
+        return self.folder / BEST
 
     @property
     def last(self) -> Path:
         """The checkpoint to resume from."""
-        return self.folder / "last.ckpt"
+        return self.folder / LAST
 
     def save_last(self, trainer: L.Trainer) -> None:
         """Write ``last.ckpt``, unless it already holds this step."""
@@ -68,20 +74,21 @@ class BestAndLastCheckpoint(L.Callback):
             self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
 
-    def adopt_best(self, resume: Path, metadata: dict[str, Any]) -> None:
+    def adopt_best(self, resumed: Checkpoint, metadata: CheckpointMetadata) -> None:
         """Copy the best checkpoint of the resumed run, in case this run finds no better one.
 
         One that is damaged or of another run is not used: the next validation writes a new one.
 
         Args:
-            resume: The checkpoint that the run resumes from.
+            resumed: The checkpoint that the run resumes from.
             metadata: Metadata of this run's own checkpoints.
         """
-        previous_best = resume.with_name(self.best.name)
+        previous_best = resumed.path.with_name(BEST)
         if not previous_best.is_file():
             return
         try:
-            check_resumable(previous_best, load_raw_checkpoint(previous_best)["lstm_lm"], metadata)
+            if not previous_best.samefile(resumed.path):
+                check_resumable(read_checkpoint(previous_best), metadata)
         except CheckpointError as error:
             self._best_is_valid = False
             log.warning("%s; it is not used, and the next validation writes a new best.ckpt", error)
@@ -91,7 +98,7 @@ class BestAndLastCheckpoint(L.Callback):
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        due = time.monotonic() - self._saved_at >= self.every_seconds
+        due = time.monotonic() - self._saved_at >= self.every_seconds and completed_step(trainer)
         loop = trainer.fit_loop.epoch_loop
         # Lightning's own decision, a moment before it takes it: not in a hook of the validation, because a run that
         # resumes from there would skip it
@@ -126,14 +133,18 @@ class BestAndLastCheckpoint(L.Callback):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
-        assert pl_module.valid_score is not None
+        result = pl_module.valid_score
+        assert result is not None
         self.validated, self._validation_due = True, False
-        score = pl_module.valid_score.to_dict() | {"exact": pl_module.valid_is_exact}
-        if self.best_score is None or self._is_better(score["loss"], pl_module.valid_sums):
-            self.best_score, self._best_sums = score, pl_module.valid_sums
+        score = result.score.to_dict() | {"exact": result.is_exact}
+        if self.best_score is None or self._is_better(score["loss"], result.sums):
+            self.best_score, self._best_sums = score, result.sums
             trainer.save_checkpoint(self.best)
             if trainer.is_global_zero:  # same content; writing a large checkpoint twice takes seconds
                 replace_by_link(self.last, self.best)
+                assert isinstance(trainer.val_dataloaders, EvalWindows)
+                self.best_tokens = pl_module.scorer.tokens(trainer.val_dataloaders)
+                self.best_tokens.save(self.folder.parent / TOKEN_SCORES)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
             return
         self._saved_step = -1  # the score is new even if no step followed the last save
@@ -214,7 +225,7 @@ class GracefulInterrupt(L.Callback):
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if self._should_stop(trainer):
+        if completed_step(trainer) and self._should_stop(trainer):
             self.checkpoints.save_last(trainer)
             self._exit()
 

@@ -12,6 +12,7 @@ from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.steps import steps_per_epoch
 
 log = logging.getLogger(__name__)
 
@@ -139,4 +140,4 @@ class EpochPlanner(L.Callback):
 
 
 def _max_epochs(trainer: L.Trainer) -> float:
-    return trainer.estimated_stepping_batches / trainer.num_training_batches
+    return trainer.estimated_stepping_batches / steps_per_epoch(trainer)

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lstm_lm.data.streams import EvalWindows
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.steps import completed_step, validate_after_steps
 
 _PROBE_AFTER = 3  # steps; the first ones are slow
 _PROBE_WINDOWS = 3
@@ -108,6 +109,7 @@ class TimeBudget(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        validate_after_steps(trainer)
         self.start()
         self._step_elapsed = self.elapsed()
         self._setup_seconds += self._step_elapsed - self._previous_seconds
@@ -123,6 +125,8 @@ class TimeBudget(L.Callback):
         self, trainer: L.Trainer, pl_module: LanguageModelModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._steps += 1
+        if not completed_step(trainer):
+            return
         last_epoch = trainer.current_epoch + 1 == trainer.max_epochs and trainer.is_last_batch
         ends = last_epoch or trainer.global_step == trainer.max_steps
         if self.budget is not None:
@@ -151,7 +155,7 @@ class TimeBudget(L.Callback):
             for index, window in enumerate(islice(windows, _PROBE_WINDOWS)):
                 begin = time.monotonic()
                 module.validation_step(trainer.strategy.batch_to_device(window), index)
-                float(module.valid_metric.nll)  # waits for an asynchronous device
+                float(module.scorer.metric.nll)  # waits for an asynchronous device
                 seconds.append(time.monotonic() - begin)
                 if sum(seconds) > _PROBE_FRACTION * (self.budget or 0.0):
                     break

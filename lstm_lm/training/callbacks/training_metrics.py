@@ -1,4 +1,4 @@
-"""Metrics of a run, measured once for TensorBoard, the log and the progress bar."""
+"""Metrics of a run, measured once for the loggers, the log and the progress bar."""
 
 import logging
 import math
@@ -7,10 +7,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.callbacks.progress.rich_progress import BatchesProcessedColumn, CustomBarColumn
-from rich.console import Console
-from rich.progress import ProgressColumn, TextColumn
 from torch import Tensor
 from typing_extensions import override
 
@@ -19,8 +15,8 @@ from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.score import target_rank
 from lstm_lm.serialization import check_plain
 from lstm_lm.training.callbacks.time_budget import TimeBudget
-from lstm_lm.training.config import NO_EPOCH_LIMIT
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.steps import completed_step
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +30,11 @@ class TrainingMetrics(L.Callback):
 
     Args:
         time_budget: Progress of the run.
-        log_every_n_steps: Steps between two logged points.
         epoch_tokens: Tokens per pass over train.
 
     Attributes:
-        history: One entry per validation: epoch, step, minutes, tokens and the score.
+        history: One entry per validation: epoch, step, minutes, tokens, the score, and the perplexity of the training
+            steps since the one before, with dropout.
         tokens: Tokens trained on.
         measured_tokens: Tokens since the start or resume.
         training_seconds: Seconds since the start or resume, without validations.
@@ -46,10 +42,9 @@ class TrainingMetrics(L.Callback):
         last_loss: Loss of the latest window.
     """
 
-    def __init__(self, time_budget: TimeBudget, log_every_n_steps: int, epoch_tokens: int) -> None:
+    def __init__(self, time_budget: TimeBudget, epoch_tokens: int) -> None:
         self.time_budget = time_budget
         self.epoch_tokens = epoch_tokens
-        self.log_every_n_steps = log_every_n_steps
         self.history: list[dict[str, Any]] = []
         self.tokens = 0
         self.measured_tokens = 0
@@ -57,6 +52,7 @@ class TrainingMetrics(L.Callback):
         self.first_loss: float | None = None
         self.last_loss = math.nan
         self._smooth_loss: float | None = None
+        self._loss_sum, self._loss_count = 0.0, 0  # since the last validation
         self._pending_losses: list[tuple[int, Tensor]] = []  # steps and their losses, on the training device
         self._pending_tokens = 0
         self._interval_start = 0.0
@@ -83,7 +79,8 @@ class TrainingMetrics(L.Callback):
         self.tokens += tokens
         self._pending_tokens += tokens
         self._pending_losses.append((trainer.global_step - 1, nll))
-        should_log = trainer.global_step % self.log_every_n_steps == 0
+        # Lightning's own rule, so that what is logged here reaches the loggers
+        should_log = completed_step(trainer) and trainer._logger_connector.should_update_logs
         if nll.device.type != "cpu" and not should_log:
             return  # reading a loss waits for the GPU and leaves it idle until the next step
         self._collect_losses(pl_module)
@@ -122,17 +119,18 @@ class TrainingMetrics(L.Callback):
             module.check_finite(nll, step)
             self.first_loss = nll if self.first_loss is None else self.first_loss
             self.last_loss = nll
+            self._loss_sum, self._loss_count = self._loss_sum + nll, self._loss_count + 1
             smooth = nll if self._smooth_loss is None else self._smooth_loss
             self._smooth_loss = _SMOOTHING * smooth + (1.0 - _SMOOTHING) * nll
 
     def _log_point(self, trainer: L.Trainer, module: LanguageModelModule, outputs: Any, batch: Window) -> None:
-        if trainer.logger is None:
+        if not trainer.loggers:
             return
         # float32: no autocast applies here
         features, target_ids = outputs["features"].flatten(0, 1)[:_TOP_K_TOKENS].float(), batch.target_ids.flatten()
         with torch.no_grad():
             rank = target_rank(module.model.logits(features), target_ids[:_TOP_K_TOKENS])
-        trainer.logger.log_metrics(
+        module.log_dict(
             {
                 "train/loss": self.last_loss,
                 "train/perplexity": math.exp(min(self.last_loss, 700.0)),
@@ -141,8 +139,9 @@ class TrainingMetrics(L.Callback):
                 "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
                 "train/gradient_norm": float(module.gradient_norm),
                 "train/tokens_per_second": self._tokens_per_second,
+                "step": float(trainer.global_step),  # Lightning counts from 0
             },
-            step=trainer.global_step,
+            batch_size=1,
         )
 
     def display_values(self, trainer: L.Trainer) -> dict[str, str]:
@@ -180,8 +179,9 @@ class TrainingMetrics(L.Callback):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
-        score = pl_module.valid_score
-        assert score is not None
+        result = pl_module.valid_score
+        assert result is not None
+        score = result.score
         if not math.isfinite(score.perplexity):
             raise TrainingError(
                 f"the valid perplexity became {score.perplexity} at step {trainer.global_step} "
@@ -195,8 +195,11 @@ class TrainingMetrics(L.Callback):
             **{
                 name: value for name, value in score.to_dict().items() if name in ("loss", "perplexity", "top1", "top5")
             },
-            "exact": pl_module.valid_is_exact,
+            "exact": result.is_exact,
         }
+        if self._loss_count:
+            entry["train_perplexity"] = math.exp(min(self._loss_sum / self._loss_count, 700.0))
+        self._loss_sum, self._loss_count = 0.0, 0
         self.history.append(entry)
         log.info(
             "validation after %.2f epochs, %.1f min: loss %.4f  perplexity %.2f  top-1 %.2f %%  top-5 %.2f %%",
@@ -204,7 +207,7 @@ class TrainingMetrics(L.Callback):
             100.0 * score.top1,
             100.0 * score.top5,
         )
-        if not pl_module.valid_is_exact:
+        if not result.is_exact:
             log.info("that validation scored %s tokens of valid, not all", f"{score.tokens:,}")
         # exclude the validation from the training time
         self._measured_until = self._interval_start = time.monotonic()
@@ -220,61 +223,3 @@ class TrainingMetrics(L.Callback):
         self.history = list(state_dict["history"])
         self.tokens = int(state_dict["tokens"])
         self.first_loss = state_dict["first_loss"]
-
-
-class ProgressBar(RichProgressBar):
-    """Shows epoch, loss, perplexity, tokens per second and the remaining time of the run.
-
-    Args:
-        training_metrics: Source of the figures.
-    """
-
-    def __init__(self, training_metrics: TrainingMetrics) -> None:
-        super().__init__(refresh_rate=4)
-        self.training_metrics = training_metrics
-
-    @override
-    def configure_columns(self, trainer: L.Trainer) -> list[ProgressColumn]:
-        return [
-            TextColumn("{task.description}"),
-            CustomBarColumn(bar_width=20),
-            BatchesProcessedColumn(style=self.theme.batch_progress),
-        ]
-
-    @override
-    def _get_train_description(self, current_epoch: int) -> str:
-        total = "" if self.trainer.max_epochs == NO_EPOCH_LIMIT else f"/{self.trainer.max_epochs}"
-        return f"Epoch {current_epoch + 1}{total} "
-
-    @override
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        return dict(self.training_metrics.display_values(trainer))
-
-
-class ProgressLines(L.Callback):
-    """One line at the start and one at each validation, where the output is a file and not a terminal.
-
-    Args:
-        training_metrics: Source of the figures.
-    """
-
-    def __init__(self, training_metrics: TrainingMetrics) -> None:
-        self.training_metrics = training_metrics
-
-    @override
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
-            windows = f"{trainer.num_training_batches:,} windows per epoch"
-            start = f", from step {trainer.global_step:,}" if trainer.global_step else ""
-            Console().print(f"training: {windows}{start}", soft_wrap=True, highlight=False)
-
-    @override
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
-            entry = self.training_metrics.history[-1]
-            Console().print(
-                f"epoch {entry['epoch']:.2f}, step {entry['step']:,}, {entry['minutes']:.1f} min: "
-                f"valid perplexity {entry['perplexity']:.2f}",
-                soft_wrap=True,
-                highlight=False,
-            )

@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from helpers.waiting import DEADLINE, wait_until
 
-from lstm_lm.bundle import build_engine, read_bundle
+from lstm_lm.bundle import read_bundle
 from lstm_lm.serving.app import build_app
 from lstm_lm.serving.settings import Settings
 
@@ -36,9 +36,9 @@ class SlowBackend:
 def listening(bundle: Path, **settings: Any) -> Iterator[str]:
     """Run a service in this process; yields its URL."""
     loaded = read_bundle(bundle)
-    engine = build_engine(loaded)
+    engine = loaded.engine()
     engine.backend = SlowBackend(engine.backend)
-    app = build_app(engine, Settings(bundle=bundle, **settings), loaded.info)
+    app = build_app(engine, Settings(bundle=bundle, **settings), loaded)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,0 +1,53 @@
+"""A network with gradients by autograd, for dynamic evaluation with any cell."""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from lstm_lm.evaluation.manual_lstm import ScoredSegment
+from lstm_lm.evaluation.score import target_rank
+from lstm_lm.nn.model import LSTMLanguageModel
+
+
+class AutogradNetwork:
+    """A copy of a network that scores segments of one stream, as ``ManualGradLSTM`` does.
+
+    Args:
+        model: The network. Not modified.
+    """
+
+    def __init__(self, model: LSTMLanguageModel) -> None:
+        self._model = copy.deepcopy(model).float().eval()
+        self._parameters = list(self._model.parameters())
+        self.weights = [parameter.detach() for parameter in self._parameters]
+        """All weights, tied ones once."""
+        self.gradients = [torch.zeros_like(weight) for weight in self.weights]
+        """Gradients from the last :meth:`backward`, in the same order."""
+        self._nll = torch.empty(0)
+        self.reset_state()
+
+    def reset_state(self) -> None:
+        """Start a new stream."""
+        self._state = self._model.initial_state(1)
+
+    def forward(self, input_ids: Tensor, target_ids: Tensor) -> ScoredSegment:
+        """Score the next segment of the stream. The state continues from the last segment, detached.
+
+        Args:
+            input_ids: (T,), int64.
+            target_ids: The word after each input (T,), int64.
+        """
+        features, state = self._model.features(input_ids.unsqueeze(0), self._state)
+        self._state = state.detach()
+        logits = self._model.logits(features[0])
+        log_probabilities = logits.log_softmax(dim=1)
+        self._nll = -log_probabilities.gather(1, target_ids.unsqueeze(1)).squeeze(1)
+        rank = target_rank(logits.detach(), target_ids)
+        # a copy, which the cache changes in place
+        scored = log_probabilities.detach().clone()
+        return ScoredSegment(features[0].detach(), scored, target_ids, self._nll.detach(), rank)
+
+    def backward(self, segment: ScoredSegment) -> None:  # noqa: ARG002  the graph holds the segment
+        """Compute ``gradients`` of the last segment's mean negative log likelihood."""
+        self.gradients = list(torch.autograd.grad(self._nll.mean(), self._parameters))

@@ -1,0 +1,149 @@
+"""Runs that are killed or asked to stop at random moments, and two runs that want the same folder."""
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from campaigns.outcome import Outcome, Progress
+from campaigns.project import Command, Project, difference
+
+_MAX_TRIES = 10  # to hit a write or a validation
+
+
+def kill(project: Project, progress: Progress) -> Outcome:
+    """SIGKILL at random moments, half of them in a checkpoint write; each run is then resumed to its end."""
+    num_kills = 2 if project.quick else 20
+    outcome = Outcome("kill -9, then resume", num_kills, progress)
+    seconds = _run_seconds(project)
+    for number in range(num_kills):
+        in_write = number % 2 == 0
+        for _ in range(_MAX_TRIES):
+            run = _fresh(project, "killed")
+            command = project.train(run.name)
+            if in_write:
+                _wait_for_write(command, run, skip=project.rng.randrange(12))
+            else:
+                _sleep_unless_ended(command, project.rng.uniform(0.1, 1.0) * seconds)
+            command.kill(signal.SIGKILL)
+            killed = command.wait() == -signal.SIGKILL
+            torn = bool(_partial_checkpoints(run))
+            if killed and (torn or not in_write):
+                break
+        else:
+            outcome.fail(f"no kill {'in a write' if in_write else 'of a run'} in {_MAX_TRIES} tries")
+            continue
+        _resume_and_compare(project, run, outcome, "bit-equal after a kill " + ("in a write" if torn else "elsewhere"))
+    return outcome
+
+
+def terminate(project: Project, progress: Progress) -> Outcome:
+    """SIGTERM at random moments, some of them in a validation; each run is then resumed to its end."""
+    num_signals, num_in_validation = (2, 1) if project.quick else (10, 2)
+    outcome = Outcome("SIGTERM, then resume", num_signals, progress)
+    seconds = _run_seconds(project)
+    for number in range(num_signals):
+        in_validation = number < num_in_validation
+        for _ in range(_MAX_TRIES):
+            run = _fresh(project, "stopped")
+            command = project.train(run.name)
+            if in_validation:
+                _wait_for_validation(command, run, skip=project.rng.randrange(3))
+            else:
+                _sleep_unless_ended(command, project.rng.uniform(0.3, 1.0) * seconds)
+            command.kill(signal.SIGTERM)
+            stopped = command.wait() == 128 + signal.SIGTERM
+            broken_off = stopped and _validation_is_due(run)
+            if stopped and (broken_off or not in_validation):
+                break
+        else:
+            outcome.fail(f"no signal {'in a validation' if in_validation else 'in a run'} in {_MAX_TRIES} tries")
+            continue
+        where = "in a validation" if broken_off else "in training"
+        _resume_and_compare(project, run, outcome, f"bit-equal after a signal {where}")
+    return outcome
+
+
+def share_folder(project: Project, progress: Progress) -> Outcome:
+    """Two runs are started in one folder: exactly one trains, and its result is that of a run alone."""
+    num_pairs = 1 if project.quick else 4
+    outcome = Outcome("two runs in one folder", num_pairs, progress)
+    for number in range(num_pairs):
+        run = _fresh(project, "shared")
+        first = project.train(run.name)
+        if number % 2:  # else both start at once
+            _sleep_unless_ended(first, 0.6 * _run_seconds(project))
+        second = project.train(run.name)
+        statuses = sorted(command.wait() for command in (first, second))
+        refused = [command for command in (first, second) if "in use by process" in command.output]
+        if statuses != [0, 1] or len(refused) != 1:
+            outcome.fail(f"exit statuses {statuses}: {first.output[-300:]} {second.output[-300:]}")
+        elif problem := difference(project.whole(), run):
+            outcome.fail(f"the run that was left alone has {problem}")
+        else:
+            outcome.record("second run refused, first bit-equal")
+    return outcome
+
+
+def _resume_and_compare(project: Project, run: Path, outcome: Outcome, ending: str) -> None:
+    command = project.train(run.name)
+    status = command.wait()
+    if status:
+        outcome.fail(f"the resumed run exits with {status}: {command.output[-500:]}")
+    elif problem := difference(project.whole(), run):
+        outcome.fail(f"the resumed run has {problem}")
+    elif partial := _partial_checkpoints(run):
+        outcome.fail(f"{partial[0].name} was not cleaned up")
+    else:
+        outcome.record(ending)
+
+
+def _run_seconds(project: Project) -> float:
+    """Duration of an uninterrupted run."""
+    project.whole()
+    return project.whole_seconds
+
+
+def _fresh(project: Project, name: str) -> Path:
+    run = project.folder / name
+    shutil.rmtree(run, ignore_errors=True)
+    return run
+
+
+def _sleep_unless_ended(command: Command, seconds: float) -> None:
+    command.process.join(seconds)
+
+
+def _partial_checkpoints(run: Path) -> list[Path]:
+    """Temporary files of checkpoint writes."""
+    folder = run / "checkpoints"
+    return [file for file in folder.iterdir() if file.name.startswith(".")] if folder.is_dir() else []
+
+
+def _wait_for_write(command: Command, run: Path, skip: int) -> None:
+    """Wait until a checkpoint is being written, after ``skip`` others."""
+    seen: set[str] = set()
+    while command.process.exitcode is None:
+        writing = {file.name for file in _partial_checkpoints(run)}
+        if writing - seen and len(seen | writing) > skip:
+            return
+        seen |= writing
+        time.sleep(0.0002)
+
+
+def _wait_for_validation(command: Command, run: Path, skip: int) -> None:
+    """Wait until ``last.ckpt`` was written ``skip`` + 1 times: before a validation or after one without a new best."""
+    last, versions = run / "checkpoints" / "last.ckpt", set[int]()
+    while command.process.exitcode is None and len(versions) <= skip:
+        if last.is_file():
+            versions.add(last.stat().st_mtime_ns)
+        time.sleep(0.001)
+    time.sleep(0.03)
+
+
+def _validation_is_due(run: Path) -> bool:
+    """Whether ``last.ckpt`` is from just before a validation that did not end."""
+    from lstm_lm.checkpoint import read_checkpoint
+
+    callbacks = read_checkpoint(run / "checkpoints" / "last.ckpt").content["callbacks"]
+    return any(state.get("validation_due", False) for state in callbacks.values())
