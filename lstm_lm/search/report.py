@@ -1,8 +1,11 @@
 """Results of a study: a table, the best config as an experiment file, pictures."""
 
+import re
 import statistics
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lstm_lm.search.study import REASON, SEED_VALUES, num_finished
 
+_TARGET = "valid perplexity"
 _PICTURES = ("history", "importances", "parallel_coordinates", "slices")
 
 
@@ -26,7 +30,7 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
 def rows(study: optuna.Study) -> list[tuple[str, str, str, str]]:
     """Trial number, state, value and overrides of every trial, the best first."""
     return [
-        (str(trial.number), trial.state.name.lower(), _value(trial), " ".join(overrides(trial)))
+        (str(trial.number), trial.state.name.lower(), _value(trial), " ".join(displayed(overrides(trial))))
         for trial in ranked(study)
     ]
 
@@ -44,6 +48,11 @@ def overrides(trial: FrozenTrial) -> list[str]:
     return [f"{key}={value}" for key, value in trial.params.items()]
 
 
+def displayed(lines: Sequence[str]) -> list[str]:
+    """Overrides with numbers rounded to four digits, for a table."""
+    return [re.sub(r"=(\d+\.\d+(?:e-?\d+)?)$", lambda match: f"={float(match[1]):.4g}", line) for line in lines]
+
+
 def importances(study: optuna.Study) -> dict[str, float]:
     """How much of the variance each setting explains, in [0, 1] (PED-ANOVA, Watanabe et al. 2023); empty if unknown."""
     done = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
@@ -59,7 +68,6 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
         The files; one is missing if the study has too few trials for it.
     """
     from matplotlib import pyplot as plt
-    from optuna.visualization import matplotlib as plots
 
     plt.switch_backend("agg")
     if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
@@ -70,15 +78,9 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
     for name in _PICTURES:
         if name == "importances" and not known:
             continue
-        if name == "history":
-            axes = plots.plot_optimization_history(study)
-        elif name == "importances":
-            axes = plots.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-        elif name == "parallel_coordinates":
-            axes = plots.plot_parallel_coordinate(study)
-        else:
-            axes = plots.plot_slice(study)
-        figure = _figure(axes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of axes with a single value
+            figure = _draw(study, name)
         file = folder / f"{name}.png"
         figure.savefig(file, dpi=110, bbox_inches="tight")
         plt.close(figure)
@@ -86,9 +88,24 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
     return files
 
 
-def _figure(axes: object) -> "optuna.visualization.matplotlib.Axes":
-    first = axes.flat[0] if hasattr(axes, "flat") else axes
-    return first.figure  # type: ignore[attr-defined]
+def _draw(study: optuna.Study, name: str) -> Any:
+    from matplotlib.ticker import NullFormatter
+    from optuna.visualization import matplotlib as plots
+
+    axes: Any
+    if name == "history":
+        axes = plots.plot_optimization_history(study, target_name=_TARGET)
+    elif name == "importances":
+        axes = plots.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target_name=_TARGET)
+    elif name == "parallel_coordinates":
+        axes = plots.plot_parallel_coordinate(study, target_name=_TARGET)
+    else:
+        axes = plots.plot_slice(study, target_name=_TARGET)
+    figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+    for panel in figure.axes:
+        if panel.get_xscale() == "log":
+            panel.xaxis.set_minor_formatter(NullFormatter())  # its labels overlap
+    return figure
 
 
 def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[str]) -> str:
@@ -112,7 +129,9 @@ def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[
             choices.append({f"override /{override.get_key_element()}": str(value)})
         elif not override.is_hydra_override():
             OmegaConf.update(values, key, value, force_add=True)
-    content = {"defaults": [*defaults, *choices, "_self_"], **OmegaConf.to_container(values)}  # type: ignore[dict-item]
+    settings = OmegaConf.to_container(values)
+    assert isinstance(settings, dict)
+    content = {"defaults": [*defaults, *choices, "_self_"], **settings}
     number = num_finished(study)
     title = f"# Best of {number} trials of the study {study.study_name}: valid perplexity {best.value:.2f}."
     return f"# @package _global_\n{title}\n{OmegaConf.to_yaml(OmegaConf.create(content))}"

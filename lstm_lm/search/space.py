@@ -24,6 +24,15 @@ class SearchSpace:
         """The overrides of a trial."""
         return [f"{key}={_suggest(trial, key, distribution)}" for key, distribution in self.distributions.items()]
 
+    def examples(self) -> list[list[str]]:
+        """Overrides with which every listed value is tried once; the lower end stands for a range of numbers."""
+        values = {
+            key: list(distribution.choices) if isinstance(distribution, CategoricalDistribution) else [distribution.low]  # type: ignore[attr-defined]
+            for key, distribution in self.distributions.items()
+        }
+        longest = max(map(len, values.values()), default=0)
+        return [[f"{key}={known[min(i, len(known) - 1)]}" for key, known in values.items()] for i in range(longest)]
+
     def grid(self) -> dict[str, Sequence[Any]]:
         """All values of every setting.
 
