@@ -42,10 +42,13 @@ def job(config: TrainConfig, run_dir: Path) -> float | None:
         corpus = load_corpus(config.data, progress)
     from lstm_lm.training.run import train
 
-    metrics = train(config, run_dir, corpus, _name())
+    metrics = train(config, run_dir, corpus, config.name or _name())
     perplexity: float | None = metrics.get("valid", {}).get("perplexity")
     if not is_rank_zero():
         return perplexity
+    from lstm_lm.report.page import write_run_report
+
+    write_run_report(run_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _print_sweep_job(metrics, run_dir)
     else:
@@ -75,6 +78,7 @@ def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
 
 def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> None:
     from lstm_lm.cli.console import duration, number, percent, print_key_values, relative_path, streams
+    from lstm_lm.report.page import REPORT
     from lstm_lm.saved_model import InitFrom
 
     rows = []
@@ -99,6 +103,7 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
         ("tokens per second", f"{metrics['tokens_per_second']:,.0f}"),
         ("parameters", f"{metrics['parameters']:,} ({metrics['precision']})"),
         ("run folder", relative_path(run_dir)),
+        ("report", relative_path(run_dir / REPORT)),
     ]
     print_key_values("Training", rows)
 

@@ -216,6 +216,10 @@ class EvalWindows:
         eos_id: The word before the first.
         device: Stores the split and makes the windows; ``None`` makes them from ``ids``, on the CPU.
 
+    Attributes:
+        ids: The split, shape (n,).
+        stream_length: Tokens per stream; the last one may be shorter.
+
     Raises:
         DataError: If the split is empty.
     """
@@ -227,7 +231,7 @@ class EvalWindows:
             raise DataError("the split to evaluate is empty; it needs at least one line of text")
         if batch_size < 1 or window_length < 1:
             raise ValueError(f"batch_size and window_length must be at least 1 (got {batch_size}, {window_length})")
-        self._ids = ids
+        self.ids = ids
         self._eos_id = eos_id
         self.num_streams = batch_size
         self.stream_length = -(-len(ids) // batch_size)
@@ -242,12 +246,12 @@ class EvalWindows:
         begin = 0
         for length in self._lengths:
             positions = target_positions(self._starts, begin, begin + length)
-            counts = positions < len(self._ids)
+            counts = positions < len(self.ids)
             if self._device_split is not None:
                 input_ids, target_ids = self._device_split.window(begin, begin + length)
             else:
-                positions = np.minimum(positions, len(self._ids) - 1)
-                input_ids, target_ids = inputs_and_targets(self._ids, positions, self._eos_id)
+                positions = np.minimum(positions, len(self.ids) - 1)
+                input_ids, target_ids = inputs_and_targets(self.ids, positions, self._eos_id)
             mask = None if counts.all() else torch.from_numpy(counts).to(input_ids.device)
             yield Window(input_ids, target_ids, mask, starts_stream=begin == 0)
             begin += length

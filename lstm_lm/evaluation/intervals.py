@@ -83,14 +83,26 @@ def bootstrap(nll: NDArray[np.float64], ids: Ids, vocabulary: Vocabulary, seed: 
     if count < 2:
         return None
     losses = np.add.reduceat(nll.astype(np.float64), starts)
-    tokens = np.diff(np.append(starts, len(ids)))
+    low, high = mean_interval(losses, np.diff(np.append(starts, len(ids))), seed)
+    with np.errstate(over="ignore"):
+        return ConfidenceInterval(float(np.exp(low)), float(np.exp(high)), LEVEL, count, unit, RESAMPLES)
+
+
+def mean_interval(sums: NDArray[np.float64], tokens: NDArray[np.int64], seed: int) -> tuple[float, float]:
+    """The 95 % interval of a mean per token, from resampling articles with replacement.
+
+    Args:
+        sums: Sum over the tokens of each article (A,).
+        tokens: Number of its tokens (A,).
+        seed: Seed of the resampling.
+    """
+    count = len(sums)
     rng = np.random.default_rng(seed)
     means = []
     batch_size = max(1, _MAX_BATCH // count)
     for begin in range(0, RESAMPLES, batch_size):
         drawn = rng.integers(count, size=(min(batch_size, RESAMPLES - begin), count))
-        means.append(losses[drawn].sum(axis=1) / tokens[drawn].sum(axis=1))
+        means.append(sums[drawn].sum(axis=1) / tokens[drawn].sum(axis=1))
     tail = (1.0 - LEVEL) / 2.0
-    with np.errstate(over="ignore"):
-        low, high = np.exp(np.quantile(np.concatenate(means), [tail, 1.0 - tail]))
-    return ConfidenceInterval(float(low), float(high), LEVEL, count, unit, RESAMPLES)
+    low, high = np.quantile(np.concatenate(means), [tail, 1.0 - tail])
+    return float(low), float(high)

@@ -1,16 +1,20 @@
 """Scores, and the metric that accumulates them over windows."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from lstm_lm.data.encoding import Ids
 from lstm_lm.data.streams import Window
-from lstm_lm.evaluation.intervals import ConfidenceInterval
+from lstm_lm.evaluation.intervals import ConfidenceInterval, article_starts
+from lstm_lm.evaluation.token_scores import TokenScores
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.completion import is_word
 from lstm_lm.text.vocabulary import Vocabulary
@@ -65,6 +69,17 @@ class Score:
         return content
 
 
+class WindowScores(NamedTuple):
+    """Scores of a window (B, T); masked tokens have the value 0."""
+
+    nll: Tensor
+    """Negative log likelihood of the target in nats, float32."""
+    confidence: Tensor
+    """Probability of the most probable word, float32."""
+    rank: Tensor
+    """Number of other words that are at least as probable as the target, int32."""
+
+
 class ScoreMetric(Metric):
     """Accumulates a ``Score`` over windows, in float64.
 
@@ -105,7 +120,7 @@ class ScoreMetric(Metric):
         self.counts[1] += (hits & words).sum(dim=1)
         self.unknown += (target_ids == self.unk_id).sum()
 
-    def update_window(self, model: LSTMLanguageModel, features: Tensor, window: Window) -> Tensor:
+    def update_window(self, model: LSTMLanguageModel, features: Tensor, window: Window) -> WindowScores:
         """Add the tokens of a window. Computes its logits in chunks to bound memory.
 
         Args:
@@ -114,23 +129,26 @@ class ScoreMetric(Metric):
             window: The window.
 
         Returns:
-            Negative log likelihood of every token in nats (B, T), 0 where masked.
+            The scores of every token.
         """
         if window.mask is None:
             features, target_ids = features.flatten(0, 1), window.target_ids.flatten()
         else:
             features, target_ids = features[window.mask], window.target_ids[window.mask]
-        nlls = []
+        scores = []
         chunk = CHUNK if features.device.type == "cpu" else GPU_CHUNK
         for part, targets in zip(torch.split(features, chunk), torch.split(target_ids, chunk), strict=True):
             logits = model.logits(part).float()
             nll = F.cross_entropy(logits, targets, reduction="none")
-            self.update(nll, target_rank(logits, targets), targets)
-            nlls.append(nll)
-        losses = torch.cat(nlls)
+            rank = target_rank(logits, targets)
+            self.update(nll, rank, targets)
+            normalizer = logits.gather(1, targets.unsqueeze(1)).squeeze(1) + nll  # logsumexp of the logits
+            scores.append(WindowScores(nll, (logits.amax(dim=1) - normalizer).exp(), rank))
+        columns = (torch.cat(column) for column in zip(*scores, strict=True))
         if window.mask is None:
-            return losses.view(window.target_ids.shape)
-        return losses.new_zeros(window.mask.shape).masked_scatter(window.mask, losses)
+            return WindowScores(*(column.view(window.target_ids.shape) for column in columns))
+        mask = window.mask
+        return WindowScores(*(column.new_zeros(mask.shape).masked_scatter(mask, column) for column in columns))
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
         """The sums since the last reset: nll, counts, unknown."""
@@ -172,3 +190,34 @@ def word_mask(vocabulary: Vocabulary) -> Tensor:
     mask = torch.tensor([is_word(word) for word in vocabulary.words])
     mask[list(vocabulary.special_ids)] = False
     return mask
+
+
+def join_windows(windows: Sequence[WindowScores], ids: Ids, stream_length: int, vocabulary: Vocabulary) -> TokenScores:
+    """Join the scores of consecutive windows of ``EvalWindows``.
+
+    Args:
+        windows: The scores of the windows, from the first one; later windows may be missing.
+        ids: The split (N,).
+        stream_length: Tokens per stream.
+        vocabulary: The vocabulary of ``ids``.
+    """
+    columns = [torch.cat(list(parts), dim=1).cpu().numpy() for parts in zip(*windows, strict=True)]
+    num_streams, length = columns[0].shape
+    positions = np.arange(num_streams, dtype=np.int64)[:, None] * stream_length + np.arange(length, dtype=np.int64)
+    inside = positions < len(ids)
+    positions = positions[inside]
+    nll, confidence, rank = (column[inside] for column in columns)
+    line_ends = np.flatnonzero(ids == vocabulary.eos_id)
+    starts = np.concatenate([[0], line_ends + 1])
+    line_positions = positions - starts[np.searchsorted(starts, positions, side="right") - 1]
+    article = np.searchsorted(article_starts(ids, vocabulary)[0], positions, side="right") - 1
+    return TokenScores(
+        positions=positions,
+        ids=np.asarray(ids)[positions].astype(np.int32),
+        nll=nll.astype(np.float32),
+        confidence=confidence.astype(np.float32),
+        rank=rank.astype(np.int32),
+        line_positions=line_positions.astype(np.int32),
+        articles=article.astype(np.int32),
+        split_tokens=len(ids),
+    )

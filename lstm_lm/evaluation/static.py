@@ -41,7 +41,7 @@ def evaluate_static(
     metric, nlls, done = ScoreMetric(vocabulary).to(device), [], 0
     with eval_mode(model):
         for window, features in window_features(model, windows):
-            nlls.append(metric.update_window(model, features, window))
+            nlls.append(metric.update_window(model, features, window).nll)
             done += window.num_tokens
             if progress is not None:
                 progress(done, len(ids))

@@ -155,6 +155,11 @@ class TrainConfig(Settings):
         help="cooccurrence initializes the embedding with word vectors from co-occurrence counts on train. They take "
         "seconds to compute and save the first epochs.",
     )
+    name: str | None = setting(
+        None, special={None: "what was chosen on the command line"}, help="Name of the run in loggers and reports."
+    )
+    tags: list[str] = setting([], help="Words to find the run by: lstm-lm runs --where tag=TAG.")
+    notes: str = setting("", help="Text for the run's report.")
     seed: int = setting(1, ge=0, le=2**32 - 1, help="Seed of every random number generator of the run.")
     init_from: str | None = setting(
         None,

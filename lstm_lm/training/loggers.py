@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 from lightning.pytorch.loggers import TensorBoardLogger as LightningTensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
@@ -152,6 +153,16 @@ def log_embeddings(logger: Logger, words: list[str], embeddings: Tensor, step: i
         logger.log_table("embedding", columns=columns, data=rows, step=step)
     elif hasattr(_experiment(logger), "add_embedding"):
         _experiment(logger).add_embedding(embeddings, metadata=words, tag="embedding", global_step=step)
+
+
+def log_figure(logger: Logger, name: str, figure: Figure, step: int) -> None:
+    """Log a figure to a logger that can show one."""
+    if isinstance(logger, WandbLogger):
+        logger.log_image(name, images=[figure], step=step)
+    elif isinstance(logger, MLFlowLogger):
+        logger.experiment.log_figure(logger.run_id, figure, f"{name}.png")
+    elif hasattr(_experiment(logger), "add_figure"):
+        _experiment(logger).add_figure(name, figure, step, close=False)
 
 
 def _experiment(logger: Logger) -> Any:

@@ -12,8 +12,10 @@ from lstm_lm.checkpoint import BEST, CHECKPOINTS
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
 from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.inference.banned_words import validate_banned_words
+from lstm_lm.report.versions import versions
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.planning import EpochPlanner
+from lstm_lm.training.callbacks.text_samples import TextSamples
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
@@ -138,7 +140,11 @@ def train(
         "vocabulary": len(vocabulary),
         "seed": config.seed,
         "history": training_metrics.history,
+        "versions": versions(),
     }
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, TextSamples) and callback.latest:
+            metrics["samples"] = {"prompt": callback.prompt, "texts": callback.latest}
     if init_from is not None:
         metrics["init_from"] = asdict(init_from)
     if epoch_planner.dropouts is not None:

@@ -177,12 +177,10 @@ def test_an_interrupted_run_has_hyperparameters_and_final_metrics(
     assert [row["final/valid_perplexity"] != "" for row in rows][-1]
 
 
-def test_loggers_that_show_no_text_cost_no_samples(
-    config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lstm_lm.training.callbacks.text_samples.Engine", None)  # calling it would fail
+def test_samples_are_in_the_metrics_if_no_logger_shows_text(config: ConfigFactory, tmp_path: Path) -> None:
     loggers = {"csv": {"_target_": "lightning.pytorch.loggers.CSVLogger", "name": "csv"}}
-    train(config(logger=loggers, callbacks=CALLBACKS, presets=PRESETS, trainer=TRAINER), tmp_path)
+    metrics = train(config(logger=loggers, callbacks=CALLBACKS, presets=PRESETS, trainer=TRAINER), tmp_path)
+    assert list(metrics["samples"]["texts"]) == list(PRESETS)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed: pip install wandb")

@@ -12,7 +12,9 @@ from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from typing_extensions import override
 
 from lstm_lm.checkpoint import BEST, LAST, Checkpoint, CheckpointMetadata, read_checkpoint
+from lstm_lm.data.streams import EvalWindows
 from lstm_lm.errors import CheckpointError, TrainingInterruptedError
+from lstm_lm.evaluation.token_scores import TOKEN_SCORES, TokenScores
 from lstm_lm.serialization import check_plain, mapping
 from lstm_lm.text.files import replace_by_link, write_atomically
 from lstm_lm.training.module import LanguageModelModule
@@ -38,6 +40,7 @@ class BestAndLastCheckpoint(CheckpointCallback):
 
     Attributes:
         best_score: Score of ``best.ckpt``; ``None`` before the first validation.
+        best_tokens: Its per-token scores; ``None`` if an earlier part of the run wrote it.
         validated: Whether this process has finished a validation.
     """
 
@@ -45,6 +48,7 @@ class BestAndLastCheckpoint(CheckpointCallback):
         self.folder = folder
         self.every_seconds = every_seconds
         self.best_score: dict[str, Any] | None = None
+        self.best_tokens: TokenScores | None = None
         self.validated = False
         self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in SplitScore.sums
         self._validation_due = False
@@ -138,6 +142,9 @@ class BestAndLastCheckpoint(CheckpointCallback):
             trainer.save_checkpoint(self.best)
             if trainer.is_global_zero:  # same content; writing a large checkpoint twice takes seconds
                 replace_by_link(self.last, self.best)
+                assert isinstance(trainer.val_dataloaders, EvalWindows)
+                self.best_tokens = pl_module.scorer.tokens(trainer.val_dataloaders)
+                self.best_tokens.save(self.folder.parent / TOKEN_SCORES)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
             return
         self._saved_step = -1  # the score is new even if no step followed the last save

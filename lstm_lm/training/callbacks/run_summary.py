@@ -1,4 +1,4 @@
-"""Hyperparameters and final metrics in the loggers."""
+"""Hyperparameters, final metrics and figures in the loggers."""
 
 from dataclasses import asdict
 from typing import Any
@@ -6,15 +6,17 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
+from lstm_lm.report.figures import score_figures
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.config import TrainConfig
-from lstm_lm.training.loggers import FINAL_METRIC, finish
+from lstm_lm.training.loggers import FINAL_METRIC, finish, log_figure
+from lstm_lm.training.module import LanguageModelModule
 
 
 class RunSummary(L.Callback):
-    """Logs the hyperparameters at the start of a run and its final metrics at the end, however it ends.
+    """Logs the hyperparameters at the start of a run, its final metrics at the end, however it ends, and its figures.
 
     Args:
         config: Config of the run.
@@ -41,8 +43,12 @@ class RunSummary(L.Callback):
             logger.log_hyperparams(hyperparameters(self.config))
 
     @override
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
         self._log_final(trainer)
+        if self.checkpoints.best_tokens is not None and trainer.loggers:
+            for name, figure in score_figures(self.checkpoints.best_tokens, len(pl_module.scorer.vocabulary)).items():
+                for logger in trainer.loggers:
+                    log_figure(logger, f"valid/{name}", figure, trainer.global_step)
 
     @override
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -66,5 +72,5 @@ class RunSummary(L.Callback):
 
 def hyperparameters(config: TrainConfig) -> dict[str, Any]:
     """The settings that can change a score: not the sampling presets, the loggers and where a run resumes."""
-    left_out = ("presets", "sampling", "logger", "resume")
+    left_out = ("presets", "sampling", "logger", "resume", "name", "tags", "notes")
     return {name: value for name, value in asdict(config).items() if name not in left_out}

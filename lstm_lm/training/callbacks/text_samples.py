@@ -24,6 +24,9 @@ class TextSamples(L.Callback):
         prompt: Text that the samples continue.
         num_words: Words per sample.
 
+    Attributes:
+        latest: The samples of the last validation, by preset.
+
     Raises:
         ValueError: If ``num_words`` is below 1.
     """
@@ -42,17 +45,18 @@ class TextSamples(L.Callback):
         self.presets = {name: dataclasses.replace(preset, seed=seed) for name, preset in presets.items()}
         self.prompt = prompt
         self.num_words = num_words
+        self.latest: dict[str, str] = {}
 
     @override
     def on_validation_epoch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule
     ) -> None:
         # not in on_validation_end: AveragedWeights restores the raw weights in its own on_validation_epoch_end
-        loggers = [logger for logger in trainer.loggers if shows_text(logger)]
-        if not loggers or not self.presets or not trainer.is_global_zero:
+        if not self.presets or not trainer.is_global_zero:
             return
+        loggers = [logger for logger in trainer.loggers if shows_text(logger)]
         engine = Engine(TorchBackend(pl_module.model), self.vocabulary, self.presets, next(iter(self.presets)))
         for name, preset in self.presets.items():
-            text = engine.generate(self.prompt, preset, self.num_words).text
+            text = self.latest[name] = engine.generate(self.prompt, preset, self.num_words).text
             for logger in loggers:
                 log_text(logger, f"sample/{name}", text, trainer.global_step)

@@ -33,7 +33,8 @@ class TrainingMetrics(L.Callback):
         epoch_tokens: Tokens per pass over train.
 
     Attributes:
-        history: One entry per validation: epoch, step, minutes, tokens and the score.
+        history: One entry per validation: epoch, step, minutes, tokens, the score, and the perplexity of the training
+            steps since the one before, with dropout.
         tokens: Tokens trained on.
         measured_tokens: Tokens since the start or resume.
         training_seconds: Seconds since the start or resume, without validations.
@@ -51,6 +52,7 @@ class TrainingMetrics(L.Callback):
         self.first_loss: float | None = None
         self.last_loss = math.nan
         self._smooth_loss: float | None = None
+        self._loss_sum, self._loss_count = 0.0, 0  # since the last validation
         self._pending_losses: list[tuple[int, Tensor]] = []  # steps and their losses, on the training device
         self._pending_tokens = 0
         self._interval_start = 0.0
@@ -117,6 +119,7 @@ class TrainingMetrics(L.Callback):
             module.check_finite(nll, step)
             self.first_loss = nll if self.first_loss is None else self.first_loss
             self.last_loss = nll
+            self._loss_sum, self._loss_count = self._loss_sum + nll, self._loss_count + 1
             smooth = nll if self._smooth_loss is None else self._smooth_loss
             self._smooth_loss = _SMOOTHING * smooth + (1.0 - _SMOOTHING) * nll
 
@@ -194,6 +197,9 @@ class TrainingMetrics(L.Callback):
             },
             "exact": result.is_exact,
         }
+        if self._loss_count:
+            entry["train_perplexity"] = math.exp(min(self._loss_sum / self._loss_count, 700.0))
+        self._loss_sum, self._loss_count = 0.0, 0
         self.history.append(entry)
         log.info(
             "validation after %.2f epochs, %.1f min: loss %.4f  perplexity %.2f  top-1 %.2f %%  top-5 %.2f %%",

@@ -1,0 +1,1 @@
+"""Reports on runs: read their folders, compare them, draw their figures and write ``report.html``."""
