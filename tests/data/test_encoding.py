@@ -174,7 +174,7 @@ def test_a_damaged_cache_is_noticed_and_encoded_again(
         changed = {"halved": whole[: len(whole) // 8 * 4], "zeroed": bytes(len(whole)), "emptied": b""}
         path.write_bytes(changed.get(damage, b"\xff\xff\xff\x7f" + whole[4:]))
     again = load_corpus(config)
-    assert "this encoded corpus is damaged; it is encoded again" in caplog.text
+    assert "this cache entry is damaged; it is built again" in caplog.text
     assert again.vocabulary == first.vocabulary
     for split, ids in expected.items():
         assert np.array_equal(again.splits[split], ids)
@@ -227,7 +227,7 @@ def test_error_for_a_full_disk_names_the_remedy(config: DataConfig, monkeypatch:
 def test_error_for_an_unwritable_cache_names_the_remedy(config: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     config.cache_dir = str(tmp_path / "file" / "cache")
-    with pytest.raises(DataError, match=r"cannot write the encoded corpus .*data\.cache_dir"):
+    with pytest.raises(DataError, match=r"cannot write a cache entry .*data\.cache_dir"):
         load_corpus(config)
 
 

@@ -163,7 +163,7 @@ def test_service_without_torch_stays_small(service: tuple[subprocess.Popen[str],
 
 @pytest.mark.slow
 def test_checkpoint_without_torch_is_a_clear_error(python: Path, tmp_path: Path) -> None:
-    (tmp_path / "best.ckpt").touch()
+    (tmp_path / "best.ckpt").write_bytes(b"PK\x03\x04")
     command = [python, "-m", "lstm_lm", "serve", "--model", tmp_path / "best.ckpt", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert (done.returncode, done.stdout) == (1, "")

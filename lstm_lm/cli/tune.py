@@ -1,0 +1,184 @@
+"""``lstm-lm tune`` and ``lstm-lm tune-report``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import yaml
+
+from lstm_lm.cli.console import print_commands, print_rows, relative_path
+from lstm_lm.errors import ConfigError
+from lstm_lm.search.config import SearchConfig
+
+if TYPE_CHECKING:
+    import lightning as L
+    from optuna import Study
+    from optuna.trial import Trial
+
+STUDIES = Path("outputs") / "tune"
+_FIXED = "fixed"  # user attribute of a study: the overrides of all its trials
+_RESERVED = ("seed", "resume", "hydra.run.dir", "name")
+
+StudyOption = Annotated[str, typer.Option(help="Name of the study; one of the same name and storage continues.")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(help="Optuna storage URL that several machines can share, as postgresql+psycopg://USER@HOST/NAME."),
+]
+
+
+def tune(
+    overrides: Annotated[
+        list[str], typer.Argument(help="Settings of lstm-lm train; those with several values are varied.")
+    ],
+    study: StudyOption = SearchConfig.study,
+    storage: StorageOption = None,
+    trials: Annotated[int, typer.Option(help="Trials in the whole study.")] = SearchConfig.trials,
+    sampler: Annotated[str, typer.Option(help="tpe, grid or random.")] = SearchConfig.sampler,
+    pruner: Annotated[
+        str, typer.Option(help="Stops bad trials at a validation: median, hyperband or none.")
+    ] = SearchConfig.pruner,
+    startup_trials: Annotated[
+        int, typer.Option(help="Trials that finish before median stops one.")
+    ] = SearchConfig.startup_trials,
+    seeds: Annotated[int, typer.Option(help="Seeds of each trial; its value is their mean.")] = SearchConfig.seeds,
+    heartbeat: Annotated[
+        int, typer.Option(help="A trial without a sign of life for twice as many seconds is repeated.")
+    ] = SearchConfig.heartbeat,
+    space: Annotated[Path | None, typer.Option(help="YAML file with settings to vary, as key: a,b.")] = None,
+    config_dir: Annotated[str | None, typer.Option(help="Folder with your own options.")] = None,
+) -> None:
+    """Search for the settings with the lowest valid perplexity.
+
+    a,b and range(1,4) list values, interval(0.1,0.5) is a range, tag(log,interval(1e-4,1e-2)) a logarithmic one. The
+    same command continues the study; with the same storage, several at once share it.
+    """
+    from lstm_lm.search.report import displayed
+    from lstm_lm.search.space import parse_space
+    from lstm_lm.search.study import first_attempt, open_study, quiet_optuna, run_trials
+    from lstm_lm.search.trials import run_trial
+
+    search = SearchConfig(study, storage, trials, sampler, pruner, startup_trials, seeds, heartbeat)
+    if problems := search.problems():
+        raise ConfigError([f"--{problem.replace('_', '-', 1)}" for problem in problems])
+    varied, fixed = parse_space([*_read_space(space), *overrides])
+    _check(fixed, varied.examples(), config_dir)
+    if sampler == "grid":
+        varied.grid()  # raises if there is none
+    folder = STUDIES / study
+    folder.mkdir(parents=True, exist_ok=True)
+    quiet_optuna()
+    opened = open_study(search, varied, folder)
+    if (known := opened.user_attrs.get(_FIXED, fixed)) != fixed:
+        raise ConfigError([f"--study {study}: has other settings ({' '.join(known)}); choose another name"])
+    opened.set_user_attr(_FIXED, fixed)
+
+    def objective(trial: "Trial") -> float:
+        chosen = varied.suggest(trial)
+        number = first_attempt(trial)
+        print(f"trial {trial.number}: {' '.join(displayed(chosen))}", flush=True)
+        run_dir = folder / f"trial-{number:04d}"
+        value = run_trial(
+            trial, [*fixed, *chosen], run_dir, seeds, lambda lines, added: _train(lines, added, config_dir)
+        )
+        print(f"trial {trial.number}: valid perplexity {value:.2f}", flush=True)
+        return value
+
+    try:
+        run_trials(opened, search, objective)
+    finally:
+        _report(opened, folder)
+
+
+def tune_report(study: StudyOption = SearchConfig.study, storage: StorageOption = None) -> None:
+    """Show a study: its trials, the best one as an experiment, and pictures."""
+    import optuna
+
+    from lstm_lm.errors import DataError
+    from lstm_lm.search.study import quiet_optuna
+
+    quiet_optuna()
+    folder = STUDIES / study
+    url = SearchConfig(study, storage).storage_url(folder)
+    if storage is None and not folder.is_dir():
+        raise DataError(f"{folder}: no such study; give the --study and --storage of lstm-lm tune")
+    try:
+        opened = optuna.load_study(study_name=study, storage=url)
+    except KeyError as error:
+        raise DataError(f"{url}: has no study {study}; give the --study of lstm-lm tune") from error
+    _report(opened, folder)
+
+
+def _read_space(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError([f"--space {file}: cannot be read ({error})"]) from error
+    if not isinstance(content, dict):
+        raise ConfigError([f"--space {file}: needs one line per setting, as optimizer.lr: 1e-3,3e-3"])
+    return [f"{key}={value}" for key, value in content.items()]
+
+
+def _check(fixed: list[str], examples: list[list[str]], config_dir: str | None) -> None:
+    """Report every mistake before the first trial."""
+    from lstm_lm.config.validation import check
+
+    problems = [
+        f"{line.partition('=')[0]}: is set by the search; remove it"
+        for line in fixed
+        if line.partition("=")[0].lstrip("+~") in _RESERVED
+    ]
+    if not examples:
+        problems.append("no setting is varied; give values, as in optimizer.lr=1e-3,3e-3")
+    for example in examples:
+        try:
+            check("train", [*fixed, *example], config_dir=config_dir)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _train(overrides: list[str], callbacks: "list[L.Callback]", config_dir: str | None) -> float:
+    """Run one training in its run folder, as lstm-lm train does; returns its best valid perplexity."""
+    from lstm_lm.cli.hydra_run import run
+    from lstm_lm.cli.sweep import read_perplexity
+    from lstm_lm.cli.train import train_and_report
+    from lstm_lm.errors import TrainingError
+    from lstm_lm.training.config import TrainConfig
+    from lstm_lm.training.run_folder import open_run_folder
+
+    def job(config: TrainConfig, run_dir: Path) -> float | None:
+        metrics = train_and_report(config, run_dir, callbacks)
+        perplexity: float | None = metrics.get("valid", {}).get("perplexity")
+        return perplexity
+
+    flags = ["--config-dir", config_dir] if config_dir else []
+    run("train", [*flags, *overrides], job, open_run_folder)
+    run_dir = Path(overrides[-1].partition("=")[2])
+    if (perplexity := read_perplexity(run_dir)) is None:
+        raise TrainingError(f"{run_dir}: the training has no finite valid perplexity")
+    return perplexity
+
+
+def _report(study: "Study", folder: Path) -> None:
+    """Print the trials; write the best one as an experiment, and pictures."""
+    from optuna.trial import TrialState
+
+    from lstm_lm.cli.command_help import config_groups
+    from lstm_lm.search.report import as_experiment, draw, importances, rows
+    from lstm_lm.text.files import write_atomically
+
+    print_rows(f"Study {study.study_name}, best first", ("trial", "state", "valid perplexity", "settings"), rows(study))
+    if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
+        return
+    for name, share in importances(study).items():
+        print(f"importance of {name}: {share:.2f}")
+    for picture in draw(study, folder):
+        print(f"wrote {relative_path(picture)}")
+    best = folder / "experiment" / "best.yaml"
+    best.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(best, as_experiment(study, study.user_attrs.get(_FIXED, []), config_groups()))
+    command = ["lstm-lm", "train", "--config-dir", relative_path(folder), "experiment=best", "seed=1"]
+    print_commands([("run the best trial again", command)])

@@ -1,0 +1,1 @@
+"""Hyperparameter search: a space in Hydra's grammar, studies in any Optuna storage, reports."""

@@ -1,0 +1,137 @@
+"""Results of a study: a table, the best config as an experiment file, pictures."""
+
+import re
+import statistics
+import warnings
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState
+
+from lstm_lm.search.study import REASON, SEED_VALUES, num_finished
+
+_TARGET = "valid perplexity"
+_PICTURES = ("history", "importances", "parallel_coordinates", "slices")
+
+
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials, the best first; trials without a value come last."""
+    trials = study.get_trials(deepcopy=False)
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    others = [trial for trial in trials if trial.state != TrialState.COMPLETE]
+    return [*sorted(done, key=lambda trial: trial.value or 0.0), *others]
+
+
+def rows(study: optuna.Study) -> list[tuple[str, str, str, str]]:
+    """Trial number, state, value and overrides of every trial, the best first."""
+    return [
+        (str(trial.number), trial.state.name.lower(), _value(trial), " ".join(displayed(overrides(trial))))
+        for trial in ranked(study)
+    ]
+
+
+def _value(trial: FrozenTrial) -> str:
+    seeds = trial.user_attrs.get(SEED_VALUES, [])
+    if trial.value is None:
+        return str(trial.user_attrs.get(REASON, "-"))
+    spread = f" ± {statistics.stdev(seeds):.2f}" if len(seeds) > 1 else ""
+    return f"{trial.value:.2f}{spread}"
+
+
+def overrides(trial: FrozenTrial) -> list[str]:
+    """What a trial sets, as on the command line."""
+    return [f"{key}={value}" for key, value in trial.params.items()]
+
+
+def displayed(lines: Sequence[str]) -> list[str]:
+    """Overrides with numbers rounded to four digits, for a table."""
+    return [re.sub(r"=(\d+\.\d+(?:e-?\d+)?)$", lambda match: f"={float(match[1]):.4g}", line) for line in lines]
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """How much of the variance each setting explains, in [0, 1] (PED-ANOVA, Watanabe et al. 2023); empty if unknown."""
+    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    if len(done) < 4 or len({trial.value for trial in done}) < 2:
+        return {}
+    return optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+
+
+def draw(study: optuna.Study, folder: Path) -> list[Path]:
+    """Write the pictures of a study as PNG: history, importances, parallel coordinates, slices.
+
+    Returns:
+        The files; one is missing if the study has too few trials for it.
+    """
+    from matplotlib import pyplot as plt
+
+    plt.switch_backend("agg")
+    if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
+        return []
+    known = importances(study)
+    files = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _PICTURES:
+        if name == "importances" and not known:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of axes with a single value
+            figure = _draw(study, name)
+        file = folder / f"{name}.png"
+        figure.savefig(file, dpi=110, bbox_inches="tight")
+        plt.close(figure)
+        files.append(file)
+    return files
+
+
+def _draw(study: optuna.Study, name: str) -> Any:
+    from matplotlib.ticker import NullFormatter
+    from optuna.visualization import matplotlib as plots
+
+    axes: Any
+    if name == "history":
+        axes = plots.plot_optimization_history(study, target_name=_TARGET)
+    elif name == "importances":
+        axes = plots.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target_name=_TARGET)
+    elif name == "parallel_coordinates":
+        axes = plots.plot_parallel_coordinate(study, target_name=_TARGET)
+    else:
+        axes = plots.plot_slice(study, target_name=_TARGET)
+    figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+    for panel in figure.axes:
+        if panel.get_xscale() == "log":
+            panel.xaxis.set_minor_formatter(NullFormatter())  # its labels overlap
+    return figure
+
+
+def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[str]) -> str:
+    """The best trial as the YAML file of an ``experiment``, with which it can be run again.
+
+    Args:
+        study: The study, with at least one completed trial.
+        fixed: The overrides of every trial.
+        groups: Names of the config groups.
+    """
+    parser = OverridesParser.create()
+    defaults: list[str | dict[str, str]] = []
+    choices: list[dict[str, str]] = []
+    values = OmegaConf.create()
+    best = study.best_trial
+    for override in parser.parse_overrides([*fixed, *overrides(best)]):
+        key, value = override.key_or_group, override.value()
+        if key == "experiment":
+            defaults.append(str(value))
+        elif key in groups:
+            choices.append({f"override /{override.get_key_element()}": str(value)})
+        elif not override.is_hydra_override():
+            OmegaConf.update(values, key, value, force_add=True)
+    settings = OmegaConf.to_container(values)
+    assert isinstance(settings, dict)
+    content = {"defaults": [*defaults, *choices, "_self_"], **settings}
+    number = num_finished(study)
+    title = f"# Best of {number} trials of the study {study.study_name}: valid perplexity {best.value:.2f}."
+    return f"# @package _global_\n{title}\n{OmegaConf.to_yaml(OmegaConf.create(content))}"

@@ -1,0 +1,116 @@
+"""Search spaces in Hydra's sweep grammar."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from optuna import Trial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from lstm_lm.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a search varies."""
+
+    distributions: Mapping[str, BaseDistribution]
+    """The values of each setting or group, by its key on the command line."""
+
+    def suggest(self, trial: Trial) -> list[str]:
+        """The overrides of a trial."""
+        return [f"{key}={_suggest(trial, key, distribution)}" for key, distribution in self.distributions.items()]
+
+    def examples(self) -> list[list[str]]:
+        """Overrides with which every listed value is tried once; the lower end stands for a range of numbers."""
+        values = {
+            key: list(distribution.choices) if isinstance(distribution, CategoricalDistribution) else [distribution.low]  # type: ignore[attr-defined]
+            for key, distribution in self.distributions.items()
+        }
+        longest = max(map(len, values.values()), default=0)
+        return [[f"{key}={known[min(i, len(known) - 1)]}" for key, known in values.items()] for i in range(longest)]
+
+    def grid(self) -> dict[str, Sequence[Any]]:
+        """All values of every setting.
+
+        Raises:
+            ConfigError: If a setting has infinitely many values.
+        """
+        values: dict[str, Sequence[Any]] = {}
+        for key, distribution in self.distributions.items():
+            if isinstance(distribution, CategoricalDistribution):
+                values[key] = distribution.choices
+            elif isinstance(distribution, IntDistribution):
+                values[key] = range(distribution.low, distribution.high + 1, distribution.step)
+            else:
+                raise ConfigError([f"{key}: a grid needs a list of values, as in {key}=1e-3,3e-3; or use sampler=tpe"])
+        return values
+
+
+def parse_space(lines: Iterable[str]) -> tuple[SearchSpace, list[str]]:
+    """Split overrides into the space and what stays fixed.
+
+    ``a,b``, ``choice(…)`` and ``range(…)`` list values, ``interval(low,high)`` is a range of numbers,
+    ``int(interval(low,high))`` of integers, and ``tag(log, …)`` makes either logarithmic.
+
+    Args:
+        lines: Overrides, as ``optimizer.lr=tag(log,interval(1e-4,1e-2))``.
+
+    Returns:
+        The space, and the overrides that are no sweep.
+
+    Raises:
+        ConfigError: With every override that cannot be searched over.
+    """
+    parser = OverridesParser.create()
+    distributions: dict[str, BaseDistribution] = {}
+    fixed, problems = [], []
+    for line in lines:
+        try:
+            override = parser.parse_override(line)
+        except HydraException as error:
+            problems.append(f"{line}: cannot be read ({str(error).splitlines()[0]})")
+            continue
+        if not override.is_sweep_override():
+            fixed.append(line)
+            continue
+        try:
+            distributions[override.get_key_element()] = _distribution(override)
+        except ValueError as error:
+            problems.append(f"{override.key_or_group}: {error} (got {override.get_value_string()})")
+    if problems:
+        raise ConfigError(problems)
+    return SearchSpace(distributions), fixed
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    value: Any = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high, log = value.start, value.end, "log" in value.tags
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log)
+        assert low is not None
+        assert high is not None
+        return FloatDistribution(float(low), float(high), log=log)
+    if isinstance(value, RangeSweep) and all(isinstance(part, int) for part in (value.start, value.stop, value.step)):
+        numbers = list(value.range())
+        if not numbers:
+            raise ValueError("the range has no values")
+        if value.step > 0:
+            return IntDistribution(int(numbers[0]), int(numbers[-1]), step=int(value.step))
+    return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
+
+
+def _suggest(trial: Trial, key: str, distribution: BaseDistribution) -> str | float | int:
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(key, distribution.low, distribution.high, log=distribution.log)
+    if isinstance(distribution, IntDistribution):
+        step, log = distribution.step, distribution.log
+        return trial.suggest_int(key, distribution.low, distribution.high, step=step, log=log)
+    assert isinstance(distribution, CategoricalDistribution)
+    value = trial.suggest_categorical(key, distribution.choices)
+    assert isinstance(value, str)
+    return value
