@@ -8,6 +8,7 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -163,7 +164,8 @@ def test_service_without_torch_stays_small(service: tuple[subprocess.Popen[str],
 
 @pytest.mark.slow
 def test_checkpoint_without_torch_is_a_clear_error(python: Path, tmp_path: Path) -> None:
-    (tmp_path / "best.ckpt").write_bytes(b"PK\x03\x04")
+    with zipfile.ZipFile(tmp_path / "best.ckpt", "w") as archive:
+        archive.writestr("archive/data.pkl", "")
     command = [python, "-m", "lstm_lm", "serve", "--model", tmp_path / "best.ckpt", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert (done.returncode, done.stdout) == (1, "")
