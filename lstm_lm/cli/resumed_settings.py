@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # of a resumed run, these are its own
 _NOT_TAKEN = ("resume", "init_from", "hydra")
+# settings that name an object to import: _target_, and model.cell or data.lines with a module
+_RUNS_CODE = re.compile(r"_target_|\b(?:cell|lines)\s*[=:]\s*['\"]?\w+[.:]")
 
 
 def with_resumed_settings(argv: list[str]) -> list[str]:
@@ -96,7 +99,7 @@ def _recorded(folder: Path, given: set[str], config_dir: str | None) -> list[str
             if isinstance(value, str) and not Path(value).is_absolute() and (before / value).exists():
                 recorded[f"data.{name}"] = as_override(f"data.{name}", str(before / value))
     taken = {key: line for key, line in recorded.items() if not _belongs(key, (*_NOT_TAKEN, *given))}
-    if code := [line for line in taken.values() if "_target_" in line]:
+    if code := [line for line in taken.values() if _RUNS_CODE.search(line)]:
         raise ConfigError(
             [f"resume: {folder} was started with {line}, which runs code; give it again" for line in code]
         )

@@ -109,6 +109,17 @@ def test_what_a_folder_contains_is_not_run() -> None:
     assert with_resumed_settings([f"resume={run}", *given])[0] == "model=tiny"
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["model.cell=mine:MyCell", "model={cell: 'mine:MyCell'}", "+data.lines=mine.lines", "data={lines:mine.lines}"],
+)
+def test_an_object_that_a_folder_names_is_not_imported(line: str) -> None:
+    run = write_run(["model=tiny", "cell=cifg", "model.cell=cifg", line])
+    with pytest.raises(ConfigError, match="which runs code; give it again") as caught:
+        with_resumed_settings([f"resume={run}"])
+    assert len(caught.value.problems) == 1
+
+
 def test_a_folder_of_configs_has_to_be_given_again() -> None:
     source = {"provider": "command-line", "path": "/my/configs", "schema": "file"}
     run = write_run(["experiment=mine"], config_sources=[source])
