@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.checkpoint import BEST, CHECKPOINTS
+from lstm_lm.checkpoint import BEST, CHECKPOINTS, METRICS
 from lstm_lm.cli.console import number, percent, print_commands, print_rows, relative_path
 from lstm_lm.config.overrides import as_override
 from lstm_lm.text.files import write_atomically
@@ -109,7 +109,7 @@ def _read_job(folder: Path, sweep: Path, interrupted: bool) -> JobResult:
         status, reason = "interrupted", "the sweep was stopped"
     elif status == "running":
         status, reason = "failed", "the process died without an error; possibly out of memory"
-    metrics = _read_json(folder / "metrics.json") if status == "done" else {}
+    metrics = _read_json(folder / METRICS) if status == "done" else {}
     score = metrics.get("valid", metrics)
     seconds = metrics.get("wall_seconds")
     if "perplexity" in score and _finite_or_none(score["perplexity"]) is None:
@@ -129,7 +129,7 @@ def _read_job(folder: Path, sweep: Path, interrupted: bool) -> JobResult:
 
 def read_perplexity(folder: Path) -> float | None:
     """The perplexity that a finished job recorded."""
-    metrics = _read_json(folder / "metrics.json")
+    metrics = _read_json(folder / METRICS)
     return _finite_or_none(metrics.get("valid", metrics).get("perplexity"))
 
 

@@ -75,7 +75,7 @@ def train_and_report(config: TrainConfig, run_dir: Path, callbacks: Sequence[L.C
 
     metrics = train(config, run_dir, corpus, config.name or _name(), callbacks)
     if is_rank_zero():
-        write_run_report(run_dir)
+        write_run_report(run_dir, corpus.vocabulary.words)
     return metrics
 
 

@@ -75,8 +75,12 @@ def run_report(run: Run, scores: TokenScores | None = None, words: Sequence[str]
     )
 
 
-def write_run_report(folder: Path) -> Path:
+def write_run_report(folder: Path, words: Sequence[str] | None = None) -> Path:
     """Write the report of a run to its folder, from what the folder holds.
+
+    Args:
+        folder: The run folder.
+        words: The vocabulary; ``None`` reads it from ``best.ckpt``.
 
     Returns:
         The file.
@@ -88,11 +92,11 @@ def write_run_report(folder: Path) -> Path:
     run = read_run(folder)
     best = run.folder / CHECKPOINTS / BEST
     scores: TokenScores | None = None
-    words: Sequence[str] = ()
     if (run.folder / TOKEN_SCORES).is_file() and best.is_file():
-        scores, words = run.token_scores(), read_checkpoint(best).metadata.vocabulary.words
+        scores = run.token_scores()
+        words = read_checkpoint(best).metadata.vocabulary.words if words is None else words
     file = run.folder / REPORT
-    write_atomically(file, run_report(run, scores, words))
+    write_atomically(file, run_report(run, scores, words or ()))
     return file
 
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import yaml
 
+from lstm_lm.checkpoint import CHECKPOINTS, METRICS
 from lstm_lm.errors import DataError
 from lstm_lm.evaluation.token_scores import TOKEN_SCORES, TokenScores
 
 CONFIG = Path(".hydra") / "config.yaml"
-METRICS = "metrics.json"
-_REMEDY = "give a folder that lstm-lm train wrote, as outputs/train/DATE/TIME"
 # where a run writes, and what it is called: not part of what it trains
 _NOT_SETTINGS = ("hydra.", "name", "notes", "tags", "resume", "presets.")
 
@@ -98,7 +97,7 @@ def read_run(folder: Path) -> Run:
 def find_runs(root: Path) -> Iterator[Run]:
     """Every training run below ``root``, by path; folders of other commands are skipped."""
     for folder, subfolders, _ in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if name not in ("checkpoints", "tensorboard"))
+        subfolders[:] = sorted(name for name in subfolders if name not in (CHECKPOINTS, "tensorboard"))
         if ".hydra" in subfolders:
             subfolders.remove(".hydra")
             try:

@@ -3,7 +3,8 @@
 import re
 import statistics
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,6 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from lstm_lm.search.study import REASON, SEED_VALUES, num_finished
-
-_TARGET = "valid perplexity"
-_PICTURES = ("history", "importances", "parallel_coordinates", "slices")
 
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
@@ -68,44 +66,31 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
         The files; one is missing if the study has too few trials for it.
     """
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
+    from optuna.visualization import matplotlib as plots
 
     plt.switch_backend("agg")
     if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
         return []
-    known = importances(study)
-    files = []
+    pictures: dict[str, Callable[..., Any]] = {"history": plots.plot_optimization_history}
+    if importances(study):
+        pictures["importances"] = partial(plots.plot_param_importances, evaluator=PedAnovaImportanceEvaluator())
+    pictures |= {"parallel_coordinates": plots.plot_parallel_coordinate, "slices": plots.plot_slice}
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _PICTURES:
-        if name == "importances" and not known:
-            continue
+    files = []
+    for name, plot in pictures.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of axes with a single value
-            figure = _draw(study, name)
+            axes = plot(study, target_name="valid perplexity")
+        figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+        for panel in figure.axes:
+            if panel.get_xscale() == "log":
+                panel.xaxis.set_minor_formatter(NullFormatter())  # its labels overlap
         file = folder / f"{name}.png"
         figure.savefig(file, dpi=110, bbox_inches="tight")
         plt.close(figure)
         files.append(file)
     return files
-
-
-def _draw(study: optuna.Study, name: str) -> Any:
-    from matplotlib.ticker import NullFormatter
-    from optuna.visualization import matplotlib as plots
-
-    axes: Any
-    if name == "history":
-        axes = plots.plot_optimization_history(study, target_name=_TARGET)
-    elif name == "importances":
-        axes = plots.plot_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target_name=_TARGET)
-    elif name == "parallel_coordinates":
-        axes = plots.plot_parallel_coordinate(study, target_name=_TARGET)
-    else:
-        axes = plots.plot_slice(study, target_name=_TARGET)
-    figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
-    for panel in figure.axes:
-        if panel.get_xscale() == "log":
-            panel.xaxis.set_minor_formatter(NullFormatter())  # its labels overlap
-    return figure
 
 
 def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from lstm_lm.checkpoint import BEST, CHECKPOINTS
+from lstm_lm.checkpoint import BEST, CHECKPOINTS, METRICS
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
 from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.inference.banned_words import validate_banned_words
@@ -30,7 +30,7 @@ from lstm_lm.training.precision import choose_precision
 from lstm_lm.training.ranks import is_rank_zero
 from lstm_lm.training.restoring import restoring
 from lstm_lm.training.resume import check_resumable, find_resumed, log_changed_settings, run_record
-from lstm_lm.training.run_folder import METRICS, check_run_folder, limits
+from lstm_lm.training.run_folder import check_run_folder, limits
 from lstm_lm.training.trainer import RunCallbacks, build_trainer
 
 log = logging.getLogger(__name__)

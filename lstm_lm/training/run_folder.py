@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.checkpoint import CHECKPOINTS, LAST
+from lstm_lm.checkpoint import CHECKPOINTS, LAST, METRICS
 from lstm_lm.errors import TrainingError
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig, TrainerConfig
 from lstm_lm.training.ranks import is_rank_zero
 
-METRICS = "metrics.json"
 _LOCK = ".lock"
 
 

@@ -169,16 +169,22 @@ def test_running_request_gets_the_disconnect_while_others_are_queued() -> None:
     asyncio.run(run())
 
 
+def responds_after(event: asyncio.Event) -> Any:
+    """An application that responds once ``event`` is set."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await event.wait()
+        await respond(send, b"[]")
+
+    return application
+
+
 def test_receive_timeout_starts_again_after_paused_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "MAX_RECEIVE_SECONDS", 0.02)
     may_respond = asyncio.Event()
 
-    async def slow(scope: Any, receive: Any, send: Any) -> None:
-        await may_respond.wait()
-        await respond(send, b"[]")
-
     async def run() -> None:
-        protocol, transport = connect(slow)
+        protocol, transport = connect(responds_after(may_respond))
         protocol.data_received(HEALTH * 2 + b"GET /half")
         # reading is paused, so the client cannot send the rest
         await asyncio.sleep(0.1)
@@ -197,12 +203,8 @@ def test_receive_timeout_covers_neither_the_response_nor_the_wait_for_a_request(
     monkeypatch.setattr(http_protocol, "MAX_RECEIVE_SECONDS", 0.02)
     may_respond = asyncio.Event()
 
-    async def slow(scope: Any, receive: Any, send: Any) -> None:
-        await may_respond.wait()
-        await respond(send, b"[]")
-
     async def run() -> None:
-        protocol, transport = connect(slow)
+        protocol, transport = connect(responds_after(may_respond))
         for _ in range(2):
             transport.written.clear()
             protocol.data_received(HEALTH)

@@ -95,7 +95,7 @@ def test_a_run_with_another_cell_cannot_be_resumed(config: ConfigFactory, tmp_pa
 
 
 OUTSIDE = '''
-"""A gated recurrent unit with one tensor as its state: a cell of somebody else."""
+"""A gated recurrent unit with one tensor as its state: a cell from outside the package."""
 
 from dataclasses import dataclass
 
