@@ -55,10 +55,10 @@ VARIANTS = LOSSES | CELLS
 def measure(variant: str, size: str, steps: int) -> dict[str, Any]:
     """Measure in this process: ``speed``, its shares of a matrix product, ``precision`` and ``batch``."""
     import torch
+    from lstm_lm.training.step_timing import choose_way
 
     from lstm_lm.config.validation import check
     from lstm_lm.data.streams import Window
-    from lstm_lm.training.precision import choose_precision
 
     config: Any = check("train", SIZES[size] + VARIANTS.get(variant, [])).config
     torch.manual_seed(0)
