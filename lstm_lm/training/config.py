@@ -35,7 +35,8 @@ class TrainerConfig(Settings):
     """Hardware, length and validations of a run."""
 
     accelerator: str = setting("cpu", choices=("cpu", "gpu", "auto"), help="The kind of device.")
-    devices: int = setting(1, ge=1, help="Number of devices.")
+    devices: int = setting(1, ge=1, help="Number of devices of each machine.")
+    num_nodes: int = setting(1, ge=1, help="Number of machines; start the command on each, for example with torchrun.")
     strategy: str = setting("auto", choices=("auto", "ddp"), help="ddp trains with one process per device.")
     precision: str = setting(
         "auto",
@@ -115,9 +116,13 @@ class TrainerConfig(Settings):
 
     @property
     def num_processes(self) -> int:
-        """Processes of the run, one per device of each node."""
-        nodes = self.arguments.get("num_nodes", 1)
-        return self.devices * (nodes if isinstance(nodes, int) else 1)
+        """Processes of the run, one per device of each machine."""
+        return self.devices * self.num_nodes
+
+    @property
+    def uses_processes(self) -> bool:
+        """Whether the run has a process group, which may have one member."""
+        return self.strategy == "ddp" or self.num_processes > 1
 
     def conflicts(self) -> list[str]:
         """Settings that are valid, but not together, and a budget that is not a duration."""

@@ -27,7 +27,7 @@ from lstm_lm.training.loggers import build_loggers, last_logged_step
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import uses_sparse_gradients
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
-from lstm_lm.training.ranks import is_rank_zero
+from lstm_lm.training.processes import ProcessesStrategy
 from lstm_lm.training.restoring import restoring
 from lstm_lm.training.resume import check_resumable, find_resumed, log_changed_settings, run_record
 from lstm_lm.training.run_folder import check_run_folder, limits
@@ -71,8 +71,7 @@ def train(
     run_dir = Path(run_dir)
     if problems := config.model.cell_problems():  # imports a cell from outside: a worker of a sweep begins here
         raise ConfigError([f"model.{problem}" for problem in problems])
-    if is_rank_zero():
-        check_run_folder(config, run_dir)
+    check_run_folder(config, run_dir)
     resumed = find_resumed(config, run_dir)
     torch.manual_seed(config.seed)
     corpus = load_corpus(config.data) if corpus is None else corpus
@@ -119,6 +118,12 @@ def train(
         }
     else:
         path = None if resumed is None else resumed.path
+        if isinstance(trainer.strategy, ProcessesStrategy):
+            trainer.strategy.settings = {
+                "model": asdict(module.metadata.model),
+                **module.metadata.run,
+                "resumed step": None if resumed is None else resumed.content.get("global_step"),
+            }
         if resumed is not None:
             check_resumable(resumed, module.metadata)
             log_changed_settings(resumed, module.metadata)
@@ -166,7 +171,8 @@ def train(
         metrics["budget"] = _budget_summary(time_budget.budget, time_budget, training_metrics, epoch_planner) | {
             "ended_by": metrics.get("stopped_by")
         }
-    write_json(run_dir / METRICS, metrics)
+    if trainer.is_global_zero:
+        write_json(run_dir / METRICS, metrics)
     if config.trainer.overfit_one_batch:
         check_overfit(training_metrics)
     return metrics

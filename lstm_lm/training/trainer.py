@@ -24,6 +24,7 @@ from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.config import TrainConfig
+from lstm_lm.training.processes import ProcessesStrategy
 from lstm_lm.training.targets import TARGET, build
 from lstm_lm.training.trainer_arguments import build_arguments
 
@@ -134,7 +135,8 @@ def build_trainer(
         trainer = L.Trainer(
             accelerator=trainer_config.accelerator,
             devices=trainer_config.devices,
-            strategy=trainer_config.strategy,
+            num_nodes=trainer_config.num_nodes,
+            strategy=ProcessesStrategy() if trainer_config.uses_processes else trainer_config.strategy,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             max_epochs=trainer_config.epoch_limit,
             max_steps=trainer_config.max_steps,
@@ -178,8 +180,13 @@ def _cluster() -> list[SLURMEnvironment]:
 
 def _quiet_lightning() -> None:
     # Lightning's tips about hardware and products are noise; the report of a profiler is not
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # every process scores everything
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # the new name of this argument is newer than the oldest torch that pyproject.toml allows
+    warnings.filterwarnings("ignore", message=".*forward_sync_buffers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)
