@@ -41,7 +41,15 @@ class TrainerConfig(Settings):
     precision: str = setting(
         "auto",
         choices=PRECISIONS,
-        help="auto is the faster of fp32 and bf16 on one device, found by timing a matrix product at the start.",
+        help="auto is the faster of fp32 and bf16 on one device, found by timing training steps at the start.",
+    )
+    threads: int = setting(
+        0,
+        ge=0,
+        special={0: "the fastest number"},
+        help="Threads of a training step on the CPU. The fastest number, at most that of the cores or OMP_NUM_THREADS, "
+        "is found by timing steps at the start and again during the run, as other processes come and go. Sums may then "
+        "differ in the last bits between two runs: set a number for runs that are equal bit for bit.",
     )
     cuda_graphs: bool = setting(
         False,

@@ -29,6 +29,7 @@ _CHANGEABLE = (
     "trainer.limit_train_batches",
     "trainer.limit_val_batches",
     "trainer.dropout_reference_epochs",
+    "trainer.threads",
     "trainer.arguments",
     "trainer.devices",
     "trainer.num_nodes",
