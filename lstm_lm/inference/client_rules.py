@@ -82,7 +82,7 @@ def client_rules(vocabulary: Vocabulary, blocked: Collection[str] = ()) -> dict[
 
 
 def character_class(chars: Iterable[str]) -> str:
-    """Characters as the inside of a regular expression's class, in ranges such as ``\\u{61}-\\u{7a}``."""
+    r"""Characters as the inside of a regular expression's class, in ranges such as ``\u{61}-\u{7a}``."""
     ranges: list[list[int]] = []
     for code in sorted(set(map(ord, chars))):
         if ranges and code == ranges[-1][1] + 1:

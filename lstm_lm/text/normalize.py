@@ -9,9 +9,7 @@ import unicodedata
 
 APOSTROPHES = "\u2018\u2019\u201b\u02bc\uff07"
 """Signs that are typed for ``'``."""
-IGNORABLE = (
-    "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
-)
+IGNORABLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
 """Soft hyphen, grapheme joiner, zero-width characters, marks of text direction, variation selectors: a regex class."""
 
 _APOSTROPHES = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))

@@ -1,6 +1,6 @@
 // Typed text as words of a vocabulary: complete words, and the half-typed one.
 
-import { isAlnum, isSpace, isWord, codePoints, lastChar, pythonPattern, splitWords } from "./text.js";
+import { isAlnum, isCombining, isSpace, isWord, codePoints, lastChar, pythonPattern, splitWords } from "./text.js";
 import { EOS } from "./tokenizer.js";
 
 const MAX_MOSES_CHARS = 200;
@@ -37,7 +37,7 @@ export class InputReader {
     let end = typed.length;
     while (end > 0 && this.continues.includes(typed[end - 1])) end -= 1;
     const last = typed[end - 1] ?? "";
-    const half = isAlnum(last) || /^\p{M}$/u.test(last);
+    const half = isAlnum(last) || isCombining(last);
     return half ? [characters.slice(0, start).join(""), typed.join("")] : [text, ""];
   }
 

@@ -10,6 +10,7 @@ import { EOS, Tokenizer } from "./tokenizer.js";
 import { Vocabulary } from "./vocabulary.js";
 import { WordIndex, hasPrefix } from "./word_index.js";
 
+const FORMAT = 1;
 const POSSESSIVE = "'s";
 
 export class Predictor {
@@ -155,6 +156,7 @@ export async function loadPredictor(url, ort, { graph = "model.int8.onnx" } = {}
     fetched("vocabulary.json").then((response) => response.json()),
     fetched(graph).then((response) => response.arrayBuffer()),
   ]);
+  if (rules.format !== FORMAT) throw new Error(`rules.json: this client reads format ${FORMAT} (got ${rules.format}); update it`);
   const session = await ort.InferenceSession.create(new Uint8Array(model), { executionProviders: ["wasm"], intraOpNumThreads: 1 });
   return new Predictor(rules, vocabulary.words, new Network(ort, session));
 }

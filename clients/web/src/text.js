@@ -38,10 +38,10 @@ export function titled(char) {
 
 /** `text` without diacritics: "Beyoncé" is "Beyonce". */
 export const withoutAccents = (text) =>
-  isAscii(text) ? text : text.normalize("NFD").replace(/\p{M}/gu, (mark) => (combines(mark) ? "" : mark));
+  isAscii(text) ? text : text.normalize("NFD").replace(/\p{Mn}/gu, "");
 
-// of the marks, only those with a combining class
-const combines = (mark) => !/\p{Me}/u.test(mark);
+/** Whether `char` is a mark that belongs to the letter before it. */
+export const isCombining = (char) => /^\p{Mn}$/u.test(char);
 
 /** A pattern of Python's `re` for str as one of JavaScript. */
 export function pythonPattern(source, flags = "u") {
@@ -52,7 +52,7 @@ export function pythonPattern(source, flags = "u") {
   return new RegExp(translated, flags);
 }
 
-const CLASSES = { w: "[\\p{L}\\p{N}\\p{M}_]", d: "[\\p{Nd}]", s: `[${SPACE}]`, S: `[^${SPACE}]` };
+const CLASSES = { w: "[\\p{L}\\p{N}_]", d: "[\\p{Nd}]", s: `[${SPACE}]`, S: `[^${SPACE}]` };
 const NESTED = /(?!^)\[(\\p[^\]]*|[^\]]*_|\\t-[^\]]*)\]/g;
 
 /** Normalization with the tables of a bundle's rules. */
