@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.real_commands import run, write_corpus
+from helpers.preloaded import run
+from helpers.real_commands import write_corpus
 
 OPTIMIZER = """
 # RAdam, from a file in --config-dir.
