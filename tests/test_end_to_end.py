@@ -223,7 +223,9 @@ def test_resumed_run_equals_an_uninterrupted_one(project: Project, stop: signal.
     assert resumed, "the resumed run has no validation"
     for step, loss in resumed.items():
         assert loss == pytest.approx(uninterrupted[step], abs=1e-6)
-    preloaded.run("eval", f"checkpoint={name}/checkpoints/last.ckpt", f"hydra.run.dir={name}_scored", cwd=project.folder)
+    preloaded.run(
+        "eval", f"checkpoint={name}/checkpoints/last.ckpt", f"hydra.run.dir={name}_scored", cwd=project.folder
+    )
 
 
 def test_user_error_has_no_traceback_and_exit_status_1(project: Project) -> None:
