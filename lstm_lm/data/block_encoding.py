@@ -24,7 +24,7 @@ from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.vocabulary import EOS
 
 if TYPE_CHECKING:
-    from loky import ProcessPoolExecutor
+    from joblib.externals.loky import ProcessPoolExecutor
 
 # about a second of work, as long as starting the processes takes
 _PARALLEL_CHARS = {"whitespace": 32 << 20, "moses": 1 << 20}
@@ -87,7 +87,7 @@ def encode_blocks(source: TextSource, tokenizer: str) -> Generator[EncodedBlock]
         for block in source.blocks():
             yield encode_block(block, tokenizer)
         return
-    import loky
+    from joblib.externals import loky
 
     # loky's processes do not import the script of the user again
     processes = loky.cpu_count()
