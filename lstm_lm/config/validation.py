@@ -178,7 +178,6 @@ def build(composed: DictConfig, composer: Composer) -> tuple[Config, list[str]]:
         if OmegaConf.is_missing(node, name := path.rpartition(".")[2]):
             problems.append(f"{path}: is required; give {path}=VALUE")
             node[name] = ""
-    defaults = config_node(composer.schema)
     unresolved: set[str] = set()
     while True:
         try:
@@ -189,7 +188,7 @@ def build(composed: DictConfig, composer: Composer) -> tuple[Config, list[str]]:
             if path in unresolved:
                 raise ConfigError(problems) from error
             unresolved.add(path)
-            OmegaConf.update(config, path, OmegaConf.select(defaults, path))
+            OmegaConf.update(config, path, OmegaConf.select(config_node(composer.schema), path))
         else:
             known = {problem.partition(":")[0] for problem in problems}
             return built, problems + [text for text in built.problems() if text.partition(":")[0] not in known]
@@ -219,9 +218,10 @@ def _sweep_problems(config: Config) -> list[str]:
     if not isinstance(config, TrainConfig):
         return []
     trainer = config.trainer
-    if trainer.strategy == "ddp" or trainer.num_processes > 1:
+    if trainer.uses_processes:
         return [
-            f"trainer.strategy: {trainer.strategy} on {trainer.num_processes} devices cannot be combined with -m, since"
-            " every process would run the complete sweep; set trainer.devices=1 trainer.strategy=auto"
+            f"trainer.strategy: {trainer.strategy} with {trainer.num_processes} processes cannot be combined with -m, "
+            "since every process would run the complete sweep; set trainer.devices=1 trainer.num_nodes=1 "
+            "trainer.strategy=auto"
         ]
     return []
