@@ -33,6 +33,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lstm_lm.config.validation import train_config
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.training.clipping import clip_gradients
 from lstm_lm.training.objective import window_objective
 from lstm_lm.training.optimizers import build_optimizer
 
@@ -59,16 +60,6 @@ class TrainingStep(nn.Module):
         """The objective of a window (B, T) from the initial state."""
         state = self.model.initial_state(len(input_ids)).tensors()
         return window_objective(self.model, self.loss, self.bptt_length, input_ids, target_ids, *state)[0]
-
-
-def clip(parameters: list[Tensor]) -> None:
-    """Clip the norm of the gradients, as a run does."""
-    gradients = []
-    for parameter in parameters:
-        if parameter.grad.is_sparse:
-            parameter.grad = parameter.grad.coalesce()
-        gradients.append(parameter.grad.values() if parameter.grad.is_sparse else parameter.grad)
-    nn.utils.clip_grads_with_norm_(parameters, 0.25, nn.utils.get_total_norm(gradients))
 
 
 def worker(rank: int, processes: int, port: int, size: str, divide: bool, steps: int, results: Any) -> None:
@@ -100,7 +91,7 @@ def worker(rank: int, processes: int, port: int, size: str, divide: bool, steps:
             wrapped(words[:, :-1], words[:, 1:]).backward()
             if index == 0:
                 sent[way] = 0 if way == "none" else exchanged_bytes(step, processes, words)
-            clip(list(step.model.parameters()))
+            clip_gradients(step.model.parameters(), 0.25)
             optimizer.step()
             seconds[way].append((time.perf_counter() - wall, time.process_time() - cpu))
     if rank == 0:

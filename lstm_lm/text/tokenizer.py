@@ -2,12 +2,14 @@
 
 import re
 from functools import cache
-
-from sacremoses import MosesTokenizer
+from typing import TYPE_CHECKING
 
 from lstm_lm.text.normalize import normalize
 from lstm_lm.text.placeholders import EMAIL, PHONE, URL
 from lstm_lm.text.vocabulary import UNK
+
+if TYPE_CHECKING:
+    from lstm_lm.text.moses import FastMosesTokenizer
 
 # part of the cache key of encoded corpora: raise it when the same text gives other words
 VERSION = 3
@@ -17,10 +19,10 @@ VERSION = 3
 _NUMBER = re.compile(r"(?<!\d)\d+(?:[.,]\d+)+")
 _SEPARATOR = re.compile(r"[.,]")
 # a rare letter in place of each special word, which Moses then treats as a word: "<unk>'s" gives "<unk> 's"
-_LETTERS = {UNK: "\ua66e", URL: "\ua668", EMAIL: "\ua66a", PHONE: "\ua66c"}
-_SPECIAL = re.compile("|".join(_LETTERS))
-_LETTER = re.compile(f"[{''.join(_LETTERS.values())}]")
-_WORDS = {letter: word for word, letter in _LETTERS.items()}
+LETTERS = {UNK: "\ua66e", URL: "\ua668", EMAIL: "\ua66a", PHONE: "\ua66c"}
+_SPECIAL = re.compile("|".join(LETTERS))
+_LETTER = re.compile(f"[{''.join(LETTERS.values())}]")
+_WORDS = {letter: word for word, letter in LETTERS.items()}
 
 
 class Tokenizer:
@@ -59,7 +61,7 @@ class Tokenizer:
 def _moses_words(line: str) -> list[str]:
     if _letters_and_digits().fullmatch(line):
         return [line]  # Moses would take 50 µs to return the same
-    line, num_special = _SPECIAL.subn(lambda match: _LETTERS[match[0]], line)
+    line, num_special = _SPECIAL.subn(lambda match: LETTERS[match[0]], line)
     # escape=False: a language model reads &, not &amp;
     text: str = _moses().tokenize(line, aggressive_dash_splits=True, escape=False, return_str=True)
     if num_special:
@@ -76,22 +78,13 @@ def _number_parts(number: str) -> list[str]:
 
 @cache
 def _letters_and_digits() -> re.Pattern[str]:
-    return re.compile(f"[{MosesTokenizer.IsAlnum}]+")
+    from lstm_lm.text.moses import FastMosesTokenizer
+
+    return re.compile(f"[{FastMosesTokenizer.IsAlnum}]+")
 
 
 @cache
-def _moses() -> "_FastMoses":
-    return _FastMoses("en")
+def _moses() -> "FastMosesTokenizer":
+    from lstm_lm.text.moses import FastMosesTokenizer
 
-
-class _FastMoses(MosesTokenizer):  # type: ignore[misc]  # sacremoses is untyped
-    """The same rules without rebuilding a set of every Unicode letter at each full stop, as sacremoses does."""
-
-    _lower = frozenset(MosesTokenizer.IsLower)
-    _alpha = frozenset(MosesTokenizer.IsAlpha)
-
-    def islower(self, text: str) -> bool:
-        return self._lower.issuperset(text)
-
-    def isanyalpha(self, text: str) -> bool:
-        return not self._alpha.isdisjoint(text)
+    return FastMosesTokenizer("en")
