@@ -80,9 +80,9 @@ def _explained(name: str) -> Iterator[ModuleType]:
     """
     try:
         import huggingface_hub
+        from huggingface_hub import errors
     except ModuleNotFoundError as error:
         raise BundleError(f"{name}: needs huggingface_hub; pip install 'lstm-lm[hub]'") from error
-    errors = huggingface_hub.errors
     try:
         yield huggingface_hub
     except errors.LocalTokenNotFoundError as error:

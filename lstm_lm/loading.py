@@ -20,8 +20,8 @@ def load_model(path: str | Path = PRETRAINED) -> SavedModel:
 
     Args:
         path: A bundle, a checkpoint, a run folder or its ``checkpoints`` folder. Of a run it is ``best.ckpt``, or
-            ``last.ckpt`` for a run that was stopped before its first validation. ``hf://USER/NAME@REVISION`` is a bundle
-            on the Hugging Face hub.
+            ``last.ckpt`` for a run that was stopped before its first validation. ``hf://USER/NAME@REVISION`` is a
+            bundle on the Hugging Face hub.
 
     Raises:
         CheckpointMissingError: If nothing exists there.
