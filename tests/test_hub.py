@@ -15,6 +15,7 @@ from helpers.waiting import DEADLINE
 from lstm_lm.errors import BundleError
 from lstm_lm.hub import download, push
 from lstm_lm.loading import load_model
+from lstm_lm.training.config import TrainConfig
 
 # commands in one process, since the client reads its environment when it is imported
 COMMANDS = """
@@ -97,6 +98,10 @@ def test_an_address_needs_a_user_and_a_name(address: str) -> None:
         download(address)
     with pytest.raises(BundleError, match="is not an address"):
         load_model(Path(address))  # a command's option is a path
+
+
+def test_a_run_may_begin_with_a_model_of_the_hub() -> None:
+    assert not [problem for problem in TrainConfig(init_from="hf://me/mine@v1").problems() if "init_from" in problem]
 
 
 def test_only_a_whole_bundle_is_published(bundle: Path) -> None:
