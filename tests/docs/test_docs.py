@@ -27,7 +27,6 @@ from helpers.real_commands import served, write_corpus
 from lstm_lm.cli.command_help import group_options
 from lstm_lm.config.compose import OPEN
 from lstm_lm.config.schema import SCHEMAS
-from lstm_lm.config.compose import SCHEMAS
 from lstm_lm.config.validation import check
 from lstm_lm.serving.settings import ENV_PREFIX, Settings
 from lstm_lm.settings import all_settings
