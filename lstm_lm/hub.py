@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from lstm_lm.bundle import BUNDLE_FILES, CARD, read_bundle
 from lstm_lm.errors import UNWRITABLE, BundleError
 
 # a Path has one slash after the colon
@@ -29,6 +28,8 @@ def download(address: str | Path) -> Path:
         BundleError: If it is not such an address, the hub has no such bundle, or it cannot be reached and the bundle is
             not in the cache.
     """
+    from lstm_lm.bundle import BUNDLE_FILES  # imported here: the settings ask is_hub_address, without numpy
+
     match = _ADDRESS.fullmatch(str(address))
     if match is None:
         raise BundleError(f"{address}: is not an address on the hub; give hf://USER/NAME or hf://USER/NAME@REVISION")
@@ -53,6 +54,8 @@ def push(folder: Path, repository: str, *, private: bool = False, revision: str 
     Raises:
         BundleError: If the bundle is damaged, or the hub cannot be reached or refuses it.
     """
+    from lstm_lm.bundle import CARD, read_bundle
+
     if not _REPOSITORY.fullmatch(repository):
         raise BundleError(f"{repository}: is not a name on the hub; give USER/NAME")
     files = set(read_bundle(folder).files)

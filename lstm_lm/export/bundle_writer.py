@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lstm_lm.bundle import (
     CARD,
     MANIFEST,
+    RULES,
     VOCABULARY,
     Bundle,
     manifest_sha256,
@@ -20,6 +21,8 @@ from lstm_lm.bundle import (
     read_manifest,
 )
 from lstm_lm.errors import BundleError
+from lstm_lm.inference.blocklist import shipped_blocklist
+from lstm_lm.inference.client_rules import client_rules
 from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS
 from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.serialization import field_of
@@ -80,12 +83,14 @@ def write_bundle(
         partial.chmod(0o777 & ~current_umask())
         vocabulary.save(partial / VOCABULARY)
         write_atomically(partial / CARD, card)
+        rules = client_rules(vocabulary, shipped_blocklist())
+        write_atomically(partial / RULES, json.dumps(rules, ensure_ascii=False))
         for name, bytes_ in content.items():
             write_atomically(partial / name, bytes_)
         manifest = metadata.to_plain() | {
             "vocabulary_size": len(vocabulary),
             "parameters": parameters,
-            "files": {name: {"sha256": file_sha256(partial / name)} for name in (VOCABULARY, *content)},
+            "files": {name: {"sha256": file_sha256(partial / name)} for name in (VOCABULARY, RULES, *content)},
         }
         manifest["sha256"] = manifest_sha256(manifest)
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False))
