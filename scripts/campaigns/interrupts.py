@@ -1,6 +1,5 @@
 """Runs that are killed or asked to stop at random moments, and two runs that want the same folder."""
 
-import os
 import shutil
 import signal
 import time
@@ -31,9 +30,7 @@ def kill(project: Project, progress: Progress) -> Outcome:
                 command.wait_cpu_seconds(project.rng.uniform(0.1, 1.0) * project.cpu_seconds)
                 command.kill(signal.SIGKILL)
             killed = command.wait() == -signal.SIGKILL
-            was_torn = bool(partial := _partial_checkpoints(run))
-            for file in partial:  # a younger one may belong to a process that is about to lock it
-                os.utime(file, (0, 0))
+            was_torn = bool(_partial_checkpoints(run))
             if killed and (was_torn or not in_write):
                 break
         else:

@@ -136,8 +136,8 @@ def test_metrics_json_equals_the_returned_metrics(config: ConfigFactory, tmp_pat
 
 def test_several_validations_per_epoch(config: ConfigFactory, tmp_path: Path) -> None:
     metrics = train(config(trainer=TrainerConfig(precision="fp32", max_epochs=2, val_check_interval=0.25)), tmp_path)
-    # of 39 windows per epoch; the one at step 75 would be three steps before the last one
-    assert [entry["step"] for entry in metrics["history"]] == [9, 18, 27, 36, 48, 57, 66, 78]
+    # of 31 windows per epoch; the one after step 59 would be three steps before the last one
+    assert [entry["step"] for entry in metrics["history"]] == [7, 14, 21, 28, 38, 45, 52, 62]
 
 
 def test_max_steps_ends_a_run_with_a_validation_and_a_checkpoint(config: ConfigFactory, tmp_path: Path) -> None:

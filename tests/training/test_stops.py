@@ -82,13 +82,16 @@ def short_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# epochs of 7 windows, or 5; validations every 3 windows of an epoch, or 2, and at the end of the run
+# epochs of 7 windows, or 5; validations every 3 windows of an epoch, or 2 or 7, and at the end of the run
 EPOCHS = TrainerConfig(precision="fp32", max_epochs=2, val_check_interval=0.5)
+WHOLE_EPOCHS = replace(EPOCHS, max_epochs=3, val_check_interval=1.0)
 LIMITED = replace(EPOCHS, max_epochs=3, limit_train_batches=5)
 STEPS = replace(EPOCHS, max_epochs=None, max_steps=11, val_check_interval=1.0)
 ACCUMULATED = replace(EPOCHS, arguments={"accumulate_grad_batches": 2})
 TRAINERS = pytest.mark.parametrize(
-    "trainer", [EPOCHS, LIMITED, STEPS, ACCUMULATED], ids=["epochs", "limited", "steps", "accumulated"]
+    "trainer",
+    [EPOCHS, WHOLE_EPOCHS, LIMITED, STEPS, ACCUMULATED],
+    ids=["epochs", "whole epochs", "limited", "steps", "accumulated"],
 )
 
 

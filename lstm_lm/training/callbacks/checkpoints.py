@@ -125,6 +125,7 @@ class BestAndLastCheckpoint(CheckpointCallback):
             trainer.validating = True
             loop.val_loop.restarting = False
             loop.val_loop.run()
+            loop.val_loop._has_run = False  # else Lightning does not end the step, and the next epoch has no windows
             trainer.training = True
         if self._max_steps is not None:
             loop.max_steps = self._max_steps
