@@ -125,6 +125,10 @@ class ModelMetadata:
         }
 
 
+_UNNAMED = frozenset(("bundle", "export", "exports", "model", "pretrained", "train", "best", "last"))
+"""Folders and files that are named for what they are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SavedModel(ABC):
     """A checkpoint or a bundle, checked. ``load_model`` reads either."""
@@ -138,6 +142,14 @@ class SavedModel(ABC):
     def name(self) -> str:
         """Name of the file or folder."""
         return self.path.resolve().name
+
+    @property
+    def title(self) -> str:
+        """A name for people: that of the bundle's or run's folder, else of the corpus."""
+        path = self.path.resolve()
+        if path.suffix == ".ckpt":
+            path = path.parent.parent if path.parent.name == "checkpoints" else path.with_suffix("")
+        return self.metadata.data.corpus_name if path.name in _UNNAMED else path.name
 
     @property
     def tuned(self) -> dict[str, dict[str, float]]:

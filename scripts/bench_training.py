@@ -1,14 +1,7 @@
-"""Benchmark the training step of lstm_lm against a textbook implementation: tokens per second, side by side.
+"""Benchmark the training step of lstm_lm: tokens per second in both formats, with one and with all threads.
 
-The textbook implementation ("plain") is that of most tutorials: ``nn.LSTM``, logits of the whole window,
-``F.cross_entropy``, float32, default process settings. Ours is the step of ``lstm-lm train`` with each of its losses,
-with the same sizes, batch, dropout and optimizer, except that the sampled softmax uses ``optimizer=row_adamw``, which
-is made for its sparse gradient. The last row is the network and batch of ``experiment=wikitext2_60min``. The
-measurements are interleaved, each in its own process, so that other load on the machine affects all of them; the table
-shows medians.
-
-The columns "of fp32" and "of bf16" give the throughput of the sampled-softmax step as a share of a large matrix product
-(2048 x 512 by 512 x 4096), measured in the same process in float32 and bfloat16; "used" is the format of the step. The
+The table gives the throughput of the sampled-softmax step and its share of two limits: a large matrix product
+(2048 x 512 by 512 x 4096) in float32 and in bfloat16, with the same number of threads in the same process. The
 operations of a step are counted as in Kaplan et al. 2020: 6 per token and weight, 2 forward and 4 backward (half for
 the gradient of the input, half for that of the weight)::
 
@@ -18,18 +11,27 @@ where N is the number of output rows per token: V for the full softmax; frequent
 head + clusters + sum over clusters of (fraction of the tokens x size) for the adaptive softmax. Embedding lookups
 multiply nothing, so tied weights count once, as the output layer; biases, gates, dropout and optimizer are not counted.
 
-``--cells`` compares the recurrent cells instead, each with the sampled softmax.
+``--losses`` compares each loss with a textbook implementation instead ("plain"): ``nn.LSTM``, logits of the whole
+window, ``F.cross_entropy``, float32, default process settings, with the same sizes, batch, dropout and optimizer; the
+sampled softmax uses ``optimizer=row_adamw``, which is made for its sparse gradient. ``--cells`` compares the recurrent
+cells. Both use the format and the threads that ``lstm-lm train`` would choose.
 
-    python scripts/bench_training.py [--cells] [--repeats 3] [--steps 10] [--load]
+All measurements are interleaved, so that other load on the machine affects each of them; the tables show medians.
+``--busy`` keeps one core busy with another process.
+
+    python scripts/bench_training.py [--losses | --cells] [--repeats 3] [--steps 10] [--busy]
 """
 
 import argparse
+import functools
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from timeit import timeit
 from typing import Any
@@ -53,12 +55,16 @@ VARIANTS = LOSSES | CELLS
 
 
 def measure(variant: str, size: str, steps: int) -> dict[str, Any]:
-    """Measure in this process: ``speed``, its shares of a matrix product, ``precision`` and ``batch``."""
+    """Measure a step in this process.
+
+    Returns:
+        ``batch`` and ``operations`` per token; for each way, named "FORMAT THREADS", its ``speed`` in tokens per second
+        and in ``limits`` the operations per second of a matrix product.
+    """
     import torch
 
     from lstm_lm.config.validation import check
     from lstm_lm.data.streams import Window
-    from lstm_lm.training.precision import choose_precision
 
     config: Any = check("train", SIZES[size] + VARIANTS.get(variant, [])).config
     torch.manual_seed(0)
@@ -66,18 +72,31 @@ def measure(variant: str, size: str, steps: int) -> dict[str, Any]:
     counts = [2_000_000 // (rank + 2) + 1 for rank in range(VOCAB_SIZE)]
     batch_size, length = config.batching.batch_size, config.batching.bptt_length
     words = torch.multinomial(torch.tensor(counts).float(), batch_size * (length + 1), True).view(batch_size, -1)
-    window = Window(words[:, :-1], words[:, 1:], None, starts_stream=False)
-    precision = "fp32" if variant == "plain" else choose_precision("cpu")
-    step = plain_step(config, window) if variant == "plain" else our_step(config, window, counts, precision)
-    speed = batch_size * length / seconds(step, steps)
-    result: dict[str, Any] = {"speed": speed, "precision": precision, "batch": f"{batch_size} x {length}"}
-    if variant in CELLS:
-        return result
-    operations = 6 * speed * num_multiplied_weights(config, variant, counts)
-    for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
+    window = Window(words[:, :-1], words[:, 1:], None, starts_stream=True)  # a state of bf16 does not fit fp32
+    all_threads = torch.get_num_threads()
+    if variant == "plain":
+        step = plain_step(config, window)
+        ways: dict[str, Callable[[], None]] = {f"fp32 {all_threads}": step}
+    else:
+        ways = our_steps(config, window, counts, sorted({1, all_threads}))
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(steps + 2):
+        for way, run in ways.items():
+            times[way].append(timeit(run, number=1))
+    limits = {}
+    for way in ways:
+        dtype = torch.bfloat16 if way.startswith("bf16") else torch.float32
+        torch.set_num_threads(int(way.split()[1]))
         left, right = torch.randn(2048, 512).to(dtype), torch.randn(512, 4096).to(dtype)
-        result[name] = operations / (2 * 2048 * 512 * 4096 / seconds(lambda a=left, b=right: a @ b, 10))
-    return result
+        seconds = median([timeit(lambda a=left, b=right: a @ b, number=1) for _ in range(12)][2:])
+        limits[way] = 2 * 2048 * 512 * 4096 / seconds
+    speed = {way: batch_size * length / median(taken[2:]) for way, taken in times.items()}  # two steps warm up
+    return {
+        "batch": f"{batch_size} x {length}",
+        "speed": speed,
+        "limits": limits,
+        "operations": 6 * num_multiplied_weights(config, variant, counts),
+    }
 
 
 def plain_step(config: Any, window: Any) -> Callable[[], None]:
@@ -108,22 +127,23 @@ def plain_step(config: Any, window: Any) -> Callable[[], None]:
     return step
 
 
-def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Callable[[], None]:
-    """A step of ``lstm-lm train``."""
+def our_steps(config: Any, window: Any, counts: list[int], threads: list[int]) -> dict[str, Callable[[], None]]:
+    """A step of ``lstm-lm train`` in each format and with each number of threads, all of the same network."""
     import torch
 
     from lstm_lm.data.encoding import EncodedCorpus
     from lstm_lm.text.vocabulary import Vocabulary
     from lstm_lm.training.module import LanguageModelModule
-    from lstm_lm.training.optimizers import build_optimizer
+    from lstm_lm.training.optimizers import build_optimizer, updates_rows
 
     words = ("<unk>", "<eos>", *(f"word{rank}" for rank in range(2, VOCAB_SIZE)))
     corpus = EncodedCorpus(Vocabulary(words, counts), {}, "whitespace", config.data, {})
     module = LanguageModelModule.from_config(config, corpus, fraction=lambda _: 0.5).train()
-    module.loss.sparse_gradient = config.optimizer["_target_"].endswith("RowAdamW")
+    module.loss.sparse_gradient = updates_rows(config.optimizer)
     optimizer = build_optimizer(config.optimizer, module.model)
 
-    def step() -> None:
+    def step(precision: str, number: int) -> None:
+        torch.set_num_threads(number)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             loss = module.training_step(window, 0)["loss"]
         optimizer.zero_grad()
@@ -131,7 +151,11 @@ def our_step(config: Any, window: Any, counts: list[int], precision: str) -> Cal
         module.configure_gradient_clipping(optimizer, config.trainer.gradient_clip_val)
         optimizer.step()
 
-    return step
+    return {
+        f"{precision} {number}": functools.partial(step, precision, number)
+        for precision in ("fp32", "bf16")
+        for number in threads
+    }
 
 
 def num_multiplied_weights(config: Any, variant: str, counts: list[int]) -> float:
@@ -146,24 +170,79 @@ def num_multiplied_weights(config: Any, variant: str, counts: list[int]) -> floa
     return float(layers + output_rows * widths[-1])
 
 
-def seconds(function: Callable[[], Any], times: int) -> float:
-    """Median seconds of ``function``, after two warm-up calls."""
-    return median([timeit(function, number=1) for _ in range(times + 2)][2:])
-
-
 def run_child(variant: str, size: str, steps: int) -> dict[str, Any]:
     """Measure in a child process; ours has the environment that ``lstm-lm train`` sets up."""
     child = [sys.executable, __file__, "--child", variant, "--size", size, "--steps", str(steps)]
     return dict(json.loads(subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True).stdout))
 
 
+def processor() -> str:
+    """The name of the processor, and what it computes bfloat16 with."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in fields.get("flags", "").split()]
+    return f"{fields.get('model name', platform.processor())} ({', '.join(flags) or platform.machine()})"
+
+
+def print_ways(results: dict[tuple[str, str], list[dict[str, Any]]], title: str) -> None:
+    """The table of formats and threads."""
+    from rich.console import Console
+    from rich.table import Table
+
+    print(title)
+    table = Table()
+    for column in ("sizes, batch", "format", "threads", "tokens/s", "of fp32", "of bf16"):
+        table.add_column(column, justify="left" if column == "sizes, batch" else "right")
+    for (_, size), ones in results.items():
+        for way in ones[0]["speed"]:
+            precision, threads = way.split()
+            speed = median(one["speed"][way] for one in ones)
+            shares = [
+                median(one["speed"][way] * one["operations"] / one["limits"][f"{name} {threads}"] for one in ones)
+                for name in ("fp32", "bf16")
+            ]
+            values = (precision, threads, f"{speed:,.0f}", *(f"{share:.0%}" for share in shares))
+            table.add_row(f"{size}, {ones[0]['batch']}", *values)
+    Console(width=110).print(table)
+
+
+def print_variants(
+    results: dict[tuple[str, str], list[dict[str, Any]]], variants: dict[str, tuple[str, ...]], title: str
+) -> None:
+    """The table of losses or cells, each in its fastest way."""
+    from rich.console import Console
+    from rich.table import Table
+
+    print(title)
+    table = Table()
+    table.add_column("sizes, batch")
+    names = max(variants.values(), key=len)
+    for column in (*names, "fastest : plain", "way"):
+        table.add_column(column, justify="right")
+    for size, members in variants.items():
+        speeds, way = {}, ""
+        for name in members:
+            ones = results[name, size]
+            ways = {way: median(one["speed"][way] for one in ones) for way in ones[0]["speed"]}
+            way = max(ways, key=lambda one: ways[one])
+            speeds[name] = ways[way]
+        columns = [f"{speeds[name]:,.0f}" if name in speeds else "-" for name in names]
+        ratio = f"{max(speeds.values()) / speeds['plain']:.1f}" if "plain" in speeds else "-"
+        table.add_row(f"{size}, {results[members[0], size][0]['batch']}", *columns, ratio, f"{way} threads")
+    Console(width=130).print(table)
+
+
 def main() -> None:
     """Print the table, or one measurement as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="processes per implementation and size")
-    parser.add_argument("--steps", type=int, default=10, help="timed steps per process")
-    parser.add_argument("--load", action="store_true", help="keep one core busy with another process")
-    parser.add_argument("--cells", action="store_true", help="compare the cells instead of the losses")
+    parser.add_argument("--repeats", type=int, default=3, help="processes per row")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps per process and way")
+    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=tuple(SIZES), help="networks")
+    parser.add_argument("--busy", action="store_true", help="keep one core busy with another process")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--losses", action="store_true", help="compare the losses with a textbook implementation")
+    group.add_argument("--cells", action="store_true", help="compare the cells")
     parser.add_argument("--child", choices=("plain", *VARIANTS), help=argparse.SUPPRESS)
     parser.add_argument("--size", choices=tuple(SIZES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -174,43 +253,25 @@ def main() -> None:
             configure_process()
         print(json.dumps(measure(arguments.child, arguments.size, arguments.steps)))
         return
-
-    from rich.console import Console
-    from rich.table import Table
-
-    variants = {size: ("plain", *LOSSES) if size != RECIPE else tuple(LOSSES)[1:] for size in SIZES}
+    variants: dict[str, tuple[str, ...]] = dict.fromkeys(arguments.sizes, (SAMPLED,))
     if arguments.cells:
-        variants = dict.fromkeys(SIZES, tuple(CELLS))
-    plan = [(variant, size) for _ in range(arguments.repeats) for size in SIZES for variant in variants[size]]
+        variants = dict.fromkeys(arguments.sizes, tuple(CELLS))
+    elif arguments.losses:
+        variants = {size: tuple(LOSSES) if size == RECIPE else ("plain", *LOSSES) for size in arguments.sizes}
+    plan = [(variant, size) for _ in range(arguments.repeats) for size in variants for variant in variants[size]]
     results: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in plan}
-    load_process = subprocess.Popen([sys.executable, "-c", "while True: pass" if arguments.load else ""])
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass" if arguments.busy else ""])
     try:
         for variant, size in plan:
             results[variant, size].append(run_child(variant, size, arguments.steps))
     finally:
-        load_process.kill()
-    load = ", one busy with another process" if arguments.load else ""
-    table = Table(title=f"Training step in tokens per second, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores{load}")
-    table.add_column("sizes, batch")
-    if arguments.cells:
-        for column in (*CELLS, "precision"):
-            table.add_column(column, justify="right")
-        for size in SIZES:
-            ones = [results[cell, size][0] for cell in CELLS]
-            speeds = [f"{median(one['speed'] for one in results[cell, size]):,.0f}" for cell in CELLS]
-            table.add_row(f"{size}, {ones[0]['batch']}", *speeds, ones[0]["precision"])
-        Console(width=110).print(table)
-        return
-    for column in ("plain", "full", "adaptive", "sampled", "sampled : plain", "of fp32", "of bf16", "used"):
-        table.add_column(column, justify="right")
-    for size in SIZES:
-        speeds = {name: median(one["speed"] for one in results[name, size]) for name in variants[size]}
-        shares = [f"{median(one[name] for one in results[SAMPLED, size]):.0%}" for name in ("fp32", "bf16")]
-        columns = [f"{speeds[name]:,.0f}" if name in speeds else "-" for name in ("plain", *LOSSES)]
-        ratio = f"{speeds[SAMPLED] / speeds['plain']:.1f}" if "plain" in speeds else "-"
-        one = results[SAMPLED, size][0]
-        table.add_row(f"{size}, {one['batch']}", *columns, ratio, *shares, one["precision"])
-    Console(width=110).print(table)
+        busy.kill()
+    beside = " beside a busy process" if arguments.busy else ""
+    title = f"Training step{beside}, vocabulary {VOCAB_SIZE:,}, {os.cpu_count()} cores of {processor()}"
+    if arguments.losses or arguments.cells:
+        print_variants(results, variants, title)
+    else:
+        print_ways(results, title)
 
 
 if __name__ == "__main__":

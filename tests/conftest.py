@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# one thread, unless set: a run with more chooses their number by timing, and its last bits depend on it
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # no deadline: the time of an example depends on the load of the machine
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")

@@ -65,7 +65,7 @@ def command_help(command: str) -> str:
             "  hydra.run.dir=DIR  Set the run folder.",
         ]
     if command in ("train", "eval"):
-        lines += ["  --verbose          Print the process settings first: OpenMP, allocator, threads, precision."]
+        lines += ["  --verbose          Print the process settings first: OpenMP, allocator, threads."]
     lines += ["", "Settings, with the default where no option of a group sets another one:"]
     return "\n".join([*lines, *_settings(command)])
 

@@ -57,15 +57,8 @@ def effective_settings() -> list[tuple[str, str]]:
     """The output of ``--verbose``: the settings above as this process has them, and torch's view of the machine."""
     import torch
 
-    from lstm_lm.training.precision import bf16_is_faster, product_seconds
-
-    cpu = torch.device("cpu")
-    milliseconds = {name: f"{1000 * seconds:.1f} ms" for name, seconds in product_seconds(cpu).items()}
-    precision = "bf16" if bf16_is_faster(cpu) else "fp32"
     return [
         *((name, os.environ.get(name, "not set")) for name in (*OPENMP, *GLIBC)),
         ("threads, cores", f"{torch.get_num_threads()}, {os.cpu_count()}"),
         ("torch, CPU kernels", f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"),
-        ("matrix product", ", ".join(f"{name} {time}" for name, time in milliseconds.items())),
-        ("trainer.precision=auto", f"{precision} (evaluation is always fp32)"),
     ]

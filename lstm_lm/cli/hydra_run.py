@@ -30,6 +30,7 @@ from lstm_lm.errors import ConfigError, LstmLmError, TrainingInterruptedError
 from lstm_lm.evaluation.config import EvalConfig
 from lstm_lm.text.files import write_json
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig
+from lstm_lm.training.ranks import is_rank_zero
 from lstm_lm.training.run_folder import FinishedRunError, has_checkpoints, lock_folder
 from lstm_lm.training.signals import exit_on_stop_signals
 
@@ -40,6 +41,14 @@ _UNSUPPORTED_FLAGS = {
     "config_path": "--config-path",
     "experimental_rerun": "--experimental-rerun",
 }
+
+_WRITES_NOTHING = (
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "~hydra.job_logging.handlers.file",
+    "hydra.job_logging.root.handlers=[console]",
+    "hydra.job_logging.handlers.console.level=ERROR",
+)
 
 _WRITTEN_PATHS = ("out", "cache_dir")
 _PATHS = ("checkpoint", "resume", "init_from", "dir", "file", "hub_path", *_WRITTEN_PATHS)
@@ -102,9 +111,13 @@ def run(command: str, argv: Sequence[str], job: Job, open_folder: OpenFolder | N
             _sweep(command, job, argv, checked, open_folder)
         return
     folder = Path(checked.folders.run).absolute()
+    argv.append(as_override("hydra.run.dir", str(folder)))
     try:
         with open_folder(checked.config, folder):
-            _hydra_main(command, job, [*argv, as_override("hydra.run.dir", str(folder))])
+            if is_rank_zero():
+                _hydra_main(command, job, argv)
+            else:  # rank 0 writes the files of the run
+                _hydra_main(command, lambda config, _: job(config, folder), [*argv, *_WRITES_NOTHING])
     except FinishedRunError as finished:
         print(finished)
 
@@ -156,8 +169,8 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFo
 
     @functools.wraps(job)
     def task(config: DictConfig) -> float | None:
-        # Lightning starts other ranks with the command line as the user typed it
-        sys.argv = user_argv
+        # Lightning starts other ranks with this command line
+        sys.argv = [user_argv[0], command, *argv]
         settings = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
         job_config = to_dataclass(config)

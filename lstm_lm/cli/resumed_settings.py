@@ -11,6 +11,7 @@ from lstm_lm.cli.hydra_run import parse_arguments
 from lstm_lm.config.overrides import as_override
 from lstm_lm.errors import ConfigError
 from lstm_lm.training.config import RESUME_AUTO
+from lstm_lm.training.ranks import is_rank_zero
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,7 @@ def with_resumed_settings(argv: list[str]) -> list[str]:
     if folder is None or "experiment" in given or not (folder / ".hydra" / "overrides.yaml").is_file():
         return [*flags, *own]
     recorded = _recorded(folder, set(given), arguments.config_dir)
-    if recorded:
+    if recorded and is_rank_zero():
         print(f"settings of {folder}: {' '.join(recorded)}", file=sys.stderr)
     return [*flags, *recorded, *own]
 

@@ -219,9 +219,10 @@ def _sweep_problems(config: Config) -> list[str]:
     if not isinstance(config, TrainConfig):
         return []
     trainer = config.trainer
-    if trainer.strategy == "ddp" or trainer.num_processes > 1:
+    if trainer.uses_processes:
         return [
-            f"trainer.strategy: {trainer.strategy} on {trainer.num_processes} devices cannot be combined with -m, since"
-            " every process would run the complete sweep; set trainer.devices=1 trainer.strategy=auto"
+            f"trainer.strategy: {trainer.strategy} with {trainer.num_processes} processes cannot be combined with -m, "
+            "since every process would run the complete sweep; set trainer.devices=1 trainer.num_nodes=1 "
+            "trainer.strategy=auto"
         ]
     return []

@@ -1,6 +1,6 @@
 """State of the recurrent layers between windows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ class LSTMState:
 
     def detach(self) -> "LSTMState":
         """The same state detached from the graph: truncated backpropagation stops here."""
-        return LSTMState(tuple(tuple(tensor.detach() for tensor in layer) for layer in self.layers))
+        return self.map(Tensor.detach)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """The tensors of all layers in turn."""
@@ -41,9 +41,13 @@ class LSTMState:
         """The state whose :meth:`by_name` is this."""
         return cls(tuple(zip(*(tensors[name] for name in names), strict=True)))
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> "LSTMState":
+        """The state with ``function`` applied to each tensor."""
+        return LSTMState(tuple(tuple(function(tensor) for tensor in layer) for layer in self.layers))
+
     def to(self, device: torch.device) -> "LSTMState":
         """The same state on another device."""
-        return LSTMState(tuple(tuple(tensor.to(device) for tensor in layer) for layer in self.layers))
+        return self.map(lambda tensor: tensor.to(device))
 
     @property
     def batch_size(self) -> int:

@@ -54,7 +54,7 @@ def info_route(engine: Engine, settings: Settings, model: SavedModel | None) -> 
     if model is not None:
         metadata = model.metadata
         details = {
-            "name": model.name,
+            "name": model.title,
             "parameters": model.num_parameters,
             "model": asdict(metadata.model),
             "tokenizer": metadata.tokenizer,

@@ -1,4 +1,7 @@
-"""``GET /``: the demo page. Its headers forbid the browser to load anything but this package's files."""
+"""``GET /``, the page that suggests words while a user types, and ``GET /card``, the model card.
+
+Their headers forbid the browser to load anything but this package's files.
+"""
 
 import hashlib
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request, Response
 
 FOLDER = Path(__file__).parent / "page"
-INDEX = "index.html"
+PAGES = {"/": "index.html", "/card": "card.html"}
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {
     "Content-Security-Policy": (
@@ -24,7 +27,7 @@ HEADERS = {
 
 
 def page_routes() -> APIRouter:
-    """``/`` and the files that it loads."""
+    """The pages and the files that they load."""
     router = APIRouter(include_in_schema=False)
     files = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in TYPES}
 
@@ -38,11 +41,15 @@ def page_routes() -> APIRouter:
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        return respond(request, INDEX)
+        return respond(request, PAGES["/"])
+
+    @router.get("/card")
+    async def card(request: Request) -> Response:
+        return respond(request, PAGES["/card"])
 
     @router.get("/page/{name}")
     async def page_file(request: Request, name: str) -> Response:
-        if name not in files or name == INDEX:
+        if name not in files or name in PAGES.values():
             raise HTTPException(404, "no such file")
         return respond(request, name)
 

@@ -35,12 +35,21 @@ class TrainerConfig(Settings):
     """Hardware, length and validations of a run."""
 
     accelerator: str = setting("cpu", choices=("cpu", "gpu", "auto"), help="The kind of device.")
-    devices: int = setting(1, ge=1, help="Number of devices.")
+    devices: int = setting(1, ge=1, help="Number of devices of each machine.")
+    num_nodes: int = setting(1, ge=1, help="Number of machines; start the command on each, for example with torchrun.")
     strategy: str = setting("auto", choices=("auto", "ddp"), help="ddp trains with one process per device.")
     precision: str = setting(
         "auto",
         choices=PRECISIONS,
-        help="auto is the faster of fp32 and bf16 on one device, found by timing a matrix product at the start.",
+        help="auto is the faster of fp32 and bf16 on one device, found by timing training steps at the start.",
+    )
+    threads: int = setting(
+        0,
+        ge=0,
+        special={0: "the fastest number"},
+        help="Threads of a training step on the CPU. The fastest number, at most that of the cores or OMP_NUM_THREADS, "
+        "is found by timing steps at the start and again during the run, as other processes come and go. Sums may then "
+        "differ in the last bits between two runs: set a number for runs that are equal bit for bit.",
     )
     cuda_graphs: bool = setting(
         False,
@@ -107,9 +116,13 @@ class TrainerConfig(Settings):
 
     @property
     def num_processes(self) -> int:
-        """Processes of the run, one per device of each node."""
-        nodes = self.arguments.get("num_nodes", 1)
-        return self.devices * (nodes if isinstance(nodes, int) else 1)
+        """Processes of the run, one per device of each machine."""
+        return self.devices * self.num_nodes
+
+    @property
+    def uses_processes(self) -> bool:
+        """Whether the run has a process group, which may have one member."""
+        return self.strategy == "ddp" or self.num_processes > 1
 
     def conflicts(self) -> list[str]:
         """Settings that are valid, but not together, and a budget that is not a duration."""

@@ -245,7 +245,9 @@ class LanguageModelModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:  # a few windows before the first step
             return
-        result = self.valid_score = self.scorer.result(self.trainer.val_dataloaders)
+        result = self.scorer.result(self.trainer.val_dataloaders)
+        # every process scores all windows; on GPUs, rounding may differ, and what follows must not
+        result = self.valid_score = self.trainer.strategy.broadcast(result)
         self.metrics = {"valid": result.score.to_dict() | {"exact": result.is_exact}}
         self._scored_step = self.global_step
         schedule = self.lr_schedulers()
@@ -279,7 +281,7 @@ class LanguageModelModule(L.LightningModule):
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = self._state
+        state = None if self._state is None else self._state.map(self._gather_streams)
         checkpoint[METADATA] = {
             **self.metadata.to_plain(),
             # if the weights changed since validation, the score no longer applies
@@ -289,11 +291,22 @@ class LanguageModelModule(L.LightningModule):
             "state": None if state is None else state.by_name(self.model.cell.state_names),
         }
 
+    def _gather_streams(self, tensor: Tensor) -> Tensor:
+        """The state of the streams of all processes, (1, world_size x B, H), as one process would have it."""
+        if self.trainer.world_size == 1:
+            return tensor
+        gathered = [torch.empty_like(tensor) for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather(gathered, tensor.contiguous())
+        return torch.cat(gathered, dim=1)
+
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         record = checkpoint[METADATA]
         state = record["state"]
-        self._state = None if state is None else LSTMState.from_names(state, self.model.cell.state_names)
+        if state is not None:
+            whole = LSTMState.from_names(state, self.model.cell.state_names)
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            self._state = whole.map(lambda tensor: tensor.chunk(world_size, dim=1)[rank])
         self.metrics, self._scored_step = record["metrics"], record["step"]
 
     @override

@@ -60,9 +60,13 @@ def uses_sparse_gradients(config: Mapping[str, Any], trainer: L.Trainer) -> bool
 
     With several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes.
     """
-    target, device = resolve(config[TARGET]), trainer.strategy.root_device
-    updates_rows = isinstance(target, type) and issubclass(target, RowAdamW)
-    return updates_rows and trainer.world_size == 1 and device.type == "cpu"
+    return updates_rows(config) and trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
+
+
+def updates_rows(config: Mapping[str, Any]) -> bool:
+    """Whether the optimizer updates single rows of a matrix if its gradient is sparse."""
+    target = resolve(config[TARGET])
+    return isinstance(target, type) and issubclass(target, RowAdamW)
 
 
 def optimizer_problems(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> list[str]:

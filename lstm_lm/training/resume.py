@@ -16,7 +16,7 @@ from lstm_lm.training.schedules import follows_length
 log = logging.getLogger(__name__)
 
 # what a resumed run must have in common with the first one, besides model, words and tokenizer
-_REQUIRED = ("text", "loss", "optimizer", "schedule", "averaging", "batching", "seed", "precision", "devices")
+_REQUIRED = ("text", "loss", "optimizer", "schedule", "averaging", "batching", "seed", "precision")
 # the length of the run, which its schedule depends on
 _LENGTH = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps")
 # what may differ, with a warning
@@ -29,7 +29,10 @@ _CHANGEABLE = (
     "trainer.limit_train_batches",
     "trainer.limit_val_batches",
     "trainer.dropout_reference_epochs",
+    "trainer.threads",
     "trainer.arguments",
+    "trainer.devices",
+    "trainer.num_nodes",
     *_LENGTH,
 )
 
@@ -116,7 +119,7 @@ def check_resumable(saved: Checkpoint, metadata: CheckpointMetadata) -> None:
     differing += _differences("tokenizer", saved.metadata.tokenizer, metadata.tokenizer)
     for part in _REQUIRED:
         if part in saved.metadata.run or part != "text":  # checkpoints of earlier versions do not identify their text
-            differing += _differences(part, saved.metadata.run.get(part), metadata.run[part])
+            differing += _differences(part, _part(saved.metadata.run, part), _part(metadata.run, part))
     if differing:
         parts = ", ".join(dict.fromkeys(line.partition(" ")[0].partition(".")[0] for line in differing))
         raise CheckpointError(
@@ -139,6 +142,14 @@ def log_changed_settings(saved: Checkpoint, metadata: CheckpointMetadata) -> Non
     ]
     if changed:
         log.warning("%s: the run continues with other settings than it began with: %s", saved.path, ", ".join(changed))
+
+
+def _part(run: Mapping[str, Any], name: str) -> Any:
+    """A part of a run's record; the number of streams is that of all processes, which may share them anew."""
+    part, processes = run.get(name), run.get("devices")
+    if name == "batching" and isinstance(part, dict) and isinstance(processes, int) and processes > 1:
+        return {**part, "batch_size": part.get("batch_size", 0) * processes}
+    return part
 
 
 def _differences(path: str, before: Any, now: Any) -> list[str]:

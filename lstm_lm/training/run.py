@@ -17,6 +17,7 @@ from lstm_lm.report.versions import versions
 from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.text_samples import TextSamples
+from lstm_lm.training.callbacks.thread_selection import restored_threads
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
@@ -26,16 +27,17 @@ from lstm_lm.training.loggers import build_loggers, last_logged_step
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.optimizers import uses_sparse_gradients
 from lstm_lm.training.overfit import check_overfit, fit_one_batch
-from lstm_lm.training.precision import choose_precision
-from lstm_lm.training.ranks import is_rank_zero
+from lstm_lm.training.processes import ProcessesStrategy
 from lstm_lm.training.restoring import restoring
 from lstm_lm.training.resume import check_resumable, find_resumed, log_changed_settings, run_record
 from lstm_lm.training.run_folder import check_run_folder, limits
+from lstm_lm.training.step_timing import choose_way, chooses_threads
 from lstm_lm.training.trainer import RunCallbacks, build_trainer
 
 log = logging.getLogger(__name__)
 
 
+@restored_threads()
 def train(
     config: TrainConfig,
     run_dir: str | Path,
@@ -69,8 +71,7 @@ def train(
     run_dir = Path(run_dir)
     if problems := config.model.cell_problems():  # imports a cell from outside: a worker of a sweep begins here
         raise ConfigError([f"model.{problem}" for problem in problems])
-    if is_rank_zero():
-        check_run_folder(config, run_dir)
+    check_run_folder(config, run_dir)
     resumed = find_resumed(config, run_dir)
     torch.manual_seed(config.seed)
     corpus = load_corpus(config.data) if corpus is None else corpus
@@ -81,14 +82,18 @@ def train(
     time_budget, training_metrics = run_callbacks.time_budget, run_callbacks.training_metrics
     epoch_planner, checkpoints = run_callbacks.epoch_planner, run_callbacks.checkpoints
     time_budget.start()
+    most_threads = torch.get_num_threads()
     precision = config.trainer.precision
-    if precision == "auto":  # chosen by timing, so a resumed run keeps its first choice
-        chosen = None if resumed is None else resumed.metadata.run.get("precision", "fp32")
-        precision = chosen or choose_precision(config.trainer.accelerator)
+    if precision == "auto" and resumed is not None:  # chosen by timing, so a resumed run keeps its first choice
+        precision = resumed.metadata.run.get("precision", "fp32")
+    precision, threads = choose_way(config, corpus, precision)
+    torch.set_num_threads(threads)
     loggers = build_loggers(
         config.logger, run_dir, name or run_dir.name, None if resumed is None else last_logged_step(resumed.content)
     )
     trainer = build_trainer(config, run_dir, precision, vocabulary, run_callbacks, loggers, callbacks)
+    if chooses_threads(config.trainer, trainer.strategy.root_device):
+        run_callbacks.thread_selection.start(most_threads, threads)
     sparse_gradient = uses_sparse_gradients(config.optimizer, trainer)
     module = LanguageModelModule.from_config(
         config if resumed is None else replace(config, embedding_init="random", init_from=None),
@@ -113,6 +118,12 @@ def train(
         }
     else:
         path = None if resumed is None else resumed.path
+        if isinstance(trainer.strategy, ProcessesStrategy):
+            trainer.strategy.settings = {
+                "model": asdict(module.metadata.model),
+                **module.metadata.run,
+                "resumed step": None if resumed is None else resumed.content.get("global_step"),
+            }
         if resumed is not None:
             check_resumable(resumed, module.metadata)
             log_changed_settings(resumed, module.metadata)
@@ -142,6 +153,7 @@ def train(
         "wall_seconds": round(time_budget.elapsed(), 1),
         "tokens_per_second": round(training_metrics.mean_tokens_per_second, 1),
         "precision": precision,
+        "threads": torch.get_num_threads(),
         "parameters": _num_parameters(model),
         "vocabulary": len(vocabulary),
         "seed": config.seed,
@@ -159,7 +171,8 @@ def train(
         metrics["budget"] = _budget_summary(time_budget.budget, time_budget, training_metrics, epoch_planner) | {
             "ended_by": metrics.get("stopped_by")
         }
-    write_json(run_dir / METRICS, metrics)
+    if trainer.is_global_zero:
+        write_json(run_dir / METRICS, metrics)
     if config.trainer.overfit_one_batch:
         check_overfit(training_metrics)
     return metrics

@@ -14,7 +14,7 @@ from lstm_lm.errors import TrainingError
 from lstm_lm.evaluation.token_scores import TOKEN_SCORES
 from lstm_lm.text.files import remove_abandoned
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig, TrainerConfig
-from lstm_lm.training.ranks import is_rank_zero
+from lstm_lm.training.ranks import check_launch, is_rank_zero
 
 _LOCK = ".lock"
 
@@ -27,21 +27,24 @@ class FinishedRunError(Exception):
 def open_run_folder(config: TrainConfig, folder: Path) -> Iterator[None]:
     """Lock a run folder while a run uses it. Nothing is written to a folder that is refused.
 
-    Only rank 0 of a distributed run locks it.
+    In a distributed run, every process checks the folder, and rank 0 locks it: nothing is written there before all have
+    met.
 
     Raises:
+        ConfigError: If a launcher has started other processes than the config has.
         TrainingError: If the folder holds a run that this one does not continue, or another process uses it.
         FinishedRunError: If ``resume=auto`` has nothing to do.
     """
-    if not is_rank_zero():
-        yield
-        return
+    check_launch(config.trainer.devices, config.trainer.num_nodes)
     check_run_folder(config, folder)
     if config.resume == RESUME_AUTO and (limit := finished_by(folder, config.trainer)):
         raise FinishedRunError(
             f"{folder}: this run is finished (ended by {limit}); raise trainer.budget, trainer.max_epochs or "
             "trainer.max_steps to continue it"
         )
+    if not is_rank_zero():
+        yield
+        return
     with lock_folder(folder):
         check_run_folder(config, folder)  # another process may have finished a run in the meantime
         _remove_temporary_files(folder)

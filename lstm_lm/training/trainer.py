@@ -20,10 +20,12 @@ from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.interrupt import GracefulInterrupt
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.run_summary import RunSummary
+from lstm_lm.training.callbacks.thread_selection import ThreadSelection
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.config import TrainConfig
+from lstm_lm.training.processes import ProcessesStrategy
 from lstm_lm.training.targets import TARGET, build
 from lstm_lm.training.trainer_arguments import build_arguments
 
@@ -32,6 +34,7 @@ from lstm_lm.training.trainer_arguments import build_arguments
 class RunCallbacks:
     """The callbacks that every run has, in the order that they depend on."""
 
+    thread_selection: ThreadSelection
     time_budget: TimeBudget
     training_metrics: TrainingMetrics
     epoch_planner: EpochPlanner
@@ -44,19 +47,27 @@ class RunCallbacks:
         time_budget = TimeBudget(trainer.budget_seconds, trainer.max_val_fraction)
         training_metrics = TrainingMetrics(time_budget, epoch_tokens)
         epoch_planner = EpochPlanner(trainer, config.model, time_budget, training_metrics)
-        return cls(time_budget, training_metrics, epoch_planner, BestAndLastCheckpoint(checkpoint_folder))
+        checkpoints = BestAndLastCheckpoint(checkpoint_folder)
+        return cls(ThreadSelection(), time_budget, training_metrics, epoch_planner, checkpoints)
 
     def ordered(self, config: TrainConfig, added: list[Callback]) -> list[Callback]:
         """All callbacks of a run but the last one, ``GracefulInterrupt``.
 
-        The time budget comes first, so that the work of all others counts as part of a validation. Added callbacks see
+        The thread selection comes first, to time a step without the work of the others; then the time budget, so that
+        the work of all that follow counts as part of a validation. Added callbacks see
         the averaged weights at the end of a validation, and their state is part of the checkpoints, which come last.
 
         Args:
             config: Config of the run.
             added: The callbacks of the group ``callbacks``.
         """
-        callbacks: list[Callback] = [self.time_budget, self.training_metrics, self.epoch_planner, *added]
+        callbacks: list[Callback] = [
+            self.thread_selection,
+            self.time_budget,
+            self.training_metrics,
+            self.epoch_planner,
+            *added,
+        ]
         if config.averaging.name != "none":
             callbacks.append(AveragedWeights(config.averaging))
         callbacks.append(RunSummary(config, self.time_budget, self.training_metrics, self.checkpoints))
@@ -125,7 +136,8 @@ def build_trainer(
         trainer = L.Trainer(
             accelerator=trainer_config.accelerator,
             devices=trainer_config.devices,
-            strategy=trainer_config.strategy,
+            num_nodes=trainer_config.num_nodes,
+            strategy=ProcessesStrategy() if trainer_config.uses_processes else trainer_config.strategy,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             max_epochs=trainer_config.epoch_limit,
             max_steps=trainer_config.max_steps,
@@ -169,8 +181,13 @@ def _cluster() -> list[SLURMEnvironment]:
 
 def _quiet_lightning() -> None:
     # Lightning's tips about hardware and products are noise; the report of a profiler is not
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # every process scores everything
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # the new name of this argument is newer than the oldest torch that pyproject.toml allows
+    warnings.filterwarnings("ignore", message=".*forward_sync_buffers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=DeprecationWarning)

@@ -1,7 +1,6 @@
 """Command table, exit codes and process settings."""
 
 import errno
-import re
 import shlex
 import subprocess
 import sys
@@ -147,7 +146,6 @@ class TestProcessSettings:
             assert name in out
         assert "custom" in out
         assert "not set" in out
-        assert re.search(r"fp32 \d+\.\d ms, bf16 \d+\.\d ms", out)
         assert "--verbose" in command_help(command)
 
     @pytest.fixture

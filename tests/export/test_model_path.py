@@ -33,6 +33,13 @@ def test_every_way_to_name_a_model_loads_it(given: str, folder: Path) -> None:
     assert len(load_model(folder / given).vocabulary) == 49
 
 
+def test_title_is_the_folder_that_has_a_name(folder: Path, tmp_path: Path) -> None:
+    assert load_model(folder / "mine").title == "mine"
+    assert load_model(folder / "run").title == "run"
+    bundle = load_model(shutil.copytree(folder / "mine", tmp_path / "bundle"))
+    assert bundle.title == bundle.metadata.data.corpus_name
+
+
 @pytest.mark.parametrize("given", ["run", "run/checkpoints"])
 def test_a_run_folder_can_be_exported(given: str, folder: Path, tmp_path: Path) -> None:
     assert export_bundle(folder / given, tmp_path / "bundle").parity

@@ -30,7 +30,7 @@ def config(corpus: Path) -> ConfigFactory:
                 model=ModelConfig(16, [24, 16], True, 0.1, 0.1, 0.1, 0.1, 0.1),
                 loss=LossConfig(activation_reg=1.0, temporal_activation_reg=1.0),
                 optimizer=optimizer_config("adamw", lr=1e-2),
-                trainer=TrainerConfig(precision="fp32", max_epochs=2),
+                trainer=TrainerConfig(precision="fp32", threads=1, max_epochs=2),
             ),
             **overrides,
         )

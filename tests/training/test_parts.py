@@ -15,7 +15,6 @@ from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.objective import activation_penalty
 from lstm_lm.training.optimizers import build_optimizer
-from lstm_lm.training.precision import choose_precision, product_seconds
 
 
 def module(loss: LossConfig, optimizer: str = "adam") -> LanguageModelModule:
@@ -97,27 +96,6 @@ def test_state_is_carried_over_and_detached() -> None:
     second["loss"].backward()  # fails if the graph of the first window is still attached
     again = carried.training_step(window(), 2)
     assert float(again["nll"]) == pytest.approx(float(first["nll"]))
-
-
-def test_precision_is_chosen_by_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_precision("cpu") in ("fp32", "bf16")
-    product_seconds.cache_clear()
-    seconds = {torch.float32: 3.0, torch.bfloat16: 1.0}
-    now, product = 0.0, torch.Tensor.__matmul__
-
-    def slow_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        nonlocal now
-        now += seconds[left.dtype]
-        return product(left[:1, :1], right[:1, :1])
-
-    monkeypatch.setattr(torch.Tensor, "__matmul__", slow_product)
-    monkeypatch.setattr("time.perf_counter", lambda: now)
-    assert choose_precision("cpu") == "bf16"
-    assert choose_precision("cpu") == "bf16", "timed once per process"
-    product_seconds.cache_clear()
-    seconds[torch.bfloat16] = 2.9  # too small a gain to pay for the conversions
-    assert choose_precision("cpu") == "fp32"
-    product_seconds.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -167,11 +167,13 @@ def test_second_process_is_refused_until_the_first_one_is_killed(config: ConfigF
         assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_other_ranks_leave_the_folder_to_the_first(
+def test_other_ranks_check_the_folder_and_leave_the_lock_to_the_first(
     config: ConfigFactory, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with lock_folder(run), open_run_folder(config(), run):
+    with pytest.raises(TrainingError, match="holds the checkpoints of a run"), open_run_folder(config(), run):
+        pass
+    with lock_folder(run), open_run_folder(config(resume="auto"), run):
         pass
 
 

@@ -1,19 +1,22 @@
 // The text box and its suggestion bar.
 
-import { fetchSuggestions } from "./service.js";
+import { onHold } from "./hold.js";
 import { attachesToWord, insertion, tail } from "./words.js";
 
 const ANNOUNCE_AFTER_MS = 900;
 const PERCENT = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 2 });
 const MIN_SHOWN = 0.001;
+const LONG_WORD = 11;
 
 /**
  * Keeps the suggestions of a bar up to date with a text box.
  *
  * @param text the textarea.
  * @param bar the element with one button per suggestion.
- * @param options `request()`: fields to add to each request; `limits()`: the limits of `/info`; and the callbacks
- *   `onResponse(ms, serverMs)`, `onKey()`, `onAccept(savedKeys)`, `onProblem(error | null)`, `onAnnounce(sentence)`.
+ * @param options `predict(body, signal)`: asks for suggestions; `request(typed)`: fields to add to each request;
+ *   `limits()`: the limits of `/info`; and the callbacks `onResponse(typed, response, ms)`, `onKey()`,
+ *   `onAccept(savedKeys)`, `onForeignText(typed)`: of a text that was not typed, `onBlock(word)`,
+ *   `onProblem(error | null)`, `onAnnounce(sentence)`.
  */
 export class Editor {
   constructor(text, bar, options) {
@@ -25,7 +28,7 @@ export class Editor {
     this.autoSpaceAt = -1;
     this.leaving = false;
     text.addEventListener("beforeinput", (event) => this.#attachPunctuation(event));
-    text.addEventListener("input", () => this.#onInput());
+    text.addEventListener("input", (event) => this.#onInput(event));
     text.addEventListener("keydown", (event) => this.#onKeyDown(event));
     text.addEventListener("blur", () => (this.leaving = false));
     document.addEventListener("selectionchange", () => {
@@ -33,7 +36,10 @@ export class Editor {
     });
     // the text box keeps the focus, so that a phone's keyboard stays open
     bar.addEventListener("pointerdown", (event) => event.preventDefault());
-    this.buttons.forEach((button, index) => button.addEventListener("click", () => this.accept(index)));
+    this.buttons.forEach((button, index) => {
+      button.addEventListener("click", () => this.accept(index));
+      onHold(button, () => this.#block(index));
+    });
   }
 
   /** Requests suggestions unless the current ones are already shown or requested. */
@@ -47,6 +53,8 @@ export class Editor {
       this.#updateButtons();
       return;
     }
+    // forced: other options, so that what is shown no longer holds
+    if (force) this.shown.key = null;
     const request = { key, abort: new AbortController() };
     this.request = request;
     this.#updateButtons();
@@ -55,16 +63,17 @@ export class Editor {
       text: tail(this.#typed(), limits.max_text_chars),
       split: true,
       k: Math.min(this.buttons.length, limits.max_k),
-      ...this.options.request(),
+      ...this.options.request(this.#typed()),
     };
     const start = performance.now();
+    const typed = this.#typed();
     try {
-      const { suggestions, serverMs } = await fetchSuggestions(body, request.abort.signal);
+      const response = await this.options.predict(body, request.abort.signal);
       // a late response belongs to an older text
       if (request !== this.request) return;
-      this.options.onResponse(performance.now() - start, serverMs);
       this.options.onProblem(null);
-      this.#show(key, suggestions);
+      this.#show(key, response.suggestions);
+      this.options.onResponse(typed, response, performance.now() - start);
     } catch (error) {
       if (request !== this.request || error.name === "AbortError") return;
       this.options.onProblem(error);
@@ -103,14 +112,21 @@ export class Editor {
     return this.text.value.slice(0, this.text.selectionStart);
   }
 
+  // what is learned from the text changes the next request, not this one
   #key() {
-    return JSON.stringify([this.#typed(), this.options.request()]);
+    return this.#typed();
   }
 
-  #onInput() {
+  #block(index) {
+    const suggestion = this.shown.suggestions[index];
+    if (suggestion) this.options.onBlock(suggestion.word);
+  }
+
+  #onInput(event) {
     // a replacement is not a keystroke
     if (this.replacing) return;
     this.leaving = false;
+    if (/^insertFrom(?:Paste|Drop)/.test(event.inputType ?? "")) this.options.onForeignText(this.#typed());
     this.options.onKey();
     this.refresh();
   }
@@ -154,7 +170,10 @@ export class Editor {
     this.buttons.forEach((button, index) => {
       const suggestion = suggestions[index];
       const probability = suggestion ? formatProbability(suggestion.probability) : "";
-      button.querySelector(".word").textContent = suggestion?.word ?? "";
+      const word = button.querySelector(".word");
+      word.textContent = suggestion?.word ?? "";
+      word.classList.toggle("long", [...word.textContent].length > LONG_WORD);
+      button.title = word.textContent;
       button.querySelector(".probability").textContent = probability;
       button.querySelector(".meter").style.setProperty("--probability", suggestion?.probability ?? 0);
       button.setAttribute("aria-label", suggestion ? `${suggestion.word}, ${probability}` : "no suggestion");

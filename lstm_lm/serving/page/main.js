@@ -2,29 +2,43 @@
 
 import { Editor } from "./editor.js";
 import { GenerationPanel } from "./panel.js";
-import { fetchInfo } from "./service.js";
+import { PersonalWords, STORAGE_KEY } from "./personal.js";
+import { fetchInfo, fetchSuggestions } from "./service.js";
 import { bindTheme } from "./theme.js";
+import { followViewport } from "./viewport.js";
+import { bindWordsDialog } from "./words_dialog.js";
 
 const DRAFT_KEY = "lstm_lm draft";
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const INTEGER = new Intl.NumberFormat("en");
 const PERCENT = new Intl.NumberFormat("en", { style: "percent" });
 
+const NOTICE_MS = 8000;
+
 const element = (id) => document.getElementById(id);
 const text = element("text");
+const learn = element("learn");
+const words = new PersonalWords();
 const keys = { pressed: 0, saved: 0, accepted: 0 };
 let limits = { max_text_chars: 10_000, max_k: 100 };
 
 bindTheme(element("theme"));
+followViewport();
 restoreDraft();
+words.skip(text.value);
+learn.checked = words.learning;
 
 const editor = new Editor(text, element("bar"), {
-  request: () => ({ words_only: true, cache: element("learn").checked }),
+  predict: fetchSuggestions,
+  request: (typed) => ({ words_only: true, ...words.fields(typed) }),
   limits: () => limits,
-  onResponse: (ms, serverMs) => {
+  onResponse: (typed, { unknownWords, serverMs }, ms) => {
     element("round-trip").textContent = milliseconds(ms);
     if (serverMs !== null) element("round-trip-detail").textContent = `${milliseconds(serverMs)} in the service`;
+    words.read(typed, unknownWords);
   },
+  onForeignText: (typed) => words.skip(typed),
+  onBlock: block,
   onKey: () => {
     keys.pressed += 1;
     showKeys();
@@ -59,6 +73,7 @@ const panel = new GenerationPanel(
     onInsert: (continuation) => {
       text.focus();
       editor.replace(text.value.length, text.value.length, continuation);
+      words.skip(text.value);
       text.scrollTop = text.scrollHeight;
       editor.refresh();
     },
@@ -66,9 +81,26 @@ const panel = new GenerationPanel(
   },
 );
 
-element("learn").addEventListener("change", () => editor.refresh({ force: true }));
+words.onChange = bindWordsDialog(words, element, () => {
+  text.focus();
+  editor.refresh({ force: true });
+});
+learn.addEventListener("change", () => {
+  words.skip(text.value);
+  words.setLearning(learn.checked);
+  editor.refresh({ force: true });
+});
+addEventListener("storage", ({ key }) => {
+  if (key !== STORAGE_KEY) return;
+  words.reload();
+  learn.checked = words.learning;
+  editor.refresh({ force: true });
+});
+addEventListener("pagehide", () => words.finish(text.value));
 element("clear").addEventListener("click", () => {
   text.focus();
+  words.finish(text.value);
+  words.skip("");
   editor.replace(0, text.value.length, "");
   Object.assign(keys, { pressed: 0, saved: 0, accepted: 0 });
   showKeys();
@@ -77,6 +109,24 @@ element("clear").addEventListener("click", () => {
 
 showInfo();
 editor.refresh({ force: true });
+
+let hiding = null;
+function block(word) {
+  const notice = element("notice");
+  const hide = () => (notice.hidden = true);
+  words.block(word);
+  notice.hidden = false;
+  element("notice-text").textContent = `“${word}” is blocked.`;
+  element("notice-undo").onclick = () => {
+    words.unblock(word);
+    hide();
+    text.focus();
+    editor.refresh({ force: true });
+  };
+  clearTimeout(hiding);
+  hiding = setTimeout(hide, NOTICE_MS);
+  editor.refresh({ force: true });
+}
 
 function milliseconds(ms) {
   return ms < 10 ? `${ms.toFixed(1)} ms` : `${INTEGER.format(Math.round(ms))} ms`;
@@ -97,13 +147,14 @@ async function showInfo() {
     const info = await fetchInfo();
     limits = info.limits;
     panel.configure(info);
-    const facts = [info.name, `${INTEGER.format(info.vocabulary_size)} words`];
+    const facts = [`${INTEGER.format(info.vocabulary_size)} words`];
     if (info.parameters) facts.push(`${COMPACT.format(info.parameters)} parameters`);
     const score = info.metrics?.test ?? info.metrics?.valid;
     if (score?.perplexity) {
       facts.push(`${info.metrics.test ? "test" : "validation"} perplexity ${score.perplexity.toFixed(1)}`);
     }
-    element("model").textContent = facts.filter(Boolean).join(" · ");
+    element("model-name").textContent = info.name ?? "model";
+    element("model-facts").textContent = ` · ${facts.join(" · ")}`;
   } catch (error) {
     showProblem(error);
   }

@@ -47,11 +47,12 @@ export async function fetchInfo() {
   return (await call("info")).json();
 }
 
-/** Suggestions, best first, and the service's own time in milliseconds or null. */
+/** Suggestions, best first, unknown words of the text, and the service's own time in milliseconds or null. */
 export async function fetchSuggestions(body, signal) {
   const response = await post("predict", body, signal);
   const serverMs = /;dur=([\d.]+)/.exec(response.headers.get("server-timing") ?? "")?.[1];
-  return { suggestions: (await response.json()).suggestions, serverMs: serverMs ? Number(serverMs) : null };
+  const { suggestions, unknown_words: unknownWords } = await response.json();
+  return { suggestions, unknownWords, serverMs: serverMs ? Number(serverMs) : null };
 }
 
 /** Streams a generation: calls `onPiece` with each piece of text and returns the complete response. */

@@ -4,7 +4,7 @@ const THEMES = ["auto", "light", "dark"];
 const LABELS = { auto: "Auto", light: "Light", dark: "Dark" };
 const STORAGE_KEY = "lstm_lm theme";
 
-/** Makes `button` cycle through the themes; the browser remembers the choice. */
+/** Applies the chosen theme and, unless it is null, makes `button` cycle through them; the browser remembers the choice. */
 export function bindTheme(button) {
   let theme = "auto";
   try {
@@ -15,10 +15,11 @@ export function bindTheme(button) {
   const apply = () => {
     if (!THEMES.includes(theme)) theme = "auto";
     document.documentElement.dataset.theme = theme;
-    button.textContent = LABELS[theme];
+    if (!button) return;
+    button.querySelector("span").textContent = LABELS[theme];
     button.setAttribute("aria-label", `Theme: ${LABELS[theme]}. Change`);
   };
-  button.addEventListener("click", () => {
+  button?.addEventListener("click", () => {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
     apply();
     try {

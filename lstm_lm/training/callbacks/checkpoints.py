@@ -50,6 +50,7 @@ class BestAndLastCheckpoint(CheckpointCallback):
         self._in_step = False  # whether the restored checkpoint was saved between a step and its end
         self._max_steps: int | None = None
         self._best_is_valid = True
+        self._previous_best: Path | None = None  # of the run that this one resumes
         self._saved_step = -1
         self._saved_at = time.monotonic()
 
@@ -71,7 +72,7 @@ class BestAndLastCheckpoint(CheckpointCallback):
         self._saved_at = time.monotonic()
 
     def adopt_best(self, resumed: Checkpoint, metadata: CheckpointMetadata) -> None:
-        """Copy the best checkpoint of the resumed run, in case this run finds no better one.
+        """Take over the best checkpoint of the resumed run, in case this run finds no better one.
 
         One that is damaged or of another run is not used: the next validation writes a new one.
 
@@ -89,8 +90,14 @@ class BestAndLastCheckpoint(CheckpointCallback):
             self._best_is_valid = False
             log.warning("%s; it is not used, and the next validation writes a new best.ckpt", error)
             return
-        if previous_best.resolve() != self.best.resolve():
-            write_atomically(self.best, previous_best.read_bytes())
+        self._previous_best = previous_best
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        # not earlier: other processes, which have met the first one now, have refused a folder with a checkpoint
+        previous, best = self._previous_best, self.best
+        if previous is not None and trainer.is_global_zero and previous.resolve() != best.resolve():
+            write_atomically(best, previous.read_bytes())
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
@@ -115,6 +122,11 @@ class BestAndLastCheckpoint(CheckpointCallback):
         if due and checkpoint["global_step"] == loop.max_steps:
             # Lightning would return at once; the validation runs in continue_step
             self._max_steps, loop.max_steps = loop.max_steps, loop.max_steps + 1
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # only rank 0 knows the run folder
+        self.best_score, self._best_sums = trainer.strategy.broadcast((self.best_score, self._best_sums))
 
     def continue_step(self, trainer: L.Trainer) -> None:
         """Do what followed the save of the checkpoint that the run resumes from; call it in ``on_train_start``."""

@@ -81,8 +81,8 @@ class TrainingMetrics(L.Callback):
         self._pending_losses.append((trainer.global_step - 1, nll))
         # Lightning's own rule, so that what is logged here reaches the loggers
         should_log = completed_step(trainer) and trainer._logger_connector.should_update_logs
-        if nll.device.type != "cpu" and not should_log:
-            return  # reading a loss waits for the GPU and leaves it idle until the next step
+        if not should_log and (nll.device.type != "cpu" or trainer.world_size > 1):
+            return  # reading a loss waits for the GPU or for other processes
         self._collect_losses(pl_module)
         now = self._measure()
         if not should_log:
@@ -106,7 +106,7 @@ class TrainingMetrics(L.Callback):
         return now
 
     def _collect_losses(self, module: LanguageModelModule) -> None:
-        """Read the pending losses from the device.
+        """Read the pending losses from the device; those of several processes are averaged.
 
         Raises:
             TrainingError: If a loss is not finite.
@@ -115,7 +115,9 @@ class TrainingMetrics(L.Callback):
             return
         steps, losses = zip(*self._pending_losses, strict=True)
         self._pending_losses = []
-        for step, nll in zip(steps, torch.stack(losses).tolist(), strict=True):
+        mean = module.trainer.strategy.reduce(torch.stack(losses), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        for step, nll in zip(steps, mean.tolist(), strict=True):
             module.check_finite(nll, step)
             self.first_loss = nll if self.first_loss is None else self.first_loss
             self.last_loss = nll

@@ -43,6 +43,10 @@ def browser() -> Iterator[Browser]:
 
 
 Opener = Callable[..., Page]
+# most tests compare with plain requests, so that words of one text must not change the next request
+NOT_LEARNING = """try {
+  if (!localStorage.getItem("lstm_lm words")) localStorage.setItem("lstm_lm words", '{"learning": false}');
+} catch {}"""
 
 
 @pytest.fixture
@@ -51,12 +55,15 @@ def open_page(browser: Browser, url: str) -> Iterator[Opener]:
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def opened(address: str = url, quiet: bool = True, init_script: str = "", **options: Any) -> Page:
+    def opened(
+        address: str = url, quiet: bool = True, init_script: str = "", learning: bool = False, **options: Any
+    ) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
         context.set_default_timeout(TIMEOUT_MS)
-        if init_script:
-            context.add_init_script(init_script)
+        for script in (init_script, "" if learning else NOT_LEARNING):
+            if script:
+                context.add_init_script(script)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: _record_foreign(request.url, address, complaints))

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 def predict(url: str, text: str, prefix: str = "") -> list[str]:
     """The suggestions for the page's request."""
-    body = {"text": text, "prefix": prefix, "k": 3, "words_only": True, "cache": False}
+    body = {"text": text, "prefix": prefix, "k": 3, "words_only": True}
     suggestions = httpx.post(f"{url}/predict", json=body, trust_env=False).json()["suggestions"]
     return [suggestion["word"] for suggestion in suggestions]
 
@@ -171,9 +171,9 @@ def test_probabilities_appear_on_hover_and_in_accessible_names(page: Page) -> No
 def test_switch_enables_learning_names_from_the_text(page: Page) -> None:
     page.keyboard.type("Zyzzyva is old. Zy")
     expect_bar(page, [])
-    page.get_by_role("switch", name="Learn from this text").check()
+    page.get_by_role("switch", name="Learn words").check()
     expect_bar(page, ["Zyzzyva"])
-    page.get_by_role("switch", name="Learn from this text").uncheck()
+    page.get_by_role("switch", name="Learn words").uncheck()
     expect_bar(page, [])
 
 

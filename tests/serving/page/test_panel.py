@@ -18,7 +18,7 @@ def metric(url: str, name: str) -> float:
 
 
 def start(page: Page, words: str, seed: str = "7") -> None:
-    page.get_by_label("Words").fill(words)
+    page.get_by_role("spinbutton", name="Words").fill(words)
     page.get_by_label("Seed").fill(seed)
     page.get_by_role("button", name="Generate").click()
 
