@@ -121,13 +121,10 @@ class Command:
 
         A share of that time is the same part of a run on a busy machine and on a quiet one.
         """
-        used, stat = 0.0, Path(f"/proc/{self.process.pid}/stat")
+        assert self.process.pid is not None
+        used = 0.0
         while used < seconds and self.process.exitcode is None:
-            try:
-                ticks = stat.read_text().rpartition(")")[2].split()[11:13]
-            except OSError:
-                break
-            used = max(used, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"))
+            used = max(used, cpu_seconds(self.process.pid))
             self.process.join(0.003)
         return used
 
@@ -147,6 +144,15 @@ def _run(arguments: tuple[str, ...], folder: Path, log: Path, fault: Fault) -> N
     from lstm_lm.cli.main import main
 
     sys.exit(main(arguments))
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used; 0 if it has ended."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 class Project:
