@@ -182,3 +182,14 @@ def _shown(value: object) -> str:
     except ValueError:  # an int of more than 4,300 digits
         text = f"a very large {type(value).__name__}"
     return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; an empty mapping and a list are values."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,7 +1,8 @@
 """Measure the time and memory of encoding a corpus.
 
 The corpus is ``--copies`` copies of the train.txt in ``--dir``: 50 copies of WikiText-2 are 100 million words, the size
-of WikiText-103. Encoding runs in a separate process::
+of WikiText-103. In each copy, every 50th line has words of its own, so that the vocabulary grows with the text.
+Encoding runs in a separate process, which starts one process per core (``LOKY_MAX_CPU_COUNT`` limits them)::
 
     python scripts/bench_encoding.py --dir FOLDER
 """
@@ -23,29 +24,37 @@ from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import load_corpus
 
 LIMIT_MIB = 1024
+MAX_SIZE = 50_000  # words of the vocabulary
 
 
 def encode(folder: Path, cache: Path, tokenizer: str) -> dict[str, float]:
-    """Encode ``folder`` in this process; returns seconds, tokens, vocabulary size and peak memory in MiB."""
+    """Encode ``folder``; returns seconds, CPU seconds, tokens, vocabulary size and peak memory in MiB."""
     begin = time.perf_counter()
-    corpus = load_corpus(DataConfig(source="text_files", dir=str(folder), tokenizer=tokenizer, cache_dir=str(cache)))
+    config = DataConfig(
+        source="text_files", dir=str(folder), tokenizer=tokenizer, cache_dir=str(cache), max_size=MAX_SIZE
+    )
+    corpus = load_corpus(config)
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
     return {
         "seconds": seconds,
+        "cpu_seconds": sum(used.ru_utime + used.ru_stime for used in usage),
         "tokens": sum(len(ids) for ids in corpus.splits.values()),
         "vocabulary": len(corpus.vocabulary),
-        # bytes on macOS, KiB elsewhere
-        "peak_mib": peak / 2**20 if sys.platform == "darwin" else peak / 2**10,
+        "peak_mib": usage[0].ru_maxrss / unit,
+        "worker_mib": usage[1].ru_maxrss / unit,
     }
 
 
 def write_corpus(source: Path, target: Path, copies: int) -> None:
     """Write a corpus folder with ``copies`` copies of the train text of ``source``."""
-    with (target / "train.txt").open("wb") as out:
-        for _ in range(copies):
-            with (source / "train.txt").open("rb") as file:
-                shutil.copyfileobj(file, out)
+    lines = (source / "train.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    with (target / "train.txt").open("w", encoding="utf-8") as out:
+        for copy in range(copies):
+            for number in range(49, len(lines), 50):
+                lines[number] = " ".join(f"{word.partition('_')[0]}_{copy}" for word in lines[number].split()) + "\n"
+            out.writelines(lines)
     for name in ("valid.txt", "test.txt"):
         shutil.copy(source / name, target / name)
 
@@ -67,7 +76,8 @@ def main() -> int:
         write_corpus(args.dir, corpus, args.copies)
         size = (corpus / "train.txt").stat().st_size
         table = Table(title=f"train.txt x {args.copies}: {size / 1e6:,.0f} MB, tokenizer {args.tokenizer}")
-        for column in ("run", "seconds", "tokens", "tokens/s", "vocabulary", "peak memory (MiB)"):
+        columns = ("run", "seconds", "CPU seconds", "tokens", "tokens/s", "vocabulary", "peak MiB", "worker's peak MiB")
+        for column in columns:
             table.add_column(column, justify="right")
         peak = 0.0
         for run in ("encode", "from cache"):
@@ -78,10 +88,12 @@ def main() -> int:
             table.add_row(
                 run,
                 f"{result['seconds']:.1f}",
+                f"{result['cpu_seconds']:.1f}",
                 f"{result['tokens']:,}",
                 f"{result['tokens'] / result['seconds']:,.0f}",
                 f"{result['vocabulary']:,}",
                 f"{result['peak_mib']:.0f}",
+                f"{result['worker_mib']:.0f}",
             )
         Console().print(table)
     return 0 if peak < LIMIT_MIB else 1

@@ -48,8 +48,8 @@ check "ruff check" "$VENV_PYTHON" -m ruff check .
 check "ruff format" "$VENV_PYTHON" -m ruff format --check .
 check "mypy" "$VENV_PYTHON" -m mypy
 check "import-linter" "$VENV_PYTHON" .venv/bin/lint-imports --no-logo
-# two processes with one core each; tests in a file share fixtures
-check "pytest" env OMP_NUM_THREADS=1 "$VENV_PYTHON" -m pytest -n 2 --dist loadfile "$@"
+# two processes with one core each; neighbours share fixtures, and the one that is done first takes tests of the other
+check "pytest" env OMP_NUM_THREADS=1 "$VENV_PYTHON" -m pytest -n 2 --dist worksteal "$@"
 
 printf '\n'
 if [ ${#failed[@]} -gt 0 ]; then

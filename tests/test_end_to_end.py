@@ -1,4 +1,7 @@
-"""The whole workflow with the commands, from train to serve, and resuming after an interrupt."""
+"""The whole workflow with the commands, from train to serve, and resuming after an interrupt.
+
+Each command runs once as a user starts it; the others begin with torch imported.
+"""
 
 import json
 import math
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import preloaded
 from helpers.real_commands import count_tokens, lstm_lm, run, served, write_corpus
 from helpers.waiting import DEADLINE, wait_until
 
@@ -92,7 +96,7 @@ def test_score_counts_every_token_of_the_split(project: Project, scored: str) ->
 
 
 def test_bundle_scores_like_its_checkpoint(project: Project, scored: str, bundle: str) -> None:
-    run(
+    preloaded.run(
         "eval",
         f"checkpoint={bundle}",
         "data=text_files",
@@ -117,7 +121,7 @@ def test_bundle_contains_no_local_path(project: Project, bundle: str) -> None:
 def test_predict_from_checkpoint_and_bundle_agree(project: Project, bundle: str) -> None:
     predictions = []
     for model in (bundle, "run/checkpoints/best.ckpt"):
-        done = run("predict", "--model", model, "--text", "the old", "--k", "5", "--json", cwd=project.folder)
+        done = preloaded.run("predict", "--model", model, "--text", "the old", "--k", "5", "--json", cwd=project.folder)
         predictions.append([(s["word"], s["probability"]) for s in json.loads(done.stdout)["suggestions"]])
     of_bundle, of_checkpoint = predictions
     assert of_bundle[0][0] == "dog"
@@ -142,7 +146,7 @@ def test_generate_is_repeatable_with_a_seed(project: Project, bundle: str) -> No
     )
     command += ("--strategy", "sample", "--temperature", "0.9", "--topk", "50", "--seed", "7", "--ban-unk")
     command += ("--ban-tokens", "river,=", "--repeat-penalty", "1.2", "--repeat-window", "80", "--json")
-    first, second = (json.loads(run(*command, cwd=project.folder).stdout) for _ in range(2))
+    first, second = (json.loads(preloaded.run(*command, cwd=project.folder).stdout) for _ in range(2))
     assert first == second
     assert first["text"].startswith("The zebra didn't like")
     assert len(first["words"]) == 30
@@ -178,7 +182,7 @@ def test_uvicorn_serves_the_bundle_from_the_environment(project: Project, bundle
 
 
 def test_same_seed_gives_the_same_losses(project: Project) -> None:
-    run("train", *SMALL, "trainer.max_epochs=2", "hydra.run.dir=twin", cwd=project.folder)
+    preloaded.run("train", *SMALL, "trainer.max_epochs=2", "hydra.run.dir=twin", cwd=project.folder)
     assert _losses(project, "twin") == _losses(project, "run")
 
 
@@ -187,7 +191,7 @@ def test_resumed_run_equals_an_uninterrupted_one(project: Project, stop: signal.
     """A run that is interrupted at a random step and resumed reaches the losses of an uninterrupted run."""
     name = stop.name.lower()
     overrides = (*SMALL, "batching.jitter=true", "batching.random_offset=true", "model.output_dropout=0.2")
-    command = lstm_lm("train", *overrides, "trainer.max_epochs=1000000", f"hydra.run.dir={name}")
+    command = preloaded.command("train", *overrides, "trainer.max_epochs=1000000", f"hydra.run.dir={name}")
     last = project.folder / name / "checkpoints" / "last.ckpt"
     with (project.folder / f"{name}.out").open("wb") as output:
         process = subprocess.Popen(command, cwd=project.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -206,7 +210,7 @@ def test_resumed_run_equals_an_uninterrupted_one(project: Project, stop: signal.
     done = torch.load(last, weights_only=True)["global_step"]
     # an epoch is about 165 steps: at least one validation is ahead
     end = f"trainer.max_steps={done + 200}"
-    run(
+    preloaded.run(
         "train",
         *overrides,
         end,
@@ -214,12 +218,14 @@ def test_resumed_run_equals_an_uninterrupted_one(project: Project, stop: signal.
         f"hydra.run.dir={name}_resumed",
         cwd=project.folder,
     )
-    run("train", *overrides, end, f"hydra.run.dir={name}_uninterrupted", cwd=project.folder)
+    preloaded.run("train", *overrides, end, f"hydra.run.dir={name}_uninterrupted", cwd=project.folder)
     resumed, uninterrupted = _losses(project, f"{name}_resumed"), _losses(project, f"{name}_uninterrupted")
     assert resumed, "the resumed run has no validation"
     for step, loss in resumed.items():
         assert loss == pytest.approx(uninterrupted[step], abs=1e-6)
-    run("eval", f"checkpoint={name}/checkpoints/last.ckpt", f"hydra.run.dir={name}_scored", cwd=project.folder)
+    preloaded.run(
+        "eval", f"checkpoint={name}/checkpoints/last.ckpt", f"hydra.run.dir={name}_scored", cwd=project.folder
+    )
 
 
 def test_user_error_has_no_traceback_and_exit_status_1(project: Project) -> None:
@@ -231,7 +237,7 @@ def test_user_error_has_no_traceback_and_exit_status_1(project: Project) -> None
         (("predict", "--model", "nowhere", "--text", "a"), "nowhere"),
         (("serve", "--model", "corpus"), "corpus"),
     ):
-        failed = run(*arguments, cwd=project.folder, expect=1)
+        failed = preloaded.run(*arguments, cwd=project.folder, expect=1)
         assert "Traceback" not in failed.stderr
         assert "error: " in failed.stderr
         assert word in failed.stderr

@@ -247,6 +247,8 @@ def _run_sweep_job(
         if in_worker():
             worker_stop.signal_number = error.signal_number
             return math.inf
+        if "SUBMITIT_EXECUTOR" in os.environ:  # its handler, which training has replaced, requeues the job
+            signal.raise_signal(error.signal_number)
         # a launcher would continue with the next job after an Exception
         raise SystemExit(128 + error.signal_number) from error
     except LstmLmError as error:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
 from lstm_lm.cli.console import READ_IN_TRAINING, print_commands, print_rows, relative_path
 from lstm_lm.errors import ConfigError
@@ -28,7 +27,11 @@ StorageOption = Annotated[
 
 def tune(
     overrides: Annotated[
-        list[str], typer.Argument(help="Settings of lstm-lm train; those with several values are varied.")
+        list[str],
+        typer.Argument(
+            help="Settings of lstm-lm train; those with several values are varied. search=NAME varies the settings of "
+            "a file in configs/search: dropout, lr, lr_dropout, model, or one of --config-dir."
+        ),
     ],
     study: StudyOption = SearchConfig.study,
     storage: StorageOption = None,
@@ -44,7 +47,6 @@ def tune(
     heartbeat: Annotated[
         int, typer.Option(help="A trial without a sign of life for twice as many seconds is repeated.")
     ] = SearchConfig.heartbeat,
-    space: Annotated[Path | None, typer.Option(help="YAML file with settings to vary, as key: a,b.")] = None,
     config_dir: Annotated[str | None, typer.Option(help="Folder with your own options.")] = None,
 ) -> None:
     """Search for the settings with the lowest valid perplexity.
@@ -53,14 +55,14 @@ def tune(
     same command continues the study; with the same storage, several at once share it.
     """
     from lstm_lm.search.report import displayed
-    from lstm_lm.search.space import parse_space
+    from lstm_lm.search.space import parse_space, read_spaces
     from lstm_lm.search.study import first_attempt, open_study, quiet_optuna, run_trials
     from lstm_lm.search.trials import run_trial
 
     search = SearchConfig(study, storage, trials, sampler, pruner, startup_trials, seeds, heartbeat)
     if problems := search.problems():
         raise ConfigError([f"--{problem.replace('_', '-', 1)}" for problem in problems])
-    varied, fixed = parse_space([*_read_space(space), *overrides])
+    varied, fixed = parse_space(read_spaces(overrides, config_dir))
     _check(fixed, varied.examples(), config_dir)
     if sampler == "grid":
         varied.grid()  # raises if there is none
@@ -106,18 +108,6 @@ def tune_report(study: StudyOption = SearchConfig.study, storage: StorageOption 
     except KeyError as error:
         raise DataError(f"{url}: has no study {study}; give the --study of lstm-lm tune") from error
     _report(opened, folder)
-
-
-def _read_space(file: Path | None) -> list[str]:
-    if file is None:
-        return []
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError([f"--space {file}: cannot be read ({error})"]) from error
-    if not isinstance(content, dict):
-        raise ConfigError([f"--space {file}: needs one line per setting, as optimizer.lr: 1e-3,3e-3"])
-    return [f"{key}={value}" for key, value in content.items()]
 
 
 def _check(fixed: list[str], examples: list[list[str]], config_dir: str | None) -> None:

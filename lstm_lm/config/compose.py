@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -38,8 +39,9 @@ OPEN = ("optimizer", "schedule", "trainer", "callbacks", "logger")
 """Open nodes of ``TrainConfig``: their keys are checked against the signature of what takes them."""
 
 
+@cache
 def register_schemas() -> None:
-    """Register the schemas that the defaults lists of the shipped YAML files name."""
+    """Register the schemas that the defaults lists of the shipped YAML files name, once per process."""
     store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
         store.store(name=f"{command}_schema", node=config_node(schema), provider="lstm_lm")

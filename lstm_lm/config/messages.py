@@ -136,7 +136,7 @@ def missing_plugin(override: Override, name: str, options: Sequence[str]) -> str
     """An option of one of Hydra's own groups, most of which come with plugins."""
     key = override.get_key_element()
     extra = name.partition("_")[0]
-    if key == "hydra/launcher" and extra in ("joblib", "submitit"):
+    if key == "hydra/launcher" and extra in ("joblib", "ray", "submitit"):
         return f"{key}: {name} is not installed; pip install 'lstm-lm[{extra}]'"
     return f"{key}: unknown option (got {name}); options are {', '.join(options)}, and those of the plugins you install"
 

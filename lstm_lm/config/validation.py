@@ -178,7 +178,6 @@ def build(composed: DictConfig, composer: Composer) -> tuple[Config, list[str]]:
         if OmegaConf.is_missing(node, name := path.rpartition(".")[2]):
             problems.append(f"{path}: is required; give {path}=VALUE")
             node[name] = ""
-    defaults = config_node(composer.schema)
     unresolved: set[str] = set()
     while True:
         try:
@@ -189,7 +188,7 @@ def build(composed: DictConfig, composer: Composer) -> tuple[Config, list[str]]:
             if path in unresolved:
                 raise ConfigError(problems) from error
             unresolved.add(path)
-            OmegaConf.update(config, path, OmegaConf.select(defaults, path))
+            OmegaConf.update(config, path, OmegaConf.select(config_node(composer.schema), path))
         else:
             known = {problem.partition(":")[0] for problem in problems}
             return built, problems + [text for text in built.problems() if text.partition(":")[0] not in known]

@@ -2,18 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_lm.data.block_encoding import EncodedBlock, encode_blocks
 from lstm_lm.data.cache import build_once, cache_root
 from lstm_lm.data.config import SPLITS, DataConfig
 from lstm_lm.data.corpora import open_split
-from lstm_lm.data.corpus_warnings import count_eos_lines, log_warnings, save_warnings, warn_of_unknown_words
+from lstm_lm.data.corpus_warnings import log_warnings, save_warnings, warn_of_unknown_words
 from lstm_lm.data.text_source import TextSource
+from lstm_lm.data.word_counts import WordCounts
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text import tokenizer as tokenizer_module
 from lstm_lm.text.tokenizer import Tokenizer
@@ -50,7 +53,8 @@ def load_corpus(config: DataConfig, progress: EncodingProgress | None = None) ->
     """Load a corpus from the cache; encode it first if the cache does not have it.
 
     The cache key depends on the text, the tokenizer and the vocabulary settings: a changed file is encoded again.
-    Encoding streams the text: memory grows with the number of distinct words only.
+    Encoding streams the text, with one process per core if it is large: memory grows with the size of the vocabulary
+    only.
 
     Args:
         config: The corpus and its vocabulary.
@@ -149,51 +153,27 @@ def _map(path: Path) -> Ids:
         raise DataError(f"{path.parent}: the cache entry is damaged ({error}); delete this folder") from error
 
 
-class _GrowingIds(dict[str, int]):
-    """Assigns the next id to each new word."""
-
-    def __missing__(self, word: str) -> int:
-        self[word] = index = len(self)
-        return index
-
-
-class _FixedIds(dict[str, int]):
-    """Ids of a vocabulary; other words get the id of ``<unk>`` and are not added."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__((word, index) for index, word in enumerate(vocabulary.words))
-        self._unk_id = vocabulary.unk_id
-
-    def __missing__(self, word: str) -> int:
-        return self._unk_id
-
-
 def _encode_train(source: TextSource, config: DataConfig, path: Path, progress: EncodingProgress | None) -> Vocabulary:
     """Encode train and build its vocabulary: words are numbered by first occurrence, then renumbered by frequency."""
-    provisional_ids = _GrowingIds()
-    counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    counts = WordCounts(path.parent)
     provisional = path.with_suffix(".provisional")
-    with provisional.open("wb") as file:
-        for ids in _encode_blocks(source, "train", config, provisional_ids, progress):
-            file.write(ids.data)
-            # a new array per block is cheap: the vocabulary is small compared with a block
-            block_counts = np.bincount(ids, minlength=len(provisional_ids))
-            block_counts[: len(counts)] += counts
-            counts = block_counts
-    vocabulary = Vocabulary.from_counts(
-        dict(zip(provisional_ids, counts.tolist(), strict=True)), min_count=config.min_count, max_size=config.max_size
-    )
+    with provisional.open("wb") as file, closing(_encode_blocks(source, "train", config, progress)) as blocks:
+        for block in blocks:
+            file.write(counts.add(block).data)
+    vocabulary = Vocabulary.from_counts(counts.totals(), min_count=config.min_count, max_size=config.max_size)
     num_words = len(vocabulary) - 2
     if num_words < 2:
         raise DataError(
             f"{source.label}: gives a vocabulary of {num_words} word{'' if num_words == 1 else 's'}, but a model needs "
             f"at least 2; use more text or lower data.min_count (got {config.min_count})"
         )
-    final_ids = np.array(vocabulary.encode(provisional_ids), dtype=_DTYPE)
     with provisional.open("rb") as provisional_file, path.open("wb") as file:
-        while len(ids := np.fromfile(provisional_file, dtype=_DTYPE, count=_CHUNK)):
-            file.write(final_ids[ids].data)
+        for num_tokens, final_ids in counts.final_ids(vocabulary):
+            for begin in range(0, num_tokens, _CHUNK):
+                numbers = np.fromfile(provisional_file, dtype=_DTYPE, count=min(_CHUNK, num_tokens - begin))
+                file.write(final_ids[numbers].data)
     provisional.unlink()
+    counts.remove_files()
     return vocabulary
 
 
@@ -205,43 +185,31 @@ def _write_split(
     path: Path,
     progress: EncodingProgress | None,
 ) -> None:
-    with path.open("wb") as file:
-        for ids in _encode_blocks(source, split, config, _FixedIds(vocabulary), progress):
-            file.write(ids.data)
+    with path.open("wb") as file, closing(_encode_blocks(source, split, config, progress)) as blocks:
+        for block in blocks:
+            ids = np.array(vocabulary.encode(block.words), dtype=_DTYPE)
+            file.write(ids[block.ids].data)
 
 
 def _encode_blocks(
-    source: TextSource, split: str, config: DataConfig, word_ids: dict[str, int], progress: EncodingProgress | None
-) -> Iterator[Ids]:
-    """The word ids of a text, block by block.
+    source: TextSource, split: str, config: DataConfig, progress: EncodingProgress | None
+) -> Generator[EncodedBlock]:
+    """The blocks of a text, with progress.
 
     Raises:
         DataError: If the text has no word.
     """
-    tokenizer = Tokenizer(config.tokenizer)
     done = 0
     has_words = False
-    for block in source.blocks():
-        source.eos_lines += count_eos_lines(block)
-        words = _block_words(block, tokenizer)
-        has_words = has_words or any(word != EOS for word in words)
-        yield np.fromiter(map(word_ids.__getitem__, words), dtype=_DTYPE, count=len(words))
-        done += len(block)
-        if progress is not None:
-            progress(split, done, max(done, source.size_hint))
+    with closing(encode_blocks(source, config.tokenizer)) as blocks:
+        for block in blocks:
+            source.eos_lines += block.eos_lines
+            has_words = has_words or any(word != EOS for word in block.words)
+            yield block
+            done += block.num_chars
+            if progress is not None:
+                progress(split, done, max(done, source.size_hint))
     if not has_words:
         raise DataError(f"{source.label}: the {split} split is empty; {source.empty_remedy}")
     if progress is not None:
         progress(split, done, done)
-
-
-def _block_words(block: str, tokenizer: Tokenizer) -> list[str]:
-    """Words of a block, each line break as ``<eos>``."""
-    if tokenizer.name == "whitespace":
-        return block.replace("\n", f" {EOS} ").split()
-    words: list[str] = []
-    *lines, rest = block.split("\n")
-    for line in lines:
-        words += tokenizer.words(line)
-        words.append(EOS)
-    return words + tokenizer.words(rest)

@@ -142,7 +142,9 @@ class TrainWindows:
             )
         starts = np.arange(num_streams, dtype=np.int64) * self.stream_length
         self._starts = starts[rank * batching.batch_size : (rank + 1) * batching.batch_size]
-        self._device_split = None if device is None else DeviceSplit(ids, self._starts, eos_id, device)
+        self._device_split = (
+            None if device is None else DeviceSplit(ids, self._starts, self.stream_length, eos_id, device)
+        )
         self._lengths = (
             jittered_lengths(self.stream_length, batching.bptt_length, seed)
             if batching.jitter
@@ -240,7 +242,9 @@ class EvalWindows:
         self.num_streams = batch_size
         self.stream_length = -(-len(ids) // batch_size)
         self._starts = np.arange(batch_size, dtype=np.int64) * self.stream_length
-        self._device_split = None if device is None else DeviceSplit(ids, self._starts, eos_id, device)
+        self._device_split = (
+            None if device is None else DeviceSplit(ids, self._starts, self.stream_length, eos_id, device)
+        )
         self._lengths = even_lengths(self.stream_length, window_length)
 
     def __len__(self) -> int:

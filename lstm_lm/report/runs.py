@@ -13,6 +13,7 @@ import yaml
 from lstm_lm.checkpoint import CHECKPOINTS, METRICS
 from lstm_lm.errors import DataError
 from lstm_lm.evaluation.token_scores import TOKEN_SCORES, TokenScores
+from lstm_lm.serialization import flatten
 
 CONFIG = Path(".hydra") / "config.yaml"
 # where a run writes, and what it is called: not part of what it trains
@@ -91,7 +92,7 @@ def read_run(folder: Path) -> Run:
         metrics = {}
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / METRICS}: cannot be read ({error})") from error
-    return Run(folder, dict(_flatten(config)), [str(line) for line in overrides or ()], metrics)
+    return Run(folder, flatten(config), [str(line) for line in overrides or ()], metrics)
 
 
 def find_runs(root: Path) -> Iterator[Run]:
@@ -149,11 +150,3 @@ def matches(run: Run, conditions: Iterable[str]) -> bool:
         if not found:
             return False
     return True
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

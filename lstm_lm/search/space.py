@@ -2,15 +2,22 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lstm_lm.errors import ConfigError
+from lstm_lm.errors import ConfigError, did_you_mean
+
+GROUP = "search"
+"""The config group of search spaces; ``search=NAME`` is for ``lstm-lm tune``."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,43 @@ class SearchSpace:
             else:
                 raise ConfigError([f"{key}: a grid needs a list of values, as in {key}=1e-3,3e-3; or use sampler=tpe"])
         return values
+
+
+def read_spaces(lines: Iterable[str], config_dir: str | None = None) -> list[str]:
+    """Replace ``search=NAME`` by the settings of that option, and ``search=[NAME,NAME]`` by those of several.
+
+    An option is a YAML file in the folder ``search`` of the shipped configs or of ``config_dir``, which comes first.
+    It has one line per setting, as ``optimizer.lr: tag(log,interval(1e-4,1e-2))``. Later settings replace earlier ones.
+
+    Raises:
+        ConfigError: If there is no such option, or its file cannot be read.
+    """
+    folders = [*([Path(config_dir) / GROUP] if config_dir else []), files("lstm_lm.configs") / GROUP]
+    replaced: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key.lstrip("+") != GROUP:
+            replaced[key] = line
+            continue
+        for name in value.strip("[]").split(","):
+            replaced |= {key: f"{key}={choices}" for key, choices in _read_space(name.strip(), folders).items()}
+    return list(replaced.values())
+
+
+def _read_space(name: str, folders: Sequence[Traversable]) -> dict[str, Any]:
+    known = {file.name: file for folder in reversed(folders) if folder.is_dir() for file in folder.iterdir()}
+    file = known.get(f"{name}.yaml")
+    if file is None:
+        options = sorted(file.removesuffix(".yaml") for file in known if file.endswith(".yaml"))
+        remedy = did_you_mean(name, options, then=f"options are {', '.join(options)}")
+        raise ConfigError([f"{GROUP}: unknown option (got {name}); {remedy}"])
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError([f"{file}: cannot be read ({error})"]) from error
+    if not isinstance(content, dict) or any(isinstance(value, dict | list) for value in content.values()):
+        raise ConfigError([f"{file}: needs one line per setting, as optimizer.lr: 1e-3,3e-3"])
+    return {str(key): value for key, value in content.items()}
 
 
 def parse_space(lines: Iterable[str]) -> tuple[SearchSpace, list[str]]:

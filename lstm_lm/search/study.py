@@ -101,7 +101,7 @@ class _FailedTrialError(Exception):
 
 def first_attempt(trial: Trial | FrozenTrial) -> int:
     """The number of the trial that this one repeats, or its own: both use one run folder."""
-    frozen = trial if isinstance(trial, FrozenTrial) else trial.study.trials[trial.number]
+    frozen = trial if isinstance(trial, FrozenTrial) else trial.study.get_trials(deepcopy=False)[trial.number]
     original = RetryHeartbeatStaleTrialCallback.retried_trial_number(frozen)
     return frozen.number if original is None else original
 

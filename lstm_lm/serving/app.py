@@ -2,6 +2,8 @@
 
 from fastapi import FastAPI
 
+# Moses' rules, so that the first request does not wait for them
+import lstm_lm.text.moses  # noqa: F401
 from lstm_lm.inference.engine import Engine
 from lstm_lm.saved_model import SavedModel
 from lstm_lm.serving.access_log import RequestIdMiddleware

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 from functools import cache
-
-from sacremoses import MosesDetokenizer
+from typing import TYPE_CHECKING
 
 from lstm_lm.text.input_text import tokenize_chunk
 from lstm_lm.text.vocabulary import EOS
+
+if TYPE_CHECKING:
+    from lstm_lm.text.moses import MosesDetokenizer
 
 INFIXES = {"@-@": "-", "@,@": ",", "@.@": "."}
 """WikiText's token for each punctuation mark inside a word or number, and the mark."""
@@ -15,7 +17,6 @@ INFIXES = {"@-@": "-", "@,@": ",", "@.@": "."}
 _PLACEHOLDERS = {"@-@": "\ue000", "@,@": "\ue001", "@.@": "\ue002"}
 _SIGNS = {placeholder: INFIXES[infix] for infix, placeholder in _PLACEHOLDERS.items()}
 _SPACED_PLACEHOLDER = re.compile(" ?([\ue000-\ue002]) ?")
-_QUOTE = MosesDetokenizer.IS_OPEN_QUOTE
 _CURLY_QUOTE = re.compile("[„“”]+")  # Moses pairs them with straight ones
 
 
@@ -55,7 +56,7 @@ def minimal_context(line: Sequence[str]) -> list[str]:
     open_quotes: dict[str, int] = {}
     kept = {len(line) - 1} if line else set()
     for position, word in enumerate(line):
-        if not _QUOTE.search(word):
+        if not _detokenizer().IS_OPEN_QUOTE.search(word):
             continue
         kind = '"' if _CURLY_QUOTE.fullmatch(word) else word
         needed = open_quotes.pop(kind, None)
@@ -84,5 +85,7 @@ def _line_text(words: Sequence[str]) -> str:
 
 
 @cache
-def _detokenizer() -> MosesDetokenizer:
+def _detokenizer() -> "MosesDetokenizer":
+    from lstm_lm.text.moses import MosesDetokenizer
+
     return MosesDetokenizer("en")

@@ -2,12 +2,14 @@
 
 import re
 from functools import cache
-
-from sacremoses import MosesTokenizer
+from typing import TYPE_CHECKING
 
 from lstm_lm.text.normalize import normalize
 from lstm_lm.text.placeholders import EMAIL, PHONE, URL
 from lstm_lm.text.vocabulary import UNK
+
+if TYPE_CHECKING:
+    from lstm_lm.text.moses import FastMosesTokenizer
 
 # part of the cache key of encoded corpora: raise it when the same text gives other words
 VERSION = 3
@@ -76,22 +78,13 @@ def _number_parts(number: str) -> list[str]:
 
 @cache
 def _letters_and_digits() -> re.Pattern[str]:
-    return re.compile(f"[{MosesTokenizer.IsAlnum}]+")
+    from lstm_lm.text.moses import FastMosesTokenizer
+
+    return re.compile(f"[{FastMosesTokenizer.IsAlnum}]+")
 
 
 @cache
-def _moses() -> "_FastMoses":
-    return _FastMoses("en")
+def _moses() -> "FastMosesTokenizer":
+    from lstm_lm.text.moses import FastMosesTokenizer
 
-
-class _FastMoses(MosesTokenizer):  # type: ignore[misc]  # sacremoses is untyped
-    """The same rules without rebuilding a set of every Unicode letter at each full stop, as sacremoses does."""
-
-    _lower = frozenset(MosesTokenizer.IsLower)
-    _alpha = frozenset(MosesTokenizer.IsAlpha)
-
-    def islower(self, text: str) -> bool:
-        return self._lower.issuperset(text)
-
-    def isanyalpha(self, text: str) -> bool:
-        return not self._alpha.isdisjoint(text)
+    return FastMosesTokenizer("en")

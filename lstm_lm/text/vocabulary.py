@@ -1,8 +1,9 @@
 """The vocabulary: words and their ids."""
 
 import hashlib
+import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,22 +60,35 @@ class Vocabulary:
         self.special_ids = self.placeholder_ids | {self.unk_id, self.eos_id}
 
     @classmethod
-    def from_counts(cls, counts: Mapping[str, int], min_count: int = 1, max_size: int = 0) -> "Vocabulary":
+    def from_counts(
+        cls, counts: Mapping[str, int] | Iterable[tuple[str, int]], min_count: int = 1, max_size: int = 0
+    ) -> "Vocabulary":
         """Build a vocabulary from the word counts of train.
 
         Args:
-            counts: Number of occurrences of every word in train, ``<eos>`` included.
+            counts: Number of occurrences of every word in train, ``<eos>`` included; every word once.
             min_count: Rarer words become ``<unk>``.
             max_size: Largest size, special words included; 0 means no limit.
         """
-        kept = [(word, n) for word, n in counts.items() if n >= min_count and word not in (UNK, EOS)]
-        kept.sort(key=_by_frequency)
-        if max_size:
-            kept = kept[: max_size - 2]
-        eos_count = counts.get(EOS, 0)
-        unk_count = sum(counts.values()) - eos_count - sum(n for _, n in kept)
-        kept += [(UNK, unk_count), (EOS, eos_count)]
-        kept.sort(key=_by_frequency)
+        total = eos_count = 0
+
+        def candidates() -> Iterator[tuple[str, int]]:
+            nonlocal total, eos_count
+            for word, n in counts.items() if isinstance(counts, Mapping) else counts:
+                total += n
+                if word == EOS:
+                    eos_count = n
+                elif word != UNK and n >= min_count:
+                    yield word, n
+
+        # one pass, which keeps no other word: the counts of a large text do not fit in memory
+        kept = (
+            heapq.nsmallest(max_size - 2, candidates(), key=_by_frequency)
+            if max_size
+            else sorted(candidates(), key=_by_frequency)
+        )
+        unk_count = total - eos_count - sum(n for _, n in kept)
+        kept = sorted([*kept, (UNK, unk_count), (EOS, eos_count)], key=_by_frequency)
         return cls([word for word, _ in kept], [n for _, n in kept])
 
     def __len__(self) -> int:

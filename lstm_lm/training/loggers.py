@@ -1,10 +1,12 @@
 """The loggers of a run: built from the config, and what each of them can show besides numbers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 from lightning.pytorch.loggers import TensorBoardLogger as LightningTensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -14,10 +16,37 @@ from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
 from lstm_lm.errors import ConfigError
+from lstm_lm.serialization import flatten
+from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.targets import TARGET, build
 
-FINAL_METRIC = "final/valid_perplexity"
+FINAL = "whole_run"
+"""Prefix of the metrics of a whole run; TensorBoard sorts by name, so they come after the curves of train and valid."""
+FINAL_METRIC = f"{FINAL}/valid_perplexity"
 _MAX_NAME = 100  # characters
+_MAX_HPARAMS = 25
+# TensorBoard's overview; a column needs a value in every run, or TensorBoard does not show that it varies
+_HPARAMS = (
+    "seed",
+    "data.source",
+    "data.max_size",
+    "batching.batch_size",
+    "batching.bptt_length",
+    "model.cell",
+    "model.embedding_dim",
+    "model.hidden_dims",
+    "model.input_dropout",
+    "model.hidden_dropout",
+    "model.output_dropout",
+    "model.weight_dropout",
+    "loss.name",
+    "optimizer._target_",
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "schedule._target_",
+    "averaging.name",
+)
+_LOCATIONS = ("data.dir", "data.file", "data.cache_dir")
 
 
 def build_loggers(config: Mapping[str, Any], run_dir: Path, run_name: str, resumed_step: int | None) -> list[Logger]:
@@ -52,14 +81,20 @@ def build_loggers(config: Mapping[str, Any], run_dir: Path, run_name: str, resum
 
 
 def run_name(experiment: str | None, overrides: list[str]) -> str:
-    """A name for a run from what was chosen on the command line, as in ``quickstart,optimizer.lr=0.003,seed=2``.
+    """A name for a run from what was chosen on the command line, as in ``quickstart,lr=0.003,seed=2``.
 
     Args:
         experiment: The chosen experiment, if any.
         overrides: The overrides of the command line.
     """
-    parts = [line for line in overrides if not line.startswith(("experiment=", "+experiment=", "resume="))]
+    ignored = ("experiment", "resume", *_LOCATIONS)
+    parts = [line for line in overrides if line.partition("=")[0].lstrip("+") not in ignored]
+    # the last names are enough to tell runs apart, and of a long command line the last settings, as a sweep adds them
+    parts = [re.sub(r"^([+~]*)[\w.]*\.(?=\w+(=|$))", r"\1", line) for line in parts]
     name = ",".join([*([experiment] if experiment else []), *parts]) or "default"
+    while len(name) > _MAX_NAME and len(parts) > 1:
+        parts = parts[1:]
+        name = ",".join([*([experiment] if experiment else []), *parts])
     return re.sub(r"[^\w.,=+~@-]+", "_", name)[:_MAX_NAME]
 
 
@@ -89,6 +124,7 @@ class TensorBoardLogger(LightningTensorBoardLogger):
         previous = sorted(folder.iterdir()) if folder.is_dir() else []
         purge: dict[str, Any] = {"purge_step": 0 if resumed_step is None else resumed_step + 1} if previous else {}
         name = previous[-1].name if previous else run_name
+        self._run_dir = run_dir
         super().__init__(str(folder), name="", version=name, default_hp_metric=False, prefix=prefix, **purge)
         self._session_end: Any = None
 
@@ -98,7 +134,7 @@ class TensorBoardLogger(LightningTensorBoardLogger):
         # not Lightning's: it logs the metrics of the overview at step 0, the overview has only the settings of one run,
         # and TensorBoard answers 500 for a column with numbers in one run and the text "None" in another
         self.hparams.update(params)
-        flat = {name: value for name, value in flatten(params).items() if value is not None}
+        flat = overview(flatten(params), _overridden(self._run_dir))
         _, start, self._session_end = hparams(flat, {})  # type: ignore[no-untyped-call]
         self.experiment._get_file_writer().add_summary(start)
 
@@ -111,16 +147,31 @@ class TensorBoardLogger(LightningTensorBoardLogger):
         super().finalize(status)
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys; what is neither a number nor a text becomes a text."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            plain = value is None or isinstance(value, int | float | str | bool)
-            flat[f"{prefix}{name}"] = value if plain else str(value)
-    return flat
+def overview(settings: Mapping[str, Any], overridden: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings in TensorBoard's overview of runs, at most 25; what is neither a number nor a text is a text.
+
+    Args:
+        settings: All settings by their dotted path.
+        overridden: Paths that were set on the command line: all jobs of a sweep set the same ones.
+
+    Returns:
+        Those on the command line, the main ones, and what differs from its default, as long as there is room.
+    """
+    defaults = flatten(asdict(TrainConfig()))
+    changed = [name for name, value in settings.items() if value != defaults.get(name)]
+    chosen = [name for name in dict.fromkeys([*overridden, *_HPARAMS, *changed]) if name not in _LOCATIONS]
+    values = {name: settings[name] for name in chosen if settings.get(name) is not None}
+    plain = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
+    return dict(list(plain.items())[:_MAX_HPARAMS])
+
+
+def _overridden(run_dir: Path) -> list[str]:
+    """The settings of the command line that started the run; empty for a run from Python."""
+    try:
+        lines = yaml.safe_load((run_dir / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return []
+    return [str(line).partition("=")[0].lstrip("+") for line in lines or ()]
 
 
 def shows_text(logger: Logger) -> bool:

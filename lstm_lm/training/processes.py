@@ -24,19 +24,24 @@ _GRACE_SECONDS = 15.0
 class ProcessesStrategy(DDPStrategy):
     """Averages the gradients of several processes, each on its own streams, on one machine or several.
 
+    Args:
+        threads: CPU threads of each process; 0 divides the cores of a machine among its processes.
+
     Attributes:
         settings: What all processes must have in common, plain data by name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 0) -> None:
         # the buffers are constants of the corpus, equal in all processes
         super().__init__(broadcast_buffers=False)
         self.settings: Mapping[str, Any] = {}
+        self.threads = threads
 
     @override
     def _configure_launcher(self) -> None:
         assert self.cluster_environment is not None
         self._launcher = ProcessLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
+        self._launcher.threads = self.threads
 
     @override
     def setup_environment(self) -> None:
@@ -66,6 +71,8 @@ class ProcessLauncher(_SubprocessScriptLauncher):
     Lightning's own launcher kills the first process, without a message, when another one fails.
     """
 
+    threads = 0
+
     @override
     def launch(self, function: Callable[..., Any], *args: Any, trainer: L.Trainer | None = None, **kwargs: Any) -> Any:
         """Run ``function`` in every process.
@@ -80,7 +87,8 @@ class ProcessLauncher(_SubprocessScriptLauncher):
             os.environ[_PARENT] = str(os.getpid())
             self._call_children_scripts()
             del os.environ[_PARENT]
-        _set_num_threads_if_needed(num_processes=self.num_processes)
+        if not self.threads:
+            _set_num_threads_if_needed(num_processes=self.num_processes)
         ended = threading.Event()
         threading.Thread(target=self._watch, args=(ended,), daemon=True, name="process-watch").start()
         try:

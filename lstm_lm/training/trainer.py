@@ -137,7 +137,9 @@ def build_trainer(
             accelerator=trainer_config.accelerator,
             devices=trainer_config.devices,
             num_nodes=trainer_config.num_nodes,
-            strategy=ProcessesStrategy() if trainer_config.uses_processes else trainer_config.strategy,
+            strategy=ProcessesStrategy(trainer_config.threads)
+            if trainer_config.uses_processes
+            else trainer_config.strategy,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             max_epochs=trainer_config.epoch_limit,
             max_steps=trainer_config.max_steps,

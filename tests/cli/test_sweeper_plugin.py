@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.real_commands import lstm_lm, write_corpus
-from helpers.waiting import DEADLINE
+from helpers import preloaded
+from helpers.real_commands import write_corpus
 
 PLUGIN = '''
 from hydra.core.config_store import ConfigStore
@@ -54,12 +54,11 @@ def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "plugins" / "hydra_plugins" / "bisection.py").write_text(PLUGIN)
     overrides = ["data=text_files", "data.dir=corpus", "model=tiny", "callbacks=quiet", "logger=none"]
     return subprocess.run(
-        lstm_lm("train", "-m", "hydra/sweeper=bisection", "hydra.sweep.dir=sweep", *overrides, *arguments),
+        preloaded.command("train", "-m", "hydra/sweeper=bisection", "hydra.sweep.dir=sweep", *overrides, *arguments),
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "plugins"), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
         check=False,
     )
 

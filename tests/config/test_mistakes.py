@@ -181,8 +181,8 @@ def test_many_overrides_take_few_compositions(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_option_of_a_plugin_that_is_not_installed() -> None:
-    problem = only("train", "hydra/launcher=submitit_slurm")
-    assert problem == "hydra/launcher: submitit_slurm is not installed; pip install 'lstm-lm[submitit]'"
+    problem = only("train", "hydra/launcher=ray_aws")
+    assert problem == "hydra/launcher: ray_aws is not installed; pip install 'lstm-lm[ray]'"
 
 
 def test_suggested_quoting_can_be_pasted() -> None:

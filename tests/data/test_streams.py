@@ -1,5 +1,7 @@
 """Windows of a split: every word at its place in the grid, epochs, resuming."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -173,6 +175,47 @@ def test_processes_share_the_columns() -> None:
     parts = [list(TrainWindows(ids, config, 1, EOS, rank=rank, world_size=2)) for rank in range(2)]
     for window, first, second in zip(whole, *parts, strict=True):
         assert torch.equal(window.target_ids, torch.cat([first.target_ids, second.target_ids]))
+
+
+@pytest.mark.parametrize("random_offset", [False, True])
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_a_process_stores_and_reads_its_own_part_of_the_split_only(rank: int, random_offset: bool) -> None:
+    class Recorded(np.ndarray):
+        """Ids that know which of them were read."""
+
+        positions: ClassVar[set[int]] = set()
+
+        def __getitem__(self, key: object) -> object:
+            if isinstance(key, np.ndarray):
+                self.positions.update((key % len(self)).ravel().tolist())
+            return super().__getitem__(key)
+
+    config = BatchingConfig(batch_size=4, bptt_length=20, jitter=True, random_offset=random_offset)
+    ids = np.arange(1000, dtype=np.int32)
+    ids[-1] = EOS
+    recorded = ids.view(Recorded)
+    recorded.positions.clear()
+    arguments = {"seed": 3, "eos_id": EOS, "rank": rank, "world_size": 3}
+    windows = TrainWindows(recorded, config, **arguments)
+    on_device = TrainWindows(ids, config, **arguments, device=torch.device("cpu"))
+    for _ in range(3):
+        recorded.positions.clear()
+        assert content(list(windows)) == content(list(on_device))
+        # four streams of 83 words, and the word before them
+        assert len(recorded.positions) == 4 * (1000 // 12) + 1
+    assert on_device._device_split is not None
+    assert len(on_device._device_split._words) == 4 * (1000 // 12) + 1
+
+
+def test_evaluation_on_a_device_has_the_same_windows() -> None:
+    for length, streams in ((10, 3), (5, 4), (12, 1)):
+        ids = np.arange(1, length + 1, dtype=np.int32)
+        for one, other in zip(
+            EvalWindows(ids, streams, 2, EOS), EvalWindows(ids, streams, 2, EOS, torch.device("cpu")), strict=True
+        ):
+            mask = torch.ones_like(one.target_ids, dtype=torch.bool) if one.mask is None else one.mask
+            assert torch.equal(one.input_ids[mask], other.input_ids[mask])
+            assert torch.equal(one.target_ids[mask], other.target_ids[mask])
 
 
 def test_error_for_too_short_streams_names_the_remedy() -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import lightning as L
 import pytest
-from helpers.real_commands import run, served, write_corpus
+from helpers import preloaded
+from helpers.real_commands import served, write_corpus
 
 from lstm_lm.cli.command_help import group_options
 from lstm_lm.config.compose import OPEN
@@ -73,8 +74,8 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("first-run")
     write_corpus(folder / "corpus")
     corpus = ("data=text_files", "data.dir=corpus", "data.tokenizer=moses", "data.min_count=3")
-    run("train", "experiment=quickstart", *corpus, "hydra.run.dir=outputs/first", cwd=folder)
-    run("export", "checkpoint=outputs/first/checkpoints/best.ckpt", "out=exports/first", cwd=folder)
+    preloaded.run("train", "experiment=quickstart", *corpus, "hydra.run.dir=outputs/first", cwd=folder)
+    preloaded.run("export", "checkpoint=outputs/first/checkpoints/best.ckpt", "out=exports/first", cwd=folder)
     return folder
 
 
@@ -88,7 +89,10 @@ def test_commands_run_in_order(page: str, tmp_path: Path, request: pytest.Fixtur
         write_corpus(tmp_path / "corpus")
     else:
         shutil.copytree(request.getfixturevalue("first_run"), tmp_path, dirs_exist_ok=True)
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    (tmp_path / "bin").mkdir()
+    preloaded.executable(tmp_path / "bin")
+    folders = [str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = os.environ | {"PATH": os.pathsep.join(folders)}
     address = ""
     with ExitStack() as service:
         for block in runnable(page):
@@ -102,9 +106,11 @@ def test_commands_run_in_order(page: str, tmp_path: Path, request: pytest.Fixtur
             code = block.code.replace("http://127.0.0.1:8000", address)
             # by default curl exits with 0 whatever the status
             code = code.replace("curl -s ", "curl -s --fail-with-body --noproxy '*' ")
-            shell = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else [sys.executable, "-c"]
+            shell = (
+                ["bash", "-euo", "pipefail", "-c", code] if block.language == "bash" else preloaded.command("-c", code)
+            )
             done = subprocess.run(
-                [*shell, code],
+                shell,
                 cwd=tmp_path,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -1,11 +1,15 @@
 """Search spaces in Hydra's grammar."""
 
+from importlib.resources import files
+from pathlib import Path
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from lstm_lm.config.validation import check
 from lstm_lm.errors import ConfigError
-from lstm_lm.search.space import parse_space
+from lstm_lm.search.space import parse_space, read_spaces
 
 
 @pytest.mark.parametrize(
@@ -47,3 +51,37 @@ def test_every_mistake_is_named() -> None:
     with pytest.raises(ConfigError) as error:
         parse_space(["a=interval(2,1)", "b=range(1,1)", "c=[", "d=tag(log,interval(0,1))"])
     assert [text.partition(":")[0] for text in error.value.problems] == ["a", "b", "c=[", "d"]
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in (files("lstm_lm.configs") / "search").iterdir()))
+def test_every_shipped_space_is_one_of_valid_settings(name: str) -> None:
+    space, fixed = parse_space(read_spaces([f"search={name.removesuffix('.yaml')}"]))
+    assert space.distributions
+    assert fixed == []
+    for example in space.examples():
+        check("train", example)
+
+
+def test_a_space_of_ones_own_and_single_settings_replace_shipped_ones(tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "lr.yaml").write_text("optimizer.lr: 1e-3,1e-2\nseed_of_mine: 1,2\n")
+    assert read_spaces(["search=lr"], str(tmp_path)) == ["optimizer.lr=1e-3,1e-2", "seed_of_mine=1,2"]
+    lines = read_spaces(["optimizer.lr=5,6", "search=[lr,model]", "optimizer.lr=1,2", "data=chat"], str(tmp_path))
+    assert lines == ["optimizer.lr=1,2", "seed_of_mine=1,2", "model=tiny,small,medium", "data=chat"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"search: unknown option .got mine.; options are dropout, lr, lr_dropout, model"),
+        ("- a", r"search/mine\.yaml: needs one line per setting"),
+        ("optimizer: {lr: 1}", r"search/mine\.yaml: needs one line per setting"),
+        ("a: [", r"search/mine\.yaml: cannot be read"),
+    ],
+)
+def test_a_wrong_space_is_named(content: str | None, message: str, tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    if content is not None:
+        (tmp_path / "search" / "mine.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        read_spaces(["search=mine"], str(tmp_path))

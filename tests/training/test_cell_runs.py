@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import preloaded
 from helpers.small_runs import ConfigFactory, assert_same_weights, interrupt_at
 
 from lstm_lm.checkpoint import read_checkpoint
@@ -144,8 +144,8 @@ def outside(tmp_path: Path) -> Path:
 
 def lstm_lm(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "lstm_lm", *arguments],
-        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        preloaded.command(*arguments),
+        env=os.environ | {"PYTHONPATH": str(folder)} | environment,
         cwd=folder,
         capture_output=True,
         text=True,

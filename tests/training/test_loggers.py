@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.small_runs import TENSORBOARD, ConfigFactory, interrupt_at, interrupt_validation, schedule_config
+from helpers.small_runs import (
+    TENSORBOARD,
+    ConfigFactory,
+    interrupt_at,
+    interrupt_validation,
+    optimizer_config,
+    schedule_config,
+)
 from tensorboard.backend import application
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
@@ -23,9 +30,11 @@ from werkzeug.test import Client
 
 from lstm_lm.errors import TrainingInterruptedError
 from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.nn.config import LossConfig
+from lstm_lm.serialization import flatten
 from lstm_lm.training.callbacks.run_summary import hyperparameters
 from lstm_lm.training.config import TrainConfig, TrainerConfig
-from lstm_lm.training.loggers import run_name
+from lstm_lm.training.loggers import overview, run_name
 from lstm_lm.training.run import train
 
 PRESETS = {"greedy": SamplingConfig("greedy"), "lively": SamplingConfig(temperature=1.3)}
@@ -79,8 +88,8 @@ def test_tensorboard_gets_metrics_samples_and_embeddings(config: ConfigFactory, 
     assert steps(tmp_path, "train/loss") == [*range(10, metrics["steps"], 10), metrics["steps"]]
     # a validation stands at the step after which it was made, the final metrics at the last one
     assert steps(tmp_path, "valid/loss") == [entry["step"] for entry in metrics["history"]]
-    assert steps(tmp_path, "final/valid_perplexity") == [metrics["steps"]]
-    assert values(tmp_path, "final/valid_perplexity") == pytest.approx([metrics["valid"]["perplexity"]])
+    assert steps(tmp_path, "whole_run/valid_perplexity") == [metrics["steps"]]
+    assert values(tmp_path, "whole_run/valid_perplexity") == pytest.approx([metrics["valid"]["perplexity"]])
     # not train/loss: each of its points is one short window, some harder than others
     losses = values(tmp_path, "valid/loss")
     assert losses[-1] < losses[0]
@@ -102,6 +111,11 @@ def test_tensorboard_gets_metrics_samples_and_embeddings(config: ConfigFactory, 
 def test_tensorboard_shows_an_overview_of_runs_with_and_without_a_null(config: ConfigFactory, tmp_path: Path) -> None:
     trainers = (TRAINER, TrainerConfig(precision="fp32", max_epochs=1, dropout_reference_epochs=2.0))
     for number, trainer in enumerate(trainers):
+        hydra = tmp_path / str(number) / ".hydra"
+        hydra.mkdir(parents=True)
+        (hydra / "overrides.yaml").write_text(
+            f"- trainer.dropout_reference_epochs={trainer.dropout_reference_epochs}\n"
+        )
         train(config(logger=TENSORBOARD, trainer=trainer, presets=PRESETS), tmp_path / str(number))
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
     context = base_plugin.TBContext(
@@ -111,7 +125,7 @@ def test_tensorboard_shows_an_overview_of_runs_with_and_without_a_null(config: C
     response = client.post("/data/plugin/hparams/experiment", json={"experimentName": ""})
     assert response.status_code == 200, response.text
     experiment = json.loads(response.text)
-    assert "final/valid_perplexity" in [info["name"]["tag"] for info in experiment["metricInfos"]]
+    assert "whole_run/valid_perplexity" in [info["name"]["tag"] for info in experiment["metricInfos"]]
     columns = [info["name"] for info in experiment["hparamInfos"]]
     assert "trainer.dropout_reference_epochs" in columns
     assert not [name for name in columns if name.startswith(("presets.", "sampling.", "logger."))]
@@ -149,7 +163,7 @@ def test_after_a_kill_and_a_resume_in_place_every_step_stands_once(
         file.unlink()
     interrupted.value.checkpoint.write_bytes(checkpoint)
     train(config(trainer=trainer, resume=str(interrupted.value.checkpoint), **settings), tmp_path / "run")
-    for tag in ("valid/loss", "final/valid_perplexity"):
+    for tag in ("valid/loss", "whole_run/valid_perplexity"):
         assert steps(tmp_path / "run", tag)[-2:] == steps(tmp_path / "whole", tag)[-2:]
     logged = steps(tmp_path / "run", "train/loss")
     assert len(logged) == len(set(logged))
@@ -168,13 +182,13 @@ def test_an_interrupted_run_has_hyperparameters_and_final_metrics(
     interrupt_at(60, monkeypatch)
     with pytest.raises(TrainingInterruptedError):
         train(config(logger=loggers, trainer=TRAINER), tmp_path)
-    assert steps(tmp_path, "final/valid_perplexity") == [61]
+    assert steps(tmp_path, "whole_run/valid_perplexity") == [61]
     folder = tmp_path / "csv" / "version_0"
     assert yaml.safe_load((folder / "hparams.yaml").read_text(encoding="utf-8"))["seed"] == 1
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows if row["train/loss"]] == [10, 20, 30, 40, 50, 60]
-    assert [row["final/valid_perplexity"] != "" for row in rows][-1]
+    assert [row["whole_run/valid_perplexity"] != "" for row in rows][-1]
 
 
 def test_samples_are_in_the_metrics_if_no_logger_shows_text(config: ConfigFactory, tmp_path: Path) -> None:
@@ -198,7 +212,7 @@ def test_wandb_offline_gets_scalars_texts_and_settings(
     assert any(name.startswith("sample/greedy") for item in history for name in item)
     assert records["config"]["optimizer"]["lr"] == 1e-2
     assert records["config"]["trainer"]["max_epochs"] == 2
-    final = next(item for item in history if "final/valid_perplexity" in item)
+    final = next(item for item in history if "whole_run/valid_perplexity" in item)
     assert final["trainer/global_step"] == metrics["steps"]
     # the next run of the process is another one
     train(config(logger={"wandb": node}, trainer=TRAINER), tmp_path / "second", name="second")
@@ -255,7 +269,7 @@ def test_mlflow_on_a_local_database_gets_scalars_texts_and_settings(config: Conf
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
     history = client.get_metric_history(run.info.run_id, "valid/perplexity")
     assert [point.step for point in history] == [entry["step"] for entry in metrics["history"]]
-    assert run.data.metrics["final/valid_perplexity"] == pytest.approx(metrics["valid"]["perplexity"])
+    assert run.data.metrics["whole_run/valid_perplexity"] == pytest.approx(metrics["valid"]["perplexity"])
     assert run.data.params["optimizer/lr"] == "0.01"
     assert not [name for name in run.data.params if name.startswith("presets")]
     assert len(client.list_artifacts(run.info.run_id, "sample/greedy")) == len(metrics["history"])
@@ -269,12 +283,27 @@ def test_a_missing_package_is_reported_with_the_remedy(config: ConfigFactory, mo
 
 
 def test_a_run_is_named_by_its_experiment_and_what_was_overridden() -> None:
-    assert run_name("quickstart", ["experiment=quickstart", "optimizer.lr=3e-3", "seed=2", "resume=auto"]) == (
-        "quickstart,optimizer.lr=3e-3,seed=2"
-    )
-    assert run_name(None, ["data=text_files", "data.dir=/my corpus/x"]) == "data=text_files,data.dir=_my_corpus_x"
+    lines = ["experiment=quickstart", "data.dir=x", "optimizer.lr=3e-3", "+a.b._target_=m.C", "~callbacks.x", "seed=2"]
+    assert run_name("quickstart", [*lines, "resume=auto"]) == "quickstart,lr=3e-3,+_target_=m.C,~x,seed=2"
+    assert run_name(None, ["data=text_files", "init_from=/my runs/x"]) == "data=text_files,init_from=_my_runs_x"
     assert run_name(None, []) == "default"
+    # of a long command line the last settings, where a sweep has what varies
+    long = [f"model.setting_{index}=0.{index}" for index in range(20)]
+    assert run_name("mine", [*long, "seed=1"]).startswith("mine,setting_")
+    assert run_name("mine", [*long, "seed=1"]).endswith(",setting_19=0.19,seed=1")
     assert len(run_name("x" * 300, [])) == 100
+
+
+def test_the_overview_of_tensorboard_is_short_and_has_what_was_overridden() -> None:
+    config = TrainConfig(optimizer=optimizer_config("sgd", lr=1.0), seed=7, loss=LossConfig(num_sampled=77))
+    settings = flatten(hyperparameters(config))
+    assert len(settings) > 50
+    names = list(overview(settings, ["trainer.gradient_clip_val", "data.dir", "optimizer", "no.such"]))
+    assert names[0] == "trainer.gradient_clip_val"
+    assert {"seed", "optimizer.lr", "model.input_dropout", "loss.num_sampled"} <= set(names)
+    assert "data.dir" not in names
+    assert len(names) <= 25
+    assert len(overview({f"a.{index}": index for index in range(60)}, [f"a.{index}" for index in range(60)])) == 25
 
 
 def test_hyperparameters_leave_out_the_sampling_presets() -> None:

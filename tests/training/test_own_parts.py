@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.real_commands import run, write_corpus
+from helpers.preloaded import run
+from helpers.real_commands import write_corpus
 
 OPTIMIZER = """
 # RAdam, from a file in --config-dir.
@@ -88,4 +89,4 @@ def test_each_part_is_one_file_outside_the_project(tmp_path: Path) -> None:
     lines = (tmp_path / "run" / "lines.txt").read_text().splitlines()
     assert lines[0].startswith("settings ['averaging', 'batching'")
     assert [line.split()[0] for line in lines if "train/loss" in line] == ["5", "10", "15", "20", "25"]
-    assert "final/valid_perplexity" in lines[-1]
+    assert "whole_run/valid_perplexity" in lines[-1]

@@ -11,7 +11,7 @@ from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.config import TrainConfig
-from lstm_lm.training.loggers import FINAL_METRIC, finish, log_figure
+from lstm_lm.training.loggers import FINAL, FINAL_METRIC, finish, log_figure
 from lstm_lm.training.module import LanguageModelModule
 
 
@@ -63,9 +63,9 @@ class RunSummary(L.Callback):
 
     def _log_final(self, trainer: L.Trainer) -> None:
         tokens, epoch_tokens = self.training_metrics.tokens, self.training_metrics.epoch_tokens
-        metrics = {"final/epochs": tokens / epoch_tokens, "final/minutes": self.time_budget.elapsed() / 60.0}
+        metrics = {f"{FINAL}/epochs": tokens / epoch_tokens, f"{FINAL}/minutes": self.time_budget.elapsed() / 60.0}
         if (score := self.checkpoints.best_score) is not None:
-            metrics |= {FINAL_METRIC: score["perplexity"], "final/valid_loss": score["loss"]}
+            metrics |= {FINAL_METRIC: score["perplexity"], f"{FINAL}/valid_loss": score["loss"]}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, trainer.global_step)
 
