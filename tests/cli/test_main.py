@@ -1,6 +1,7 @@
 """Command table, exit codes and process settings."""
 
 import errno
+import re
 import shlex
 import subprocess
 import sys
@@ -189,3 +190,13 @@ class TestProcessSettings:
         environment.configure_process()
         assert not restarts
         assert environment.os.environ.items() >= environment.OPENMP.items()
+
+    def test_deployments_wait_as_the_commands_do(self) -> None:
+        folder = Path(__file__).parents[2] / "scripts" / "deploy"
+        # without the tags of XML
+        texts = [re.sub(r"<[^>]*>", " ", file.read_text()) for file in folder.rglob("*") if file.is_file()]
+        waiting = [text for text in texts if "OMP_WAIT_POLICY" in text]
+        assert waiting
+        for text in waiting:  # passive waiting without a spin count loses the second thread
+            for name, value in environment.OPENMP.items():
+                assert re.search(rf"{name}\W+{value}\b", text)
