@@ -17,7 +17,7 @@ from lstm_lm.pretrained import PRETRAINED
 
 ENV_PREFIX = "LSTM_LM_"
 # variables that other modules read
-OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_ENVIRONMENT"})
+OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_CELLS", "LSTM_LM_ENVIRONMENT"})
 RENAMED_SETTINGS = {"MAX_WAITING": "MAX_QUEUE_SIZE", "WORKERS": "PREFILL_THREADS"}
 # Kubernetes sets these in every pod beside a service named lstm-lm
 SERVICE_LINK = re.compile(r"LSTM_LM_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_.+)")
