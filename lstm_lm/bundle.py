@@ -2,7 +2,8 @@
 
 ``manifest.json`` describes the model and holds the sha256 of every file; ``model.safetensors`` holds the weights (tied
 ones once); ``model.onnx`` and ``model.int8.onnx`` hold the network for a service without torch (either may be absent);
-``vocabulary.json`` holds the vocabulary; ``README.md`` is the model card. ``export.bundle_writer`` writes it.
+``vocabulary.json`` holds the vocabulary; ``rules.json`` holds what a client in another language needs besides;
+``README.md`` is the model card. ``export.bundle_writer`` writes it.
 """
 
 import hashlib
@@ -28,8 +29,8 @@ from lstm_lm.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from lstm_lm.nn.model import LSTMLanguageModel
 
-MANIFEST, VOCABULARY, CARD = "manifest.json", "vocabulary.json", "README.md"
-BUNDLE_FILES = frozenset({MANIFEST, VOCABULARY, CARD, *BACKEND_FILES.values()})
+MANIFEST, VOCABULARY, CARD, RULES = "manifest.json", "vocabulary.json", "README.md", "rules.json"
+BUNDLE_FILES = frozenset({MANIFEST, VOCABULARY, CARD, RULES, *BACKEND_FILES.values()})
 
 
 @dataclass(frozen=True, kw_only=True)

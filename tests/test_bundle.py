@@ -23,7 +23,15 @@ from lstm_lm.loading import load_model
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.text.files import file_sha256
 
-FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md", "model.onnx", "model.int8.onnx")
+FILES = (
+    "manifest.json",
+    "model.safetensors",
+    "vocabulary.json",
+    "rules.json",
+    "README.md",
+    "model.onnx",
+    "model.int8.onnx",
+)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
 from lstm_lm.nn.config import ModelConfig
 
-PLAIN_FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md")
+PLAIN_FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "rules.json", "README.md")
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -29,6 +29,13 @@ def serve(
         str | None,
         typer.Option(help="Path prefix under which a proxy serves this service.", show_default="LSTM_LM_ROOT_PATH"),
     ] = None,
+    browser_client: Annotated[
+        Path | None,
+        typer.Option(
+            help="Built JavaScript client: the page can run the model in the browser.",
+            show_default="LSTM_LM_BROWSER_CLIENT",
+        ),
+    ] = None,
     blocklist: Annotated[
         bool | None,
         typer.Option(
@@ -49,7 +56,7 @@ def serve(
     from lstm_lm.serving.settings import read_settings
 
     options: dict[str, Any] = {"bundle": model, "host": host, "port": port}
-    options |= {"blocklist": blocklist, "root_path": root_path}
+    options |= {"blocklist": blocklist, "root_path": root_path, "browser_client": browser_client}
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     # bind before loading the model, so that a port in use is reported immediately
     with _bound_socket(settings.host, settings.port) as listener:

@@ -13,7 +13,7 @@ from lstm_lm.export.parity import NUM_TEXTS, greedy_texts, max_difference, parit
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import BACKEND_FILES, INT8, ONNX, WEIGHTS
 from lstm_lm.loading import load_model
-from lstm_lm.saved_model import ModelMetadata, SavedModel
+from lstm_lm.saved_model import FORMAT, ModelMetadata, SavedModel
 from lstm_lm.text.files import nan_to_none
 
 
@@ -93,12 +93,18 @@ def export_bundle(
         init_from=trained.metadata.init_from,
     )
     weights = {name: tensor.contiguous().numpy() for name, tensor in trained.network.state_dict().items()}
+    properties = {
+        "lstm_lm.format": str(FORMAT),
+        "lstm_lm.tokenizer": metadata.tokenizer,
+        "lstm_lm.vocabulary_size": str(len(trained.vocabulary)),
+        "lstm_lm.vocabulary_sha256": trained.vocabulary.fingerprint,
+    }
     graphs = {}
     has_nodes = trained.network.cell.has_onnx_nodes()
     if config.onnx and has_nodes:
-        graphs[ONNX] = float_graph(metadata.model, weights)
+        graphs[ONNX] = float_graph(metadata.model, weights, properties)
     if config.int8 and has_nodes:
-        graphs[INT8] = int8_graph(metadata.model, weights)
+        graphs[INT8] = int8_graph(metadata.model, weights, properties)
     report = None
 
     def check(bundle: Bundle) -> None:

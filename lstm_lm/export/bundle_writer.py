@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lstm_lm.bundle import (
     CARD,
     MANIFEST,
+    RULES,
     VOCABULARY,
     Bundle,
     manifest_sha256,
@@ -20,6 +21,8 @@ from lstm_lm.bundle import (
     read_manifest,
 )
 from lstm_lm.errors import BundleError
+from lstm_lm.inference.blocklist import shipped_blocklist
+from lstm_lm.inference.client_rules import client_rules
 from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS
 from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.serialization import field_of
@@ -73,11 +76,14 @@ def write_bundle(
         write_atomically(partial / WEIGHTS, safetensors.numpy.save(dict(weights)))
         vocabulary.save(partial / VOCABULARY)
         write_atomically(partial / CARD, card)
+        rules = client_rules(vocabulary, shipped_blocklist())
+        write_atomically(partial / RULES, json.dumps(rules, ensure_ascii=False))
         for name, content in graphs.items():
             write_atomically(partial / name, content)
+        names = (WEIGHTS, VOCABULARY, RULES, CARD, *graphs)
         manifest = metadata.to_plain() | {
             "vocabulary_size": len(vocabulary),
-            "files": {name: {"sha256": file_sha256(partial / name)} for name in (WEIGHTS, VOCABULARY, CARD, *graphs)},
+            "files": {name: {"sha256": file_sha256(partial / name)} for name in names},
         }
         manifest["sha256"] = manifest_sha256(manifest)
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False))

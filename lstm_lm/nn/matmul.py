@@ -19,6 +19,15 @@ def softmax_rows(logits: Tensor, target_logits: Tensor, out: Tensor) -> tuple[Te
     return probabilities, highest - target_logits - probabilities.amax(dim=1).log()
 
 
+def softmax_and_log_sum(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax of every row, and the logarithm of the sum of the exponentials (N,), float32.
+
+    The sum is computed relative to the most probable word, whose probability cannot underflow.
+    """
+    softmax = torch.softmax(logits, dim=1)
+    return softmax, logits.amax(dim=1).float() - softmax.amax(dim=1).float().log()
+
+
 def write_logits(out: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> None:
     """``out = features weight^T + bias`` in the dtype of ``features``, written as float32."""
     if features.dtype == out.dtype:

@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
-from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, add_product, softmax_rows, write_logits, write_product
+from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, softmax_and_log_sum
+
+# smallest chunk on a CPU: the logits of a window of 64 x 35 fit. Fewer, larger products are faster than small ones
+CPU_CHUNK_LOGITS = 2**23
 
 
 def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
@@ -67,42 +70,41 @@ class SampledSoftmax(torch.autograd.Function):
         sparse: bool,
     ) -> Tensor:
         """Return the mean negative log likelihood and save the gradients for ``backward``."""
-        num_tokens, num_candidates = target_ids.numel(), candidates.numel()
-        if features.device.type == "cuda":
-            chunk = max(chunk, GPU_CHUNK_LOGITS // num_candidates)
+        num_tokens, num_candidates, device = target_ids.numel(), candidates.numel(), weight.device
+        smallest = GPU_CHUNK_LOGITS if device.type == "cuda" else CPU_CHUNK_LOGITS
+        chunk = min(max(chunk, smallest // num_candidates), num_tokens)
         features_lp = features.detach().to(dtype)
         candidate_weight = weight.detach().index_select(0, candidates).to(dtype)
         candidate_bias = (bias.detach()[candidates] - correction).to(dtype)
-        position = torch.full((weight.shape[0],), num_candidates, device=weight.device)
-        position[candidates] = torch.arange(num_candidates, device=weight.device)
+        position = torch.full((weight.shape[0],), -1, device=device)
+        position[candidates] = torch.arange(num_candidates, device=device)
         position = position[target_ids].unsqueeze(1)
+        target_weight = weight.detach().index_select(0, target_ids)
+        target_logits = (features.detach().float() * target_weight).sum(dim=1) + bias.detach()[target_ids]
 
         grad_features = torch.empty_like(features, dtype=torch.float32)
-        grad_candidates = torch.zeros(num_candidates, weight.shape[1], device=weight.device)
-        grad_candidate_bias = torch.zeros(num_candidates, device=weight.device)
-        target_grad = torch.empty(num_tokens, device=weight.device)
-        # the last column is the target, uncorrected; if the target was drawn too, the drawn candidate is masked
-        shape = (min(chunk, num_tokens), num_candidates + 1)
-        logits_buffer, buffer = (torch.empty(shape, device=weight.device) for _ in range(2))
-        total = torch.zeros((), dtype=torch.float64, device=weight.device)
+        grad_candidates = torch.zeros(num_candidates, weight.shape[1], device=device)
+        grad_candidate_bias = torch.zeros(num_candidates, device=device)
+        target_grad = torch.empty(num_tokens, device=device)
+        total = torch.zeros((), dtype=torch.float64, device=device)
         for start in range(0, num_tokens, chunk):
-            part = slice(start, min(start + chunk, num_tokens))
-            target = target_ids[part]
-            logits = logits_buffer[: len(target)]
-            write_logits(logits[:, :-1], features_lp[part], candidate_weight, candidate_bias)
-            target_weight = weight.detach().index_select(0, target)
-            target_logits = (features.detach()[part].float() * target_weight).sum(dim=1) + bias.detach()[target]
-            logits.scatter_(1, position[part], -torch.inf)
-            logits[:, -1] = target_logits
-            softmax, nll = softmax_rows(logits, target_logits, buffer[: len(target)])
-            total += nll.sum(dtype=torch.float64)
-            target_grad[part] = softmax[:, -1] - 1.0
-            over_candidates = softmax[:, :-1]
-            grad_candidate_bias += over_candidates.sum(dim=0)
-            over_candidates_lp = over_candidates.to(dtype)
-            write_product(grad_features[part], over_candidates_lp, candidate_weight)
-            grad_features[part].addcmul_(target_grad[part].unsqueeze(1), target_weight)
-            add_product(grad_candidates, over_candidates_lp, features_lp[part])
+            part = slice(start, start + chunk)
+            logits = torch.addmm(candidate_bias, features_lp[part], candidate_weight.t())
+            # the target counts once, uncorrected: if it was drawn too, the drawn candidate is masked
+            column = position[part].clamp(min=0)
+            masked = torch.where(position[part] < 0, logits.gather(1, column), -torch.inf)
+            logits.scatter_(1, column, masked)
+            # a softmax over the candidates only, without the target, whose share of the probability is added in float32
+            softmax, log_sum = softmax_and_log_sum(logits)
+            log_normalizer = torch.logaddexp(log_sum, target_logits[part])
+            total += (log_normalizer - target_logits[part]).sum(dtype=torch.float64)
+            share = torch.exp(log_sum - log_normalizer)
+            target_grad[part] = -share
+            share = share.unsqueeze(1)
+            torch.mul(softmax @ candidate_weight, share, out=grad_features[part])
+            grad_candidates += softmax.t() @ (features_lp[part] * share).to(dtype)
+            grad_candidate_bias += (share.to(dtype).t() @ softmax).squeeze(0)
+        grad_features.addcmul_(target_grad.unsqueeze(1), target_weight)
         ctx.save_for_backward(
             grad_features, grad_candidates, grad_candidate_bias, target_grad, features, candidates, target_ids
         )

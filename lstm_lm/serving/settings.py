@@ -16,7 +16,7 @@ from lstm_lm.inference.loading import BACKENDS
 
 ENV_PREFIX = "LSTM_LM_"
 # variables that other modules read
-OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_ENVIRONMENT"})
+OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_CELLS", "LSTM_LM_ENVIRONMENT"})
 RENAMED_SETTINGS = {"MAX_WAITING": "MAX_QUEUE_SIZE", "WORKERS": "PREFILL_THREADS"}
 # Kubernetes sets these in every pod beside a service named lstm-lm
 SERVICE_LINK = re.compile(r"LSTM_LM_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_.+)")
@@ -81,6 +81,7 @@ class Settings(BaseSettings):
         blocklist: Whether the words of the shipped block list are never suggested, and generated only if the prompt has
             them.
         deny_file: A text file with further such words, one per line.
+        browser_client: The built JavaScript client, clients/web/dist; the page can then run the model in the browser.
         root_path: Path prefix under which a proxy serves this service, such as ``/keyboard``.
         keep_alive_seconds: Time after which an idle connection is closed, with ``lstm-lm serve``.
         threads: Threads of one step of the model; 0 is one per CPU that the process may use, at most 4.
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0
     blocklist: bool = True
     deny_file: Path | None = None
+    browser_client: Path | None = None
     root_path: Annotated[str, AfterValidator(_check_root_path)] = ""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
     threads: Annotated[int, Field(ge=0, le=256)] = 0

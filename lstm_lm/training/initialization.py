@@ -3,16 +3,18 @@
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from lstm_lm.checkpoint import CheckpointMetadata
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.data.word_vectors import word_vectors
 from lstm_lm.errors import ConfigError
 from lstm_lm.loading import load_model
-from lstm_lm.nn.config import ModelConfig
+from lstm_lm.nn.config import LOSS_NAMES, LossConfig, ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.saved_model import InitFrom
+from lstm_lm.saved_model import InitFrom, SavedModel
 from lstm_lm.settings import show
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -89,3 +91,18 @@ def warm_start(model: LSTMLanguageModel, vocabulary: Vocabulary, path: str | Pat
     result = InitFrom(source.name, len(ids), len(vocabulary))
     log.info("init_from=%s: the layers and the rows of %s", path, result.describe())
     return result
+
+
+def saved_run(path: str | Path) -> tuple[SavedModel, EncodedCorpus, dict[str, Any]]:
+    """A trained model with what its module needs: the corpus without its text, and the arguments that were saved.
+
+    Raises:
+        CheckpointError, BundleError: If the model cannot be loaded.
+    """
+    saved = load_model(path)
+    metadata = saved.metadata
+    corpus = EncodedCorpus(saved.vocabulary, {}, metadata.tokenizer, metadata.data, {})
+    arguments: dict[str, Any] = {"presets": {**metadata.presets, "default": metadata.presets[metadata.default_preset]}}
+    if isinstance(metadata, CheckpointMetadata) and metadata.run.get("loss") in LOSS_NAMES:
+        arguments["loss"] = LossConfig(metadata.run["loss"])
+    return saved, corpus, arguments

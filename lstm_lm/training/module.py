@@ -22,14 +22,14 @@ from lstm_lm.evaluation.score import Score
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
-from lstm_lm.loading import load_model
-from lstm_lm.nn.config import LOSS_NAMES, LossConfig, ModelConfig
+from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.nn.device import use_exact_float32
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
+from lstm_lm.training.clipping import clip_gradients
 from lstm_lm.training.config import OPTIMIZER, SCHEDULE, TrainConfig
-from lstm_lm.training.initialization import initial_network
+from lstm_lm.training.initialization import initial_network, saved_run
 from lstm_lm.training.objective import GraphedObjective, window_objective
 from lstm_lm.training.optimizers import build_optimizer, uses_sparse_gradients
 from lstm_lm.training.schedules import build_schedule
@@ -178,14 +178,9 @@ class LanguageModelModule(L.LightningModule):
         Raises:
             CheckpointError, BundleError: If the model cannot be loaded.
         """
-        saved = load_model(checkpoint_path)
-        metadata = saved.metadata
-        corpus = EncodedCorpus(saved.vocabulary, {}, metadata.tokenizer, metadata.data, {})
-        if isinstance(metadata, CheckpointMetadata) and metadata.run.get("loss") in LOSS_NAMES:
-            arguments.setdefault("loss", LossConfig(metadata.run["loss"]))
-        arguments.setdefault("presets", {**metadata.presets, "default": metadata.presets[metadata.default_preset]})
-        module = cls(corpus, saved.network, **arguments)
-        module.metadata = replace(module.metadata, init_from=metadata.init_from)
+        saved, corpus, settings = saved_run(checkpoint_path)
+        module = cls(corpus, saved.network, **{**settings, **arguments})
+        module.metadata = replace(module.metadata, init_from=saved.metadata.init_from)
         return module.to(map_location or "cpu")
 
     @override
@@ -318,18 +313,4 @@ class LanguageModelModule(L.LightningModule):
     ) -> None:
         # overridden because Lightning rejects fused optimizers in mixed precision (for a loss scale that bfloat16 does
         # not have), because torch has no norm of a sparse gradient, and to log the norm
-        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        gradients = []
-        for parameter in parameters:
-            gradient = parameter.grad
-            assert gradient is not None
-            if gradient.is_sparse:
-                gradient = parameter.grad = gradient.coalesce()  # sums duplicate rows
-            gradients.append(gradient.values() if gradient.is_sparse else gradient)
-        self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
-        if gradient_clip_algorithm == "value" and gradient_clip_val is not None:
-            for gradient in gradients:
-                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
-            return
-        limit = torch.inf if gradient_clip_val is None else gradient_clip_val
-        torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.gradient_norm)
+        self.gradient_norm = clip_gradients(self.model.parameters(), gradient_clip_val, gradient_clip_algorithm)

@@ -1,6 +1,7 @@
 """Command table, exit codes and process settings."""
 
 import errno
+import re
 import shlex
 import subprocess
 import sys
@@ -68,11 +69,17 @@ def test_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> Non
     assert "did you mean train?" in capsys.readouterr().err
 
 
-def test_misspelt_variable_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LSTM_LM_CAHCE", "/somewhere")
+@pytest.mark.parametrize(
+    ("name", "meant"), [("LSTM_LM_CAHCE", "LSTM_LM_CACHE"), ("LSTM_LM_CELS", "LSTM_LM_CELLS"), ("LSTM_LM_CELLS", None)]
+)
+def test_misspelt_variable_is_named(
+    name: str, meant: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "somewhere")
     monkeypatch.setenv("LSTM_LM_BUNDLE", "exports/mine")  # of the service
     main(["eval", "--help"])
-    assert capsys.readouterr().err == "warning: LSTM_LM_CAHCE: is not used; did you mean LSTM_LM_CACHE?\n"
+    expected = f"warning: {name}: is not used; did you mean {meant}?\n" if meant else ""
+    assert capsys.readouterr().err == expected
 
 
 def test_unknown_flag_exits_with_2() -> None:
@@ -183,3 +190,13 @@ class TestProcessSettings:
         environment.configure_process()
         assert not restarts
         assert environment.os.environ.items() >= environment.OPENMP.items()
+
+    def test_deployments_wait_as_the_commands_do(self) -> None:
+        folder = Path(__file__).parents[2] / "scripts" / "deploy"
+        # without the tags of XML
+        texts = [re.sub(r"<[^>]*>", " ", file.read_text()) for file in folder.rglob("*") if file.is_file()]
+        waiting = [text for text in texts if "OMP_WAIT_POLICY" in text]
+        assert waiting
+        for text in waiting:  # passive waiting without a spin count loses the second thread
+            for name, value in environment.OPENMP.items():
+                assert re.search(rf"{name}\W+{value}\b", text)
