@@ -14,19 +14,18 @@ from lstm_lm.cli.text_options import (
     BlocklistOption,
     JsonOption,
     ModelOption,
-    blocked_words,
+    load_engine,
     read_text,
     warn_unknown_words,
 )
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.personal_words import PersonalWords, read_personal_words
 from lstm_lm.inference.word_lists import parse_lists
-from lstm_lm.loading import load_model
 
 
 def predict(
-    model: ModelOption,
     text: Annotated[str, typer.Option(help="The text so far; - reads standard input.")],
+    model: ModelOption = None,
     k: Annotated[int, typer.Option(help="Number of suggestions.")] = 10,
     prefix: Annotated[str, typer.Option(help="Typed beginning of the next word.")] = "",
     words_only: Annotated[bool, typer.Option("--words-only", help="Exclude punctuation and symbols.")] = False,
@@ -75,7 +74,7 @@ def predict(
     use the neural cache with its defaults.
     """
     own = PersonalWords() if personal is None else read_personal_words(personal)
-    engine = load_model(model).engine(blocked=blocked_words(blocklist))
+    engine = load_engine(model, blocklist)
     prediction = engine.predict(
         read_text(text),
         k,

@@ -17,7 +17,10 @@ GRACE_SECONDS = 120
 def serve(
     model: Annotated[
         Path | None,
-        typer.Option(help="Bundle, run folder or checkpoint to serve.", show_default="LSTM_LM_BUNDLE"),
+        typer.Option(
+            help="Bundle, run folder, checkpoint, or hf://USER/NAME on the Hugging Face hub.",
+            show_default="LSTM_LM_BUNDLE, or the model that ships with lstm-lm: everyday English",
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="LSTM_LM_HOST or 127.0.0.1")
@@ -48,7 +51,9 @@ def serve(
     """Serve suggestions and generated text over HTTP until Ctrl-C."""
     import uvicorn
 
+    from lstm_lm.cli.text_options import SHIPPED_MODEL
     from lstm_lm.loading import load_model
+    from lstm_lm.pretrained import PRETRAINED
     from lstm_lm.serving.access_log import logging_config
     from lstm_lm.serving.app import build_app, build_engine
     from lstm_lm.serving.http_protocol import BoundedHttpTools
@@ -64,9 +69,10 @@ def serve(
         loaded = load_model(settings.bundle)
         app = build_app(build_engine(loaded, settings), settings, loaded)
         address, bound_port = listener.getsockname()[:2]
+        served = SHIPPED_MODEL if settings.bundle == PRETRAINED else settings.bundle
         url_host = f"[{address}]" if ":" in address else address
         typer.echo(
-            f"serving {settings.bundle} at http://{url_host}:{bound_port} (page at /, docs at /docs, Ctrl-C to stop)",
+            f"serving {served} at http://{url_host}:{bound_port} (page at /, docs at /docs, Ctrl-C to stop)",
             err=True,
         )
         config = uvicorn.Config(

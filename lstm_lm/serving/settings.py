@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from lstm_lm.errors import ConfigError, did_you_mean
 from lstm_lm.inference.blocklist import read_word_file, shipped_blocklist
 from lstm_lm.inference.loading import BACKENDS
+from lstm_lm.pretrained import PRETRAINED
 
 ENV_PREFIX = "LSTM_LM_"
 # variables that other modules read
@@ -60,7 +61,8 @@ class Settings(BaseSettings):
     """Settings of one service process. The environment variable of a field is its name with the prefix ``LSTM_LM_``.
 
     Attributes:
-        bundle: The exported bundle to serve.
+        bundle: The bundle, run folder or checkpoint to serve, or ``hf://USER/NAME``; unset, the model that ships
+            with the package.
         host: Address to listen on with ``lstm-lm serve``; uvicorn takes its own ``--host``.
         port: Port to listen on with ``lstm-lm serve``; 0 takes a free one.
         backend: Backend of the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle
@@ -93,7 +95,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
 
-    bundle: Path
+    bundle: Path = PRETRAINED
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     backend: Annotated[str, AfterValidator(_check_backend)] = "auto"
@@ -141,7 +143,7 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        problems += [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+        problems += [_problem(detail["loc"], detail["msg"]) for detail in error.errors()]
         raise ConfigError(problems) from None
     if problems:
         raise ConfigError(problems)
@@ -161,8 +163,6 @@ def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
         yield f"{name}: is not a setting; {remedy}"
 
 
-def _problem(location: tuple[int | str, ...], error_type: str, message: str) -> str:
+def _problem(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0])
-    if error_type == "missing":
-        message = "is not set; give the folder that `lstm-lm export` wrote"
     return f"{ENV_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}"

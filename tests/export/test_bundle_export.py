@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from helpers.small_models import checkpoint_content, small_network, write_small_checkpoint
 from helpers.waiting import DEADLINE
 
@@ -199,3 +200,55 @@ def test_python_example_of_the_model_card_runs(checkpoint: Path, tmp_path: Path,
     )
     assert done.returncode == 0, done.stderr
     assert "The people that" in done.stdout
+
+
+def test_the_card_has_the_hubs_header_the_runs_record_and_the_scores(tmp_path: Path) -> None:
+    content = checkpoint_content(small_network())
+    content["lstm_lm"] |= {"seed": 3, "step": 40, "versions": {"commit": "abc123"}}
+    content["lstm_lm"]["data"] |= {"license": "mit", "language": "en", "url": "https://example.org/text"}
+    torch.save(content, tmp_path / "best.ckpt")
+    scores = {
+        "static": {"split": "test", "evaluation": "static", "perplexity": 61.5, "loss": 4.12, "top1": 0.25},
+        "keyboard": {
+            "split": "test",
+            "evaluation": "keyboard",
+            "keystroke_savings_rate": 0.61,
+            "words": {"top1": 0.2, "top3": 0.4},
+        },
+    }
+    for name, score in scores.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(score))
+    config = BundleExportConfig(scores=[str(tmp_path / f"{name}.json") for name in scores], weights=False, onnx=False)
+    report = export_bundle(tmp_path / "best.ckpt", tmp_path / "out", config)
+    assert list(report.parity) == ["model.int8.onnx"]
+    assert report.bundle.metadata.training == {"seed": 3, "step": 40, "versions": {"commit": "abc123"}}
+    assert report.bundle.metadata.metrics.keys() >= {"test", "test (keyboard)"}
+    card = (tmp_path / "out" / "README.md").read_text()
+    header, _, text = card.removeprefix("---\n").partition("---\n")
+    assert yaml.safe_load(header) == {
+        "language": "en",
+        "license": "mit",
+        "library_name": "lstm_lm",
+        "pipeline_tag": "text-generation",
+        "tags": ["lstm", "next-word-prediction", "word-level"],
+    }
+    for line in (
+        "| source of the corpus | https://example.org/text |",
+        "| seed | 3 |",
+        "| commit | abc123 |",
+        "| test | 4.12 | 61.5 | 0.25 | - |",
+        "| test | 20.0 % | 40.0 % | 61.0 % |",
+    ):
+        assert line in text.splitlines()
+
+
+def test_a_bundle_needs_a_network_and_scores_that_exist(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("[]")
+    config = BundleExportConfig(weights=False, onnx=False, int8=False, scores=["missing.json"])
+    with pytest.raises(
+        ConfigError, match=r"(?s)export.weights: a bundle needs.*export.scores: missing.json is not a file"
+    ):
+        export_bundle(checkpoint, tmp_path / "out", config)
+    with pytest.raises(ConfigError, match=r"export.scores: .*other.json holds no score"):
+        export_bundle(checkpoint, tmp_path / "out", BundleExportConfig(scores=[str(tmp_path / "other.json")]))
+    assert not (tmp_path / "out").exists()
