@@ -1,8 +1,9 @@
 """The exported artifact: a folder of data, never of code, that is read and verified without torch.
 
-``manifest.json`` describes the model and holds the sha256 of every file; ``model.safetensors`` holds the weights (tied
-ones once); ``model.onnx`` and ``model.int8.onnx`` hold the network for a service without torch (either may be absent);
-``vocabulary.json`` holds the vocabulary; ``README.md`` is the model card. ``export.bundle_writer`` writes it.
+``manifest.json`` describes the model and holds the sha256 of the other files; ``model.safetensors`` holds the weights
+(tied ones once); ``model.onnx`` and ``model.int8.onnx`` hold the network for a service without torch (any two of the
+three may be absent); ``vocabulary.json`` holds the vocabulary; ``rules.json`` holds what a client in another language
+needs besides; ``README.md`` is the model card, which may be edited. ``export.bundle_writer`` writes it.
 """
 
 import hashlib
@@ -28,20 +29,24 @@ from lstm_lm.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from lstm_lm.nn.model import LSTMLanguageModel
 
-MANIFEST, VOCABULARY, CARD = "manifest.json", "vocabulary.json", "README.md"
-BUNDLE_FILES = frozenset({MANIFEST, VOCABULARY, CARD, *BACKEND_FILES.values()})
+MANIFEST, VOCABULARY, CARD, RULES = "manifest.json", "vocabulary.json", "README.md", "rules.json"
+BUNDLE_FILES = frozenset({MANIFEST, VOCABULARY, CARD, RULES, *BACKEND_FILES.values()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle(SavedModel):
-    """A verified bundle: every file has the checksum of the export."""
+    """A verified bundle: every file but the model card has the checksum of the export."""
 
     files: dict[str, int]
     """Size of every file in bytes."""
+    parameters: int | None = None
+    """Number of weights, tied ones once; ``None`` for a bundle of an earlier version."""
 
     @property
     def num_parameters(self) -> int:
-        """See :attr:`SavedModel.num_parameters`; read from the file of the weights, without torch."""
+        """See :attr:`SavedModel.num_parameters`; known without torch."""
+        if self.parameters is not None:
+            return self.parameters
         try:
             with safetensors.safe_open(self.path / WEIGHTS, framework="numpy") as weights:
                 names: list[str] = weights.keys()
@@ -52,6 +57,11 @@ class Bundle(SavedModel):
     def _build_network(self) -> "LSTMLanguageModel":
         from lstm_lm.inference.torch_backend import load_network
 
+        if WEIGHTS not in self.files:
+            raise BundleError(
+                f"{self.path}: has no {WEIGHTS}, so it predicts, generates and serves only; give the checkpoint it was "
+                "exported from"
+            )
         try:
             return load_network(self.metadata.model, len(self.vocabulary), self.path / WEIGHTS)
         except (ValueError, safetensors.SafetensorError) as error:
@@ -72,6 +82,7 @@ def read_bundle(path: Path) -> Bundle:
         manifest = read_manifest(path)
         metadata = ModelMetadata.from_plain(manifest)
         vocab_size = field_of(manifest, "vocabulary_size", int)
+        parameters = field_of(manifest, "parameters", int) if "parameters" in manifest else None
         files = _verify_files(path, manifest)
         vocabulary = Vocabulary.load(path / VOCABULARY)
         if len(vocabulary) != vocab_size:
@@ -80,7 +91,7 @@ def read_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path}: invalid bundle: {error}; export it again or copy it again") from error
     except OSError as error:
         raise BundleError(f"{path}: cannot read the bundle ({error})") from error
-    return Bundle(path=path, metadata=metadata, vocabulary=vocabulary, files=files)
+    return Bundle(path=path, metadata=metadata, vocabulary=vocabulary, files=files, parameters=parameters)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -114,16 +125,18 @@ def _verify_files(path: Path, manifest: Mapping[str, Any]) -> dict[str, int]:
     checksums = {
         name: field_of(mapping(entry, f"files.{name}"), "sha256", str)
         for name, entry in field_of(manifest, "files", dict).items()
+        if name != CARD  # of an earlier version: people edit it
     }
-    root = os.path.realpath(path)
+    root = os.path.realpath(_links_root(path))
     for name in checksums:
         inside = name and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
         # a symbolic link can point outside too
         if not inside or "\x00" in name or not Path(os.path.realpath(path / name)).is_relative_to(root):
             raise ValueError(f"files.{name}: points outside the bundle's folder")
-    for name in (WEIGHTS, VOCABULARY):
-        if name not in checksums:
-            raise ValueError(f"files.{name}: missing field")
+    if VOCABULARY not in checksums:
+        raise ValueError(f"files.{VOCABULARY}: missing field")
+    if not checksums.keys() & set(BACKEND_FILES.values()):
+        raise ValueError(f"files: has none of {', '.join(BACKEND_FILES.values())}")
     if field_of(manifest, "sha256", str) != manifest_sha256(manifest):
         raise ValueError(f"{MANIFEST} was changed after the export (its sha256 differs)")
     for name in checksums:
@@ -134,4 +147,15 @@ def _verify_files(path: Path, manifest: Mapping[str, Any]) -> dict[str, int]:
         for name, sha256 in zip(checksums, threads.map(lambda name: file_sha256(path / name), checksums), strict=True):
             if sha256 != checksums[name]:
                 raise ValueError(f"{name} was changed after the export (its sha256 differs)")
-    return {name: (path / name).stat().st_size for name in (*checksums, MANIFEST)}
+    card = [CARD] if (path / CARD).is_file() else []
+    return {name: (path / name).stat().st_size for name in (*checksums, *card, MANIFEST)}
+
+
+def _links_root(path: Path) -> Path:
+    """The folder that the files of a bundle may link into: its own, or its repository in the cache of the hub.
+
+    The cache holds ``models--USER--NAME/snapshots/COMMIT/FILE``, each a link to ``models--USER--NAME/blobs/SHA``.
+    """
+    repository = path.resolve().parent.parent
+    is_snapshot = path.resolve().parent.name == "snapshots" and (repository / "blobs").is_dir()
+    return repository if is_snapshot else path

@@ -6,24 +6,29 @@ from pathlib import Path
 from lstm_lm.bundle import BUNDLE_FILES, MANIFEST, read_bundle
 from lstm_lm.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint
 from lstm_lm.errors import BundleError, CheckpointError, CheckpointMissingError
+from lstm_lm.hub import download, is_hub_address
+from lstm_lm.pretrained import PRETRAINED
 from lstm_lm.saved_model import SavedModel
 
 
-def load_model(path: str | Path) -> SavedModel:
+def load_model(path: str | Path = PRETRAINED) -> SavedModel:
     """Load the model of a bundle, a checkpoint or a run folder, as ``checkpoint=`` and ``--model`` name it.
+
+    ``load_model()`` is the model that ships with the package: everyday English for a keyboard.
 
     A bundle is read without torch; its ``engine`` and a checkpoint's ``network`` import it where they need it.
 
     Args:
         path: A bundle, a checkpoint, a run folder or its ``checkpoints`` folder. Of a run it is ``best.ckpt``, or
-            ``last.ckpt`` for a run that was stopped before its first validation.
+            ``last.ckpt`` for a run that was stopped before its first validation. ``hf://USER/NAME@REVISION`` is a
+            bundle on the Hugging Face hub.
 
     Raises:
         CheckpointMissingError: If nothing exists there.
-        BundleError: If it is a file of a bundle or an archive, or if the bundle is damaged.
+        BundleError: If it is a file of a bundle or an archive, if the bundle is damaged, or the hub does not have it.
         CheckpointError: If it is a folder without a model, or if the checkpoint cannot be read.
     """
-    found = _find(Path(path))
+    found = download(path) if is_hub_address(path) else _find(Path(path))
     return read_bundle(found) if found.is_dir() else read_checkpoint(found)
 
 

@@ -16,7 +16,7 @@ from lstm_lm.inference.blocklist import shipped_blocklist
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.nn.config import ModelConfig
-from lstm_lm.serialization import dataclass_from_plain, field_of, upgrade_format_1
+from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgrade_format_1
 from lstm_lm.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class ModelMetadata:
     """The preset for requests that name none."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """Scores by split."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """How a bundle's weights were trained: seed, steps, versions; a checkpoint records it with its run."""
     init_from: InitFrom | None = None
     """The model whose weights the training started with, if there was one."""
 
@@ -72,7 +74,9 @@ class ModelMetadata:
             "presets": {name: asdict(preset) for name, preset in self.presets.items()},
             "default_preset": self.default_preset,
             "metrics": self.metrics,
-        } | ({} if self.init_from is None else {"init_from": asdict(self.init_from)})
+            **({"training": self.training} if self.training else {}),
+            **({} if self.init_from is None else {"init_from": asdict(self.init_from)}),
+        }
 
     @classmethod
     def from_plain(cls, record: Mapping[str, Any]) -> Self:
@@ -119,6 +123,7 @@ class ModelMetadata:
             "presets": presets,
             "default_preset": default_preset,
             "metrics": field_of(record, "metrics", dict),
+            "training": mapping(record.get("training", {}), "training"),
             "init_from": dataclass_from_plain(InitFrom, init, "init_from")
             if (init := record.get("init_from"))
             else None,

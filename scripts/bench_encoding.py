@@ -95,7 +95,7 @@ def main() -> int:
                 f"{result['peak_mib']:.0f}",
                 f"{result['worker_mib']:.0f}",
             )
-        Console().print(table)
+        Console(width=120).print(table)
     return 0 if peak < LIMIT_MIB else 1
 
 

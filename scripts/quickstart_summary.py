@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench_keyboard import PROMPTS, read_prompts, score_prompts
 from rich.console import Console
 from rich.table import Table
+
+from lstm_lm import load_model
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -33,8 +36,14 @@ def summary(run: Path, seconds: int) -> Table:
     table.add_row("parameters", f"{trained['parameters']:,}")
     table.add_row("training", f"{trained['wall_seconds']:.0f} s, {trained['tokens_per_second']:,.0f} tokens/s")
     table.add_row("bundle", f"{bundle_bytes / 1e6:.1f} MB")
+    table.add_row("everyday prompts, top-3", f"{_top3(run / 'bundle')}; of the shipped model {_top3()}")
     table.add_row("total", f"{seconds} s")
     return table
+
+
+def _top3(*bundle: Path) -> str:
+    """How often the next word of everyday prompts is suggested; by default by the model that ships with lstm-lm."""
+    return f"{score_prompts(load_model(*bundle).engine(), read_prompts(PROMPTS)).words.top3:.1%}"
 
 
 def main() -> None:

@@ -10,11 +10,13 @@ if [ "${1:-}" = --lowest ]; then
   exec env OMP_NUM_THREADS=1 "$VENV_PYTHON" scripts/test_lowest.py "${@:2}"
 fi
 
-# The page tests need a browser and the proxy tests nginx; they are skipped without them.
+# The page tests need a browser, the proxy tests nginx and the tests of the JavaScript client node. They are skipped without
+# them.
 install_programs() {
   local missing=()
   { command -v chromium || command -v chromium-browser; } >/dev/null || missing+=(chromium fonts-liberation)
   PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
+  command -v node >/dev/null || missing+=(nodejs)
   if [ ${#missing[@]} -eq 0 ]; then
     return
   fi
@@ -29,7 +31,21 @@ install_programs() {
   fi
 }
 
+# The page's tests with the client need npm too, which is large and not installed here.
+build_web_client() {
+  local web=clients/web
+  command -v npm >/dev/null || return 0
+  if [ -e $web/dist/predictor.js ] && [ -z "$(find $web/src $web/build.js $web/package-lock.json -newer $web/dist)" ]; then
+    return 0
+  fi
+  printf '== Building the JavaScript client\n'
+  if ! (cd $web && npm ci --no-audit --no-fund --ignore-scripts && npm run build) </dev/null >.venv/web.log 2>&1; then
+    printf 'note: it could not be built (see .venv/web.log): the tests in a browser with it will be skipped\n'
+  fi
+}
+
 install_programs
+build_web_client
 
 failed=()
 check() {

@@ -17,13 +17,22 @@ from hypothesis import strategies as st
 
 from lstm_lm.bundle import manifest_sha256, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
+from lstm_lm.export.bundle_export import export_bundle
+from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.export.onnx_graph import float_graph
 from lstm_lm.inference.engine import Engine
 from lstm_lm.loading import load_model
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.text.files import file_sha256
 
-FILES = ("manifest.json", "model.safetensors", "vocabulary.json", "README.md", "model.onnx", "model.int8.onnx")
+FILES = (
+    "manifest.json",
+    "model.safetensors",
+    "vocabulary.json",
+    "rules.json",
+    "model.onnx",
+    "model.int8.onnx",
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +115,7 @@ def test_missing_or_truncated_file_is_named(copy: Path, name: str) -> None:
         ("presets", {"balanced": {"temperature": -1}}, "presets.balanced.temperature: must be above 0"),
         ("presets", {"balanced": {"seed": "x"}}, "presets.balanced.seed: must be int"),
         ("default_preset", "gone", r"default_preset: unknown \(got 'gone'\); use one of"),
-        ("files", {}, "files.model.safetensors: missing field"),
+        ("files", {}, "files.vocabulary.json: missing field"),
         ("files", {"model.safetensors": "abc"}, "files.model.safetensors: must be a mapping"),
     ],
 )
@@ -146,6 +155,45 @@ def test_path_outside_the_folder_is_rejected_unread(copy: Path, name: str) -> No
     change_manifest(copy, lambda manifest: manifest["files"].update({name: {"sha256": file_sha256(outside)}}))
     with pytest.raises(BundleError, match="points outside the bundle's folder"):
         read_bundle(copy)
+
+
+def test_the_model_card_may_be_edited_or_absent(copy: Path) -> None:
+    (copy / "README.md").write_text("# Mine\n")
+    assert read_bundle(copy).files["README.md"] == 7
+    (copy / "README.md").unlink()
+    assert "README.md" not in read_bundle(copy).files
+
+
+def test_the_card_of_an_earlier_version_may_be_edited_too(copy: Path) -> None:
+    change_manifest(copy, lambda manifest: manifest["files"].update({"README.md": {"sha256": "0" * 64}}))
+    read_bundle(copy)
+
+
+def test_links_into_the_hubs_cache_are_followed_and_others_are_not(copy: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models--me--mine"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for file in copy.iterdir():
+        blob = repository / "blobs" / file_sha256(file)
+        blob.write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+    assert read_bundle(snapshot).files == read_bundle(copy).files
+    (snapshot / "vocabulary.json").unlink()
+    (snapshot / "vocabulary.json").symlink_to(copy / "vocabulary.json")
+    with pytest.raises(BundleError, match=r"files\.vocabulary\.json: points outside"):
+        read_bundle(snapshot)
+
+
+def test_a_bundle_without_weights_predicts_and_says_what_it_cannot_do(tmp_path: Path) -> None:
+    whole = read_bundle(write_small_bundle(tmp_path / "whole"))
+    export_bundle(tmp_path / "whole.ckpt", tmp_path / "light", BundleExportConfig(weights=False))
+    light = read_bundle(tmp_path / "light")
+    assert light.num_parameters == whole.num_parameters
+    assert "model.safetensors" not in light.files
+    assert light.engine().predict("I", 3) == whole.engine().predict("I", 3)
+    with pytest.raises(BundleError, match=r"has no model\.safetensors, so it predicts, generates and serves only"):
+        _ = light.network
 
 
 def test_folder_that_is_not_a_bundle_has_a_remedy(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lstm_lm.cli.console import number, percent, print_rows, relative_path
+from lstm_lm.cli.console import READ_IN_TRAINING, number, percent, print_rows, relative_path
 from lstm_lm.evaluation.analysis import PairedDifference
 from lstm_lm.report.comparison import Group, as_csv, differences, group_runs
 from lstm_lm.report.runs import Run, distinct_names, read_run
@@ -30,7 +30,7 @@ def compare(
     groups = group_runs(records, by)
     names = dict(zip((run.folder for run in records), distinct_names([run.folder for run in records]), strict=True))
     header, rows = _table(groups, names)
-    print_rows(f"{len(records)} runs, best first", header, rows)
+    print_rows(f"{len(records)} runs, best first", header, rows, READ_IN_TRAINING)
     print(_LEGEND)
     if csv is not None:
         write_atomically(csv, as_csv(records))

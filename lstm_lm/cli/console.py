@@ -21,9 +21,13 @@ def print_key_values(title: str, pairs: Iterable[tuple[str, str]]) -> None:
     Console().print(table)
 
 
-def print_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+READ_IN_TRAINING = "Perplexity of valid, read in batching.eval_batch_size streams; lstm-lm eval reads 1."
+"""Caption of a table with the scores of training runs."""
+
+
+def print_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None) -> None:
     """Print a table with a header."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:

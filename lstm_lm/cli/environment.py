@@ -24,12 +24,15 @@ GLIBC = {
 
 CACHE = "LSTM_LM_CACHE"
 """The folder of encoded corpora, unless data.cache_dir is set."""
+CELLS = "LSTM_LM_CELLS"
+"""Modules of cells from outside that a checkpoint or bundle may use."""
+_VARIABLES = (CACHE, CELLS, GUARD)
 
 
 def misspelt_variables() -> list[str]:
     """A line for each variable whose name is almost one of ours; the service checks its own."""
-    names = [name for name in sorted(os.environ) if name.startswith("LSTM_LM_") and name not in (CACHE, GUARD)]
-    matches = {name: closest(name, (CACHE, GUARD), cutoff=0.8) for name in names}
+    names = [name for name in sorted(os.environ) if name.startswith("LSTM_LM_") and name not in _VARIABLES]
+    matches = {name: closest(name, _VARIABLES, cutoff=0.8) for name in names}
     return [f"{name}: is not used; did you mean {match}?" for name, match in matches.items() if match]
 
 

@@ -11,18 +11,17 @@ from lstm_lm.cli.text_options import (
     BlocklistOption,
     JsonOption,
     ModelOption,
-    blocked_words,
+    load_engine,
     read_text,
     warn_unknown_words,
 )
 from lstm_lm.inference.detokenize import text_pieces
 from lstm_lm.inference.sampling import with_seed
 from lstm_lm.inference.word_lists import parse_lists
-from lstm_lm.loading import load_model
 
 
 def generate(
-    model: ModelOption,
+    model: ModelOption = None,
     text: Annotated[str, typer.Option(help="The prompt; - reads standard input.")] = "",
     max_words: Annotated[int, typer.Option("--generate", help="Maximum number of words to generate.")] = 60,
     preset: Annotated[
@@ -65,7 +64,7 @@ def generate(
     Options override the preset. --temperature, --topk and --top-p apply to --strategy sample only.
     """
     prompt = read_text(text)
-    engine = load_model(model).engine(blocked=blocked_words(blocklist))
+    engine = load_engine(model, blocklist)
     sampling = with_seed(
         engine.resolve_sampling(
             preset,

@@ -50,6 +50,7 @@ COMMANDS = {
     "report": Command("lstm_lm.cli.runs:report", "Write report.html of a run again."),
     "predict": Command("lstm_lm.cli.predict:predict", "Suggest the next word of a text."),
     "generate": Command("lstm_lm.cli.generate:generate", "Continue a text."),
+    "push": Command("lstm_lm.cli.push:push", "Publish a bundle on the Hugging Face hub."),
     "serve": Command("lstm_lm.cli.serve:serve", "Serve a bundle over HTTP."),
 }
 

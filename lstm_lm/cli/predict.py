@@ -1,6 +1,7 @@
 """``lstm-lm predict``."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,18 +14,18 @@ from lstm_lm.cli.text_options import (
     BlocklistOption,
     JsonOption,
     ModelOption,
-    blocked_words,
+    load_engine,
     read_text,
     warn_unknown_words,
 )
 from lstm_lm.inference.config import CacheConfig
+from lstm_lm.inference.personal_words import PersonalWords, read_personal_words
 from lstm_lm.inference.word_lists import parse_lists
-from lstm_lm.loading import load_model
 
 
 def predict(
-    model: ModelOption,
     text: Annotated[str, typer.Option(help="The text so far; - reads standard input.")],
+    model: ModelOption = None,
     k: Annotated[int, typer.Option(help="Number of suggestions.")] = 10,
     prefix: Annotated[str, typer.Option(help="Typed beginning of the next word.")] = "",
     words_only: Annotated[bool, typer.Option("--words-only", help="Exclude punctuation and symbols.")] = False,
@@ -34,6 +35,13 @@ def predict(
     ] = None,
     deny: Annotated[
         list[str] | None, typer.Option(help="Never suggest these words, separated by commas; may be repeated.")
+    ] = None,
+    personal: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file with your own words, earlier texts and blocked words: user_words, recent and deny, as the "
+            "service's page exports them."
+        ),
     ] = None,
     cache: Annotated[
         bool,
@@ -62,19 +70,23 @@ def predict(
     """Suggest the next word of a text.
 
     Probabilities are normalized over the words that pass the filters; <unk> and line ends are never suggested.
-    --allow and --deny ignore case. The --cache-… options have no effect without --cache.
+    --allow and --deny ignore case. The --cache-… options have no effect without --cache; earlier texts of --personal
+    use the neural cache with its defaults.
     """
-    engine = load_model(model).engine(blocked=blocked_words(blocklist))
+    own = PersonalWords() if personal is None else read_personal_words(personal)
+    engine = load_engine(model, blocklist)
     prediction = engine.predict(
         read_text(text),
         k,
         prefix,
         words_only=words_only,
         allow=None if allow is None else parse_lists(allow),
-        deny=parse_lists(deny or []),
+        deny=[*parse_lists(deny or []), *own.deny],
         cache=CacheConfig(cache_weight, cache_theta, cache_window) if cache else None,
         split=split,
         typed_word=typed_word,
+        user_words=own.user_words,
+        recent=own.recent,
     )
     if as_json:
         print_json(asdict(prediction))

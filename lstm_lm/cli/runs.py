@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lstm_lm.cli.console import duration, number, print_rows, relative_path
+from lstm_lm.cli.console import READ_IN_TRAINING, duration, number, print_rows, relative_path
 from lstm_lm.errors import DataError
 from lstm_lm.report.runs import find_runs, matches
 
@@ -42,6 +42,7 @@ def runs(
             )
             for run in found
         ],
+        READ_IN_TRAINING,
     )
 
 

@@ -17,7 +17,10 @@ GRACE_SECONDS = 120
 def serve(
     model: Annotated[
         Path | None,
-        typer.Option(help="Bundle, run folder or checkpoint to serve.", show_default="LSTM_LM_BUNDLE"),
+        typer.Option(
+            help="Bundle, run folder, checkpoint, or hf://USER/NAME on the Hugging Face hub.",
+            show_default="LSTM_LM_BUNDLE, or the model that ships with lstm-lm: everyday English",
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on.", show_default="LSTM_LM_HOST or 127.0.0.1")
@@ -28,6 +31,13 @@ def serve(
     root_path: Annotated[
         str | None,
         typer.Option(help="Path prefix under which a proxy serves this service.", show_default="LSTM_LM_ROOT_PATH"),
+    ] = None,
+    browser_client: Annotated[
+        Path | None,
+        typer.Option(
+            help="Built JavaScript client: the page can run the model in the browser.",
+            show_default="LSTM_LM_BROWSER_CLIENT",
+        ),
     ] = None,
     blocklist: Annotated[
         bool | None,
@@ -41,7 +51,9 @@ def serve(
     """Serve suggestions and generated text over HTTP until Ctrl-C."""
     import uvicorn
 
+    from lstm_lm.cli.text_options import SHIPPED_MODEL
     from lstm_lm.loading import load_model
+    from lstm_lm.pretrained import PRETRAINED
     from lstm_lm.serving.access_log import logging_config
     from lstm_lm.serving.app import build_app, build_engine
     from lstm_lm.serving.http_protocol import BoundedHttpTools
@@ -49,7 +61,7 @@ def serve(
     from lstm_lm.serving.settings import read_settings
 
     options: dict[str, Any] = {"bundle": model, "host": host, "port": port}
-    options |= {"blocklist": blocklist, "root_path": root_path}
+    options |= {"blocklist": blocklist, "root_path": root_path, "browser_client": browser_client}
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     # bind before loading the model, so that a port in use is reported immediately
     with _bound_socket(settings.host, settings.port) as listener:
@@ -57,9 +69,10 @@ def serve(
         loaded = load_model(settings.bundle)
         app = build_app(build_engine(loaded, settings), settings, loaded)
         address, bound_port = listener.getsockname()[:2]
+        served = SHIPPED_MODEL if settings.bundle == PRETRAINED else settings.bundle
         url_host = f"[{address}]" if ":" in address else address
         typer.echo(
-            f"serving {settings.bundle} at http://{url_host}:{bound_port} (page at /, docs at /docs, Ctrl-C to stop)",
+            f"serving {served} at http://{url_host}:{bound_port} (page at /, docs at /docs, Ctrl-C to stop)",
             err=True,
         )
         config = uvicorn.Config(

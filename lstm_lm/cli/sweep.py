@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_lm.checkpoint import BEST, CHECKPOINTS, METRICS
-from lstm_lm.cli.console import number, percent, print_commands, print_rows, relative_path
+from lstm_lm.cli.console import READ_IN_TRAINING, number, percent, print_commands, print_rows, relative_path
 from lstm_lm.config.overrides import as_override
 from lstm_lm.text.files import write_atomically
 
@@ -75,12 +75,12 @@ def report_sweep(
                 )
                 for job in jobs
             ],
+            READ_IN_TRAINING if (best := jobs[0].folder / CHECKPOINTS / BEST).is_file() else None,
         )
         for job in jobs:
             if job.reason:
                 print(f"job {job.name} {job.status}: {job.reason}")
         print(f"jobs: {relative_path(folder)}\ntable: {relative_path(folder / 'sweep.csv')}")
-        best = jobs[0].folder / CHECKPOINTS / BEST
         if best.is_file():
             print_commands(
                 [("score the best model on test", ["lstm-lm", "eval", as_override("checkpoint", relative_path(best))])]

@@ -9,17 +9,29 @@ import typer
 from lstm_lm.cli.terminal import printable
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.blocklist import shipped_blocklist
+from lstm_lm.inference.engine import Engine
+from lstm_lm.loading import load_model
+from lstm_lm.pretrained import PRETRAINED
 
-ModelOption: TypeAlias = Annotated[Path, typer.Option(help="Bundle, run folder or checkpoint.")]
+SHIPPED_MODEL = f"{PRETRAINED.name} (everyday English), which ships with lstm-lm; --model gives another"
+ModelOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Bundle, run folder, checkpoint, or hf://USER/NAME on the Hugging Face hub.",
+        show_default="the model that ships with lstm-lm: everyday English",
+    ),
+]
 BlocklistOption: TypeAlias = Annotated[
     bool, typer.Option("--blocklist/--no-blocklist", help="Leave out the slurs and obscenities of the shipped list.")
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
-def blocked_words(blocklist: bool) -> tuple[str, ...]:
-    """The words that ``--blocklist`` leaves out."""
-    return shipped_blocklist() if blocklist else ()
+def load_engine(model: Path | None, blocklist: bool) -> Engine:
+    """The engine of ``--model``; without it, that of the model that ships with the package, which is said."""
+    if model is None:
+        print(f"model: {SHIPPED_MODEL}", file=sys.stderr)
+    return load_model(model or PRETRAINED).engine(blocked=shipped_blocklist() if blocklist else ())
 
 
 def read_text(text: str) -> str:

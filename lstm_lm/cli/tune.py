@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstm_lm.cli.console import print_commands, print_rows, relative_path
+from lstm_lm.cli.console import READ_IN_TRAINING, print_commands, print_rows, relative_path
 from lstm_lm.errors import ConfigError
 from lstm_lm.search.config import SearchConfig
 
@@ -160,7 +160,8 @@ def _report(study: "Study", folder: Path) -> None:
     from lstm_lm.search.report import as_experiment, draw, importances, rows
     from lstm_lm.text.files import write_atomically
 
-    print_rows(f"Study {study.study_name}, best first", ("trial", "state", "valid perplexity", "settings"), rows(study))
+    header = ("trial", "state", "valid perplexity", "settings")
+    print_rows(f"Study {study.study_name}, best first", header, rows(study), READ_IN_TRAINING)
     if not any(trial.state == TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
         return
     for name, share in importances(study).items():

@@ -21,6 +21,11 @@ class DataConfig(Settings):
         special={None: "the name of the dataset, folder or file"},
         help="Name of the corpus on the model card.",
     )
+    url: str | None = setting(None, help="Where the text comes from, for the model card.")
+    license: str | None = setting(
+        None, help="Licence of the text, for the model card: an identifier of the Hugging Face hub, such as mit."
+    )
+    language: str | None = setting(None, help="Language of the text, for the model card: a code such as en.")
     dir: str | None = setting(None, help="Folder with train.txt, valid.txt and test.txt (text_files).")
     file: str | None = setting(None, help="The file, of which 90 % becomes train, 5 % valid and 5 % test (text_file).")
     split_by: str = setting(

@@ -206,6 +206,10 @@ class TrainWindows:
         self.position = state["position"]
         self._resumed = True
 
+    def finish_epoch(self) -> None:
+        """Let the next iteration be a complete one, although the restored position is in the middle of an epoch."""
+        self._resumed = False
+
 
 class EvalWindows:
     """Windows that predict every word of a split exactly once.

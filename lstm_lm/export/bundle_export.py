@@ -1,9 +1,13 @@
 """Export a checkpoint to a bundle and check that the bundle gives the same results."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lstm_lm.bundle import Bundle
+from lstm_lm.checkpoint import Checkpoint
 from lstm_lm.errors import BundleError, CheckpointError, ConfigError
 from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.export.config import BundleExportConfig
@@ -13,7 +17,7 @@ from lstm_lm.export.parity import NUM_TEXTS, greedy_texts, max_difference, parit
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.loading import BACKEND_FILES, INT8, ONNX, WEIGHTS
 from lstm_lm.loading import load_model
-from lstm_lm.saved_model import ModelMetadata, SavedModel
+from lstm_lm.saved_model import FORMAT, ModelMetadata, SavedModel
 from lstm_lm.text.files import nan_to_none
 
 
@@ -78,7 +82,7 @@ def export_bundle(
     if problems:
         raise ConfigError(problems)
     trained = load_model(checkpoint)
-    if isinstance(trained, Bundle):
+    if not isinstance(trained, Checkpoint):
         raise CheckpointError(f"{checkpoint}: is a bundle already; give the checkpoint or run folder it came from")
     presets, default_preset = trained.metadata.presets, trained.metadata.default_preset
     if sampling is not None:
@@ -89,16 +93,23 @@ def export_bundle(
         data=trained.metadata.data.without_local_paths(),
         presets=presets,
         default_preset=default_preset,
-        metrics=nan_to_none(trained.metadata.metrics),
+        metrics=nan_to_none(trained.metadata.metrics | _read_scores(config.scores)),
+        training=_training(trained),
         init_from=trained.metadata.init_from,
     )
     weights = {name: tensor.contiguous().numpy() for name, tensor in trained.network.state_dict().items()}
+    properties = {
+        "lstm_lm.format": str(FORMAT),
+        "lstm_lm.tokenizer": metadata.tokenizer,
+        "lstm_lm.vocabulary_size": str(len(trained.vocabulary)),
+        "lstm_lm.vocabulary_sha256": trained.vocabulary.fingerprint,
+    }
     graphs = {}
     has_nodes = trained.network.cell.has_onnx_nodes()
     if config.onnx and has_nodes:
-        graphs[ONNX] = float_graph(metadata.model, weights)
+        graphs[ONNX] = float_graph(metadata.model, weights, properties)
     if config.int8 and has_nodes:
-        graphs[INT8] = int8_graph(metadata.model, weights)
+        graphs[INT8] = int8_graph(metadata.model, weights, properties)
     report = None
 
     def check(bundle: Bundle) -> None:
@@ -110,7 +121,8 @@ def export_bundle(
     bundle = write_bundle(
         out,
         metadata=metadata,
-        weights=weights,
+        weights=weights if config.weights else None,
+        parameters=trained.num_parameters,
         vocabulary=trained.vocabulary,
         card=model_card(out.resolve().name, trained.network, trained.vocabulary, metadata),
         graphs=graphs,
@@ -121,13 +133,37 @@ def export_bundle(
     return replace(report, bundle=bundle)
 
 
+def _read_scores(files: Iterable[str]) -> dict[str, Any]:
+    """Scores of ``lstm-lm eval`` by split, and by split and evaluation if it is not static.
+
+    Raises:
+        ConfigError: If a file is not one that it wrote.
+    """
+    scores = {}
+    for file in files:
+        try:
+            score = json.loads(Path(file).read_bytes())
+            split, evaluation = score["split"], score["evaluation"]
+        except (ValueError, KeyError, TypeError) as error:
+            remedy = "give the metrics.json of an lstm-lm eval run"
+            raise ConfigError([f"export.scores: {file} holds no score of a split; {remedy}"]) from error
+        scores[split if evaluation == "static" else f"{split} ({evaluation})"] = score
+    return scores
+
+
+def _training(trained: Checkpoint) -> dict[str, Any]:
+    """Seed, step, precision and versions of the training; those that the checkpoint records."""
+    run = trained.metadata.run
+    return {name: run[name] for name in ("seed", "step", "precision", "versions") if name in run}
+
+
 def _compare(trained: SavedModel, bundle: Bundle, config: BundleExportConfig) -> ExportReport:
     graphs = [name for name, file in BACKEND_FILES.items() if file in bundle.files and name != "torch"]
     sample = parity_sample(trained, config.parity_tokens)
     checkpoint = trained.backend()
     texts = greedy_texts(checkpoint, sample) if graphs else None
     parity = {}
-    for name in ("torch", *reversed(graphs)):
+    for name in (*(["torch"] if WEIGHTS in bundle.files else []), *reversed(graphs)):
         backend = bundle.backend(name)
         comparison = Parity(max_difference(checkpoint, backend, sample.windows))
         if texts is not None and name != "torch":

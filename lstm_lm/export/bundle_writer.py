@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lstm_lm.bundle import (
     CARD,
     MANIFEST,
+    RULES,
     VOCABULARY,
     Bundle,
     manifest_sha256,
@@ -20,6 +21,8 @@ from lstm_lm.bundle import (
     read_manifest,
 )
 from lstm_lm.errors import BundleError
+from lstm_lm.inference.blocklist import shipped_blocklist
+from lstm_lm.inference.client_rules import client_rules
 from lstm_lm.inference.loading import INT8, ONNX, WEIGHTS
 from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.serialization import field_of
@@ -38,10 +41,11 @@ def write_bundle(
     path: Path,
     *,
     metadata: ModelMetadata,
-    weights: Mapping[str, NDArray[Any]],
+    weights: Mapping[str, NDArray[Any]] | None,
     vocabulary: Vocabulary,
     card: str,
     graphs: Mapping[str, bytes] | None = None,
+    parameters: int | None = None,
     overwrite: bool = False,
     check: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
@@ -50,10 +54,11 @@ def write_bundle(
     Args:
         path: The bundle's folder.
         metadata: What to record of the model.
-        weights: Its weights by name, float32; tied weights once.
+        weights: Its weights by name, float32, tied weights once; ``None`` leaves them out.
         vocabulary: Its vocabulary.
         card: Text of the model card, Markdown.
         graphs: Content of ``model.onnx`` and ``model.int8.onnx``; both are optional.
+        parameters: Number of weights; ``None`` counts ``weights``.
         overwrite: Replace a bundle at ``path``; anything else is never replaced.
         check: Called with the complete bundle before it is renamed; if it raises, ``path`` is unchanged.
 
@@ -61,8 +66,14 @@ def write_bundle(
         BundleError: If ``path`` holds something that must not be replaced.
         OSError: If the folder cannot be written.
     """
-    graphs = graphs or {}
-    assert graphs.keys() <= {ONNX, INT8}, f"not graphs of a bundle: {list(graphs)}"
+    content = dict(graphs or {})
+    assert content.keys() <= {ONNX, INT8}, f"not graphs of a bundle: {list(content)}"
+    if weights is not None:
+        # the metadata is what other programs expect of weights that torch can read
+        content[WEIGHTS] = safetensors.numpy.save(dict(weights), metadata={"format": "pt"})
+        parameters = sum(weight.size for weight in weights.values())
+    assert content, "a bundle needs weights or a graph"
+    assert parameters is not None
     path = path.resolve()
     _check_destination(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,14 +81,16 @@ def write_bundle(
     partial = temporary_folder(path)
     try:
         partial.chmod(0o777 & ~current_umask())
-        write_atomically(partial / WEIGHTS, safetensors.numpy.save(dict(weights)))
         vocabulary.save(partial / VOCABULARY)
         write_atomically(partial / CARD, card)
-        for name, content in graphs.items():
-            write_atomically(partial / name, content)
+        rules = client_rules(vocabulary, shipped_blocklist())
+        write_atomically(partial / RULES, json.dumps(rules, ensure_ascii=False))
+        for name, bytes_ in content.items():
+            write_atomically(partial / name, bytes_)
         manifest = metadata.to_plain() | {
             "vocabulary_size": len(vocabulary),
-            "files": {name: {"sha256": file_sha256(partial / name)} for name in (WEIGHTS, VOCABULARY, CARD, *graphs)},
+            "parameters": parameters,
+            "files": {name: {"sha256": file_sha256(partial / name)} for name in (VOCABULARY, RULES, *content)},
         }
         manifest["sha256"] = manifest_sha256(manifest)
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False))
@@ -98,7 +111,7 @@ def _check_destination(path: Path, overwrite: bool) -> None:
     if not (path / MANIFEST).is_file():
         raise BundleError(f"{path}: exists and is not a bundle, so it is not replaced; choose another folder with out=")
     try:
-        bundle_files = {*field_of(read_manifest(path), "files", dict), MANIFEST}
+        bundle_files = {*field_of(read_manifest(path), "files", dict), CARD, MANIFEST}
     except ValueError as error:
         raise BundleError(f"{path}: exists and is a damaged bundle ({error}); delete it yourself") from error
     if other_files := sorted({entry.name for entry in path.iterdir()} - bundle_files):

@@ -1,6 +1,7 @@
 """Config of an export."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.settings import REQUIRED, Settings, setting
@@ -10,6 +11,9 @@ from lstm_lm.settings import REQUIRED, Settings, setting
 class BundleExportConfig(Settings):
     """What an export writes and how it is checked."""
 
+    weights: bool = setting(
+        True, help="Write model.safetensors, the weights in float32: for eval, init_from and the torch backend."
+    )
     onnx: bool = setting(True, help="Write model.onnx, which the service runs without torch.")
     int8: bool = setting(True, help="Write model.int8.onnx: a quarter of the size and several times as fast.")
     overwrite: bool = setting(False, help="Replace an existing bundle.")
@@ -25,6 +29,21 @@ class BundleExportConfig(Settings):
     parity_tokens: int = setting(
         8192, ge=0, special={0: "the whole split"}, help="Number of tokens of valid to compare perplexities on."
     )
+    scores: list[str] = setting(
+        [], help="Files metrics.json of lstm-lm eval whose scores go into the bundle and on its model card."
+    )
+
+    def conflicts(self) -> list[str]:
+        """Nothing to run, and files that are not there."""
+        problems = []
+        if not (self.weights or self.onnx or self.int8):
+            problems.append("weights: a bundle needs weights, onnx or int8; set one of them to true")
+        problems += [
+            f"scores: {path} is not a file; give the metrics.json of an lstm-lm eval run"
+            for path in self.scores
+            if not Path(path).is_file()
+        ]
+        return problems
 
 
 @dataclass

@@ -24,6 +24,7 @@ def model_card(name: str, network: LSTMLanguageModel, vocabulary: Vocabulary, me
     shell_name, default_preset = shlex.quote(name), metadata.default_preset
     return "\n".join(
         [
+            *_hub_header(metadata),
             f"# {name}",
             "",
             "A word-level LSTM language model: it suggests the next word of a text and generates text.",
@@ -68,6 +69,19 @@ def model_card(name: str, network: LSTMLanguageModel, vocabulary: Vocabulary, me
     )
 
 
+def _hub_header(metadata: ModelMetadata) -> list[str]:
+    """The YAML header by which the Hugging Face hub files a model; JSON is YAML too."""
+    header = {
+        "language": metadata.data.language,
+        "license": metadata.data.license,
+        "library_name": "lstm_lm",
+        "pipeline_tag": "text-generation",
+        "tags": ["lstm", "next-word-prediction", "word-level"],
+    }
+    lines = (f"{name}: {json.dumps(value)}" for name, value in header.items() if value is not None)
+    return ["---", *lines, "---", ""]
+
+
 def _facts(network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
     config = metadata.model
     yield "parameters", f"{sum(parameter.numel() for parameter in network.parameters()):,}"
@@ -77,13 +91,19 @@ def _facts(network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMe
     yield "cell", ", ".join([config.cell, *(f"{name} {value}" for name, value in config.cell_options.items())])
     yield "output layer", "tied to the embedding" if config.tie_weights else "separate weights"
     yield "corpus", metadata.data.corpus_name
+    about = {"source": metadata.data.url, "licence": metadata.data.license, "language": metadata.data.language}
+    yield from ((f"{name} of the corpus", value) for name, value in about.items() if value is not None)
     yield "tokenizer", metadata.tokenizer
     if metadata.init_from is not None:
         yield "initial weights", metadata.init_from.describe()
+    training = metadata.training
+    yield from ((name, f"{training[name]}") for name in ("step", "seed", "precision") if name in training)
+    versions = training.get("versions", {})
+    yield from ((name, str(versions[name])) for name in ("commit", "lstm-lm", "torch", "processor") if name in versions)
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[str]:
-    rows = [(split, score) for split, score in metrics.items() if isinstance(score, dict)]
+    rows = [(split, score) for split, score in metrics.items() if isinstance(score, dict) and "perplexity" in score]
     if not rows:
         return ["The model was not evaluated before the export."]
     names = [name for name in ("loss", "perplexity", "top1", "top3", "top5") if any(name in score for _, score in rows)]
@@ -93,6 +113,26 @@ def _scores(metrics: Mapping[str, Any]) -> list[str]:
         "",
         "Loss is in nats per token, over the exact softmax, `<eos>` included. Training reads valid as several streams;",
         "`lstm-lm eval` reads it as one, and its perplexity is a little lower.",
+        *_keyboard_scores(metrics),
+    ]
+
+
+def _keyboard_scores(metrics: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (split.partition(" ")[0], *(f"{100 * share:.1f} %" for share in (words["top1"], words["top3"], saved)))
+        for split, score in metrics.items()
+        if isinstance(score, dict)
+        and (saved := score.get("keystroke_savings_rate")) is not None
+        and (words := score.get("words"))
+    ]
+    if not rows:
+        return []
+    return [
+        "",
+        "As a keyboard with three suggestions: how often the word is the first or among the three before a letter is",
+        "typed, and how many keystrokes they save an ideal user.",
+        "",
+        *_table(("split", "top-1", "top-3", "keystrokes saved"), rows),
     ]
 
 

@@ -18,14 +18,16 @@ from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.graph_builder import FLOAT, INT64, GraphBuilder
 
 Weights = Mapping[str, NDArray[np.float32]]
+Properties = Mapping[str, str]
 
 
-def float_graph(config: ModelConfig, weights: Weights) -> bytes:
+def float_graph(config: ModelConfig, weights: Weights, properties: Properties | None = None) -> bytes:
     """Build ``model.onnx``; a tied embedding is stored once.
 
     Args:
         config: Config of the network, whose cell has ONNX nodes.
         weights: Its ``state_dict``, float32.
+        properties: ``metadata_props`` of the file.
     """
     graph = GraphBuilder("lstm_lm")
     input_ids = graph.input("input_ids", INT64, ["batch", "time"])
@@ -36,15 +38,16 @@ def float_graph(config: ModelConfig, weights: Weights) -> bytes:
     bias = graph.constant("output_bias", weights["output_bias"])
     logits = graph.op("Gemm", last, output, bias, transB=1)
     graph.output(_adaptive_logits(graph, config, weights, last, logits), "logits", FLOAT, ["batch", "vocabulary"])
-    return graph.model()
+    return graph.model(properties)
 
 
-def int8_graph(config: ModelConfig, weights: Weights) -> bytes:
+def int8_graph(config: ModelConfig, weights: Weights, properties: Properties | None = None) -> bytes:
     """Build ``model.int8.onnx``: every matrix in int8; a tied embedding is stored once.
 
     Args:
         config: Config of the network, whose cell has ONNX nodes.
         weights: Its ``state_dict``, float32.
+        properties: ``metadata_props`` of the file.
     """
     graph = GraphBuilder("lstm_lm", int8=True)
     input_ids = graph.input("input_ids", INT64, ["batch", "time"])
@@ -64,7 +67,7 @@ def int8_graph(config: ModelConfig, weights: Weights) -> bytes:
     bias = graph.constant("output_bias", weights["output_bias"])
     logits = graph.op("Add", graph.int8_product(last, *output), bias)
     graph.output(_adaptive_logits(graph, config, weights, last, logits), "logits", FLOAT, ["batch", "vocabulary"])
-    return graph.model()
+    return graph.model(properties)
 
 
 def _layers(graph: GraphBuilder, config: ModelConfig, weights: Weights, features: str) -> str:

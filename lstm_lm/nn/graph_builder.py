@@ -1,6 +1,6 @@
 """Build an ONNX graph node by node, in float32 or with its matrices in int8."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -158,10 +158,17 @@ class GraphBuilder:
             self._nodes, self.name, self.inputs, self.outputs, initializer=list(self._constants.values())
         )
 
-    def model(self) -> bytes:
-        """The graph as the content of an ONNX file."""
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
+    def model(self, properties: Mapping[str, str] | None = None) -> bytes:
+        """The graph as the content of an ONNX file; in float32 it has standard operators only.
+
+        Args:
+            properties: Its ``metadata_props``.
+        """
+        opsets = [helper.make_opsetid("", OPSET)]
+        if self.int8:
+            opsets.append(helper.make_opsetid(CONTRIB, CONTRIB_OPSET))
         model = helper.make_model(self.graph(), opset_imports=opsets, ir_version=IR_VERSION)
+        helper.set_model_props(model, dict(properties or {}))
         model.producer_name, model.producer_version = "lstm_lm", version("lstm-lm")
         content: bytes = model.SerializeToString()
         return content

@@ -80,7 +80,15 @@ def reliability_diagram(result: Calibration) -> Figure:
     """Accuracy over confidence; the diagonal is perfect calibration (Guo et al. 2017, figure 1)."""
     with _new_axes() as (figure, axes):
         axes.plot([0, 1], [0, 1], color=_INK, alpha=0.4, linewidth=1, linestyle="--", label="perfect")
-        axes.plot(result.confidence, result.accuracy, color=COLORS[0], marker="o", markersize=4, label="model")
+        axes.plot(
+            result.confidence,
+            result.accuracy,
+            color=COLORS[0],
+            marker="o",
+            markersize=4,
+            label="model",
+            clip_on=False,  # a marker at 0 or 1
+        )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_xlabel("confidence in the most probable word")

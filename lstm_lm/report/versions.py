@@ -2,17 +2,31 @@
 
 import importlib.metadata
 import platform
+import subprocess
 from pathlib import Path
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a score depends on, and the processor."""
+    """Versions of the packages that a score depends on, the commit of a checkout of this project, and the processor."""
     packages = ("torch", "lightning", "numpy", "lstm-lm")
     return {
         **{name: importlib.metadata.version(name) for name in packages},
+        **({} if (commit := _commit()) is None else {"commit": commit}),
         "python": platform.python_version(),
         "processor": _processor(),
     }
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that the package runs from, ``-dirty`` if files differ; ``None`` if it is installed."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _processor() -> str:

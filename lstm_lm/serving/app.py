@@ -8,6 +8,7 @@ from lstm_lm.inference.engine import Engine
 from lstm_lm.saved_model import SavedModel
 from lstm_lm.serving.access_log import RequestIdMiddleware
 from lstm_lm.serving.auth import APIKeyMiddleware, CrossOriginMiddleware
+from lstm_lm.serving.browser_client import browser_client
 from lstm_lm.serving.docs import TAGS, install_docs
 from lstm_lm.serving.draining import ClosingMiddleware, Drain
 from lstm_lm.serving.exception_handlers import install_handlers
@@ -39,7 +40,11 @@ def build_app(engine: Engine, settings: Settings, model: SavedModel | None = Non
         engine: Runs all inference.
         settings: Limits and access control.
         model: What ``/info`` describes.
+
+    Raises:
+        ConfigError: If the browser client or the file of blocked words is missing or wrong.
     """
+    client = browser_client(settings, model)
     engine.predict("", 1)
     metrics = Metrics()
     pool = InferenceThreadPool(settings.prefill_threads)
@@ -80,12 +85,12 @@ def build_app(engine: Engine, settings: Settings, model: SavedModel | None = Non
     for router in (
         health_routes(engine, settings, drain),
         model_routes(engine, settings, pool, predictions, predict_limiter, generations, generate_limiter),
-        info_route(engine, settings, model),
+        info_route(engine, settings, model, client),
         metrics_route(metrics),
     ):
         app.include_router(router)
         app.include_router(router, prefix=VERSION_PREFIX, include_in_schema=False)
-    app.include_router(page_routes())
+    app.include_router(page_routes(client))
     # the last middleware added runs first: metrics count requests without a key, and a CORS preflight needs none
     if settings.api_key is not None:
         app.add_middleware(APIKeyMiddleware, key=settings.api_key.get_secret_value())

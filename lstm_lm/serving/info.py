@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lstm_lm.inference.engine import Engine
 from lstm_lm.saved_model import SavedModel
+from lstm_lm.serving.browser_client import BrowserClient
 from lstm_lm.serving.docs import SERVICE_TAG
 from lstm_lm.serving.settings import Settings
 from lstm_lm.version import __version__
@@ -38,10 +39,13 @@ class ModelCard(BaseModel):
     presets: dict[str, dict[str, Any]] = Field(description="sampling presets by name")
     default_preset: str = Field(description="the preset of requests without one")
     limits: Limits
+    browser_graph: str | None = Field(
+        default=None, description="graph that the page can run in the browser; null without a browser client"
+    )
 
 
-def info_route(engine: Engine, settings: Settings, model: SavedModel | None) -> APIRouter:
-    """``/info``: what the engine knows, and the metadata of ``model``."""
+def info_route(engine: Engine, settings: Settings, model: SavedModel | None, client: BrowserClient | None) -> APIRouter:
+    """``/info``: what the engine knows, the metadata of ``model``, and whether the browser can run it."""
     router = APIRouter(tags=[SERVICE_TAG])
     limits = Limits(max_text_chars=settings.max_text_chars, max_k=settings.max_k, max_words=settings.max_words)
     card = ModelCard(
@@ -50,6 +54,7 @@ def info_route(engine: Engine, settings: Settings, model: SavedModel | None) -> 
         presets={name: asdict(preset) for name, preset in engine.presets.items()},
         default_preset=engine.default_preset,
         limits=limits,
+        browser_graph=client.graph if client else None,
     )
     if model is not None:
         metadata = model.metadata

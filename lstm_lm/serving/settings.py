@@ -13,10 +13,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from lstm_lm.errors import ConfigError, did_you_mean
 from lstm_lm.inference.blocklist import read_word_file, shipped_blocklist
 from lstm_lm.inference.loading import BACKENDS
+from lstm_lm.pretrained import PRETRAINED
 
 ENV_PREFIX = "LSTM_LM_"
 # variables that other modules read
-OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_ENVIRONMENT"})
+OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_CELLS", "LSTM_LM_ENVIRONMENT"})
 RENAMED_SETTINGS = {"MAX_WAITING": "MAX_QUEUE_SIZE", "WORKERS": "PREFILL_THREADS"}
 # Kubernetes sets these in every pod beside a service named lstm-lm
 SERVICE_LINK = re.compile(r"LSTM_LM_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_.+)")
@@ -60,7 +61,8 @@ class Settings(BaseSettings):
     """Settings of one service process. The environment variable of a field is its name with the prefix ``LSTM_LM_``.
 
     Attributes:
-        bundle: The exported bundle to serve.
+        bundle: The bundle, run folder or checkpoint to serve, or ``hf://USER/NAME``; unset, the model that ships
+            with the package.
         host: Address to listen on with ``lstm-lm serve``; uvicorn takes its own ``--host``.
         port: Port to listen on with ``lstm-lm serve``; 0 takes a free one.
         backend: Backend of the network: ``int8``, ``onnx`` or ``torch``; ``auto`` is the first of these that the bundle
@@ -81,6 +83,7 @@ class Settings(BaseSettings):
         blocklist: Whether the words of the shipped block list are never suggested, and generated only if the prompt has
             them.
         deny_file: A text file with further such words, one per line.
+        browser_client: The built JavaScript client, clients/web/dist; the page can then run the model in the browser.
         root_path: Path prefix under which a proxy serves this service, such as ``/keyboard``.
         keep_alive_seconds: Time after which an idle connection is closed, with ``lstm-lm serve``.
         threads: Threads of one step of the model; 0 is one per CPU that the process may use, at most 4.
@@ -92,7 +95,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
 
-    bundle: Path
+    bundle: Path = PRETRAINED
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     backend: Annotated[str, AfterValidator(_check_backend)] = "auto"
@@ -108,6 +111,7 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2.0
     blocklist: bool = True
     deny_file: Path | None = None
+    browser_client: Path | None = None
     root_path: Annotated[str, AfterValidator(_check_root_path)] = ""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
     threads: Annotated[int, Field(ge=0, le=256)] = 0
@@ -139,7 +143,7 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        problems += [_problem(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+        problems += [_problem(detail["loc"], detail["msg"]) for detail in error.errors()]
         raise ConfigError(problems) from None
     if problems:
         raise ConfigError(problems)
@@ -159,8 +163,6 @@ def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
         yield f"{name}: is not a setting; {remedy}"
 
 
-def _problem(location: tuple[int | str, ...], error_type: str, message: str) -> str:
+def _problem(location: tuple[int | str, ...], message: str) -> str:
     name = str(location[0])
-    if error_type == "missing":
-        message = "is not set; give the folder that `lstm-lm export` wrote"
     return f"{ENV_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}"

@@ -7,7 +7,7 @@ from lstm_lm.text.vocabulary import EOS
 
 # Moses' tokens that may stand between the end of a sentence and the start of the next
 _EMOJI = frozenset(("So", "Sk"))  # symbols, and the modifiers of skin colors
-_QUOTES_AND_BRACKETS = frozenset("\"'()[]“”\u2018\u2019«»") | {"''", "``"}
+QUOTES_AND_BRACKETS = frozenset("\"'()[]“”\u2018\u2019«»") | {"''", "``"}
 
 
 def starts_sentence(words: Sequence[str]) -> bool:
@@ -33,7 +33,7 @@ def sentence_starts(words: Iterable[str]) -> Iterator[bool]:
 
 
 def _is_skipped(word: str) -> bool:
-    if word in _QUOTES_AND_BRACKETS:
+    if word in QUOTES_AND_BRACKETS:
         return True
     return not word.isascii() and all(unicodedata.category(char) in _EMOJI for char in word)
 

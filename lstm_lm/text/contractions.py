@@ -31,8 +31,8 @@ _ENDINGS = {
     "'am": "ma",
     "'clock": "o",
 }
-_STEMS = {ending: frozenset(stems.split()) for ending, stems in _ENDINGS.items()}
-_NAME_STEMS = frozenset(("D", "L", "O"))  # "O'Brien" is O 'Brien
+STEMS = {ending: frozenset(stems.split()) for ending, stems in _ENDINGS.items()}
+NAME_STEMS = frozenset(("D", "L", "O"))  # "O'Brien" is O 'Brien
 _MIN_SHARE, _MAX_SHARE = 0.01, 0.9  # of a first token that is also a word
 
 
@@ -54,7 +54,7 @@ def contractions(vocabulary: Vocabulary) -> list[Contraction]:
     """The contractions of the table that ``vocabulary`` has both tokens of, in every case that it has."""
     found = []
     fragments = {form for stem in _FRAGMENTS.split() for form in _cases(stem)} - {"Don"}  # a name, too
-    for ending, stems in _STEMS.items():
+    for ending, stems in STEMS.items():
         if ending not in vocabulary:
             continue
         ending_id = vocabulary.id(ending)
@@ -89,7 +89,7 @@ def joins(first: str, second: str) -> bool:
     if second == POSSESSIVE:
         return first[-1:].isalnum()
     stem = first if first == "I" else first.lower()
-    return stem in _STEMS.get(second, ()) or (first in _NAME_STEMS and second[1:2].isupper())
+    return stem in STEMS.get(second, ()) or (first in NAME_STEMS and second[1:2].isupper())
 
 
 def _cases(stem: str) -> tuple[str, ...]:

@@ -15,12 +15,12 @@ MAX_CORRECTIONS = 20
 AFTER_ALL = chr(0x10FFFF)
 """Sorts after every character, so ``key + AFTER_ALL`` follows all keys that begin with ``key``."""
 _LETTERS = f"{ascii_lowercase}'"
-_LENGTHS = range(3, 21)  # a shorter start is close to everything, and no longer word is common
+LENGTHS = range(3, 21)  # a shorter start is close to everything, and no longer word is common
 
 
 def is_correctable(prefix: str) -> bool:
     """Whether ``prefix`` is long enough for its mistyped letters to be found, and has no digits or symbols."""
-    return len(prefix) in _LENGTHS and prefix.isalpha()
+    return len(prefix) in LENGTHS and prefix.isalpha()
 
 
 def edited_ranges(keys: Sequence[str], prefix: str) -> Iterator[tuple[int, int]]:

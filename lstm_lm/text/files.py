@@ -99,21 +99,25 @@ def temporary_folder(path: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
 
 
-def remove_abandoned(path: Path) -> None:
+def remove_abandoned(path: Path, min_seconds: float = _ABANDONED_FILE_SECONDS) -> None:
     """Remove temporary files and folders that killed processes left beside ``path``.
 
-    Only those that :func:`atomic_writer` and :func:`temporary_folder` made for this ``path``: a file whose writer holds
-    no lock any more, a folder that nothing was written to for a day.
+    Only those that this module made for this ``path``: a file whose writer holds no lock any more, a folder that
+    nothing was written to for a day.
+
+    Args:
+        path: The file or folder that they were to become.
+        min_seconds: Least age of a file; 0 if no other process can be writing to the folder.
     """
-    # the random part of tempfile's names
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
+    # the random part of tempfile's names, or that of replace_by_link
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.([a-z0-9_]{{8}}|link)")
     for entry in path.parent.iterdir():
         if not pattern.fullmatch(entry.name) or entry.is_symlink():
             continue
         try:
             if entry.is_dir():
                 remove_if_abandoned(entry)
-            elif time.time() - entry.stat().st_mtime > _ABANDONED_FILE_SECONDS:
+            elif time.time() - entry.stat().st_mtime > min_seconds:
                 # append: a descriptor that may be locked on every file system, and changes nothing
                 with entry.open("ab") as file:
                     if _lock(file.fileno()):

@@ -11,10 +11,10 @@ from lstm_lm.text.vocabulary import EOS, Vocabulary
 
 _MOSES = Tokenizer("moses")
 _MAX_MOSES_CHARS = 200  # some Moses rules take quadratic time in text without spaces
-_OPENING = frozenset("\"'([{“„«¿¡—–$£€")
-_INNER = frozenset(("@-@", "/", "—", "–"))  # signs between two words without spaces
-_SYMBOLS = frozenset("@:#_")  # addresses and times are no words
-_CONTINUES = "'\u2018\u2019\u201b\u02bc\uff07-"  # signs at the end of a half-typed word
+OPENING = frozenset("\"'([{“„«¿¡—–$£€")
+INNER = frozenset(("@-@", "/", "—", "–"))  # signs between two words without spaces
+SYMBOLS = frozenset("@:#_")  # addresses and times are no words
+CONTINUES = "'\u2018\u2019\u201b\u02bc\uff07-"  # signs at the end of a half-typed word
 _MAX_CACHED_SIGNS = 4  # punctuation at the end of a word is short: ").", "?!"
 
 
@@ -49,7 +49,7 @@ def split_text(text: str) -> tuple[str, str]:
     emoji.
     """
     start = next((position for position in range(len(text), 0, -1) if text[position - 1].isspace()), 0)
-    word = text[start:].rstrip(_CONTINUES)
+    word = text[start:].rstrip(CONTINUES)
     half_typed = word[-1:].isalnum() or unicodedata.combining(word[-1:] or " ")
     return (text[:start], text[start:]) if half_typed else (text, "")
 
@@ -84,13 +84,13 @@ def split_partial_word(prefix: str, vocabulary: Vocabulary) -> tuple[list[str], 
 
 def _continues(complete: Sequence[str], partial: str) -> bool:
     """Whether a word may start with ``partial`` directly after the words ``complete``, without a space."""
-    if all(not any(map(str.isalnum, word)) and word[:1] in _OPENING for word in complete):
+    if all(not any(map(str.isalnum, word)) and word[:1] in OPENING for word in complete):
         return True
     if complete[-1] in ("@,@", "@.@"):
         return partial.isdigit()
     if partial.startswith("'"):
         return complete[-1][-1:].isalnum()
-    return complete[-1] in _INNER and complete[-2:-1] != [complete[-1]] and not _SYMBOLS.intersection(complete)
+    return complete[-1] in INNER and complete[-2:-1] != [complete[-1]] and not SYMBOLS.intersection(complete)
 
 
 def tokenize_chunk(chunk: str) -> list[str]:

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-_CLOSING = frozenset(",.;:!?)]}%…”»")  # no space before
-_OPENING = frozenset("([{“„«‘¿¡/@#$£€")  # no space after
-_DASHES = frozenset("-–—")  # no space after, if there is none before
+CLOSING = frozenset(",.;:!?)]}%…”»")  # no space before
+OPENING = frozenset("([{“„«‘¿¡/@#$£€")  # no space after
+DASHES = frozenset("-–—")  # no space after, if there is none before
 
 
 class Insertion(NamedTuple):
@@ -40,9 +40,9 @@ def insertion(text: str, typed: str, word: str) -> Insertion:
 
 def _needs_space(text: str, word: str) -> bool:
     last = text[-1:]
-    if not last.strip() or last in _OPENING or _attaches(text, word):
+    if not last.strip() or last in OPENING or _attaches(text, word):
         return False
-    if last in _DASHES:
+    if last in DASHES:
         return not text[-2:-1].strip()
     if last == '"':
         return not _is_quoting(text)
@@ -52,7 +52,7 @@ def _needs_space(text: str, word: str) -> bool:
 def _attaches(text: str, word: str) -> bool:
     """Whether ``word`` follows ``text`` without a space."""
     first = word[:1]
-    if first in _CLOSING or word == "-":
+    if first in CLOSING or word == "-":
         return True
     if first == '"':
         return _is_quoting(text)

@@ -7,12 +7,14 @@ zero-width characters. None of these changes which word is meant.
 import re
 import unicodedata
 
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc\uff07", "'"))
-_NON_ASCII_APOSTROPHE = re.compile("[\u2018\u2019\u201b\u02bc\uff07]")
-# soft hyphen, grapheme joiner, zero-width characters, marks of text direction, variation selectors
-_IGNORABLE = re.compile(
-    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]"
-)
+APOSTROPHES = "\u2018\u2019\u201b\u02bc\uff07"
+"""Signs that are typed for ``'``."""
+IGNORABLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
+"""Soft hyphen, grapheme joiner, zero-width characters, marks of text direction, variation selectors: a regex class."""
+
+_APOSTROPHES = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))
+_NON_ASCII_APOSTROPHE = re.compile(f"[{APOSTROPHES}]")
+_IGNORABLE = re.compile(f"[{IGNORABLE}]")
 
 
 def normalize(text: str) -> str:

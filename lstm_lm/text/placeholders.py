@@ -8,9 +8,9 @@ PLACEHOLDERS = (URL, EMAIL, PHONE)
 
 _TOP_LEVEL = "com|org|net|edu|gov|io|co|info|uk|de|eu|ca|au"
 _PATH = r"(?:[/?#](?:\S*[^\s.,;:!?)\]}\"'])?)?"  # without the punctuation of the sentence
-_SIGNS = re.compile(r"[@\d]|\.\w|://")  # every match has one
+SIGNS = re.compile(r"[@\d]|\.\w|://")  # every match has one
 # the e-mail address first: it contains a web address
-_PATTERN = re.compile(
+PATTERN = re.compile(
     rf"(?P<email>(?<![\w.+-])[\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+)"
     rf"|(?P<url>https?://[^\s/?#]*[^\s/?#.,;:!?)\]}}\"']{_PATH}|(?<![\w.@/-])www\.[\w-]+(?:\.[\w-]+)+{_PATH}"
     rf"|(?<![\w.@/-])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:{_TOP_LEVEL})(?![\w-]){_PATH})"
@@ -26,11 +26,11 @@ def replace_addresses(text: str, kinds: Container[str] = PLACEHOLDERS) -> str:
         text: Any text.
         kinds: The placeholders to use; other addresses and numbers stay.
     """
-    if _SIGNS.search(text) is None:
+    if SIGNS.search(text) is None:
         return text
 
     def placeholder(match: re.Match[str]) -> str:
         word = f"<{match.lastgroup}>"
         return f" {word} " if word in kinds else match[0]
 
-    return _PATTERN.sub(placeholder, text)
+    return PATTERN.sub(placeholder, text)

@@ -19,10 +19,10 @@ VERSION = 3
 _NUMBER = re.compile(r"(?<!\d)\d+(?:[.,]\d+)+")
 _SEPARATOR = re.compile(r"[.,]")
 # a rare letter in place of each special word, which Moses then treats as a word: "<unk>'s" gives "<unk> 's"
-_LETTERS = {UNK: "\ua66e", URL: "\ua668", EMAIL: "\ua66a", PHONE: "\ua66c"}
-_SPECIAL = re.compile("|".join(_LETTERS))
-_LETTER = re.compile(f"[{''.join(_LETTERS.values())}]")
-_WORDS = {letter: word for word, letter in _LETTERS.items()}
+LETTERS = {UNK: "\ua66e", URL: "\ua668", EMAIL: "\ua66a", PHONE: "\ua66c"}
+_SPECIAL = re.compile("|".join(LETTERS))
+_LETTER = re.compile(f"[{''.join(LETTERS.values())}]")
+_WORDS = {letter: word for word, letter in LETTERS.items()}
 
 
 class Tokenizer:
@@ -61,7 +61,7 @@ class Tokenizer:
 def _moses_words(line: str) -> list[str]:
     if _letters_and_digits().fullmatch(line):
         return [line]  # Moses would take 50 µs to return the same
-    line, num_special = _SPECIAL.subn(lambda match: _LETTERS[match[0]], line)
+    line, num_special = _SPECIAL.subn(lambda match: LETTERS[match[0]], line)
     # escape=False: a language model reads &, not &amp;
     text: str = _moses().tokenize(line, aggressive_dash_splits=True, escape=False, return_str=True)
     if num_special:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_lm.data.config import BatchingConfig, DataConfig
+from lstm_lm.hub import is_hub_address
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.cells import DEFAULT_CELL
 from lstm_lm.nn.config import LossConfig, ModelConfig
@@ -208,7 +209,7 @@ class TrainConfig(Settings):
             )
         if self.resume not in (None, RESUME_AUTO) and not Path(self.resume).is_file():
             problems.append(f"resume: no such file (got {self.resume}); give a run folder, a checkpoint, or auto")
-        if self.init_from is not None and not Path(self.init_from).exists():
+        if self.init_from and not is_hub_address(self.init_from) and not Path(self.init_from).exists():
             problems.append(f"init_from: no such file or folder (got {self.init_from}); give a run folder or bundle")
         if self.init_from is not None and self.resume not in (None, RESUME_AUTO):
             problems.append(

@@ -146,9 +146,12 @@ class LanguageModelModule(L.LightningModule):
     @override
     def setup(self, stage: str) -> None:
         use_exact_float32(self.trainer.strategy.root_device)
-        self.loss.sparse_gradient = uses_sparse_gradients(self.optimizer_config, self.trainer)
+        tied = self.model.config.tie_weights
+        self.loss.sparse_gradient = uses_sparse_gradients(self.optimizer_config, self.trainer, tied)
         if self.trainer.world_size > 1:
             self._graphed = None
+            # what DistributedDataParallel asks: whether to exchange rows, or the gradient of the whole vocabulary
+            self.model.embedding.sparse = self.loss.sparse_gradient and self.loss.inclusion is not None
 
     @override
     def on_fit_start(self) -> None:

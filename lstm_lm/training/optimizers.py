@@ -55,12 +55,14 @@ def _build(config: Mapping[str, Any], **groups: Sequence[Tensor]) -> Optimizer:
     return optimizer
 
 
-def uses_sparse_gradients(config: Mapping[str, Any], trainer: L.Trainer) -> bool:
+def uses_sparse_gradients(config: Mapping[str, Any], trainer: L.Trainer, tied: bool) -> bool:
     """Whether a run gives the embedding and output rows sparse gradients, for an optimizer that updates single rows.
 
-    With several processes, torch averages only dense gradients; on a GPU, coalescing a sparse one synchronizes.
+    On a GPU, coalescing a sparse gradient synchronizes. With several processes, torch averages only the sparse gradient
+    of an embedding, so the output layer must be tied to it.
     """
-    return updates_rows(config) and trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    return updates_rows(config) and on_cpu and (trainer.world_size == 1 or tied)
 
 
 def updates_rows(config: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from lstm_lm.checkpoint import CHECKPOINTS, Checkpoint, CheckpointMetadata, read_checkpoint
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.errors import CheckpointError
+from lstm_lm.report.versions import versions
 from lstm_lm.saved_model import FORMAT
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.schedules import follows_length
@@ -60,6 +61,7 @@ def run_record(
         "precision": precision,
         "devices": devices,
         "changeable": {key: _value(config, key) for key in _CHANGEABLE},
+        "versions": versions(),
     }
 
 

@@ -94,7 +94,7 @@ def train(
     trainer = build_trainer(config, run_dir, precision, vocabulary, run_callbacks, loggers, callbacks)
     if chooses_threads(config.trainer, trainer.strategy.root_device):
         run_callbacks.thread_selection.start(most_threads, threads)
-    sparse_gradient = uses_sparse_gradients(config.optimizer, trainer)
+    sparse_gradient = uses_sparse_gradients(config.optimizer, trainer, config.model.tie_weights)
     module = LanguageModelModule.from_config(
         config if resumed is None else replace(config, embedding_init="random", init_from=None),
         corpus,

@@ -2,14 +2,17 @@
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lstm_lm.checkpoint import CHECKPOINTS, LAST, METRICS
+from lstm_lm.checkpoint import BEST, CHECKPOINTS, LAST, METRICS
 from lstm_lm.errors import TrainingError
+from lstm_lm.evaluation.token_scores import TOKEN_SCORES
+from lstm_lm.text.files import remove_abandoned
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig, TrainerConfig
 from lstm_lm.training.ranks import check_launch, is_rank_zero
 
@@ -44,7 +47,16 @@ def open_run_folder(config: TrainConfig, folder: Path) -> Iterator[None]:
         return
     with lock_folder(folder):
         check_run_folder(config, folder)  # another process may have finished a run in the meantime
+        _remove_temporary_files(folder)
         yield
+
+
+def _remove_temporary_files(folder: Path) -> None:
+    """Remove what an earlier attempt at the run left when it was killed in a write."""
+    checkpoints = folder / CHECKPOINTS
+    for path in (checkpoints / BEST, checkpoints / LAST, folder / METRICS, folder / TOKEN_SCORES):
+        if path.parent.is_dir():
+            remove_abandoned(path, min_seconds=-math.inf)
 
 
 def has_checkpoints(folder: Path) -> bool:

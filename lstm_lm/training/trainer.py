@@ -16,7 +16,8 @@ from lightning.pytorch.loggers import Logger
 from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.callbacks.averaging import AveragedWeights
-from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
+from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
+from lstm_lm.training.callbacks.interrupt import GracefulInterrupt
 from lstm_lm.training.callbacks.planning import EpochPlanner
 from lstm_lm.training.callbacks.run_summary import RunSummary
 from lstm_lm.training.callbacks.thread_selection import ThreadSelection

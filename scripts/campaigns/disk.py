@@ -10,9 +10,10 @@ import subprocess
 from pathlib import Path
 
 from helpers.real_commands import lstm_lm
+from helpers.same_runs import difference
 
 from campaigns.outcome import Outcome, Progress
-from campaigns.project import SETTINGS, Project, difference
+from campaigns.project import SETTINGS, Fault, Project
 
 _IN_TMPFS = """
 mount -t tmpfs -o size="$1" tmpfs "$2" && cp -a "$3/." "$2" && cd "$4" && shift 4
@@ -29,7 +30,7 @@ def fill_disk(project: Project, progress: Progress) -> Outcome:
     size = (stopped / "checkpoints" / "last.ckpt").stat().st_size
     for _ in range(times):
         run = project.copy(stopped, "full")
-        command = project.train("full", max_file_bytes=project.rng.randrange(20_000, size))
+        command = project.train("full", fault=Fault(project.rng.randrange(20_000, size)))
         _check_checkpoint(outcome, project, run, command.wait(), command.output, "checkpoint")
         _fill_cache(outcome, project)
         _fill_bundle(outcome, project)
@@ -68,7 +69,7 @@ def _fill_cache(outcome: Outcome, project: Project) -> None:
     cache = project.folder / "full-cache"
     shutil.rmtree(cache, ignore_errors=True)
     arguments = ("data", "data=text_files", "data.dir=corpus", f"data.cache_dir={cache}")
-    command = project.start(*arguments, max_file_bytes=project.rng.randrange(1_000, 20_000))
+    command = project.start(*arguments, fault=Fault(project.rng.randrange(1_000, 20_000)))
     status, output = command.wait(), command.output
     left = [file.name for file in cache.iterdir()] if cache.is_dir() else []
     if status != 1 or "cannot write a cache entry" not in output or left:
@@ -83,7 +84,7 @@ def _fill_bundle(outcome: Outcome, project: Project) -> None:
     best = project.whole() / "checkpoints" / "best.ckpt"
     arguments = ("export", f"checkpoint={best}", "out=exports/full", "hydra.run.dir=exporting")
     shutil.rmtree(project.folder / "exports", ignore_errors=True)
-    command = project.start(*arguments, max_file_bytes=project.rng.randrange(1_000, 300_000))
+    command = project.start(*arguments, fault=Fault(project.rng.randrange(1_000, 300_000)))
     status, output = command.wait(), command.output
     exports = project.folder / "exports"
     left = [file.name for file in exports.iterdir()] if exports.is_dir() else []

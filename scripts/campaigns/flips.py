@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers.same_runs import equal
 
 from campaigns.outcome import Outcome, Progress
-from campaigns.project import Project, equal
+from campaigns.project import Project
 
 NAMED, HARMLESS, MENDED = "named in an error", "harmless (all content equal)", "noticed and mended"
 

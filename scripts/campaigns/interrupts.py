@@ -1,13 +1,14 @@
 """Runs that are killed or asked to stop at random moments, and two runs that want the same folder."""
 
-import os
 import shutil
 import signal
 import time
 from pathlib import Path
 
+from helpers.same_runs import difference
+
 from campaigns.outcome import Outcome, Progress
-from campaigns.project import Command, Project, difference
+from campaigns.project import Command, Fault, Project
 
 _MAX_TRIES = 10  # to hit a write or a validation
 
@@ -16,27 +17,27 @@ def kill(project: Project, progress: Progress) -> Outcome:
     """SIGKILL at random moments, half of them in a checkpoint write; each run is then resumed to its end."""
     num_kills = 2 if project.quick else 20
     outcome = Outcome("kill -9, then resume", num_kills, progress)
-    seconds = _run_seconds(project)
+    size = (project.whole() / "checkpoints" / "last.ckpt").stat().st_size
     for number in range(num_kills):
         in_write = number % 2 == 0
         for _ in range(_MAX_TRIES):
             run = _fresh(project, "killed")
-            command = project.train(run.name)
             if in_write:
-                _wait_for_write(command, run, skip=project.rng.randrange(12))
+                torn = Fault(torn_write=project.rng.randrange(12), torn_bytes=project.rng.randrange(size))
+                command = project.train(run.name, fault=torn)
             else:
-                _sleep_unless_ended(command, project.rng.uniform(0.1, 1.0) * seconds)
-            command.kill(signal.SIGKILL)
+                command = project.train(run.name)
+                command.wait_cpu_seconds(project.rng.uniform(0.1, 1.0) * project.cpu_seconds)
+                command.kill(signal.SIGKILL)
             killed = command.wait() == -signal.SIGKILL
-            torn = bool(partial := _partial_checkpoints(run))
-            for file in partial:  # a younger one may belong to a process that is about to lock it
-                os.utime(file, (0, 0))
-            if killed and (torn or not in_write):
+            was_torn = bool(_partial_checkpoints(run))
+            if killed and (was_torn or not in_write):
                 break
         else:
             outcome.fail(f"no kill {'in a write' if in_write else 'of a run'} in {_MAX_TRIES} tries")
             continue
-        _resume_and_compare(project, run, outcome, "bit-equal after a kill " + ("in a write" if torn else "elsewhere"))
+        where = "in a write" if was_torn else "elsewhere"
+        _resume_and_compare(project, run, outcome, f"bit-equal after a kill {where}")
     return outcome
 
 
@@ -44,7 +45,7 @@ def terminate(project: Project, progress: Progress) -> Outcome:
     """SIGTERM at random moments, some of them in a validation; each run is then resumed to its end."""
     num_signals, num_in_validation = (2, 1) if project.quick else (10, 2)
     outcome = Outcome("SIGTERM, then resume", num_signals, progress)
-    seconds = _run_seconds(project)
+    project.whole()
     for number in range(num_signals):
         in_validation = number < num_in_validation
         for _ in range(_MAX_TRIES):
@@ -53,7 +54,7 @@ def terminate(project: Project, progress: Progress) -> Outcome:
             if in_validation:
                 _wait_for_validation(command, run, skip=project.rng.randrange(3))
             else:
-                _sleep_unless_ended(command, project.rng.uniform(0.3, 1.0) * seconds)
+                command.wait_cpu_seconds(project.rng.uniform(0.1, 1.0) * project.cpu_seconds)
             command.kill(signal.SIGTERM)
             stopped = command.wait() == 128 + signal.SIGTERM
             broken_off = stopped and _validation_is_due(run)
@@ -75,7 +76,8 @@ def share_folder(project: Project, progress: Progress) -> Outcome:
         run = _fresh(project, "shared")
         first = project.train(run.name)
         if number % 2:  # else both start at once
-            _sleep_unless_ended(first, 0.6 * _run_seconds(project))
+            project.whole()
+            first.wait_cpu_seconds(0.6 * project.cpu_seconds)
         second = project.train(run.name)
         statuses = sorted(command.wait() for command in (first, second))
         refused = [command for command in (first, second) if "in use by process" in command.output]
@@ -101,37 +103,16 @@ def _resume_and_compare(project: Project, run: Path, outcome: Outcome, ending: s
         outcome.record(ending)
 
 
-def _run_seconds(project: Project) -> float:
-    """Duration of an uninterrupted run."""
-    project.whole()
-    return project.whole_seconds
-
-
 def _fresh(project: Project, name: str) -> Path:
     run = project.folder / name
     shutil.rmtree(run, ignore_errors=True)
     return run
 
 
-def _sleep_unless_ended(command: Command, seconds: float) -> None:
-    command.process.join(seconds)
-
-
 def _partial_checkpoints(run: Path) -> list[Path]:
     """Temporary files of checkpoint writes."""
     folder = run / "checkpoints"
     return [file for file in folder.iterdir() if file.name.startswith(".")] if folder.is_dir() else []
-
-
-def _wait_for_write(command: Command, run: Path, skip: int) -> None:
-    """Wait until a checkpoint is being written, after ``skip`` others."""
-    seen: set[str] = set()
-    while command.process.exitcode is None:
-        writing = {file.name for file in _partial_checkpoints(run)}
-        if writing - seen and len(seen | writing) > skip:
-            return
-        seen |= writing
-        time.sleep(0.0002)
 
 
 def _wait_for_validation(command: Command, run: Path, skip: int) -> None:

@@ -3,7 +3,7 @@
 The processes are forked from one that has imported the package, so that each starts in milliseconds.
 """
 
-import json
+import itertools
 import multiprocessing
 import os
 import random
@@ -11,10 +11,12 @@ import resource
 import shutil
 import signal
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from helpers.real_commands import write_corpus
 
@@ -38,6 +40,55 @@ SETTINGS = (
 )
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong in a command."""
+
+    max_file_bytes: int | None = None
+    """No file may grow beyond this size (``RLIMIT_FSIZE``)."""
+    torn_write: int | None = None
+    """SIGKILL in this write of a checkpoint, counted from 0."""
+    torn_bytes: int = 0
+    """How much of it is written."""
+
+    def install(self) -> None:
+        """In the process of the command."""
+        if self.max_file_bytes is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.max_file_bytes, self.max_file_bytes))
+        if self.torn_write is None:
+            return
+        from lstm_lm import checkpoint
+
+        write, numbers = checkpoint.atomic_writer, itertools.count()
+
+        @contextmanager
+        def torn_writer(path: Path) -> Iterator[BinaryIO]:
+            with write(path) as file:
+                yield _TornFile(file, self.torn_bytes) if next(numbers) == self.torn_write else file  # type: ignore[misc]
+
+        checkpoint.atomic_writer = torn_writer
+
+
+class _TornFile:
+    """Ends its process with SIGKILL after so many bytes."""
+
+    def __init__(self, file: BinaryIO, num_bytes: int) -> None:
+        self._file = file
+        self._left = num_bytes
+
+    def write(self, data: memoryview) -> int:
+        self._file.write(data[: self._left])
+        self._left -= len(data)
+        if self._left < 0:
+            self.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return len(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 class Command:
     """A command that runs in a process of its own.
 
@@ -45,13 +96,13 @@ class Command:
         arguments: Of ``lstm-lm``.
         folder: Its working directory.
         log: Gets its output.
-        max_file_bytes: No file that it writes may grow beyond this size (``RLIMIT_FSIZE``).
+        fault: What goes wrong in it.
     """
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, log: Path, max_file_bytes: int | None = None) -> None:
+    def __init__(self, arguments: tuple[str, ...], folder: Path, log: Path, fault: Fault) -> None:
         context = multiprocessing.get_context("forkserver")
         self.log = log
-        self.process: ForkServerProcess = context.Process(target=_run, args=(arguments, folder, log, max_file_bytes))
+        self.process: ForkServerProcess = context.Process(target=_run, args=(arguments, folder, log, fault))
         self.process.start()
 
     def kill(self, number: int) -> None:
@@ -65,24 +116,43 @@ class Command:
         assert self.process.exitcode is not None, f"{self.log}: does not end"
         return self.process.exitcode
 
+    def wait_cpu_seconds(self, seconds: float) -> float:
+        """Wait until it has used so much CPU time, or has ended; returns the CPU time.
+
+        A share of that time is the same part of a run on a busy machine and on a quiet one.
+        """
+        assert self.process.pid is not None
+        used = 0.0
+        while used < seconds and self.process.exitcode is None:
+            used = max(used, cpu_seconds(self.process.pid))
+            self.process.join(0.003)
+        return used
+
     @property
     def output(self) -> str:
         """What it has printed so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
-def _run(arguments: tuple[str, ...], folder: Path, log: Path, max_file_bytes: int | None) -> None:
+def _run(arguments: tuple[str, ...], folder: Path, log: Path, fault: Fault) -> None:
     """In the forked process: run a command with its output in a file."""
     os.chdir(folder)
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    if max_file_bytes is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+    fault.install()
     from lstm_lm.cli.main import main
 
     sys.exit(main(arguments))
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used; 0 if it has ended."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 class Project:
@@ -94,38 +164,39 @@ class Project:
 
     Attributes:
         rng: Draws the moments and the bits.
-        whole_seconds: Duration of the uninterrupted run.
+        cpu_seconds: CPU time of the uninterrupted run.
     """
 
     def __init__(self, folder: Path, quick: bool) -> None:
         self.folder = folder
         self.rng = random.Random()
         self.quick = quick
-        self.whole_seconds = 0.0
+        self.cpu_seconds = 0.0
         self._num_commands = 0
         write_corpus(folder / "corpus")
         valid = folder / "corpus" / "valid.txt"
         valid.write_text(valid.read_text() * 8)  # a validation takes long enough to be hit
 
-    def start(self, *arguments: str, max_file_bytes: int | None = None) -> Command:
+    def start(self, *arguments: str, fault: Fault | None = None) -> Command:
         """Start a command."""
         self._num_commands += 1
         log = self.folder / f"command-{self._num_commands}.log"
-        return Command(arguments, self.folder, log, max_file_bytes)
+        return Command(arguments, self.folder, log, fault or Fault())
 
-    def train(self, run: str, *overrides: str, max_file_bytes: int | None = None) -> Command:
+    def train(self, run: str, *overrides: str, fault: Fault | None = None) -> Command:
         """Start a training run in the folder ``run``, or continue it."""
         arguments = ("train", *SETTINGS, f"hydra.run.dir={run}", "resume=auto", *overrides)
-        return self.start(*arguments, max_file_bytes=max_file_bytes)
+        return self.start(*arguments, fault=fault)
 
     def whole(self) -> Path:
         """An uninterrupted run, trained at the first call."""
         run = self.folder / "whole"
         if not (run / "metrics.json").is_file():
-            begin = time.monotonic()
+            encoding = self.start("data", *SETTINGS[:2])
+            assert encoding.wait() == 0, encoding.output
             command = self.train("whole")
+            self.cpu_seconds = command.wait_cpu_seconds(float("inf"))
             assert command.wait() == 0, command.output
-            self.whole_seconds = time.monotonic() - begin
         return run
 
     def copy(self, source: Path, name: str) -> Path:
@@ -134,43 +205,3 @@ class Project:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
         return target
-
-
-def difference(one: Path, other: Path) -> str | None:
-    """The first difference between two finished runs, ``None`` if they are bit-equal.
-
-    Compares every tensor of both checkpoints (weights, optimizer, averages, LSTM state) and the score of each
-    validation.
-    """
-    from lstm_lm.checkpoint import read_checkpoint
-
-    histories = [_history(run) for run in (one, other)]
-    if histories[0] != histories[1]:
-        return f"another history of validations: {histories[0][-2:]} and {histories[1][-2:]}"
-    for name in ("best.ckpt", "last.ckpt"):
-        contents = [read_checkpoint(run / "checkpoints" / name).content for run in (one, other)]
-        parts = ("state_dict", "optimizer_states", "global_step", "epoch")
-        for part in parts:
-            if not equal(contents[0][part], contents[1][part]):
-                return f"another {part} in {name}"
-        if not equal(contents[0]["lstm_lm"].get("state"), contents[1]["lstm_lm"].get("state")):
-            return f"another LSTM state in {name}"
-    return None
-
-
-def _history(run: Path) -> list[list[Any]]:
-    entries = json.loads((run / "metrics.json").read_text())["history"]
-    return [[entry[name] for name in ("epoch", "step", "tokens", "loss")] for entry in entries]
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Whether two trees of plain data and tensors are the same, bit by bit."""
-    import torch
-
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return type(one) is type(other) and len(one) == len(other) and all(map(equal, one, other))
-    return bool(one == other)

@@ -69,11 +69,17 @@ def test_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> Non
     assert "did you mean train?" in capsys.readouterr().err
 
 
-def test_misspelt_variable_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LSTM_LM_CAHCE", "/somewhere")
+@pytest.mark.parametrize(
+    ("name", "meant"), [("LSTM_LM_CAHCE", "LSTM_LM_CACHE"), ("LSTM_LM_CELS", "LSTM_LM_CELLS"), ("LSTM_LM_CELLS", None)]
+)
+def test_misspelt_variable_is_named(
+    name: str, meant: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "somewhere")
     monkeypatch.setenv("LSTM_LM_BUNDLE", "exports/mine")  # of the service
     main(["eval", "--help"])
-    assert capsys.readouterr().err == "warning: LSTM_LM_CAHCE: is not used; did you mean LSTM_LM_CACHE?\n"
+    expected = f"warning: {name}: is not used; did you mean {meant}?\n" if meant else ""
+    assert capsys.readouterr().err == expected
 
 
 def test_unknown_flag_exits_with_2() -> None:

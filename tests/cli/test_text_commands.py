@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from helpers.small_models import write_small_bundle
@@ -69,6 +70,41 @@ def test_predict_passes_every_option_to_the_engine(run: Run, engine: Engine) -> 
     assert (
         "cache.weight: must be from 0 to 1" in run("predict", *options, "--cache", "--cache-weight", "2", expect=1)[1]
     )
+
+
+def test_personal_words_are_those_of_a_request(run: Run, engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "words.json"
+    own = {"user_words": {"Zyzzyva": 3, "Zork": 2.5}, "recent": ["the Zork of London"], "deny": ["zork"]}
+    file.write_text(json.dumps(own), encoding="utf-8")
+    result = json.loads(run("predict", "--text", "I saw Z", "--split", "--personal", str(file), "--json")[0])
+    expected = engine.predict("I saw Z", split=True, **own)  # type: ignore[arg-type]
+    assert [s["word"] for s in result["suggestions"]] == [s.word for s in expected.suggestions] == ["Zyzzyva"]
+    file.write_text("{}")
+    run("predict", "--text", "I saw", "--personal", str(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "words.json (No such file or directory); give a JSON file"),
+        ("{", "is not JSON"),
+        ("[]", "is not a JSON object; give one with user_words, recent, deny"),
+        ('{"words": {}}', "words: unknown field; use user_words, recent, deny"),
+        ('{"user_words": ["a"]}', "user_words: must be an object with a count for each word"),
+        ('{"user_words": {"a": true}}', "user_words: must be an object with a count for each word"),
+        ('{"user_words": {"a b": 1}}', "user_words: each must be one word"),
+        ('{"user_words": {"a": -1}}', "user_words: each count must be above 0"),
+        ('{"recent": "a"}', "recent: must be a list of strings"),
+        ('{"deny": [1]}', "deny: must be a list of strings"),
+    ],
+)
+def test_wrong_file_of_personal_words_is_a_clear_error(
+    run: Run, tmp_path: Path, content: str | None, message: str
+) -> None:
+    file = tmp_path / "words.json"
+    if content is not None:
+        file.write_text(content)
+    assert message in run("predict", "--text", "I", "--personal", str(file), expect=1)[1].replace("\n", " ")
 
 
 def test_text_is_read_from_standard_input(run: Run, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,7 +294,7 @@ class TestSweeps:
     @pytest.mark.parametrize("lines", [["trainer=ddp"], ["trainer.devices=2"]])
     def test_sweep_over_several_processes_is_rejected(self, lines: list[str]) -> None:
         lines = [*lines, "trainer.precision=fp32"]
-        assert "set trainer.devices=1 trainer.strategy=auto" in only("train", *lines, multirun=True)
+        assert "set trainer.devices=1 trainer.num_nodes=1 trainer.strategy=auto" in only("train", *lines, multirun=True)
         check("train", [*lines, "trainer.devices=1", "trainer.strategy=auto"], multirun=True)
 
     def test_several_processes_need_an_explicit_precision(self) -> None:

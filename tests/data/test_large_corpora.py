@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,25 @@ def test_the_words_of_a_large_text_are_not_all_in_memory(
     monkeypatch.setattr(word_counts.WordCounts, "add", recording)
     corpus = load_corpus(config)
     assert max(held) < 60 + max(in_block) < len(corpus.vocabulary)
+
+
+def test_blocks_wait_until_they_are_written_and_do_not_fill_the_memory(small_blocks: None) -> None:
+    class Immediate:
+        """A pool that is always faster than the writer."""
+
+        def submit(self, function: Callable[..., object], *arguments: object) -> Future[object]:
+            done: Future[object] = Future()
+            done.set_result(function(*arguments))
+            return done
+
+    lines_read = []
+    lines = (lines_read.append(number) or "x" * 700 for number in range(100))  # each is a block
+    source = text_source.LineSource("lines", lines, size_hint=70_000)
+    count = 0
+    for count, block in enumerate(block_encoding._in_order(Immediate(), source, "whitespace", processes=2), start=1):
+        assert block.words == ["x" * 700, "<eos>"]
+        assert len(lines_read) - count <= 2 * block_encoding._BLOCKS_AHEAD
+    assert count == 100
 
 
 def test_progress_and_errors_are_those_of_one_process(

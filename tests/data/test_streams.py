@@ -201,7 +201,7 @@ def test_a_process_stores_and_reads_its_own_part_of_the_split_only(rank: int, ra
     for _ in range(3):
         recorded.positions.clear()
         assert content(list(windows)) == content(list(on_device))
-        # four streams of 83 words, and the word before them
+        # four streams of 83 words each, and the word before them
         assert len(recorded.positions) == 4 * (1000 // 12) + 1
     assert on_device._device_split is not None
     assert len(on_device._device_split._words) == 4 * (1000 // 12) + 1

@@ -38,6 +38,7 @@ def test_there_are_200_everyday_prompts_with_one_wanted_word(bench: ModuleType) 
     for text, word in prompts:
         assert text
         assert not text.endswith(" ")
+        assert "\\" not in text
         assert re.fullmatch(r"[\w']+", word), word
 
 

@@ -1,12 +1,15 @@
 """An exported bundle gives the results of its checkpoint, or nothing is written."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+import yaml
 from helpers.small_models import checkpoint_content, small_network, write_small_checkpoint
 from helpers.waiting import DEADLINE
 
@@ -32,11 +35,11 @@ def test_every_network_matches_the_checkpoint(tie_weights: bool, cutoffs: list[f
     network = small_network(ModelConfig(16, [24, 16], tie_weights, cutoffs=cutoffs))
     report = export_bundle(write_small_checkpoint(tmp_path / "best.ckpt", network), tmp_path / "out")
     assert list(report.parity) == ["model.safetensors", "model.onnx", "model.int8.onnx"]
-    weights, onnx, int8 = report.parity.values()
+    weights, float32, int8 = report.parity.values()
     assert (weights.max_difference, weights.same_texts) == (0.0, None)
-    assert onnx.max_difference < 1e-4
-    assert onnx.same_texts == 100
-    assert onnx.perplexity == pytest.approx(report.perplexity, rel=1e-4)
+    assert float32.max_difference < 1e-4
+    assert float32.same_texts == 100
+    assert float32.perplexity == pytest.approx(report.perplexity, rel=1e-4)
     assert int8.max_difference > 0.0
     assert int8.perplexity == pytest.approx(report.perplexity, rel=0.01)
     assert (report.tokens, report.source) == (2048, "random words by train frequency")
@@ -44,17 +47,34 @@ def test_every_network_matches_the_checkpoint(tie_weights: bool, cutoffs: list[f
     assert report.num_bytes == sum(file.stat().st_size for file in (tmp_path / "out").iterdir())
 
 
+def test_graphs_name_their_vocabulary_and_float32_has_standard_operators_only(tmp_path: Path) -> None:
+    bundle = export_bundle(write_small_checkpoint(tmp_path / "best.ckpt"), tmp_path / "out").bundle
+    for name, domains in (("model.onnx", {""}), ("model.int8.onnx", {"", "com.microsoft"})):
+        graph = onnx.load(bundle.path / name)
+        assert {prop.key: prop.value for prop in graph.metadata_props} == {
+            "lstm_lm.format": "2",
+            "lstm_lm.tokenizer": bundle.metadata.tokenizer,
+            "lstm_lm.vocabulary_size": "49",
+            "lstm_lm.vocabulary_sha256": bundle.vocabulary.fingerprint,
+        }
+        assert {opset.domain for opset in graph.opset_import} == domains
+        # an operator of another domain without its opset is refused
+        onnx.checker.check_model(graph if name == "model.onnx" else onnx.shape_inference.infer_shapes(graph))
+    rules = json.loads((bundle.path / "rules.json").read_text())
+    assert rules["vocabulary_sha256"] == bundle.vocabulary.fingerprint
+
+
 @pytest.mark.parametrize(
-    ("onnx", "int8", "backend"),
+    ("float32", "int8", "backend"),
     [(False, False, "TorchBackend"), (True, False, "OnnxBackend"), (False, True, "OnnxBackend")],
 )
 def test_only_selected_graphs_are_written(
-    checkpoint: Path, tmp_path: Path, onnx: bool, int8: bool, backend: str
+    checkpoint: Path, tmp_path: Path, float32: bool, int8: bool, backend: str
 ) -> None:
-    report = export_bundle(checkpoint, tmp_path / "out", BundleExportConfig(onnx=onnx, int8=int8))
-    assert ("model.onnx" in report.bundle.files) == onnx
+    report = export_bundle(checkpoint, tmp_path / "out", BundleExportConfig(onnx=float32, int8=int8))
+    assert ("model.onnx" in report.bundle.files) == float32
     assert ("model.int8.onnx" in report.bundle.files) == int8
-    assert (report.perplexity is not None) == (onnx or int8)
+    assert (report.perplexity is not None) == (float32 or int8)
     assert type(report.bundle.backend()).__name__ == backend
 
 
@@ -104,10 +124,10 @@ def test_differing_graph_is_rejected(
 ) -> None:
     build = getattr(bundle_export, graph)
 
-    def changed(config: ModelConfig, weights: Weights) -> bytes:
+    def changed(config: ModelConfig, weights: Weights, properties: dict[str, str]) -> bytes:
         other = weights[file].copy()
         other[3:20] += 0.5
-        content: bytes = build(config, {**weights, file: other})
+        content: bytes = build(config, {**weights, file: other}, properties)
         return content
 
     monkeypatch.setattr(bundle_export, graph, changed)
@@ -180,3 +200,55 @@ def test_python_example_of_the_model_card_runs(checkpoint: Path, tmp_path: Path,
     )
     assert done.returncode == 0, done.stderr
     assert "The people that" in done.stdout
+
+
+def test_the_card_has_the_hubs_header_the_runs_record_and_the_scores(tmp_path: Path) -> None:
+    content = checkpoint_content(small_network())
+    content["lstm_lm"] |= {"seed": 3, "step": 40, "versions": {"commit": "abc123"}}
+    content["lstm_lm"]["data"] |= {"license": "mit", "language": "en", "url": "https://example.org/text"}
+    torch.save(content, tmp_path / "best.ckpt")
+    scores = {
+        "static": {"split": "test", "evaluation": "static", "perplexity": 61.5, "loss": 4.12, "top1": 0.25},
+        "keyboard": {
+            "split": "test",
+            "evaluation": "keyboard",
+            "keystroke_savings_rate": 0.61,
+            "words": {"top1": 0.2, "top3": 0.4},
+        },
+    }
+    for name, score in scores.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(score))
+    config = BundleExportConfig(scores=[str(tmp_path / f"{name}.json") for name in scores], weights=False, onnx=False)
+    report = export_bundle(tmp_path / "best.ckpt", tmp_path / "out", config)
+    assert list(report.parity) == ["model.int8.onnx"]
+    assert report.bundle.metadata.training == {"seed": 3, "step": 40, "versions": {"commit": "abc123"}}
+    assert report.bundle.metadata.metrics.keys() >= {"test", "test (keyboard)"}
+    card = (tmp_path / "out" / "README.md").read_text()
+    header, _, text = card.removeprefix("---\n").partition("---\n")
+    assert yaml.safe_load(header) == {
+        "language": "en",
+        "license": "mit",
+        "library_name": "lstm_lm",
+        "pipeline_tag": "text-generation",
+        "tags": ["lstm", "next-word-prediction", "word-level"],
+    }
+    for line in (
+        "| source of the corpus | https://example.org/text |",
+        "| seed | 3 |",
+        "| commit | abc123 |",
+        "| test | 4.12 | 61.5 | 0.25 | - |",
+        "| test | 20.0 % | 40.0 % | 61.0 % |",
+    ):
+        assert line in text.splitlines()
+
+
+def test_a_bundle_needs_a_network_and_scores_that_exist(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("[]")
+    config = BundleExportConfig(weights=False, onnx=False, int8=False, scores=["missing.json"])
+    with pytest.raises(
+        ConfigError, match=r"(?s)export.weights: a bundle needs.*export.scores: missing.json is not a file"
+    ):
+        export_bundle(checkpoint, tmp_path / "out", config)
+    with pytest.raises(ConfigError, match=r"export.scores: .*other.json holds no score"):
+        export_bundle(checkpoint, tmp_path / "out", BundleExportConfig(scores=[str(tmp_path / "other.json")]))
+    assert not (tmp_path / "out").exists()

@@ -79,6 +79,8 @@ def test_installed_command_works_in_another_folder(scripts: Path, tmp_path: Path
     where = run(scripts / "python", "-c", "import lstm_lm; print(lstm_lm.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(scripts.parent)
 
+    assert "you" in run(scripts / "lstm-lm", "predict", "--text", "How are", cwd=tmp_path)  # the shipped model
+
     shown = run(scripts / "lstm-lm", "data", "data=text_files", "data.dir=corpus", cwd=tmp_path)
     assert f"{count_tokens(corpus / 'train.txt'):,}" in shown
 

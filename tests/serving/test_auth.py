@@ -182,7 +182,8 @@ def test_unknown_variable_is_an_error_with_a_suggestion(
 
 
 def test_variables_for_other_programs_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LSTM_LM_CACHE", "LSTM_LM_SERVICE_HOST", "LSTM_LM_SERVICE_PORT_HTTP", "LSTM_LM_PORT_8000_TCP_ADDR"):
+    links = ("LSTM_LM_SERVICE_HOST", "LSTM_LM_SERVICE_PORT_HTTP", "LSTM_LM_PORT_8000_TCP_ADDR")
+    for name in ("LSTM_LM_CACHE", "LSTM_LM_CELLS", *links):
         monkeypatch.setenv(name, "x")
     assert read_settings(bundle="any").max_batch == 32
 

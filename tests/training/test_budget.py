@@ -81,6 +81,7 @@ class SimulatedRun:
         self.time_budget = time_budget
         self.trainer: Any = SimpleNamespace(
             val_check_batch=1,
+            estimated_stepping_batches=math.inf,
             accumulate_grad_batches=1,
             **(defaults | trainer),
             global_step=0,

@@ -87,7 +87,7 @@ def test_a_plateau_scheduler_of_torch_acts_per_validation(config: ConfigFactory,
     trainer = trainer_config(val_check_interval=0.25)
     train(config(optimizer=optimizer_config("sgd", lr=1e-12), schedule=schedule, trainer=trainer), tmp_path)
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-12 / 16)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-12 / 8)
 
 
 def test_callbacks_of_others_see_the_run(config: ConfigFactory, tmp_path: Path) -> None:

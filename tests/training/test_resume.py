@@ -25,7 +25,8 @@ from lstm_lm.data.config import BatchingConfig, DataConfig
 from lstm_lm.errors import CheckpointError, TrainingError, TrainingInterruptedError
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.training.averaging import AveragingConfig
-from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint, GracefulInterrupt
+from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
+from lstm_lm.training.callbacks.interrupt import GracefulInterrupt
 from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.run import train
 

@@ -50,6 +50,21 @@ def test_folder_of_a_run_is_refused_and_stays_as_it_is(config: ConfigFactory, ru
     assert content(run) == before
 
 
+def test_start_removes_what_a_killed_run_was_writing(config: ConfigFactory, run: Path) -> None:
+    checkpoints = run / "checkpoints"
+    left = [checkpoints / ".best.ckpt.abcd_123", checkpoints / ".last.ckpt.abcd_123", run / ".metrics.json.abcd_123"]
+    for file in left:
+        file.write_text("half")
+    (checkpoints / ".last.ckpt.link").hardlink_to(checkpoints / "last.ckpt")
+    before = content(run).keys()
+    with open_run_folder(config(trainer=replace(SHORT, max_steps=5), resume="auto"), run):
+        pass
+    assert {name for name in before - content(run).keys() if not name.endswith(".lock")} == {
+        *(str(file.relative_to(run)) for file in left),
+        "checkpoints/.last.ckpt.link",
+    }
+
+
 def test_run_continues_in_its_own_folder(config: ConfigFactory, run: Path) -> None:
     longer = replace(SHORT, max_steps=5)
     last = run / "checkpoints" / "last.ckpt"

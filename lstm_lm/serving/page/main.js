@@ -1,6 +1,7 @@
 // Connects the parts of the page.
 
 import { Editor } from "./editor.js";
+import { bindLocal } from "./local.js";
 import { GenerationPanel } from "./panel.js";
 import { PersonalWords, STORAGE_KEY } from "./personal.js";
 import { fetchInfo, fetchSuggestions } from "./service.js";
@@ -20,6 +21,8 @@ const text = element("text");
 const learn = element("learn");
 const words = new PersonalWords();
 const keys = { pressed: 0, saved: 0, accepted: 0 };
+let predict = fetchSuggestions;
+let hiding = null;
 let limits = { max_text_chars: 10_000, max_k: 100 };
 
 bindTheme(element("theme"));
@@ -29,12 +32,13 @@ words.skip(text.value);
 learn.checked = words.learning;
 
 const editor = new Editor(text, element("bar"), {
-  predict: fetchSuggestions,
+  predict: (body, signal) => predict(body, signal),
   request: (typed) => ({ words_only: true, ...words.fields(typed) }),
   limits: () => limits,
   onResponse: (typed, { unknownWords, serverMs }, ms) => {
     element("round-trip").textContent = milliseconds(ms);
-    if (serverMs !== null) element("round-trip-detail").textContent = `${milliseconds(serverMs)} in the service`;
+    const detail = predict === fetchSuggestions ? "key to suggestions" : "in this browser";
+    element("round-trip-detail").textContent = serverMs === null ? detail : `${milliseconds(serverMs)} in the service`;
     words.read(typed, unknownWords);
   },
   onForeignText: (typed) => words.skip(typed),
@@ -107,25 +111,41 @@ element("clear").addEventListener("click", () => {
   editor.refresh();
 });
 
+const offerLocal = bindLocal(
+  element("local-label"),
+  element("local"),
+  (local) => {
+    predict = local ?? fetchSuggestions;
+    editor.refresh({ force: true });
+  },
+  notify,
+);
 showInfo();
 editor.refresh({ force: true });
 
-let hiding = null;
 function block(word) {
-  const notice = element("notice");
-  const hide = () => (notice.hidden = true);
   words.block(word);
-  notice.hidden = false;
-  element("notice-text").textContent = `“${word}” is blocked.`;
-  element("notice-undo").onclick = () => {
+  editor.refresh({ force: true });
+  notify(`“${word}” is blocked.`, () => {
     words.unblock(word);
-    hide();
     text.focus();
     editor.refresh({ force: true });
+  });
+}
+
+function notify(sentence, onUndo = null) {
+  const notice = element("notice");
+  const undo = element("notice-undo");
+  const hide = () => (notice.hidden = true);
+  notice.hidden = false;
+  element("notice-text").textContent = sentence;
+  undo.hidden = onUndo === null;
+  undo.onclick = () => {
+    hide();
+    onUndo();
   };
   clearTimeout(hiding);
   hiding = setTimeout(hide, NOTICE_MS);
-  editor.refresh({ force: true });
 }
 
 function milliseconds(ms) {
@@ -147,6 +167,7 @@ async function showInfo() {
     const info = await fetchInfo();
     limits = info.limits;
     panel.configure(info);
+    offerLocal(info.browser_graph);
     const facts = [`${INTEGER.format(info.vocabulary_size)} words`];
     if (info.parameters) facts.push(`${COMPACT.format(info.parameters)} parameters`);
     const score = info.metrics?.test ?? info.metrics?.valid;

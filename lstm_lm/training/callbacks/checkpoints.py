@@ -1,30 +1,25 @@
-"""Checkpoints, written regularly and on an interrupt."""
+"""Checkpoints, written regularly and around validations, and how a run resumes from them."""
 
 import logging
-import signal
 import time
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from typing_extensions import override
 
 from lstm_lm.checkpoint import BEST, LAST, Checkpoint, CheckpointMetadata, read_checkpoint
-from lstm_lm.data.streams import EvalWindows
-from lstm_lm.errors import CheckpointError, TrainingInterruptedError
+from lstm_lm.data.streams import EvalWindows, TrainWindows
+from lstm_lm.errors import CheckpointError
 from lstm_lm.evaluation.token_scores import TOKEN_SCORES, TokenScores
 from lstm_lm.serialization import check_plain, mapping
 from lstm_lm.text.files import replace_by_link, write_atomically
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.resume import check_resumable
-from lstm_lm.training.signals import handled_signals
-from lstm_lm.training.steps import completed_step
+from lstm_lm.training.steps import complete_batch, completed_step
 
 log = logging.getLogger(__name__)
-
-_REPEATED = 1.0  # seconds: a terminal or scheduler may send one signal twice, to the process and to its group
 
 
 class BestAndLastCheckpoint(CheckpointCallback):
@@ -52,6 +47,7 @@ class BestAndLastCheckpoint(CheckpointCallback):
         self.validated = False
         self._best_sums: list[tuple[float, int]] = []  # of best.ckpt, as in SplitScore.sums
         self._validation_due = False
+        self._in_step = False  # whether the restored checkpoint was saved between a step and its end
         self._max_steps: int | None = None
         self._best_is_valid = True
         self._previous_best: Path | None = None  # of the run that this one resumes
@@ -121,24 +117,39 @@ class BestAndLastCheckpoint(CheckpointCallback):
     @override
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         loop = trainer.fit_loop.epoch_loop
+        self._in_step = complete_batch(checkpoint["loops"]["fit_loop"])
         due = checkpoint["callbacks"].get(self.state_key, {}).get("validation_due", False)
         if due and checkpoint["global_step"] == loop.max_steps:
-            # Lightning would return at once; the validation runs in on_train_start
+            # Lightning would return at once; the validation runs in continue_step
             self._max_steps, loop.max_steps = loop.max_steps, loop.max_steps + 1
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # only rank 0 knows the run folder
         self.best_score, self._best_sums = trainer.strategy.broadcast((self.best_score, self._best_sums))
-        loop = trainer.fit_loop.epoch_loop
+
+    def continue_step(self, trainer: L.Trainer) -> None:
+        """Do what followed the save of the checkpoint that the run resumes from; call it in ``on_train_start``."""
+        fit_loop = trainer.fit_loop
+        loop, windows = fit_loop.epoch_loop, fit_loop._data_fetcher
+        assert windows is not None
         if self._validation_due:
             trainer.validating = True
             loop.val_loop.restarting = False
             loop.val_loop.run()
+            loop.val_loop._has_run = False  # else Lightning does not end the step, and the next epoch has no windows
             trainer.training = True
         if self._max_steps is not None:
             loop.max_steps = self._max_steps
             self._max_steps = None
+        if self._in_step and not loop._should_check_val_fx(windows):
+            loop._batches_that_stepped += 1  # else Lightning does it
+        self._in_step = False
+        if loop.restarting and loop._num_ready_batches_reached():
+            windows.done = True  # Lightning would take a window of the next epoch
+            for loader in windows.combined_loader.flattened:
+                if isinstance(loader, TrainWindows):
+                    loader.finish_epoch()  # trainer.limit_train_batches may have ended it
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
@@ -148,12 +159,14 @@ class BestAndLastCheckpoint(CheckpointCallback):
         score = result.score.to_dict() | {"exact": result.is_exact}
         if self.best_score is None or self._is_better(score["loss"], result.sums):
             self.best_score, self._best_sums = score, result.sums
+            if trainer.is_global_zero:
+                assert isinstance(trainer.val_dataloaders, EvalWindows)
+                self.best_tokens = pl_module.scorer.tokens(trainer.val_dataloaders)
+                # before the checkpoint: a run that is killed in between repeats the validation and writes both again
+                self.best_tokens.save(self.folder.parent / TOKEN_SCORES)
             trainer.save_checkpoint(self.best)
             if trainer.is_global_zero:  # same content; writing a large checkpoint twice takes seconds
                 replace_by_link(self.last, self.best)
-                assert isinstance(trainer.val_dataloaders, EvalWindows)
-                self.best_tokens = pl_module.scorer.tokens(trainer.val_dataloaders)
-                self.best_tokens.save(self.folder.parent / TOKEN_SCORES)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
             return
         self._saved_step = -1  # the score is new even if no step followed the last save
@@ -185,70 +198,3 @@ class BestAndLastCheckpoint(CheckpointCallback):
         self.best_score = saved if self._best_is_valid and self.best.is_file() else None
         self._best_sums = [(float(nll), int(tokens)) for nll, tokens in state_dict.get("best_sums", [])]
         self._validation_due = bool(state_dict.get("validation_due", False))
-
-
-class GracefulInterrupt(L.Callback):
-    """A signal ends a run after the current step, and breaks off a validation: a resumed run repeats it.
-
-    The signals are those of ``signals.STOP_SIGNALS``. A second one, a second later, ends the run immediately.
-
-    Args:
-        checkpoints: Saves the run before it ends.
-    """
-
-    def __init__(self, checkpoints: BestAndLastCheckpoint) -> None:
-        self.checkpoints = checkpoints
-        self._received: int | None = None
-        self._received_at = 0.0
-        self._previous: dict[int, Any] = {}
-
-    @override
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # not earlier: Lightning installs its own handlers just before
-        for number in handled_signals():
-            self._previous[number] = signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self._received is not None:
-            if time.monotonic() - self._received_at > _REPEATED:
-                self._exit()
-            return
-        self._received, self._received_at = number, time.monotonic()
-        log.warning(
-            "%s: saving and stopping after this step; send it again to stop immediately",
-            signal.Signals(number).name,
-        )
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
-
-    def _should_stop(self, trainer: L.Trainer) -> bool:
-        # all processes stop at the same step: the signal may have reached only one of them
-        return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
-
-    def _exit(self) -> NoReturn:
-        self._restore()
-        raise TrainingInterruptedError(self._received or signal.SIGTERM, self.checkpoints.last)
-
-    @override
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if completed_step(trainer) and self._should_stop(trainer):
-            self.checkpoints.save_last(trainer)
-            self._exit()
-
-    @override
-    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        # last.ckpt is from just before this validation
-        if self._should_stop(trainer):
-            self._exit()
-
-    @override
-    def on_validation_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if self._should_stop(trainer):
-            self._exit()
-
-    @override
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._restore()

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
 from typing_extensions import override
@@ -9,6 +10,7 @@ from typing_extensions import override
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.torch_backend import TorchBackend
+from lstm_lm.serialization import check_plain, mapping
 from lstm_lm.text.vocabulary import Vocabulary
 from lstm_lm.training.loggers import log_text, shows_text
 from lstm_lm.training.module import LanguageModelModule
@@ -60,3 +62,12 @@ class TextSamples(L.Callback):
             text = self.latest[name] = engine.generate(self.prompt, preset, self.num_words).text
             for logger in loggers:
                 log_text(logger, f"sample/{name}", text, trainer.global_step)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"latest": self.latest}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_plain(state_dict["latest"], "latest")
+        self.latest = mapping(state_dict["latest"], "latest")

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from lstm_lm.data.streams import EvalWindows
 from lstm_lm.training.module import LanguageModelModule
-from lstm_lm.training.steps import completed_step, validate_after_steps
+from lstm_lm.training.steps import completed_step, nearly_ended, validate_after_steps
 
 _PROBE_AFTER = 3  # steps; the first ones are slow
 _PROBE_WINDOWS = 3
@@ -27,9 +27,10 @@ _OVERRUN = 2.0  # a validation before the last one is stopped after this multipl
 class TimeBudget(L.Callback):
     """Measures a run across interruptions, and ends it with a last validation when its time or steps run out.
 
-    With a budget, it also skips validations that would take too much of it, but never the last one. At least half of
-    the budget is training: the last validation scores as many of the first windows of valid as fit into the rest, and
-    a validation that becomes too slow is stopped early. With several processes, the clock of rank 0 decides.
+    It skips a validation that the last one follows within half of the interval between two. With a budget, it also
+    skips validations that would take too much of it, but never the last one. At least half of the budget is training:
+    the last validation scores as many of the first windows of valid as fit into the rest, and a validation that becomes
+    too slow is stopped early. With several processes, the clock of rank 0 decides.
     Must come before the callbacks that work after a validation, so that their work counts towards its time.
 
     Args:
@@ -129,6 +130,7 @@ class TimeBudget(L.Callback):
             return
         last_epoch = trainer.current_epoch + 1 == trainer.max_epochs and trainer.is_last_batch
         ends = last_epoch or trainer.global_step == trainer.max_steps
+        validates = not nearly_ended(trainer)
         if self.budget is not None:
             if not self.validation_time and self._steps >= _PROBE_AFTER and trainer.enable_validation:
                 self.validation_time = self._probe(trainer, pl_module)
@@ -136,8 +138,9 @@ class TimeBudget(L.Callback):
             self._step_elapsed, self.validation_time, self._past_validation_time = trainer.strategy.broadcast(times)
             self.exhausted = self._step_elapsed >= self.training_deadline
             ends = ends or self.exhausted
-            # Lightning's own flag for skipping a validation; it resets it after each step
-            trainer.fit_loop.epoch_loop._skip_next_val = not (ends or self.should_validate())
+            validates = validates and self.should_validate()
+        # Lightning's own flag for skipping a validation; it resets it after each step
+        trainer.fit_loop.epoch_loop._skip_next_val = not (ends or validates)
         # with should_stop, Lightning validates before it ends; at max_steps it does not, nor after the last epoch if
         # val_check_interval does not divide the number of windows
         self._last = ends
@@ -241,7 +244,8 @@ class TimeBudget(L.Callback):
         self.validation_time = float(state_dict["validation_time"])
         self._margin = float(state_dict["margin"])
         self._setup_seconds = float(state_dict.get("setup_seconds", 0.0))
-        budget_raised = self.budget is None or (state_dict["budget"] or 0.0) < self.budget
+        before = state_dict["budget"]
+        budget_raised = before != self.budget and (self.budget is None or (before or 0.0) < self.budget)
         self._finished = state_dict["finished"] and not budget_raised
         # needed if the run resumes just before a validation
         self.exhausted = state_dict.get("exhausted", False) and not budget_raised

@@ -217,7 +217,16 @@ class TrainingMetrics(L.Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "tokens": self.tokens, "first_loss": self.first_loss}
+        loss_sum = self._loss_sum
+        for _, nll in self._pending_losses:  # on a GPU; added one by one, as _collect_losses does
+            loss_sum += float(nll)
+        return {
+            "history": self.history,
+            "tokens": self.tokens,
+            "first_loss": self.first_loss,
+            "loss_sum": loss_sum,
+            "loss_count": self._loss_count + len(self._pending_losses),
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -225,3 +234,5 @@ class TrainingMetrics(L.Callback):
         self.history = list(state_dict["history"])
         self.tokens = int(state_dict["tokens"])
         self.first_loss = state_dict["first_loss"]
+        self._loss_sum = float(state_dict.get("loss_sum", 0.0))
+        self._loss_count = int(state_dict.get("loss_count", 0))
