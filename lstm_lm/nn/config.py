@@ -130,7 +130,7 @@ class LossConfig(Settings):
     chunk_tokens: int = setting(
         512,
         ge=1,
-        help="Number of tokens whose logits are in memory at the same time; more where the logits stay small.",
+        help="Number of tokens whose logits are in memory at the same time.",
     )
     num_frequent: int = setting(
         1000, ge=1, help="Sampled softmax: the most frequent words, which are always candidates."

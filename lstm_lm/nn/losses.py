@@ -70,7 +70,7 @@ class SoftmaxLoss(nn.Module):
             none = weight.new_empty(0, weight.shape[1]), bias.new_empty(0)
             return _apply(ExactSoftmax, features, weight, bias, *none, target_ids, (len(bias),), chunk, dtype)
         frequent = self.config.num_frequent
-        drawn, log_inclusion = draw_words(self.inclusion, self.config.num_sampled, fixed_size=device == "cuda")
+        drawn, log_inclusion = draw_words(self.inclusion, self.config.num_sampled, frequent, device == "cuda")
         candidates = torch.cat([torch.arange(frequent, device=drawn.device), drawn + frequent])
         correction = torch.cat([self.inclusion.new_zeros(frequent), log_inclusion])
         sampled = (candidates, correction, chunk, dtype, self.sparse_gradient)

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, softmax_and_log_sum
 
-# smallest chunk on a CPU: the logits of a window of 64 x 35 fit. Fewer, larger products are faster than small ones
-CPU_CHUNK_LOGITS = 2**23
+_MULTIPLE = 64
 
 
 def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
@@ -30,23 +29,26 @@ def inclusion_probabilities(counts: Tensor, num_sampled: int) -> Tensor:
     return probs.to(torch.float32)
 
 
-def draw_words(inclusion: Tensor, num_sampled: int, fixed_size: bool) -> tuple[Tensor, Tensor]:
+def draw_words(inclusion: Tensor, num_sampled: int, num_frequent: int, fixed_size: bool) -> tuple[Tensor, Tensor]:
     """Draw words of the tail independently, each with its inclusion probability.
 
     Args:
         inclusion: Inclusion probabilities (N,).
         num_sampled: Their sum.
-        fixed_size: Return the same number of words each time: the drawn words, then padding. Without it a GPU has to
-            report how many words were drawn, and the step waits for it.
+        num_frequent: Words before the tail. With them, the number of words is a multiple of 64, unless the tail has too
+            few: a CPU multiplies such matrices faster, and prepares its kernels for few sizes.
+        fixed_size: Return the same number of words each time. Without it a GPU has to report how many words were drawn,
+            and the step waits for it.
 
     Returns:
-        Positions of the words (M,), and the logarithms of their inclusion probabilities; infinity for padding, which
-        gives it a weight of zero.
+        Positions of the words (M,), the drawn ones and then padding, and the logarithms of their inclusion
+        probabilities; infinity for padding, which gives it a weight of zero.
     """
     is_drawn = torch.rand_like(inclusion) < inclusion
     if not fixed_size:
         drawn = is_drawn.nonzero().squeeze(1)
-        return drawn, inclusion[drawn].log()
+        padding = is_drawn.logical_not().nonzero().squeeze(1)[: -(num_frequent + len(drawn)) % _MULTIPLE]
+        return torch.cat([drawn, padding]), torch.cat([inclusion[drawn].log(), torch.full((len(padding),), torch.inf)])
     # the variance of the number drawn is below num_sampled: six standard deviations are never exceeded in practice
     size = min(num_sampled + round(6.0 * num_sampled**0.5), len(inclusion))
     is_drawn, drawn = is_drawn.to(torch.uint8).topk(size)
@@ -71,8 +73,8 @@ class SampledSoftmax(torch.autograd.Function):
     ) -> Tensor:
         """Return the mean negative log likelihood and save the gradients for ``backward``."""
         num_tokens, num_candidates, device = target_ids.numel(), candidates.numel(), weight.device
-        smallest = GPU_CHUNK_LOGITS if device.type == "cuda" else CPU_CHUNK_LOGITS
-        chunk = min(max(chunk, smallest // num_candidates), num_tokens)
+        if device.type == "cuda":
+            chunk = max(chunk, GPU_CHUNK_LOGITS // num_candidates)
         features_lp = features.detach().to(dtype)
         candidate_weight = weight.detach().index_select(0, candidates).to(dtype)
         candidate_bias = (bias.detach()[candidates] - correction).to(dtype)

@@ -58,7 +58,7 @@ def choose_way(config: TrainConfig, corpus: EncodedCorpus, precision: str) -> St
     if len(ways) == 1:
         return ways[0]
     seconds = _time_ways(_window_step(config, corpus), ways, trainer.budget_seconds)
-    taken = (f"{1000 * seconds[way]:,.0f} ms in {way.precision} with {way.threads} threads" for way in ways)
+    taken = (f"{1000 * seconds[way]:,.0f} ms in {way.precision} (threads: {way.threads})" for way in ways)
     log.info("forward and backward pass of a window take %s", ", ".join(taken))
     return fastest(seconds)
 

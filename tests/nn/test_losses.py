@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lstm_lm.nn.clusters import TailClusters
 from lstm_lm.nn.config import LossConfig
 from lstm_lm.nn.losses import SoftmaxLoss
-from lstm_lm.nn.sampled_softmax import inclusion_probabilities
+from lstm_lm.nn.sampled_softmax import draw_words, inclusion_probabilities
 
 TOKENS, WIDTH, VOCAB = 23, 6, 40
 COUNTS = [2000 // (rank + 1) for rank in range(VOCAB)]
@@ -49,10 +49,11 @@ def test_full_softmax_equals_cross_entropy(chunk: int, inputs: tuple[Tensor, ...
 
 
 @pytest.mark.parametrize("chunk", [5, 512])
+@pytest.mark.parametrize("multiple", [1, 16, 64])
 def test_sampled_softmax_equals_masked_cross_entropy(
-    chunk: int, inputs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+    chunk: int, multiple: int, inputs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstm_lm.nn.sampled_softmax.CPU_CHUNK_LOGITS", 1)  # no larger chunks than asked for
+    monkeypatch.setattr("lstm_lm.nn.sampled_softmax._MULTIPLE", multiple)
     features, weight, bias, target_ids = inputs
     loss = SoftmaxLoss(LossConfig("sampled_softmax", chunk, num_frequent=8, num_sampled=12), COUNTS)
     leaves = [tensor.clone().requires_grad_() for tensor in (features, weight, bias)]
@@ -72,7 +73,10 @@ def test_sampled_softmax_equals_masked_cross_entropy(
         torch.testing.assert_close(gradient, expected)
 
 
-def test_sparse_gradient_equals_the_dense_one_and_has_few_rows(inputs: tuple[Tensor, ...]) -> None:
+def test_sparse_gradient_equals_the_dense_one_and_has_few_rows(
+    inputs: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lstm_lm.nn.sampled_softmax._MULTIPLE", 1)
     features, weight, bias, target_ids = inputs
     results = []
     for sparse in (False, True):
@@ -170,6 +174,16 @@ def test_inclusion_probabilities_sum_to_the_sample_size_and_fall_with_the_count(
     assert float(inclusion.max()) <= 1.0
     assert (inclusion.diff() <= 0).all()
     assert (inclusion > 0).all()
+
+
+def test_candidates_are_padded_to_a_multiple_of_64_with_words_that_do_not_count() -> None:
+    inclusion = inclusion_probabilities(torch.arange(3000, 0, -1, dtype=torch.float64), 200)
+    drawn, log_inclusion = draw_words(inclusion, 200, 30, fixed_size=False)
+    assert (30 + len(drawn)) % 64 == 0
+    assert len(set(drawn.tolist())) == len(drawn)
+    counted = log_inclusion < torch.inf
+    torch.testing.assert_close(log_inclusion[counted], inclusion[drawn[counted]].log())
+    assert 0 <= int((~counted).sum()) < 64
 
 
 def test_sampled_softmax_is_exact_for_a_small_vocabulary(inputs: tuple[Tensor, ...]) -> None:

@@ -151,9 +151,10 @@ def test_a_draw_of_fixed_size_contains_the_same_words() -> None:
     inclusion = inclusion_probabilities(torch.arange(200, 0, -1).double(), 40)
     for seed in range(20):
         torch.manual_seed(seed)
-        drawn, log_inclusion = draw_words(inclusion, 40, fixed_size=False)
+        drawn, log_inclusion = draw_words(inclusion, 40, 20, fixed_size=False)
+        drawn, log_inclusion = drawn[log_inclusion.isfinite()], log_inclusion[log_inclusion.isfinite()]
         torch.manual_seed(seed)
-        padded, log_padded = draw_words(inclusion, 40, fixed_size=True)
+        padded, log_padded = draw_words(inclusion, 40, 20, fixed_size=True)
         is_drawn = log_padded.isfinite()
         assert len(padded) == len(padded.unique()) == 40 + round(6 * 40**0.5)
         assert sorted(padded[is_drawn].tolist()) == drawn.tolist()

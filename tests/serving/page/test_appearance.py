@@ -16,7 +16,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 PHONES = ("360x400", "390x844")
 # what a finger or mouse can aim at
-TARGETS = "main button:visible, main select:visible, main input:visible, main .switch, nav a, nav button"
+TARGETS = "main button:visible, main select:visible, main input:visible, main .switch:visible, nav a, nav button"
 
 # the contrast of each element's text with its background, as the browser computes it (WCAG 2)
 CONTRAST = """elements => elements.map((element) => {
