@@ -169,8 +169,9 @@ def _hydra_main(command: str, job: Job, argv: Sequence[str], open_folder: OpenFo
 
     @functools.wraps(job)
     def task(config: DictConfig) -> float | None:
-        # Lightning starts other ranks with this command line
-        sys.argv = [user_argv[0], command, *argv]
+        # Lightning starts other ranks with this command line; called from Python, argv has no program
+        program = user_argv[0] if Path(user_argv[0]).is_file() else str(Path(sys.executable).with_name("lstm-lm"))
+        sys.argv = [program, command, *argv]
         settings = HydraConfig.get()
         folder = Path(settings.runtime.output_dir)
         job_config = to_dataclass(config)
