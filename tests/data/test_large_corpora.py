@@ -145,13 +145,15 @@ def children(process: int) -> list[int]:
 
 
 SCRIPT = """
-    import sys, time
+    import signal, time
     from pathlib import Path
     from lstm_lm.data import block_encoding
     from lstm_lm.data.config import DataConfig
     from lstm_lm.data.encoding import load_corpus
 
     block_encoding._PARALLEL_CHARS = {"whitespace": 0}
+    # a shell that runs the tests in the background makes them ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def wait(*_):
         Path("encoding").touch()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -164,8 +165,10 @@ def test_a_draw_of_fixed_size_contains_the_same_words() -> None:
 def test_a_pending_loss_that_is_not_finite_is_reported_with_its_step() -> None:
     metrics = TrainingMetrics(TimeBudget(None), epoch_tokens=100)
     metrics._pending_losses = [(7, torch.tensor(3.0)), (8, torch.tensor(2.0)), (9, torch.tensor(torch.inf))]
+    unit = module()
+    unit.trainer = L.Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)
     with pytest.raises(TrainingError, match=r"the loss became inf at step 9; lower optimizer\.lr"):
-        metrics._collect_losses(module())
+        metrics._collect_losses(unit)
     assert (metrics.first_loss, metrics.last_loss) == (3.0, 2.0)
 
 
