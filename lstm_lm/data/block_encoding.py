@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,9 @@ def encode_blocks(source: TextSource, tokenizer: str) -> Generator[EncodedBlock]
 
     # loky's processes do not import the script of the user again
     processes = loky.cpu_count()
-    pool = loky.ProcessPoolExecutor(processes, initializer=_depend_on, initargs=(os.getpid(),))
+    with _interrupts_ignored():
+        pool = loky.ProcessPoolExecutor(processes, initializer=_depend_on, initargs=(os.getpid(),))
+        pool.submit(os.getpid)  # starts the processes
     try:
         yield from _in_order(pool, source, tokenizer, processes)
     except loky.process_executor.TerminatedWorkerError as error:
@@ -114,10 +117,24 @@ def _in_order(
         yield pending.popleft().result()
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let the processes that start meanwhile ignore Ctrl-C, which goes to all processes of a terminal.
+
+    They inherit it, so that one that is still starting prints no traceback; the parent ends them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _depend_on(parent: int) -> None:
     """Let this process end with its parent only."""
-    # Ctrl-C goes to all processes of the terminal; the parent ends the others
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # a parent that is killed may leave half a block in the pipe, for which this process would wait forever
     threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
 
