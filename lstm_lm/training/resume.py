@@ -9,7 +9,6 @@ from typing import Any
 from lstm_lm.checkpoint import CHECKPOINTS, Checkpoint, CheckpointMetadata, read_checkpoint
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.errors import CheckpointError
-from lstm_lm.report.versions import versions
 from lstm_lm.saved_model import FORMAT
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.schedules import follows_length
@@ -61,7 +60,6 @@ def run_record(
         "precision": precision,
         "devices": devices,
         "changeable": {key: _value(config, key) for key in _CHANGEABLE},
-        "versions": versions(),
     }
 
 
@@ -147,7 +145,7 @@ def log_changed_settings(saved: Checkpoint, metadata: CheckpointMetadata) -> Non
 
 
 def _part(run: Mapping[str, Any], name: str) -> Any:
-    """A part of a run's record; the number of streams is that of all processes, which may share them anew."""
+    """A part of a run's record; the number of streams is that of all processes, which may share them differently."""
     part, processes = run.get(name), run.get("devices")
     if name == "batching" and isinstance(part, dict) and isinstance(processes, int) and processes > 1:
         return {**part, "batch_size": part.get("batch_size", 0) * processes}

@@ -95,11 +95,13 @@ def train(
     if chooses_threads(config.trainer, trainer.strategy.root_device):
         run_callbacks.thread_selection.start(most_threads, threads)
     sparse_gradient = uses_sparse_gradients(config.optimizer, trainer, config.model.tie_weights)
+    settings = run_record(config, precision, corpus, trainer.world_size, sparse_gradient)
+    run_versions = versions()
     module = LanguageModelModule.from_config(
         config if resumed is None else replace(config, embedding_init="random", init_from=None),
         corpus,
         fraction=lambda step: time_budget.fraction(step, trainer.estimated_stepping_batches),
-        run=run_record(config, precision, corpus, trainer.world_size, sparse_gradient),
+        run={**settings, "versions": run_versions},
     )
     if resumed is not None:
         module.metadata = replace(module.metadata, init_from=resumed.metadata.init_from)
@@ -121,7 +123,7 @@ def train(
         if isinstance(trainer.strategy, ProcessesStrategy):
             trainer.strategy.settings = {
                 "model": asdict(module.metadata.model),
-                **module.metadata.run,
+                **settings,
                 "resumed step": None if resumed is None else resumed.content.get("global_step"),
             }
         if resumed is not None:
@@ -158,7 +160,7 @@ def train(
         "vocabulary": len(vocabulary),
         "seed": config.seed,
         "history": training_metrics.history,
-        "versions": versions(),
+        "versions": run_versions,
     }
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, TextSamples) and callback.latest:

@@ -38,6 +38,7 @@ from lstm_lm.training.callbacks.displays import ProgressBar
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.config import NO_EPOCH_LIMIT, TrainerConfig
+from lstm_lm.training.resume import run_record
 from lstm_lm.training.run import train
 
 
@@ -132,6 +133,16 @@ def test_metrics_json_equals_the_returned_metrics(config: ConfigFactory, tmp_pat
     assert metrics["stopped_by"] == "max_epochs"
     assert metrics["valid"]["loss"] == min(entry["loss"] for entry in metrics["history"])
     assert [entry["epoch"] for entry in metrics["history"]] == pytest.approx([1.0, 2.0], abs=0.01)
+
+
+def test_versions_are_recorded_and_not_compared_between_processes(config: ConfigFactory, tmp_path: Path) -> None:
+    chosen = config(trainer=TrainerConfig(max_steps=1, precision="fp32"))
+    metrics = train(chosen, tmp_path)
+    run = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt").metadata.run
+    assert run["versions"] == metrics["versions"]
+    # machines of one run may have different processors
+    assert run.keys() >= run_record(chosen, "fp32", load_corpus(chosen.data), 1, sparse_gradient=False).keys()
+    assert "versions" not in run_record(chosen, "fp32", load_corpus(chosen.data), 1, sparse_gradient=False)
 
 
 def test_several_validations_per_epoch(config: ConfigFactory, tmp_path: Path) -> None:
