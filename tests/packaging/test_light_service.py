@@ -16,18 +16,17 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.service_process import is_ready
+from helpers.small_models import write_plain_bundle
 from helpers.waiting import DEADLINE, wait_until
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from lstm_lm import __version__
 from lstm_lm.data.config import DataConfig
-from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent.parent
@@ -91,15 +90,13 @@ def medium_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = LSTMLanguageModel(config, VOCAB_SIZE)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     path = tmp_path_factory.mktemp("exports") / "medium"
-    write_bundle(
+    write_plain_bundle(
         path,
-        metadata=ModelMetadata(
-            model=config,
-            tokenizer="moses",
-            data=DataConfig(source="text_files"),
-            presets={"greedy": SamplingConfig(strategy="greedy")},
-            default_preset="greedy",
-        ),
+        model=config,
+        tokenizer="moses",
+        data=DataConfig(source="text_files"),
+        presets={"greedy": SamplingConfig(strategy="greedy")},
+        default_preset="greedy",
         weights=weights,
         vocabulary=Vocabulary(words, range(VOCAB_SIZE, 0, -1)),
         card="# medium\n",

@@ -7,13 +7,12 @@ import pytest
 import torch
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from helpers.service_client import Client
+from helpers.small_models import write_plain_bundle
 
 from lstm_lm.data.config import DataConfig
-from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.serving import create_app
 from lstm_lm.serving.settings import Settings
 from lstm_lm.text.vocabulary import Vocabulary
@@ -33,18 +32,15 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network = LSTMLanguageModel(config, len(vocabulary))
     path = tmp_path_factory.mktemp("exports") / "tiny"
-    write_bundle(
+    write_plain_bundle(
         path,
-        metadata=ModelMetadata(
-            model=config,
-            tokenizer="moses",
-            data=DataConfig(source="text_files", title="words"),
-            presets={
-                "greedy": SamplingConfig(strategy="greedy"),
-                "balanced": SamplingConfig(top_k=40, temperature=0.8),
-            },
-            default_preset="balanced",
-        ),
+        model=config,
+        tokenizer="moses",
+        data=DataConfig(source="text_files", title="words"),
+        presets={
+            "greedy": SamplingConfig(strategy="greedy"),
+            "balanced": SamplingConfig(top_k=40, temperature=0.8),
+        },
         weights={name: tensor.numpy() for name, tensor in network.state_dict().items()},
         vocabulary=vocabulary,
         card="# tiny\n",

@@ -9,17 +9,16 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from helpers.small_models import write_plain_bundle
 from page_service import listening
 from playwright.sync_api import Page, expect
 
 from lstm_lm.data.chat import ChatSplit
 from lstm_lm.data.config import DataConfig
-from lstm_lm.export.bundle_writer import write_bundle
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.config import SamplingConfig
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.saved_model import ModelMetadata
 from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.vocabulary import EOS, Vocabulary
 
@@ -44,15 +43,13 @@ def chat_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.uniform_(-1.0, 1.0)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     path = tmp_path_factory.mktemp("exports") / "chat"
-    write_bundle(
+    write_plain_bundle(
         path,
-        metadata=ModelMetadata(
-            model=config,
-            tokenizer="moses",
-            data=DataConfig(source="chat", title="chat"),
-            presets={"greedy": SamplingConfig(strategy="greedy")},
-            default_preset="greedy",
-        ),
+        model=config,
+        tokenizer="moses",
+        data=DataConfig(source="chat", title="chat"),
+        presets={"greedy": SamplingConfig(strategy="greedy")},
+        default_preset="greedy",
         weights=weights,
         vocabulary=vocabulary,
         card="# chat\n",
