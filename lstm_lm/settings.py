@@ -26,6 +26,11 @@ T = TypeVar("T")
 REQUIRED: Any = "???"
 """Default of a setting that has none; OmegaConf reports it as missing."""
 
+CACHE, CELLS, GUARD = "LSTM_LM_CACHE", "LSTM_LM_CELLS", "LSTM_LM_ENVIRONMENT"
+"""Environment variables of every command: the folder of encoded corpora, unless ``data.cache_dir`` is set; modules,
+separated by commas, whose cells are imported when an artifact names them; and what ``cli.environment`` sets once the
+process has its settings, or a user does to keep the environment unchanged."""
+
 _KEY = "setting"
 _TYPES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 _PLURALS = {int: "integers", float: "numbers", bool: "true or false", str: "strings"}

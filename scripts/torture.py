@@ -23,7 +23,8 @@ from campaigns.project import Project  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from lstm_lm.cli.environment import GUARD, OPENMP  # noqa: E402
+from lstm_lm.cli.environment import OPENMP  # noqa: E402
+from lstm_lm.settings import GUARD  # noqa: E402
 
 Campaign = Callable[[Project, Progress], Outcome]
 CAMPAIGNS: dict[str, Campaign] = {

@@ -5,9 +5,7 @@ import platform
 import sys
 
 from lstm_lm.errors import closest
-
-GUARD = "LSTM_LM_ENVIRONMENT"
-"""Set once the process has the settings below; set it yourself to keep your environment unchanged."""
+from lstm_lm.settings import CACHE, CELLS, GUARD
 
 # oneDNN's LSTM waits at a barrier many times per step. Threads that sleep immediately wake up late (412 ms for forward
 # and backward of 400 -> 640 units, instead of 270); threads that spin for long take the core from other processes
@@ -22,10 +20,6 @@ GLIBC = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 
-CACHE = "LSTM_LM_CACHE"
-"""The folder of encoded corpora, unless data.cache_dir is set."""
-CELLS = "LSTM_LM_CELLS"
-"""Modules of cells from outside that a checkpoint or bundle may use."""
 _VARIABLES = (CACHE, CELLS, GUARD)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lstm_lm.data.config import DataConfig
 from lstm_lm.errors import DataError
+from lstm_lm.settings import CACHE
 from lstm_lm.text.files import current_umask, file_sha256, remove_if_abandoned, sync_folder
 
 _PARTIAL = ".partial-"
@@ -23,7 +24,7 @@ def cache_root(config: DataConfig) -> Path:
     """The cache folder: ``cache_dir``, else ``$LSTM_LM_CACHE``, else ``~/.cache/lstm_lm``."""
     if config.cache_dir:
         return Path(config.cache_dir).expanduser()
-    return Path(os.environ.get("LSTM_LM_CACHE") or "~/.cache/lstm_lm").expanduser()
+    return Path(os.environ.get(CACHE) or "~/.cache/lstm_lm").expanduser()
 
 
 def build_once(folder: Path, write: Callable[[Path], None]) -> dict[str, str]:

@@ -127,11 +127,7 @@ class LossConfig(Settings):
         choices=LOSS_NAMES,
         help="full_softmax and adaptive_softmax, for a network with model.cutoffs, are exact; sampled_softmax is not.",
     )
-    chunk_tokens: int = setting(
-        512,
-        ge=1,
-        help="Number of tokens whose logits are in memory at the same time.",
-    )
+    chunk_tokens: int = setting(512, ge=1, help="Number of tokens whose logits are in memory at the same time.")
     num_frequent: int = setting(
         1000, ge=1, help="Sampled softmax: the most frequent words, which are always candidates."
     )

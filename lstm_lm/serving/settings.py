@@ -14,10 +14,11 @@ from lstm_lm.errors import ConfigError, did_you_mean
 from lstm_lm.inference.blocklist import read_word_file, shipped_blocklist
 from lstm_lm.inference.loading import BACKENDS
 from lstm_lm.pretrained import PRETRAINED
+from lstm_lm.settings import CACHE, CELLS, GUARD
 
 ENV_PREFIX = "LSTM_LM_"
 # variables that other modules read
-OTHER_VARIABLES = frozenset({"LSTM_LM_CACHE", "LSTM_LM_CELLS", "LSTM_LM_ENVIRONMENT"})
+OTHER_VARIABLES = frozenset({CACHE, CELLS, GUARD})
 RENAMED_SETTINGS = {"MAX_WAITING": "MAX_QUEUE_SIZE", "WORKERS": "PREFILL_THREADS"}
 # Kubernetes sets these in every pod beside a service named lstm-lm
 SERVICE_LINK = re.compile(r"LSTM_LM_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_.+)")

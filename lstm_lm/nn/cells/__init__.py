@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from lstm_lm.errors import CellNotImportedError, did_you_mean
 from lstm_lm.serialization import dataclass_from_plain
-from lstm_lm.settings import Settings
+from lstm_lm.settings import CELLS, Settings
 
 if TYPE_CHECKING:
     from lstm_lm.nn.cells.base import Cell
 
 DEFAULT_CELL = "lstm"
-TRUSTED = "LSTM_LM_CELLS"
-"""Environment variable: modules, separated by commas, whose cells are imported when an artifact names them."""
 
 
 def cell_names() -> list[str]:
@@ -74,12 +72,12 @@ def cell_class(cell: str) -> "type[Cell]":
             for value in vars(module).values()
             if isinstance(value, type) and issubclass(value, Cell) and value.__module__ == module.__name__
         )
-    if module_name in os.environ.get(TRUSTED, "").split(","):
+    if module_name in os.environ.get(CELLS, "").split(","):
         import_cell(module_name)
     if module_name not in sys.modules:
         raise CellNotImportedError(
             f"cell: {cell} is not part of lstm_lm, and its module is not imported; if you trust {module_name}, set "
-            f"{TRUSTED}={module_name}, or import it first in Python"
+            f"{CELLS}={module_name}, or import it first in Python"
         )
     found = getattr(sys.modules[module_name], name, None)
     if not (isinstance(found, type) and issubclass(found, Cell)):
