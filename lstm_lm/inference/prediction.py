@@ -160,7 +160,10 @@ class PendingPrediction:
             if is_correctable(prefix) and len(exact) + sum(map(len, others)) < BAR_SIZE:
                 corrected = score(index.corrections(prefix, capital, probs), probs, {}, filters)
                 others.append(corrected.times(CORRECTION_WEIGHT))
-        contraction = None if candidates.contraction is None else candidates.surface_forms[candidates.contraction]
+        contraction = None
+        if candidates.contraction is not None:
+            forms = candidates.positions_ignoring_case[candidates.contraction]
+            contraction = max(forms, key=exact.probs.__getitem__)
         return arrange(self._request.k, exact, others, prefix, self._request.typed_word, contraction)
 
     def _joined(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
