@@ -47,13 +47,13 @@ class Candidates:
         return positions
 
     @cached_property
-    def _cases(self) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Positions of the W words that have several forms (W, F), and which of them count: shorter rows are padded."""
-        words = [forms for forms in self.positions_ignoring_case.values() if len(forms) > 1]
-        width = max(map(len, words), default=1)
-        padded = [(*forms, *[forms[0]] * (width - len(forms))) for forms in words]
-        lengths = np.array([len(forms) for forms in words])
-        return np.array(padded, dtype=np.intp).reshape(-1, width), np.arange(width) < lengths[:, None]
+    def _cases(self) -> list[NDArray[np.intp]]:
+        """Positions of the W words that have F forms (F, W), for each F above 1."""
+        words: dict[int, list[list[int]]] = {}
+        for forms in self.positions_ignoring_case.values():
+            if len(forms) > 1:
+                words.setdefault(len(forms), []).append(forms)
+        return [np.array(list(zip(*positions, strict=True)), dtype=np.intp) for positions in words.values()]
 
     def merge_cases(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of the forms of a word that differ only in case, the most probable one takes all of their probability.
@@ -64,11 +64,10 @@ class Candidates:
         Returns:
             ``probs``; 0 for the other forms.
         """
-        positions, counted = self._cases
-        if len(positions):
-            forms = np.where(counted, probs[positions], 0.0)
+        for positions in self._cases:
+            forms = probs[positions]
             probs[positions] = 0.0
-            probs[positions[np.arange(len(positions)), forms.argmax(axis=1)]] = forms.sum(axis=1)
+            probs[positions[forms.argmax(axis=0), np.arange(positions.shape[1])]] = forms.sum(axis=0)
         return probs
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
