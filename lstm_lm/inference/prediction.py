@@ -18,7 +18,6 @@ from lstm_lm.inference.prefill import ModelOutput, PrefillTask, decode_last_toke
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.ranking import (
     BAR_SIZE,
-    CORRECTION_WEIGHT,
     arrange,
     complete,
     complete_unaccented,
@@ -29,7 +28,7 @@ from lstm_lm.inference.word_filters import WordFilters
 from lstm_lm.text.casing import starts_sentence
 from lstm_lm.text.completion import WordIndex, has_prefix
 from lstm_lm.text.contractions import joins
-from lstm_lm.text.edits import is_correctable
+from lstm_lm.text.edits import CORRECTION_WEIGHT, is_correctable
 from lstm_lm.text.input_text import split_partial_word, split_text, tokenize_input
 from lstm_lm.text.insertion import insertion
 from lstm_lm.text.normalize import clean, normalize, typed_apostrophe

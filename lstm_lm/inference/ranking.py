@@ -13,8 +13,6 @@ from lstm_lm.text.casing import apply_typed_case, capitalized
 from lstm_lm.text.completion import has_prefix
 from lstm_lm.text.normalize import without_accents
 
-CORRECTION_WEIGHT = 0.02
-"""Share of a word's probability that counts for its correction: about how often one letter of a word is mistyped."""
 BAR_SIZE = 3
 """As many suggestions as a keyboard shows: corrections fill these places, and a contraction gets one of them."""
 TYPED_WORD = ("last", "ranked", "never")
@@ -53,8 +51,7 @@ class Scores:
 
 
 def score(candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, float], filters: WordFilters) -> Scores:
-    """The probabilities of candidates and of words outside the vocabulary: of the forms of a word that differ only in
-    case, the most probable one takes all.
+    """The probabilities of candidates and of words outside the vocabulary; ``merge_cases`` of both.
 
     Args:
         candidates: Candidates from the vocabulary.
@@ -76,7 +73,8 @@ def score(candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, 
         for word, positions in forms.items():
             positions += candidates.positions_ignoring_case.get(word, ())
             if len(positions) > 1:
-                best, total = max(positions, key=sums.__getitem__), sums[positions].sum()
+                weighted = [sums[i] * candidates.case_weight(surface_forms[i]) for i in positions]
+                best, total = positions[int(np.argmax(weighted))], sums[positions].sum()
                 sums[positions] = 0.0
                 sums[best] = total
     sums[:size] = filters.apply(candidates, candidates.merge_cases(sums[:size]))

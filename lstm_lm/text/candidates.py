@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_lm.text.edits import CORRECTION_WEIGHT
+
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
@@ -30,6 +32,8 @@ class Candidates:
     """The surface form of each candidate; all are distinct."""
     are_words: NDArray[np.bool_]
     """Which candidates are words, not punctuation or symbols (G,)."""
+    prefix: str = ""
+    """What was typed; the candidates may match it in another case or spelling."""
     contraction: str | None = None
     """The contraction, in small letters, that the prefix spells in full without its apostrophe: "don't" for "dont"."""
 
@@ -47,16 +51,28 @@ class Candidates:
         return positions
 
     @cached_property
-    def _cases(self) -> list[NDArray[np.intp]]:
-        """Positions of the W words that have F forms (F, W), for each F above 1."""
+    def _cases(self) -> list[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        """Positions of the W words that have F forms and the weights of the forms, both (F, W), for each F above 1."""
         words: dict[int, list[list[int]]] = {}
         for forms in self.positions_ignoring_case.values():
             if len(forms) > 1:
                 words.setdefault(len(forms), []).append(forms)
-        return [np.array(list(zip(*positions, strict=True)), dtype=np.intp) for positions in words.values()]
+        tables = []
+        for positions in words.values():
+            weights = [[self.case_weight(self.surface_forms[i]) for i in forms] for forms in positions]
+            # one row per form: sums over rows are fast
+            tables.append((np.array(positions, dtype=np.intp).T.copy(), np.array(weights).T.copy()))
+        return tables
+
+    def case_weight(self, form: str) -> float:
+        """The weight of a form beside others of the same word: lower if it has not the typed case."""
+        return 1.0 if form.startswith(self.prefix) else CORRECTION_WEIGHT
 
     def merge_cases(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the forms of a word that differ only in case, the most probable one takes all of their probability.
+        """Of the forms of a word that differ only in case, one takes all of their probability.
+
+        It is the most probable one, where the typed case is evidence: "i" becomes "I" and "know" does not become
+        "KNOW", but "may" stays if "May" is not much more probable.
 
         Args:
             probs: Probabilities of the candidates (G,), changed in place.
@@ -64,10 +80,10 @@ class Candidates:
         Returns:
             ``probs``; 0 for the other forms.
         """
-        for positions in self._cases:
+        for positions, weights in self._cases:
             forms = probs[positions]
             probs[positions] = 0.0
-            probs[positions[forms.argmax(axis=0), np.arange(positions.shape[1])]] = forms.sum(axis=0)
+            probs[positions[(forms * weights).argmax(axis=0), np.arange(positions.shape[1])]] = forms.sum(axis=0)
         return probs
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,6 +106,7 @@ class Candidates:
             groups.astype(np.intp),
             surface_forms,
             self.are_words[positions],
+            self.prefix,
             self.contraction,
         )
 
@@ -104,8 +121,8 @@ class Entry(NamedTuple):
     weight: float
 
 
-def group_entries(matches: Iterable[tuple[Entry, str]], contraction: str | None = None) -> Candidates:
-    """Candidates from entries and their surface forms."""
+def group_entries(matches: Iterable[tuple[Entry, str]], prefix: str = "", contraction: str | None = None) -> Candidates:
+    """Candidates from entries and their surface forms. The other arguments are attributes of :class:`Candidates`."""
     matches = list(matches)
     if not matches:
         return _NONE
@@ -126,6 +143,7 @@ def group_entries(matches: Iterable[tuple[Entry, str]], contraction: str | None 
         np.array([*range(len(surface_forms)), *(position for _, position in remaining)], dtype=np.intp),
         surface_forms,
         np.array([is_word(text) for text in surface_forms], dtype=np.bool_),
+        prefix,
         contraction,
     )
 

@@ -117,7 +117,7 @@ class WordIndex:
                 matches.append((entry, _capital(apply_typed_case(prefix, entry.text), capital)))
                 if entry.key == folded:
                     contraction = entry.text.casefold()
-        return group_entries(matches, contraction)
+        return group_entries(matches, prefix, contraction)
 
     def _find_unaccented(self, prefix: str, capital: bool) -> Candidates:
         folded = prefix.casefold()

@@ -15,7 +15,7 @@ LINE = """
 the , . and I you it that he to is 's a " ' ( ) @-@ @,@ : ... 't we they this in on built have 'm don ill can done
 what doesn isn 're 'll cant then them important image well known illness hesitant her Canterbury Illinois data Don
 Python put tomorrow receive received relief Beyoncé Zoë Zoe café be been there house joe @ https / / / 10 30 1 000
-works O 'Brien 'Brady cat dog use Use WHAT recieve i
+works O 'Brien 'Brady cat dog use Use WHAT recieve
 """
 WORDS = list(dict.fromkeys([*LINE.split(), UNK, EOS]))
 VOCABULARY = Vocabulary(WORDS, [10_000 // (rank + 1) for rank in range(len(WORDS))])
@@ -237,7 +237,6 @@ def test_emoji_after_a_sentence_keep_its_end() -> None:
         ("they ", "us", "use", "Use"),
         ("I ", "dont", "don't", "Don't"),
         ("I ", "don", "done", "Done"),
-        ("I ", "i", "I", "i"),
         ("the ", "zo", "Zoe", "zoe"),
         ("", "us", "Use", "use"),
     ],
@@ -247,6 +246,12 @@ def test_a_word_is_suggested_once_in_its_more_probable_case(text: str, prefix: s
     assert shown in words
     assert hidden not in words
     assert len({word.casefold() for word in words}) == len(words)
+
+
+def test_the_typed_case_is_evidence() -> None:
+    assert suggest("I ", "use", 9, typed_word="ranked")[0] == "use"
+    assert "Zoe" in suggest("the ", "Zo", 9)
+    assert suggest("the ", "rece", 9, allow=["RECEIVE"]) == ["receive"]
 
 
 def test_capitals_are_suggested_where_they_are_typed() -> None:

@@ -58,7 +58,27 @@ def test_a_word_has_one_form_and_it_is_the_most_probable(prefix: str, capital: b
         shown = [i for i in positions if merged[i] > 0.0]
         assert merged[positions].sum() == pytest.approx(forms[positions].sum())
         assert len(shown) <= 1
-        assert all(forms[i] == forms[positions].max() for i in shown)
+        weighted = {i: forms[i] * candidates.case_weight(candidates.surface_forms[i]) for i in positions}
+        assert all(weighted[i] == max(weighted.values()) for i in shown)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "small", "capital", "shown"),
+    [
+        ("", 0.1, 0.4, "US"),
+        ("", 0.4, 0.1, "us"),
+        ("u", 0.1, 0.4, "us"),
+        ("u", 0.001, 0.4, "US"),
+        ("US", 0.4, 0.1, "US"),
+    ],
+)
+def test_the_typed_case_is_evidence(prefix: str, small: float, capital: float, shown: str) -> None:
+    probs = np.zeros(len(VOCABULARY))
+    probs[[VOCABULARY.id("us"), VOCABULARY.id("US")]] = small, capital
+    candidates = INDEX.candidates(prefix)
+    merged = candidates.merge_cases(candidates.sums(probs[candidates.ids]))
+    assert [candidates.surface_forms[i] for i in np.flatnonzero(merged)] == [shown]
+    assert merged.sum() == pytest.approx(small + capital)
 
 
 @given(prefixes, st.booleans())

@@ -36,10 +36,10 @@ export class WordFilters {
 /**
  * Suggestions of one kind: `{texts, probs}`, 0 for one that is not allowed. `oov`: words outside the vocabulary.
  *
- * Of the forms of a word that differ only in case, the most probable one takes all.
+ * Of the forms of a word that differ only in case, the most probable one takes all, where the typed case is evidence.
  */
 export function score(candidates, probs, oov, filters) {
-  const { ids, weights, groups, positions, forms } = candidates;
+  const { ids, weights, groups, positions, forms, caseWeight } = candidates;
   let { texts } = candidates;
   let sums = new Float64Array(texts.length);
   for (let i = 0; i < ids.length; i += 1) sums[groups[i]] += probs[ids[i]] * weights[i];
@@ -50,16 +50,17 @@ export function score(candidates, probs, oov, filters) {
     added.forEach(([word], i) => cases.set(casefold(word), [...(cases.get(casefold(word)) ?? []), texts.length + i]));
     texts = [...texts, ...added.map(([word]) => word)];
     sums = Float64Array.from([...sums, ...added.map(([, prob]) => prob)]);
-    for (const [word, own] of cases) mergeCases(sums, [...own, ...(forms.get(word) ?? [])]);
+    for (const [word, own] of cases) mergeCases([...own, ...(forms.get(word) ?? [])], sums, texts, caseWeight);
   }
-  for (const own of forms.values()) mergeCases(sums, own);
+  for (const own of forms.values()) mergeCases(own, sums, texts, caseWeight);
   filters.apply(candidates, sums);
   return { texts, probs: sums };
 }
 
-function mergeCases(probs, forms) {
+function mergeCases(forms, probs, texts, caseWeight) {
   if (forms.length < 2) return;
-  const likeliest = forms.reduce((a, b) => (probs[b] > probs[a] ? b : a));
+  const weighted = (i) => probs[i] * caseWeight(texts[i]);
+  const likeliest = forms.reduce((a, b) => (weighted(b) > weighted(a) ? b : a));
   const sum = forms.reduce((total, i) => total + probs[i], 0);
   for (const i of forms) probs[i] = 0;
   probs[likeliest] = sum;

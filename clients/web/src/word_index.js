@@ -17,6 +17,7 @@ export class WordIndex {
     this.infixes = rules.infixes;
     this.normalizer = normalizer;
     this.corrections_ = rules.corrections;
+    this.correctionWeight = rules.ranking.correction_weight;
     const blocked = new Set(rules.blocked);
     const left = new Map();
     for (const [, id, share] of rules.contractions) left.set(id, (left.get(id) ?? 1) - share);
@@ -57,7 +58,7 @@ export class WordIndex {
       matches.push([entry, shown(applyTypedCase(prefix, entry.text), capital)]);
       if (entry.key === folded) contraction = entry.word;
     }
-    return { ...group(matches), contraction };
+    return { ...this.#group(matches, prefix), contraction };
   }
 
   /** Candidates that start with the prefix only if accents are ignored. */
@@ -89,7 +90,12 @@ export class WordIndex {
 
   #respelled(entries, prefix, capital) {
     const others = entries.filter((entry) => !hasPrefix(entry.text, prefix));
-    return group(others.map((entry) => [entry, shown(applyTypedCase(prefix, entry.text), capital)]));
+    return this.#group(others.map((entry) => [entry, shown(applyTypedCase(prefix, entry.text), capital)]), prefix);
+  }
+
+  // beside other forms of the same word, one counts less if it has not the typed case
+  #group(matches, prefix) {
+    return { ...group(matches), caseWeight: (text) => (text.startsWith(prefix) ? 1 : this.correctionWeight) };
   }
 }
 
@@ -180,6 +186,7 @@ function group(matches) {
     ids: Int32Array.from(matches, ([entry]) => entry.id),
     weights: Float64Array.from(matches, ([entry]) => entry.weight),
     areWords: texts.map(isWord),
+    caseWeight: () => 1,
     contraction: null,
   };
 }
