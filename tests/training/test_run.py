@@ -18,6 +18,7 @@ from helpers.small_runs import (
     assert_same_weights,
     interrupt_at,
     last_rate,
+    needs_bf16,
     optimizer_config,
     schedule_config,
     weights,
@@ -225,6 +226,7 @@ def test_adaptive_softmax_trains_scores_and_resumes_with_its_cutoffs(config: Con
         train(config(model=replace(model, cutoffs=[]), resume=str(best)), tmp_path / "other")
 
 
+@needs_bf16
 def test_bfloat16_run_trains_and_scores_in_float32(config: ConfigFactory, tmp_path: Path) -> None:
     # 7 columns do not divide the valid split, so some windows have a mask
     batching = replace(config().batching, eval_batch_size=7)
