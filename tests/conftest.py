@@ -27,5 +27,8 @@ def wikitext2_dir() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep tests away from the user's cache."""
-    os.environ["LSTM_LM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """Keep tests away from the user's cache; the processes of a test run share one, so that each corpus is encoded once."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ["LSTM_LM_CACHE"] = str(folder / "cache")
