@@ -36,6 +36,7 @@ from statistics import median
 from timeit import timeit
 from typing import Any
 
+FORMATS = ("fp32", "bf16")
 VOCAB_SIZE = 33_278
 RECIPE = "wikitext2_60min"
 SAMPLED = "sampled_softmax"
@@ -135,6 +136,7 @@ def our_steps(config: Any, window: Any, counts: list[int], threads: list[int]) -
     from lstm_lm.text.vocabulary import Vocabulary
     from lstm_lm.training.module import LanguageModelModule
     from lstm_lm.training.optimizers import build_optimizer, updates_rows
+    from lstm_lm.training.step_timing import supports_bf16
 
     words = ("<unk>", "<eos>", *(f"word{rank}" for rank in range(2, VOCAB_SIZE)))
     corpus = EncodedCorpus(Vocabulary(words, counts), {}, "whitespace", config.data, {})
@@ -153,7 +155,7 @@ def our_steps(config: Any, window: Any, counts: list[int], threads: list[int]) -
 
     return {
         f"{precision} {number}": functools.partial(step, precision, number)
-        for precision in ("fp32", "bf16")
+        for precision in FORMATS[: 1 + supports_bf16(torch.device("cpu"))]
         for number in threads
     }
 
@@ -199,8 +201,9 @@ def print_ways(results: dict[tuple[str, str], list[dict[str, Any]]], title: str)
             precision, threads = way.split()
             speed = median(one["speed"][way] for one in ones)
             shares = [
-                median(one["speed"][way] * one["operations"] / one["limits"][f"{name} {threads}"] for one in ones)
-                for name in ("fp32", "bf16")
+                median(one["speed"][way] * one["operations"] / one["limits"][limit] for one in ones)
+                for limit in (f"{name} {threads}" for name in FORMATS)
+                if limit in ones[0]["limits"]
             ]
             values = (precision, threads, f"{speed:,.0f}", *(f"{share:.0%}" for share in shares))
             table.add_row(f"{size}, {ones[0]['batch']}", *values)

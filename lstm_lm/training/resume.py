@@ -16,7 +16,7 @@ from lstm_lm.training.schedules import follows_length
 log = logging.getLogger(__name__)
 
 # what a resumed run must have in common with the first one, besides model, words and tokenizer
-_REQUIRED = ("text", "loss", "optimizer", "schedule", "averaging", "batching", "seed", "precision")
+_REQUIRED = ("text", "loss", "optimizer", "schedule", "averaging", "batching", "seed")
 # the length of the run, which its schedule depends on
 _LENGTH = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps")
 # what may differ, with a warning
@@ -59,7 +59,7 @@ def run_record(
         "seed": config.seed,
         "precision": precision,
         "devices": devices,
-        "changeable": {key: _value(config, key) for key in _CHANGEABLE},
+        "changeable": {"trainer.precision": precision, **{key: _value(config, key) for key in _CHANGEABLE}},
     }
 
 

@@ -83,10 +83,8 @@ def train(
     epoch_planner, checkpoints = run_callbacks.epoch_planner, run_callbacks.checkpoints
     time_budget.start()
     most_threads = torch.get_num_threads()
-    precision = config.trainer.precision
-    if precision == "auto" and resumed is not None:  # chosen by timing, so a resumed run keeps its first choice
-        precision = resumed.metadata.run.get("precision", "fp32")
-    precision, threads = choose_way(config, corpus, precision)
+    saved_precision = None if resumed is None else resumed.metadata.run.get("precision", "fp32")
+    precision, threads = choose_way(config, corpus, saved_precision)
     torch.set_num_threads(threads)
     loggers = build_loggers(
         config.logger, run_dir, name or run_dir.name, None if resumed is None else last_logged_step(resumed.content)

@@ -11,6 +11,7 @@ import torch
 
 from lstm_lm.data.encoding import EncodedCorpus
 from lstm_lm.data.streams import TrainWindows
+from lstm_lm.errors import TrainingError
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.training.config import TrainConfig, TrainerConfig
@@ -32,7 +33,7 @@ class StepWay(NamedTuple):
     threads: int
 
 
-def choose_way(config: TrainConfig, corpus: EncodedCorpus, precision: str) -> StepWay:
+def choose_way(config: TrainConfig, corpus: EncodedCorpus, saved_precision: str | None) -> StepWay:
     """Choose format and number of threads of a run, where they are not set.
 
     On a CPU, forward and backward pass of a training window are timed in each way. Neither the flags of a processor nor
@@ -42,16 +43,17 @@ def choose_way(config: TrainConfig, corpus: EncodedCorpus, precision: str) -> St
     Args:
         config: Config of the run.
         corpus: Its corpus.
-        precision: ``fp32``, ``bf16`` or ``auto``.
+        saved_precision: The format of the run that this run resumes, which it keeps if it can; ``None`` for a new run.
 
     Returns:
         The fastest way; ``fp32`` unless ``bf16`` is at least 5 % faster.
+
+    Raises:
+        TrainingError: If the config sets ``bf16`` and this processor cannot train in it.
     """
     trainer = config.trainer
     device = torch.device("cuda" if trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-    if precision == "auto" and device.type == "cuda":
-        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
+    precisions = _precisions(trainer.precision, saved_precision, device)
     most = trainer.threads or torch.get_num_threads()
     threads = sorted({1, most}) if chooses_threads(trainer, device) else [most]
     ways = [StepWay(*way) for way in product(precisions, threads)]
@@ -61,6 +63,38 @@ def choose_way(config: TrainConfig, corpus: EncodedCorpus, precision: str) -> St
     taken = (f"{1000 * seconds[way]:,.0f} ms in {way.precision} (threads: {way.threads})" for way in ways)
     log.info("forward and backward pass of a window take %s", ", ".join(taken))
     return fastest(seconds)
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether a device has its own instructions for bfloat16.
+
+    Without them, as on processors with AVX2 but no AVX-512, torch's LSTM raises an error under autocast, and a matrix
+    product takes hundreds of times as long as in float32.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _precisions(precision: str, saved: str | None, device: torch.device) -> list[str]:
+    """The formats to choose from."""
+    if precision == "auto":
+        if not supports_bf16(device):
+            return ["fp32"]
+        if saved is not None:
+            return [saved]
+        return ["bf16"] if device.type == "cuda" else ["fp32", "bf16"]
+    if precision == "bf16" and device.type == "cpu" and not supports_bf16(device):
+        raise TrainingError(
+            "trainer.precision=bf16: this processor has no bfloat16 instructions that torch can train with; leave the "
+            "setting out, or set trainer.precision=fp32"
+        )
+    return [precision]
 
 
 def chooses_threads(trainer: TrainerConfig, device: torch.device) -> bool:

@@ -28,6 +28,7 @@ from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.interrupt import GracefulInterrupt
 from lstm_lm.training.config import TrainerConfig
+from lstm_lm.training.resume import run_record
 from lstm_lm.training.run import train
 
 
@@ -115,6 +116,19 @@ def test_finished_run_can_be_extended(config: ConfigFactory, tmp_path: Path) -> 
     resumed = train(config(trainer=longer, resume=resume), tmp_path / "resumed")
     assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
     assert [entry["loss"] for entry in resumed["history"]] == [entry["loss"] for entry in whole["history"]]
+
+
+def test_a_run_in_bfloat16_continues_on_a_processor_without_it(
+    config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lstm_lm.training.step_timing.supports_bf16", lambda _: False)
+    with monkeypatch.context() as patch:
+        in_bf16 = lambda config, _precision, *rest: run_record(config, "bf16", *rest)  # noqa: E731
+        patch.setattr("lstm_lm.training.run.run_record", in_bf16)
+        train(config(), tmp_path)
+    metrics = train(config(resume="auto", trainer=TrainerConfig(max_epochs=3)), tmp_path)
+    assert metrics["precision"] == "fp32"
+    assert "trainer.precision (checkpoint: bf16, now: fp32)" in caplog.text
 
 
 def test_resuming_a_finished_run_is_reported(config: ConfigFactory, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import torch
 from helpers.small_runs import ConfigFactory
 
 from lstm_lm.data.encoding import load_corpus
+from lstm_lm.errors import TrainingError
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.training import step_timing
 from lstm_lm.training.callbacks.thread_selection import ThreadPolicy, thread_counts
 from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
@@ -127,9 +129,11 @@ class SimulatedSteps:
                 precision = "bf16" if torch.is_autocast_enabled("cpu") else "fp32"
                 self.steps.append(StepWay(precision, torch.get_num_threads()))
                 self.now += self.seconds[self.steps[-1]] * input_ids.numel() / 240
-            return features(model, input_ids, *args)
+            with torch.autocast("cpu", enabled=False):  # this processor may not support bfloat16
+                return features(model, input_ids, *args)
 
         monkeypatch.setattr(LSTMLanguageModel, "features", timed)
+        monkeypatch.setattr(step_timing, "supports_bf16", lambda _: True)
         for name in ("monotonic", "perf_counter"):
             monkeypatch.setattr(f"time.{name}", lambda: self.now)
 
@@ -145,23 +149,37 @@ class TestStepTiming:
         steps = SimulatedSteps(WAYS, monkeypatch)
         automatic = config(trainer=TrainerConfig(max_epochs=1))
         corpus, before = load_corpus(automatic.data), torch.get_rng_state()
-        assert choose_way(automatic, corpus, "auto") == ("bf16", 1)
+        assert choose_way(automatic, corpus, None) == ("bf16", 1)
         assert steps.steps == [*WAYS] * 4
         assert torch.equal(torch.get_rng_state(), before), "the run draws the same numbers with and without timing"
-        assert choose_way(automatic, corpus, "fp32") == ("fp32", 2)
-        fixed = replace(automatic, trainer=TrainerConfig(max_epochs=1, threads=2))
-        assert choose_way(fixed, corpus, "auto") == ("bf16", 2)
-        assert choose_way(fixed, corpus, "fp32") == ("fp32", 2)
-        parallel = replace(automatic, trainer=TrainerConfig(max_epochs=1, devices=2, precision="bf16"))
-        assert choose_way(parallel, corpus, "bf16") == ("bf16", 2)
+        assert choose_way(automatic, corpus, "fp32") == ("fp32", 2), "a resumed run keeps its format"
+        for settings, way in (
+            ({"threads": 2}, ("bf16", 2)),
+            ({"precision": "fp32"}, ("fp32", 2)),
+            ({"precision": "fp32", "threads": 2}, ("fp32", 2)),
+            ({"precision": "bf16", "devices": 2}, ("bf16", 2)),
+        ):
+            fixed = replace(automatic, trainer=TrainerConfig(max_epochs=1, **settings))
+            assert choose_way(fixed, corpus, None) == way
 
     def test_a_short_budget_shortens_the_timing(self, config: ConfigFactory, monkeypatch: pytest.MonkeyPatch) -> None:
         steps = SimulatedSteps(WAYS, monkeypatch)
         for budget, rounds in (("10s", 1), ("10m", 2), ("1h", 4)):
             limited = config(trainer=TrainerConfig(budget=budget))
             steps.steps = []
-            assert choose_way(limited, load_corpus(limited.data), "auto") == ("bf16", 1)
+            assert choose_way(limited, load_corpus(limited.data), None) == ("bf16", 1)
             assert len(steps.steps) == rounds * len(WAYS)
+
+    def test_without_bfloat16_instructions(self, config: ConfigFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        SimulatedSteps(WAYS, monkeypatch)
+        monkeypatch.setattr(step_timing, "supports_bf16", lambda _: False)
+        automatic = config(trainer=TrainerConfig(max_epochs=1))
+        corpus = load_corpus(automatic.data)
+        assert choose_way(automatic, corpus, None) == ("fp32", 2)
+        assert choose_way(automatic, corpus, "bf16") == ("fp32", 2), "a run may move to another processor"
+        fixed = replace(automatic, trainer=TrainerConfig(max_epochs=1, precision="bf16"))
+        with pytest.raises(TrainingError, match=r"no bfloat16 instructions.*trainer\.precision=fp32"):
+            choose_way(fixed, corpus, None)
 
 
 @pytest.mark.usefixtures("two_cores")
