@@ -17,6 +17,10 @@ settings.load_profile("no_deadline")
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+
+
 def pytest_collection_finish() -> None:
     """Keep what was imported out of garbage collections, which take 7 % of the time otherwise."""
     gc.collect()

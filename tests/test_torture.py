@@ -10,6 +10,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "torture.py"
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="CPU time and memory are read from /proc")
 @pytest.mark.parametrize(
