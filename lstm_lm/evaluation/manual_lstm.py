@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lstm_lm.evaluation.score import target_rank
 from lstm_lm.nn.cells.lstm import LSTM
+from lstm_lm.nn.matmul import padded
 from lstm_lm.nn.model import LSTMLanguageModel
 
 
@@ -66,8 +67,9 @@ class ManualGradLSTM:
             self._cluster_bias = index_of[id(model.clusters.bias)]
         self._cluster_log_probs = torch.empty(0)
         self._initial_state = model.initial_state(1)
-        self._logits = torch.empty(window_length, model.vocab_size)
-        self._probabilities = torch.empty_like(self._logits)
+        self._logits, self._probabilities = (
+            torch.empty(window_length, padded(model.vocab_size))[:, : model.vocab_size] for _ in range(2)
+        )
         self._input_ids = torch.empty(0, dtype=torch.int64)
         self.reset_state()
 

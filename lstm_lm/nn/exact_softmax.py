@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, add_product, softmax_rows, write_logits, write_product
+from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, add_product, padded, softmax_rows, write_logits, write_product
 
 
 class ExactSoftmax(torch.autograd.Function):
@@ -94,15 +94,17 @@ def _cross_entropy(
             return low_precision_cross_entropy(
                 features, target_ids, chunk, weight, bias, grad_weight, grad_bias, grad_features
             )
-    shape = (min(chunk, num_tokens), weight.shape[0])
-    logits_buffer, buffer = (torch.empty(shape, device=weight.device) for _ in range(2))
+    words = weight.shape[0]
+    logits_buffer = torch.full((min(chunk, num_tokens), padded(words)), -torch.inf, device=weight.device)
+    buffer = torch.empty_like(logits_buffer)
     total = torch.zeros((), dtype=torch.float64, device=weight.device)
     for start in range(0, num_tokens, chunk):
         part = slice(start, min(start + chunk, num_tokens))
         target = target_ids[part].unsqueeze(1)
         logits = logits_buffer[: len(target)]
-        write_logits(logits, features[part], weight, bias)
+        write_logits(logits[:, :words], features[part], weight, bias)
         softmax, nll = softmax_rows(logits, logits.gather(1, target).squeeze(1), buffer[: len(target)])
+        softmax = softmax[:, :words]
         total += nll.sum(dtype=torch.float64)
         softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
         grad_bias += softmax.sum(dim=0)

@@ -11,6 +11,7 @@ import torch
 
 from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.step_timing import supports_bf16
 
 ConfigFactory = Callable[..., TrainConfig]
 
@@ -33,6 +34,9 @@ def schedule_config(name: str, **arguments: Any) -> dict[str, Any]:
     return {"_target_": f"lstm_lm.training.schedules.{name}", **arguments}
 
 
+needs_bf16 = pytest.mark.skipif(
+    not supports_bf16(torch.device("cpu")), reason="this processor has no bfloat16 instructions"
+)
 TENSORBOARD = {"tensorboard": {"_target_": "lstm_lm.training.loggers.TensorBoardLogger"}}
 EARLY_STOPPING = {
     "_target_": "lightning.pytorch.callbacks.EarlyStopping",

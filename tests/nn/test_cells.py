@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small_runs import needs_bf16
 from torch import Tensor, nn
 
 from lstm_lm.errors import CellNotImportedError
@@ -165,6 +166,7 @@ def test_weight_dropout_drops_recurrent_weights_in_training_only(settings: dict[
     assert torch.equal(model(ids, state)[0], model(ids, state)[0])
 
 
+@needs_bf16
 def test_bfloat16_is_close_to_float32_and_keeps_the_state_precise(settings: dict[str, Any]) -> None:
     model = network(settings)
     ids, state = random_ids(4, 12), model.initial_state(4)

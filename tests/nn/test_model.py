@@ -43,6 +43,16 @@ def test_a_window_in_parts_with_carried_state_equals_the_whole() -> None:
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-6, rtol=1e-5)
 
 
+def test_logits_without_gradients_are_the_same_and_their_rows_begin_at_cache_lines() -> None:
+    model = network()
+    features = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        logits = model.logits(features)
+    torch.testing.assert_close(logits, model.logits(features).detach(), atol=1e-6, rtol=1e-5)
+    assert logits.data_ptr() % 64 == 0
+    assert logits.stride() == (5 * 32, 32, 1)
+
+
 def test_the_given_state_is_not_modified() -> None:
     model = network()
     state = model.initial_state(2)

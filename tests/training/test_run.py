@@ -18,6 +18,7 @@ from helpers.small_runs import (
     assert_same_weights,
     interrupt_at,
     last_rate,
+    needs_bf16,
     optimizer_config,
     schedule_config,
     weights,
@@ -40,7 +41,6 @@ from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.config import NO_EPOCH_LIMIT, TrainerConfig
 from lstm_lm.training.resume import run_record
 from lstm_lm.training.run import train
-from lstm_lm.training.step_timing import supports_bf16
 
 
 def test_same_seed_gives_identical_runs_and_another_seed_differs(config: ConfigFactory, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_adaptive_softmax_trains_scores_and_resumes_with_its_cutoffs(config: Con
         train(config(model=replace(model, cutoffs=[]), resume=str(best)), tmp_path / "other")
 
 
-@pytest.mark.skipif(not supports_bf16(torch.device("cpu")), reason="this processor does not support bfloat16")
+@needs_bf16
 def test_bfloat16_run_trains_and_scores_in_float32(config: ConfigFactory, tmp_path: Path) -> None:
     # 7 columns do not divide the valid split, so some windows have a mask
     batching = replace(config().batching, eval_batch_size=7)
