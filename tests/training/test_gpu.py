@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_models import small_corpus, small_vocabulary
-from helpers.small_runs import ConfigFactory, optimizer_config
+from helpers.small_runs import ConfigFactory, needs_bf16, optimizer_config
 from helpers.waiting import DEADLINE
 from torch import Tensor
 from torch.nn import functional as F
@@ -136,6 +136,7 @@ def test_low_precision_cross_entropy_is_close_to_cross_entropy(chunk: int) -> No
         assert distance(got, exact) < 2e-2
 
 
+@needs_bf16
 @pytest.mark.slow
 def test_bench_gpu_runs_every_section_on_a_cpu(tmp_path: Path) -> None:
     script, out = Path(__file__).parents[2] / "scripts" / "bench_gpu.py", tmp_path / "bench.jsonl"
