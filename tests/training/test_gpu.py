@@ -138,6 +138,7 @@ def test_low_precision_cross_entropy_is_close_to_cross_entropy(chunk: int) -> No
 
 @needs_bf16
 @pytest.mark.slow
+@needs_bf16
 def test_bench_gpu_runs_every_section_on_a_cpu(tmp_path: Path) -> None:
     script, out = Path(__file__).parents[2] / "scripts" / "bench_gpu.py", tmp_path / "bench.jsonl"
     command = [sys.executable, script, "--device", "cpu", "--seconds", "120", "--out", out]
