@@ -33,7 +33,6 @@ WRONG_BODIES: tuple[dict[str, Any], ...] = (
     {"text": "a", "k": 0, "generate": 0},
     {"x": 1},
 )
-MAX_GROWTH_MB = 50.0
 Client = Callable[[Connection, random.Random], Awaitable[str]]
 
 
@@ -42,11 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a bundle; default: random weights in the medium model's sizes")
     parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--max-growth-mb", type=float, default=50.0, help="default: %(default)s")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bundle = args.model or random_bundle(Path(folder) / "medium", MEDIUM, MEDIUM_WORDS)
         with running_service(bundle) as service:
-            problems, summary = asyncio.run(soak(service, args.seconds))
+            problems, summary = asyncio.run(soak(service, args.seconds, args.max_growth_mb))
             log = service.log.read_text()
     if "Traceback" in log:
         problems.append(f"the service's log has a traceback:\n{log[-3000:]}")
@@ -55,7 +55,7 @@ def main() -> None:
         raise SystemExit("\n".join(problems[:20]))
 
 
-async def soak(service: Service, seconds: float) -> tuple[list[str], str]:
+async def soak(service: Service, seconds: float, max_growth_mb: float) -> tuple[list[str], str]:
     """Run all clients for ``seconds``; returns the problems and a one-line summary."""
     counts: Counter[str] = Counter()
     problems: list[str] = []
@@ -94,7 +94,7 @@ async def soak(service: Service, seconds: float) -> tuple[list[str], str]:
     await asyncio.gather(sample_memory(), *(repeat(client, seed) for seed, client in enumerate(clients)))
     # caches and buffers fill in the first quarter
     early, late = memory[len(memory) // 4], max(memory[-max(1, len(memory) // 4) :])
-    if late - early > MAX_GROWTH_MB:
+    if late - early > max_growth_mb:
         problems.append(f"memory grew from {early:.0f} to {late:.0f} MB")
     if problems:
         return problems, "failed"

@@ -1,12 +1,14 @@
 """Cache folder, of encoded corpora and features of train: an entry is complete or absent."""
 
 import errno
+import fcntl
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lstm_lm.data.config import DataConfig
@@ -30,7 +32,8 @@ def cache_root(config: DataConfig) -> Path:
 def build_once(folder: Path, write: Callable[[Path], None]) -> dict[str, str]:
     """Build ``folder`` with ``write`` unless it exists and is intact; a process that is killed leaves no ``folder``.
 
-    Every file of an entry is compared with its checksum; a damaged entry is built again.
+    Every file of an entry is compared with its checksum; a damaged entry is built again. Of several processes, such as
+    the ranks of a machine, one builds and the others wait for it.
 
     Args:
         folder: The cache entry.
@@ -46,12 +49,40 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> dict[str, str]:
         if sha256 := _verified(folder):
             return sha256
         log.warning("%s: this cache entry is damaged; it is built again", folder)
-    partial: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f"{_PARTIAL}*"):
-            remove_if_abandoned(left)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_PARTIAL))
+        with _locked(folder):
+            return _verified(folder) or _build(folder, write)
+    except OSError as error:
+        raise DataError(
+            f"{folder.parent}: cannot write a cache entry ({error.strerror or error}); free some space or choose "
+            "another folder with data.cache_dir=FOLDER or the environment variable LSTM_LM_CACHE=FOLDER"
+        ) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time build an entry. It saves work only: without locks, the first to finish wins."""
+    path = folder.with_name(f".lock-{folder.name}")
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: waiting for another process that builds this cache entry", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            log.debug("%s: no locks here (%s)", folder.parent, error.strerror)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _build(folder: Path, write: Callable[[Path], None]) -> dict[str, str]:
+    for left in folder.parent.glob(f"{_PARTIAL}*"):
+        remove_if_abandoned(left)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_PARTIAL))
+    try:
         write(partial)
         sha256 = {path.name: file_sha256(path) for path in partial.iterdir()}
         (partial / _CHECKSUMS).write_text(json.dumps(sha256))
@@ -70,14 +101,8 @@ def build_once(folder: Path, write: Callable[[Path], None]) -> dict[str, str]:
                 raise
         sync_folder(folder.parent)
         return sha256
-    except OSError as error:
-        raise DataError(
-            f"{folder.parent}: cannot write a cache entry ({error.strerror or error}); free some space or choose "
-            "another folder with data.cache_dir=FOLDER or the environment variable LSTM_LM_CACHE=FOLDER"
-        ) from error
     finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _verified(folder: Path) -> dict[str, str] | None:

@@ -34,8 +34,9 @@ from lstm_lm.evaluation.forward import eval_mode, window_features
 from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import word_mask
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.text.candidates import Candidates
 from lstm_lm.text.casing import sentence_starts
-from lstm_lm.text.completion import Candidates, WordIndex, surface_form
+from lstm_lm.text.completion import WordIndex, surface_form
 from lstm_lm.text.contractions import contractions
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -140,13 +141,15 @@ def suggestion_rank(word: str, candidates: Candidates, logits: NDArray[np.float3
         typed: The letters typed so far, which are suggested after every other word.
 
     Returns:
-        The rank, 0 if ``word`` is the first suggestion; ``None`` if it is not a candidate.
+        The rank, 0 if ``word`` is the first suggestion; ``None`` if it is not suggested, or only in another case.
     """
     position = candidates.positions.get(word)
     if position is None:
         return None
     weights = logits[candidates.ids]
-    probs = candidates.sums(np.exp(weights - weights.max(), dtype=np.float64))
+    probs = candidates.merge_cases(candidates.sums(np.exp(weights - weights.max(), dtype=np.float64)))
+    if probs[position] == 0.0:
+        return None
     before = probs >= probs[position]
     if (own := candidates.positions.get(typed)) is not None:
         before[own] = False
@@ -154,9 +157,10 @@ def suggestion_rank(word: str, candidates: Candidates, logits: NDArray[np.float3
     if candidates.contraction is None:
         return rank
     # a contraction that is typed without its apostrophe has the last place, if its probability gives it none
-    if candidates.contraction == position:
+    contractions = candidates.positions_ignoring_case[candidates.contraction]
+    if position in contractions:
         return min(rank, NUM_SUGGESTIONS - 1)
-    return rank + (rank == NUM_SUGGESTIONS - 1 and not before[candidates.contraction])
+    return rank + (rank == NUM_SUGGESTIONS - 1 and not before[contractions].any())
 
 
 def written_words(ids: Ids, vocabulary: Vocabulary) -> tuple[list[str], NDArray[np.int32]]:

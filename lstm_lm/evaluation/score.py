@@ -16,7 +16,7 @@ from lstm_lm.data.streams import Window
 from lstm_lm.evaluation.intervals import ConfidenceInterval, article_starts
 from lstm_lm.evaluation.token_scores import TokenScores
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.text.completion import is_word
+from lstm_lm.text.candidates import is_word
 from lstm_lm.text.vocabulary import Vocabulary
 
 TOP_K = (1, 3, 5)

@@ -10,7 +10,7 @@ from sacremoses import MosesDetokenizer, MosesTokenizer
 from sacremoses.util import CJKChars
 
 from lstm_lm.inference.config import CacheConfig
-from lstm_lm.inference.ranking import BAR_SIZE, CORRECTION_WEIGHT
+from lstm_lm.inference.ranking import BAR_SIZE
 from lstm_lm.inference.user_words import HALF, MAX_SHARE
 from lstm_lm.text import casing, edits, input_text, insertion, normalize, placeholders, tokenizer
 from lstm_lm.text.completion import normalized
@@ -74,7 +74,7 @@ def client_rules(vocabulary: Vocabulary, blocked: Collection[str] = ()) -> dict[
             "max_length": edits.LENGTHS.stop - 1,
             "max_candidates": edits.MAX_CORRECTIONS,
         },
-        "ranking": {"bar_size": BAR_SIZE, "correction_weight": CORRECTION_WEIGHT},
+        "ranking": {"bar_size": BAR_SIZE, "correction_weight": edits.CORRECTION_WEIGHT},
         "user_words": {"max_share": MAX_SHARE, "half": HALF},
         "cache": {"weight": cache.weight, "theta": cache.theta, "window": cache.window},
         "blocked": sorted(set(map(normalized, blocked))),

@@ -18,7 +18,6 @@ from lstm_lm.inference.prefill import ModelOutput, PrefillTask, decode_last_toke
 from lstm_lm.inference.prefix_cache import PrefixCache
 from lstm_lm.inference.ranking import (
     BAR_SIZE,
-    CORRECTION_WEIGHT,
     arrange,
     complete,
     complete_unaccented,
@@ -29,7 +28,7 @@ from lstm_lm.inference.word_filters import WordFilters
 from lstm_lm.text.casing import starts_sentence
 from lstm_lm.text.completion import WordIndex, has_prefix
 from lstm_lm.text.contractions import joins
-from lstm_lm.text.edits import is_correctable
+from lstm_lm.text.edits import CORRECTION_WEIGHT, is_correctable
 from lstm_lm.text.input_text import split_partial_word, split_text, tokenize_input
 from lstm_lm.text.insertion import insertion
 from lstm_lm.text.normalize import clean, normalize, typed_apostrophe
@@ -160,7 +159,10 @@ class PendingPrediction:
             if is_correctable(prefix) and len(exact) + sum(map(len, others)) < BAR_SIZE:
                 corrected = score(index.corrections(prefix, capital, probs), probs, {}, filters)
                 others.append(corrected.times(CORRECTION_WEIGHT))
-        contraction = None if candidates.contraction is None else candidates.surface_forms[candidates.contraction]
+        contraction = None
+        if candidates.contraction is not None:
+            forms = candidates.positions_ignoring_case[candidates.contraction]
+            contraction = max(forms, key=exact.probs.__getitem__)
         return arrange(self._request.k, exact, others, prefix, self._request.typed_word, contraction)
 
     def _joined(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,8 +44,9 @@ class PredictionRequest:
     prefix: str = ""
     """The partial word as typed.
 
-    Matching ignores case, and the sign that is typed as an apostrophe. Suggestions keep typed capitals and signs and
-    are capitalized at the start of a sentence. The prefix may contain punctuation before or inside the word: "well-kn"
+    Matching ignores case, and the sign that is typed as an apostrophe. Suggestions keep a typed first capital, capitals
+    throughout and signs, and are capitalized at the start of a sentence; of the forms of a word that differ only in
+    case, the most probable one is suggested. The prefix may contain punctuation before or inside the word: "well-kn"
     suggests "well-known", '"th' suggests '"The'. Words that begin with it come first, then those that begin with it
     apart from accents; if they are fewer than three, then those that begin with it after one edit.
     """

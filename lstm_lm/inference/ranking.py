@@ -8,16 +8,15 @@ from numpy.typing import NDArray
 
 from lstm_lm.inference.logits import top_k_candidates
 from lstm_lm.inference.word_filters import WordFilters
-from lstm_lm.text.casing import apply_first_case, apply_prefix_case, capitalized
-from lstm_lm.text.completion import Candidates, has_prefix
+from lstm_lm.text.candidates import Candidates
+from lstm_lm.text.casing import apply_typed_case, capitalized
+from lstm_lm.text.completion import has_prefix
 from lstm_lm.text.normalize import without_accents
 
-CORRECTION_WEIGHT = 0.02
-"""Share of a word's probability that counts for its correction: about how often one letter of a word is mistyped."""
 BAR_SIZE = 3
 """As many suggestions as a keyboard shows: corrections fill these places, and a contraction gets one of them."""
 TYPED_WORD = ("last", "ranked", "never")
-"""Where the suggestion that equals the typed prefix goes: after the other completions, by its probability, nowhere."""
+"""Where the suggestion that equals the typed prefix goes: after all others, by its probability, nowhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ class Scores:
 
 
 def score(candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, float], filters: WordFilters) -> Scores:
-    """The probabilities of candidates and of words outside the vocabulary.
+    """The probabilities of candidates and of words outside the vocabulary; ``merge_cases`` of both.
 
     Args:
         candidates: Candidates from the vocabulary.
@@ -60,14 +59,26 @@ def score(candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, 
         oov: Probabilities of other suggestions, all allowed; one with the text of a candidate is added to it.
         filters: Which candidates are allowed.
     """
-    surface_forms, kept = candidates.surface_forms, filters.apply(candidates, candidates.probs(probs))
+    surface_forms, size = candidates.surface_forms, len(candidates.surface_forms)
+    sums = candidates.sums(probs[candidates.ids])
     if oov:
         new = tuple(word for word in oov if word not in candidates.positions)
-        surface_forms += new
-        kept = np.concatenate([kept, [oov[word] for word in new]])
         for word in oov.keys() & candidates.positions.keys():
-            kept[candidates.positions[word]] += oov[word]
-    return Scores(surface_forms, kept)
+            sums[candidates.positions[word]] += oov[word]
+        surface_forms += new
+        sums = np.concatenate([sums, [oov[word] for word in new]])
+        forms: dict[str, list[int]] = {}
+        for position, word in enumerate(new, start=size):
+            forms.setdefault(word.casefold(), []).append(position)
+        for word, positions in forms.items():
+            positions += candidates.positions_ignoring_case.get(word, ())
+            if len(positions) > 1:
+                weighted = [sums[i] * candidates.case_weight(surface_forms[i]) for i in positions]
+                best, total = positions[int(np.argmax(weighted))], sums[positions].sum()
+                sums[positions] = 0.0
+                sums[best] = total
+    sums[:size] = filters.apply(candidates, candidates.merge_cases(sums[:size]))
+    return Scores(surface_forms, sums)
 
 
 def complete(oov: Mapping[str, float], prefix: str, capital: bool) -> dict[str, float]:
@@ -78,7 +89,7 @@ def complete(oov: Mapping[str, float], prefix: str, capital: bool) -> dict[str, 
         prefix: The partial word, normalized; empty matches every word.
         capital: Whether a sentence starts here.
     """
-    matches = ((apply_prefix_case(prefix, word, oov), prob) for word, prob in oov.items() if has_prefix(word, prefix))
+    matches = ((apply_typed_case(prefix, word), prob) for word, prob in oov.items() if has_prefix(word, prefix))
     return _summed(matches, capital)
 
 
@@ -86,7 +97,7 @@ def complete_unaccented(oov: Mapping[str, float], prefix: str, capital: bool) ->
     """As :func:`complete`, the words that begin with ``prefix`` only if accents are ignored."""
     plain = without_accents(prefix)
     matches = (
-        (apply_first_case(prefix, word), prob)
+        (apply_typed_case(prefix, word), prob)
         for word, prob in oov.items()
         if prefix and has_prefix(without_accents(word), plain) and not has_prefix(word, prefix)
     )
@@ -94,36 +105,35 @@ def complete_unaccented(oov: Mapping[str, float], prefix: str, capital: bool) ->
 
 
 def arrange(
-    k: int, exact: Scores, others: Iterable[Scores], typed: str, typed_word: str, contraction: str | None
+    k: int, exact: Scores, others: Iterable[Scores], typed: str, typed_word: str, contraction: int | None
 ) -> list[tuple[str, float]]:
     """The ``k`` best suggestions in the order in which they are shown, with normalized probabilities.
 
     Args:
         k: At least 1; the result is shorter if fewer suggestions are allowed.
         exact: Completions of what was typed.
-        others: Suggestions that follow all exact ones, best kind first; few, and none of them is an exact one.
+        others: Suggestions that follow all exact ones, best kind first; few.
         typed: The typed prefix.
         typed_word: One of ``TYPED_WORD``.
-        contraction: A completion that is among the first ``BAR_SIZE``, if it is allowed.
+        contraction: Position in ``exact`` of a completion that is among the first ``BAR_SIZE``, if it is allowed.
     """
     total = exact.total
     best = exact.best(k + 1)
-    own = next((entry for entry in best if entry[0] == typed), None)
-    if own is not None and typed_word != "ranked":
+    own = next((entry for entry in best if entry[0] == typed and typed_word != "ranked"), None)
+    if own is not None:
         best.remove(own)
-        best += [own] if typed_word == "last" else []
     if contraction is not None:
-        prob = float(exact.probs[exact.surface_forms.index(contraction)])
-        entry = (contraction, prob)
-        if prob > 0.0 and entry not in best[:BAR_SIZE]:
+        entry = (exact.surface_forms[contraction], float(exact.probs[contraction]))
+        if entry[1] > 0.0 and entry not in best[:BAR_SIZE]:
             best = [other for other in best if other != entry]
             best.insert(BAR_SIZE - 1, entry)
-    seen = set[str]()
     for scores in others:
-        new = [entry for entry in scores.best(len(scores.surface_forms)) if entry[0] not in seen]
+        seen = {text.casefold() for text, _ in best}
+        new = [entry for entry in scores.best(len(scores.surface_forms)) if entry[0].casefold() not in seen]
         best += new
         total += sum(prob for _, prob in new)
-        seen.update(scores.surface_forms)
+    if own is not None and typed_word == "last":
+        best.append(own)
     return [(text, prob / total) for text, prob in best[:k]]
 
 

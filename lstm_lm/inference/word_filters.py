@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.text.completion import Candidates, is_word, normalized
+from lstm_lm.text.candidates import Candidates, is_word
+from lstm_lm.text.completion import normalized
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,18 @@ class WordFilters:
     def apply(self, candidates: Candidates, probs: NDArray[np.float64]) -> NDArray[np.float64]:
         """The probabilities of candidates, 0 for those that may not be suggested.
 
-        With ``allow``, the forms of a word that differ in case are one suggestion, in the more probable case.
-
         Args:
             candidates: Candidates from the vocabulary.
             probs: Their probabilities (G,). Not modified.
         """
-        kept = probs
+        kept = probs * candidates.are_words if self.words_only else probs.copy()
         if self.allow is not None:
-            kept = np.zeros_like(probs)
-            for word in self.allow:
-                if forms := candidates.positions_ignoring_case.get(word):
-                    kept[max(forms, key=probs.__getitem__)] = probs[forms].sum()
-        if self.words_only:
-            kept = kept * candidates.are_words
-        if self.deny:
-            denied = [i for word in self.deny for i in candidates.positions_ignoring_case.get(word, ())]
-            kept = kept.copy()
-            kept[denied] = 0.0
+            allowed = _positions(self.allow, candidates)
+            probs, kept = kept, np.zeros_like(kept)
+            kept[allowed] = probs[allowed]
+        kept[_positions(self.deny, candidates)] = 0.0
         return kept
+
+
+def _positions(words: Iterable[str], candidates: Candidates) -> list[int]:
+    return [position for word in words for position in candidates.positions_ignoring_case.get(word, ())]

@@ -1,7 +1,7 @@
 """Sentence starts and capital letters."""
 
 import unicodedata
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lstm_lm.text.vocabulary import EOS
 
@@ -48,30 +48,15 @@ def capitalized(word: str) -> str:
     return first.title() + rest if first.islower() and rest == rest.lower() else word
 
 
-def apply_prefix_case(prefix: str, word: str, known_words: Container[str]) -> str:
-    """``word`` as a completion of ``prefix``, in the case that the prefix suggests.
+def apply_typed_case(typed: str, word: str) -> str:
+    """``word`` with the capitals that ``typed`` suggests: a first capital, or capitals throughout.
 
-    A typed first capital stays and capitals throughout do: "Th" gives "The", "TH" gives "THE". Any other case stays
-    only if the result is a known word: "th" gives "the" although "The" is known too, but "lon" gives "London" and
-    "pYT" gives "Python".
-
-    Args:
-        prefix: Start of the word, as typed.
-        word: A word that starts with ``prefix``, ignoring case.
-        known_words: Words with their known case.
-    """
-    if _is_upper(prefix):
-        return word.upper()
-    as_typed = prefix + word[len(prefix) :]
-    return as_typed if as_typed in known_words else apply_first_case(prefix, word)
-
-
-def apply_first_case(typed: str, word: str) -> str:
-    """``word`` with the capitals of ``typed``, which may be spelled differently: "Teh" and "the" give "The".
+    "Th" and "the" give "The", "TH" gives "THE"; small letters leave "London" as it is, and stray capitals as in "pYT"
+    do not spread.
 
     Args:
-        typed: A word or its start, as typed.
-        word: Another spelling of it.
+        typed: A word or its start as typed, perhaps misspelled.
+        word: The word that it may become.
     """
     if _is_upper(typed):
         return word.upper()

@@ -1,15 +1,14 @@
-"""Completion candidates: the words of a vocabulary that match a prefix, in surface form."""
+"""Prefix index: the words of a vocabulary that match a typed beginning."""
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import NamedTuple
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_lm.text.casing import apply_first_case, apply_prefix_case, capitalized
+from lstm_lm.text.candidates import Candidates, Entry, group_entries
+from lstm_lm.text.casing import apply_typed_case, capitalized
 from lstm_lm.text.contractions import contractions
 from lstm_lm.text.detokenize import INFIXES
 from lstm_lm.text.edits import AFTER_ALL, MAX_CORRECTIONS, edited_ranges
@@ -17,79 +16,6 @@ from lstm_lm.text.normalize import normalize, without_accents
 from lstm_lm.text.vocabulary import Vocabulary
 
 _MAX_CACHED_PREFIX = 2  # longer prefixes match few words, and a cached one would keep more of a user's text
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """G candidates from N entries, G <= N: entries with the same surface form are one candidate.
-
-    The surface form is the text that is suggested: ``@-@`` is "-", and "the" is "The" at the start of a sentence. An
-    entry is a word of the vocabulary, or a contraction, which has a share of its first token's probability.
-    """
-
-    # numpy converts any other index type on each lookup
-    ids: NDArray[np.intp]
-    """Word ids (N,): first one entry per candidate, in the order of ``surface_forms``, then the remaining entries."""
-    weights: NDArray[np.float64]
-    """Share of each entry in the probability of its word, in (0, 1] (N,)."""
-    groups: NDArray[np.intp]
-    """Candidate of each entry, as a position in ``surface_forms`` (N,); the first G are 0, 1, ..., G - 1."""
-    surface_forms: tuple[str, ...]
-    """The surface form of each candidate; all are distinct."""
-    are_words: NDArray[np.bool_]
-    """Which candidates are words, not punctuation or symbols (G,)."""
-    contraction: int | None = None
-    """Position of the contraction that the prefix spells in full without its apostrophe: "don't" for "dont"."""
-
-    @cached_property
-    def positions(self) -> dict[str, int]:
-        """Position of each surface form in ``surface_forms``."""
-        return {text: position for position, text in enumerate(self.surface_forms)}
-
-    @cached_property
-    def positions_ignoring_case(self) -> dict[str, list[int]]:
-        """Positions of the surface forms that ``normalized`` makes equal."""
-        positions: dict[str, list[int]] = {}
-        for position, text in enumerate(self.surface_forms):
-            positions.setdefault(text.casefold(), []).append(position)
-        return positions
-
-    def probs(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of the candidates (G,) from those of the vocabulary's words (V,)."""
-        return self.sums(probs[self.ids])
-
-    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weighted sums per candidate (G,) of a value per entry (N,)."""
-        # most candidates have one entry: only the remaining ones need adding
-        size = len(self.surface_forms)
-        weighted = values * self.weights
-        summed = weighted[:size]
-        np.add.at(summed, self.groups[size:], weighted[size:])
-        return summed
-
-    def only_words(self) -> "Candidates":
-        """The same candidates without punctuation and symbols."""
-        kept = self.are_words[self.groups]
-        positions, groups = np.unique(self.groups[kept], return_inverse=True)
-        surface_forms = tuple(self.surface_forms[position] for position in positions)
-        # a contraction is a word, but its position changes
-        contraction = None if self.contraction is None else int(np.searchsorted(positions, self.contraction))
-        return Candidates(
-            self.ids[kept],
-            self.weights[kept],
-            groups.astype(np.intp),
-            surface_forms,
-            self.are_words[positions],
-            contraction,
-        )
-
-
-class _Entry(NamedTuple):
-    key: str
-    """What a prefix is compared with."""
-    text: str
-    id: int
-    weight: float
 
 
 class WordIndex:
@@ -115,7 +41,7 @@ class WordIndex:
         # sorted, so that the words with one prefix are adjacent
         entries = [*tokens, *((each.text, each.first_id, each.share) for each in joined)]
         words = [
-            _Entry(key, text, i, weight)
+            Entry(key, text, i, weight)
             for text, i, weight in entries
             if weight > 0.0 and (key := text.casefold()) not in blocked
         ]
@@ -124,7 +50,6 @@ class WordIndex:
         self._keys = [entry.key for entry in words]
         self._ids = np.array([entry.id for entry in words], dtype=np.intp)
         self._weights = np.array([entry.weight for entry in words])
-        self._texts = frozenset(entry.text for entry in words)
         whole = {contraction.text for contraction in joined}
         self._no_apostrophe = sorted(
             entry._replace(key=entry.key.replace("'", "")) for entry in words if entry.text in whole
@@ -168,7 +93,7 @@ class WordIndex:
         """
         ranges = [np.arange(begin, end) for begin, end in edited_ranges(self._keys, prefix.casefold())]
         if not ranges:
-            return _group(())
+            return group_entries(())
         positions = np.unique(np.concatenate(ranges))
         likely = positions[np.argsort(-probs[self._ids[positions]] * self._weights[positions], kind="stable")]
         likely = likely[:MAX_CORRECTIONS]
@@ -176,24 +101,23 @@ class WordIndex:
 
     def _find(self, prefix: str, capital: bool) -> Candidates:
         if not prefix:
-            return _group((entry, _capital(entry.text, capital)) for entry in self._entries)
+            return group_entries((entry, _capital(entry.text, capital)) for entry in self._entries)
         folded, length = prefix.casefold(), len(prefix)
         begin = bisect_left(self._keys, folded)
         end = bisect_left(self._keys, folded + AFTER_ALL, lo=begin)
         matches = [
             # as has_prefix, but the prefix is folded once
-            (entry, _capital(apply_prefix_case(prefix, entry.text, self._texts), capital))
+            (entry, _capital(apply_typed_case(prefix, entry.text), capital))
             for entry in self._entries[begin:end]
             if entry.text[:length].casefold() == folded
         ]
         contraction = None
         for entry in _starting_with(self._no_apostrophe, folded):
             if not has_prefix(entry.text, prefix):
-                text = _capital(apply_first_case(prefix, entry.text), capital)
-                matches.append((entry, text))
+                matches.append((entry, _capital(apply_typed_case(prefix, entry.text), capital)))
                 if entry.key == folded:
-                    contraction = text  # the last one: small letters sort after capitals
-        return _group(matches, contraction)
+                    contraction = entry.text.casefold()
+        return group_entries(matches, prefix, contraction)
 
     def _find_unaccented(self, prefix: str, capital: bool) -> Candidates:
         folded = prefix.casefold()
@@ -204,21 +128,16 @@ class WordIndex:
             entries += self._entries[begin : bisect_left(self._keys, plain + AFTER_ALL, lo=begin)]
         return self._respelled(entries, prefix, capital)
 
-    def _respelled(self, entries: Iterable[_Entry], prefix: str, capital: bool) -> Candidates:
+    def _respelled(self, entries: Iterable[Entry], prefix: str, capital: bool) -> Candidates:
         """The candidates of entries that do not begin with ``prefix`` as it is typed."""
         others = (entry for entry in entries if not has_prefix(entry.text, prefix))
-        return _group((entry, _capital(apply_first_case(prefix, entry.text), capital)) for entry in others)
+        return group_entries((entry, _capital(apply_typed_case(prefix, entry.text), capital)) for entry in others)
 
 
 def has_prefix(word: str, prefix: str) -> bool:
     """Whether ``word`` starts with ``prefix``, ignoring case."""
     # casefold can change the length: "ß" is "ss", but does not start with "s"
     return word[: len(prefix)].casefold() == prefix.casefold()
-
-
-def is_word(text: str) -> bool:
-    """Whether ``text`` has a letter or digit, so that it is not punctuation or a symbol."""
-    return any(map(str.isalnum, text))
 
 
 def normalized(word: str) -> str:
@@ -235,35 +154,6 @@ def _capital(text: str, capital: bool) -> str:
     return capitalized(text) if capital else text
 
 
-def _starting_with(entries: Sequence[_Entry], key: str) -> list[_Entry]:
+def _starting_with(entries: Sequence[Entry], key: str) -> list[Entry]:
     begin = bisect_left(entries, (key,))
     return list(entries[begin : bisect_left(entries, (key + AFTER_ALL,), lo=begin)])
-
-
-def _group(matches: Iterable[tuple[_Entry, str]], contraction: str | None = None) -> Candidates:
-    """Candidates from entries and their surface forms."""
-    matches = list(matches)
-    if not matches:
-        return _NONE
-    positions = dict[str, int]()
-    first: list[_Entry] = []
-    remaining: list[tuple[_Entry, int]] = []
-    for entry, text in matches:
-        position = positions.setdefault(text, len(first))
-        if position == len(first):
-            first.append(entry)
-        else:
-            remaining.append((entry, position))
-    ordered = [*first, *(entry for entry, _ in remaining)]
-    surface_forms = tuple(positions)
-    return Candidates(
-        np.array([entry.id for entry in ordered], dtype=np.intp),
-        np.array([entry.weight for entry in ordered], dtype=np.float64),
-        np.array([*range(len(surface_forms)), *(position for _, position in remaining)], dtype=np.intp),
-        surface_forms,
-        np.array([is_word(text) for text in surface_forms], dtype=np.bool_),
-        None if contraction is None else positions[contraction],
-    )
-
-
-_NONE = Candidates(np.empty(0, dtype=np.intp), np.empty(0), np.empty(0, dtype=np.intp), (), np.empty(0, dtype=np.bool_))

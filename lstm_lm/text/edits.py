@@ -10,6 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from string import ascii_lowercase
 
+CORRECTION_WEIGHT = 0.02
+"""Share of a word's probability that counts for its correction: about how often one letter of a word is mistyped."""
 MAX_CORRECTIONS = 20
 """Number of corrections that are ranked."""
 AFTER_ALL = chr(0x10FFFF)

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from lstm_lm.text.normalize import normalize
+from lstm_lm.text.normalize import clean, normalize
 from lstm_lm.text.placeholders import replace_addresses
 from lstm_lm.text.tokenizer import Tokenizer
 from lstm_lm.text.vocabulary import EOS, Vocabulary
@@ -49,8 +49,8 @@ def split_text(text: str) -> tuple[str, str]:
     emoji.
     """
     start = next((position for position in range(len(text), 0, -1) if text[position - 1].isspace()), 0)
-    word = text[start:].rstrip(CONTINUES)
-    half_typed = word[-1:].isalnum() or unicodedata.combining(word[-1:] or " ")
+    last = clean(text[start:]).rstrip(CONTINUES)[-1:]
+    half_typed = last.isalnum() or unicodedata.category(last or " ") in ("Mn", "Mc")
     return (text[:start], text[start:]) if half_typed else (text, "")
 
 

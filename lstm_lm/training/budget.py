@@ -14,7 +14,7 @@ _MAX_FACTOR = 2.0
 _MAX_DROPOUT = 0.75
 
 
-def parse_budget(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Parse a duration such as ``90s``, ``10m``, ``8h`` or ``1h30m``.
 
     Returns:

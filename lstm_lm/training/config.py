@@ -11,7 +11,7 @@ from lstm_lm.nn.cells import DEFAULT_CELL
 from lstm_lm.nn.config import LossConfig, ModelConfig
 from lstm_lm.settings import Settings, setting
 from lstm_lm.training.averaging import AveragingConfig
-from lstm_lm.training.budget import parse_budget
+from lstm_lm.training.budget import parse_duration
 from lstm_lm.training.targets import group_problems
 
 CALLBACK_ARGUMENTS = ("vocabulary", "presets", "seed", "training_metrics", "run_dir")
@@ -39,6 +39,10 @@ class TrainerConfig(Settings):
     devices: int = setting(1, ge=1, help="Number of devices of each machine.")
     num_nodes: int = setting(1, ge=1, help="Number of machines; start the command on each, for example with torchrun.")
     strategy: str = setting("auto", choices=("auto", "ddp"), help="ddp trains with one process per device.")
+    ddp_timeout: str = setting(
+        "10m",
+        help="How long a process waits for the others, as in 90s or 1h: for all to join, and in each exchange.",
+    )
     precision: str = setting(
         "auto",
         choices=PRECISIONS,
@@ -106,7 +110,7 @@ class TrainerConfig(Settings):
     @property
     def budget_seconds(self) -> float | None:
         """The budget in seconds."""
-        return None if self.budget is None else parse_budget(self.budget)
+        return None if self.budget is None else parse_duration(self.budget)
 
     @property
     def epoch_limit(self) -> int:
@@ -126,15 +130,16 @@ class TrainerConfig(Settings):
         return self.strategy == "ddp" or self.num_processes > 1
 
     def conflicts(self) -> list[str]:
-        """Settings that are valid, but not together, and a budget that is not a duration."""
+        """Settings that are valid, but not together, and durations that are none."""
         problems = []
         if self.precision == "auto" and self.num_processes > 1:
             problems.append("precision: auto times each process separately and they may disagree; set fp32 or bf16")
-        if self.budget is not None:
+        for name, duration in (("ddp_timeout", self.ddp_timeout), ("budget", self.budget)):
             try:
-                parse_budget(self.budget)
+                if duration is not None:
+                    parse_duration(duration)
             except ValueError as error:
-                problems.append(f"budget: {error}")
+                problems.append(f"{name}: {error}")
         if self.overfit_one_batch and self.max_steps == -1:
             problems.append("overfit_one_batch: needs trainer.max_steps; set trainer.max_steps=300")
         return problems

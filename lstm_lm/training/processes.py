@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from typing_extensions import override
 
 from lstm_lm.errors import TrainingError
+from lstm_lm.training.budget import parse_duration
 
 _PARENT = "LSTM_LM_PARENT_PROCESS"
 _LAUNCH_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", _PARENT)
@@ -26,16 +28,18 @@ class ProcessesStrategy(DDPStrategy):
 
     Args:
         threads: CPU threads of each process; 0 divides the cores of a machine among its processes.
+        timeout: How long a process waits for the others, a duration such as ``10m``.
 
     Attributes:
         settings: What all processes must have in common, plain data by name.
     """
 
-    def __init__(self, threads: int = 0) -> None:
+    def __init__(self, threads: int, timeout: str) -> None:
         # the buffers are constants of the corpus, equal in all processes
-        super().__init__(broadcast_buffers=False)
+        super().__init__(broadcast_buffers=False, timeout=timedelta(seconds=parse_duration(timeout)))
         self.settings: Mapping[str, Any] = {}
         self.threads = threads
+        self.timeout = timeout
 
     @override
     def _configure_launcher(self) -> None:
@@ -45,7 +49,14 @@ class ProcessesStrategy(DDPStrategy):
 
     @override
     def setup_environment(self) -> None:
-        super().setup_environment()
+        try:
+            super().setup_environment()
+        except torch.distributed.DistError as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise TrainingError(
+                f"rank {self.global_rank} cannot join the other processes of this run ({reason}): start the command on "
+                f"all machines; raise trainer.ddp_timeout={self.timeout} if some of them start later"
+            ) from error
         first = self.broadcast(dict(self.settings))
         if differing := _differences(first, self.settings):
             raise TrainingError(

@@ -137,7 +137,7 @@ def build_trainer(
             accelerator=trainer_config.accelerator,
             devices=trainer_config.devices,
             num_nodes=trainer_config.num_nodes,
-            strategy=ProcessesStrategy(trainer_config.threads)
+            strategy=ProcessesStrategy(trainer_config.threads, trainer_config.ddp_timeout)
             if trainer_config.uses_processes
             else trainer_config.strategy,
             precision="bf16-mixed" if precision == "bf16" else "32-true",

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.real_commands import run, write_corpus
+from helpers.preloaded import run
+from helpers.real_commands import write_corpus
 from omegaconf import OmegaConf
 
 from lstm_lm.checkpoint import read_checkpoint

@@ -33,6 +33,11 @@ ODD = [
     "",
     " ",
     "\u0301 \u200d \U0001f600\u0301 a\u20dd",
+    "the th\u200b",
+    "Stra\u00dfe STRA\u1e9eE \ufb01n \u0149 \u017fo I\u0130\u0131i \u03a3\u03b9\u03c3\u03bf\u03c2 \u01c5 \u0345",
+    "the \u2764\ufe0f",
+    "the 1\ufe0f\u20e3",
+    "\u0928\u092e\u0938\u094d\u0924\u0947 \u0939\u093f",
 ]  # fmt: skip
 
 
@@ -70,6 +75,7 @@ def test_words_and_text_are_those_of_python(vocabulary: Vocabulary, tmp_path: Pa
             "text": detokenize(words),
             "input": tokenize_input(text, vocabulary),
             "split": list(split_text(text)),
+            "folded": text.casefold(),
         }
 
 

@@ -1,19 +1,22 @@
 """Encoding: exact counts, cache keys, and errors for bad input."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.waiting import DEADLINE, wait_until
 
 from lstm_lm.data import encoding
 from lstm_lm.data.cache import cache_root
 from lstm_lm.data.config import DataConfig
-from lstm_lm.data.encoding import encode_split, load_corpus
+from lstm_lm.data.encoding import EncodedCorpus, encode_split, load_corpus
 from lstm_lm.errors import ConfigError, DataError
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
@@ -150,13 +153,14 @@ def test_a_killed_encoding_leaves_no_cache_entry(config: DataConfig) -> None:
     )
     killed = subprocess.run([sys.executable, "-c", script, str(config.dir), str(config.cache_dir)], check=False)
     assert killed.returncode == 9
-    (partial,) = entries(config)
+    lock, partial = entries(config)
+    assert lock.startswith(".lock-")
     assert partial.startswith(".partial-")
     old = time.time() - 2 * 24 * 3600
     for path in [*(cache_root(config) / partial).iterdir(), cache_root(config) / partial]:
         os.utime(path, (old, old))
     assert len(load_corpus(config).splits["train"]) == 13
-    assert not [name for name in entries(config) if name.startswith(".partial-")]
+    assert len(entries(config)) == 1
 
 
 @pytest.mark.parametrize("name", ["train.int32", "valid.int32", "test.int32", "vocabulary.json", "checksums.json"])
@@ -205,7 +209,31 @@ def test_a_cache_folder_follows_the_umask(umask: int, mode: int, config: DataCon
     assert all(path.stat().st_mode & 0o777 == mode & 0o666 for path in entry.iterdir())
 
 
-def test_two_processes_can_encode_at_the_same_time(config: DataConfig) -> None:
+def test_of_two_processes_one_encodes_and_the_other_waits(config: DataConfig, caplog: pytest.LogCaptureFixture) -> None:
+    """As the ranks of a run do; threads stand for the processes."""
+    caplog.set_level("INFO")
+    with ThreadPoolExecutor() as pool:
+        others: list[Future[EncodedCorpus]] = []
+
+        def start_another(split: str, *_: int) -> None:
+            if not others:
+                others.append(pool.submit(load_corpus, config, lambda *_: pytest.fail("encoded again")))
+                wait_until(lambda: "waiting for another process" in caplog.text)
+
+        first = load_corpus(config, start_another)
+        (other,) = (future.result(DEADLINE) for future in others)
+    assert all(np.array_equal(other.splits[split], ids) for split, ids in first.splits.items())
+    assert len(entries(config)) == 1
+
+
+def test_without_locks_two_processes_encode_at_the_same_time(
+    config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+
     def encode_meanwhile(split: str, *_: int) -> None:
         if split == "test":
             load_corpus(config)

@@ -80,6 +80,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)])
 def test_commands_run_in_order(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:

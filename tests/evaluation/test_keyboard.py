@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lstm_lm.errors import DataError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.keyboard import KeyboardScore, SuggestionBar, TypedWord, evaluate_keyboard, keyboard_score
-from lstm_lm.text.completion import is_word
+from lstm_lm.text.candidates import is_word
 from lstm_lm.text.vocabulary import Vocabulary
 
 NETWORK = small_network()

@@ -46,7 +46,7 @@ def _run(config: TrainConfig, run_dir: Path, variables: Mapping[str, str], callb
 
 
 def train_on(
-    configs: TrainConfig | Sequence[TrainConfig],
+    configs: TrainConfig | Sequence[TrainConfig | None],
     run_dir: Path,
     callbacks: Sequence[L.Callback] = (),
     num_ranks: int = 2,
@@ -54,26 +54,28 @@ def train_on(
     """Train with one process on each of several machines, which are this one.
 
     Args:
-        configs: One config of all ranks, or one for each.
+        configs: One config of all ranks, or one for each; ``None`` for a rank that is never started.
         run_dir: The run folder that they share.
         callbacks: Of each rank.
         num_ranks: Number of processes.
 
     Returns:
-        Exit status and error output of each rank.
+        Exit status and error output of each rank that is started.
     """
     ranks = [configs] * num_ranks if isinstance(configs, TrainConfig) else configs
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    processes = []
+    processes = {}
     for rank, config in enumerate(ranks):
+        if config is None:
+            continue
         if num_ranks > 1:
             config = replace(config, trainer=replace(config.trainer, num_nodes=num_ranks, strategy="ddp"))
         arguments = (config, run_dir, {**variables, "NODE_RANK": str(rank)}, callbacks)
         process = _FORKS.Process(target=_run, args=arguments)
         process.start()
-        processes.append(process)
-    for process in processes:
+        processes[rank] = process
+    for rank, process in processes.items():
         process.join(DEADLINE)
-        assert process.exitcode is not None, f"rank {processes.index(process)} has not ended"
-    logs = [run_dir.parent / f"{run_dir.name}-{rank}.log" for rank in range(num_ranks)]
-    return [process.exitcode or 0 for process in processes], [log.read_text() for log in logs]
+        assert process.exitcode is not None, f"rank {rank} has not ended"
+    logs = [run_dir.parent / f"{run_dir.name}-{rank}.log" for rank in processes]
+    return [process.exitcode or 0 for process in processes.values()], [log.read_text() for log in logs]

@@ -15,7 +15,7 @@ LINE = """
 the , . and I you it that he to is 's a " ' ( ) @-@ @,@ : ... 't we they this in on built have 'm don ill can done
 what doesn isn 're 'll cant then them important image well known illness hesitant her Canterbury Illinois data Don
 Python put tomorrow receive received relief Beyoncé Zoë Zoe café be been there house joe @ https / / / 10 30 1 000
-works O 'Brien 'Brady cat dog use Use
+works O 'Brien 'Brady cat dog use Use WHAT recieve
 """
 WORDS = list(dict.fromkeys([*LINE.split(), UNK, EOS]))
 VOCABULARY = Vocabulary(WORDS, [10_000 // (rank + 1) for rank in range(len(WORDS))])
@@ -231,11 +231,45 @@ def test_emoji_after_a_sentence_keep_its_end() -> None:
     assert suggest("It works 🎉 ")[0] == "the"
 
 
+@pytest.mark.parametrize(
+    ("text", "prefix", "shown", "hidden"),
+    [
+        ("they ", "us", "use", "Use"),
+        ("I ", "dont", "don't", "Don't"),
+        ("I ", "don", "done", "Done"),
+        ("the ", "zo", "Zoe", "zoe"),
+        ("", "us", "Use", "use"),
+    ],
+)
+def test_a_word_is_suggested_once_in_its_more_probable_case(text: str, prefix: str, shown: str, hidden: str) -> None:
+    words = suggest(text, prefix, 99)
+    assert shown in words
+    assert hidden not in words
+    assert len({word.casefold() for word in words}) == len(words)
+
+
+def test_the_typed_case_is_evidence() -> None:
+    assert suggest("I ", "use", 9, typed_word="ranked")[0] == "use"
+    assert "Zoe" in suggest("the ", "Zo", 9)
+    assert suggest("the ", "rece", 9, allow=["RECEIVE"]) == ["receive"]
+
+
+def test_capitals_are_suggested_where_they_are_typed() -> None:
+    assert suggest("I ", "wh", 1) == ["what"]
+    assert suggest("I ", "WH", 1) == ["WHAT"]
+    assert "WHAT" not in suggest("I ", "W", 99)
+
+
+def test_a_correction_repeats_no_exact_match() -> None:
+    assert suggest("I ", "dont", 9).count("don't") == 1
+
+
 def test_a_word_typed_in_full_has_the_last_place() -> None:
     assert suggest("on ", "the") == ["they", "then", "them"]
     assert suggest("on ", "the", 9)[-1] == "the"
     assert suggest("on ", "the", typed_word="ranked") == ["the", "they", "then"]
     assert "the" not in suggest("on ", "the", 9, typed_word="never")
+    assert suggest("on ", "recieve") == ["receive", "received", "recieve"]  # after its corrections, too
     assert suggest("", "the", 9)[0] == "The"  # not what was typed
 
 
@@ -253,6 +287,20 @@ def test_a_word_typed_in_full_has_the_last_place() -> None:
 )
 def test_split_takes_the_half_typed_word(text: str, parts: tuple[str, str]) -> None:
     assert ENGINE.predict(text, 9, split=True) == ENGINE.predict(parts[0], 9, parts[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "replaces"),
+    [
+        ("the th\u200b", "the", 3),
+        ("the cafe\u0301", "café", 5),
+        ("the cat \u2764\ufe0f", "the", 0),
+        ("the 1\ufe0f\u20e3", "the", 0),
+    ],
+)
+def test_split_ignores_what_is_not_seen(text: str, word: str, replaces: int) -> None:
+    best, *_ = ENGINE.predict(text, 9, split=True, words_only=True).suggestions
+    assert (best.word, best.replaces) == (word, replaces)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.casing import apply_prefix_case, capitalized, sentence_starts, starts_sentence
+from lstm_lm.text.casing import apply_typed_case, capitalized, sentence_starts, starts_sentence
 
 
 @given(st.lists(st.sampled_from(["the", ".", "!", "?", "?!", '"', ")", "Mr.", ",", "<eos>", "..."]), max_size=12))
@@ -32,17 +32,17 @@ def test_a_sentence_starts_with_a_capital(word: str, expected: str) -> None:
     assert capitalized(word) == expected
 
 
-@given(st.text(max_size=6), st.integers(0, 6), st.sets(st.text(max_size=6)))
-def test_applying_a_prefix_changes_only_the_case(word: str, length: int, known_words: set[str]) -> None:
-    assert apply_prefix_case(word[:length], word, known_words) in (word, word.upper())
-    assert apply_prefix_case("", word, known_words) == word
+@given(st.text(max_size=6), st.integers(0, 6))
+def test_applying_the_typed_case_changes_only_the_case(word: str, length: int) -> None:
+    assert apply_typed_case(word[:length], word) in (word, word.upper())
+    assert apply_typed_case("", word) == word
 
 
 @pytest.mark.parametrize(
     ("prefix", "word", "expected"),
     [("Th", "the", "The"), ("TH", "the", "THE"), ("pYT", "Python", "Python"), ("pYT", "python", "python"),
      ("PYt", "Python", "Python"), ("mcd", "McDonald", "McDonald"), ("Mcd", "McDonald", "McDonald"),
-     ("i", "iPhone", "iPhone")],
+     ("i", "iPhone", "iPhone"), ("th", "The", "The"), ("Teh", "the", "The")],
 )  # fmt: skip
 def test_stray_capitals_do_not_spread(prefix: str, word: str, expected: str) -> None:
-    assert apply_prefix_case(prefix, word, {word}) == expected
+    assert apply_typed_case(prefix, word) == expected

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_lm.text.completion import WordIndex, has_prefix, is_word, normalized, surface_form
+from lstm_lm.text.candidates import is_word
+from lstm_lm.text.completion import WordIndex, has_prefix, normalized, surface_form
 from lstm_lm.text.edits import edited_ranges
 from lstm_lm.text.vocabulary import EOS, UNK, Vocabulary
 
@@ -41,11 +42,43 @@ def test_candidates_are_the_words_with_the_prefix_and_each_has_one_text(prefix: 
 def test_words_with_the_same_text_add_their_probabilities(prefix: str, capital: bool, probs: list[float]) -> None:
     for candidates in (INDEX.candidates(prefix, capital), INDEX.candidates(prefix, capital).only_words()):
         word_probs = np.array(probs)[candidates.ids]
-        summed = candidates.probs(np.array(probs))
+        summed = candidates.sums(word_probs)
         assert summed.shape == (len(candidates.surface_forms),)
         assert summed.sum() == pytest.approx(word_probs.sum())
         for group in range(len(candidates.surface_forms)):
             assert summed[group] == pytest.approx(word_probs[candidates.groups == group].sum())
+
+
+@given(prefixes, st.booleans(), st.lists(st.floats(0.0, 1.0), min_size=len(WORDS) + 2, max_size=len(WORDS) + 2))
+def test_a_word_has_one_form_and_it_is_the_most_probable(prefix: str, capital: bool, probs: list[float]) -> None:
+    candidates = INDEX.candidates(prefix, capital)
+    forms = candidates.sums(np.array(probs)[candidates.ids])
+    merged = candidates.merge_cases(forms.copy())
+    for positions in candidates.positions_ignoring_case.values():
+        shown = [i for i in positions if merged[i] > 0.0]
+        assert merged[positions].sum() == pytest.approx(forms[positions].sum())
+        assert len(shown) <= 1
+        weighted = {i: forms[i] * candidates.case_weight(candidates.surface_forms[i]) for i in positions}
+        assert all(weighted[i] == max(weighted.values()) for i in shown)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "small", "capital", "shown"),
+    [
+        ("", 0.1, 0.4, "US"),
+        ("", 0.4, 0.1, "us"),
+        ("u", 0.1, 0.4, "us"),
+        ("u", 0.001, 0.4, "US"),
+        ("US", 0.4, 0.1, "US"),
+    ],
+)
+def test_the_typed_case_is_evidence(prefix: str, small: float, capital: float, shown: str) -> None:
+    probs = np.zeros(len(VOCABULARY))
+    probs[[VOCABULARY.id("us"), VOCABULARY.id("US")]] = small, capital
+    candidates = INDEX.candidates(prefix)
+    merged = candidates.merge_cases(candidates.sums(probs[candidates.ids]))
+    assert [candidates.surface_forms[i] for i in np.flatnonzero(merged)] == [shown]
+    assert merged.sum() == pytest.approx(small + capital)
 
 
 @given(prefixes, st.booleans())
@@ -68,9 +101,9 @@ UNIFORM = np.full(len(CHAT_VOCABULARY), 1.0 / len(CHAT_VOCABULARY))
     [
         ("don", {"don't", "Don"}, None),
         ("dont", {"don't"}, "don't"),
-        ("Dont", {"Don't"}, "Don't"),
-        ("DONT", {"DON'T"}, "DON'T"),
-        ("im", {"I'm"}, "I'm"),
+        ("Dont", {"Don't"}, "don't"),
+        ("DONT", {"DON'T"}, "don't"),
+        ("im", {"I'm"}, "i'm"),
         ("i", {"I", "I'm", "it", "it's"}, None),
         ("its", {"it's"}, "it's"),
         ("youre", {"you're"}, "you're"),
@@ -82,13 +115,12 @@ def test_contractions_are_words_with_and_without_their_apostrophe(
     candidates = CHAT_INDEX.candidates(prefix)
     assert contained <= set(candidates.surface_forms)
     assert "don" not in candidates.surface_forms
-    full = candidates.contraction
-    assert (None if full is None else candidates.surface_forms[full]) == contraction
+    assert candidates.contraction == contraction
 
 
 def test_a_word_and_its_contractions_share_its_probability() -> None:
     candidates = CHAT_INDEX.candidates("")
-    summed = dict(zip(candidates.surface_forms, candidates.probs(UNIFORM), strict=True))
+    summed = dict(zip(candidates.surface_forms, candidates.sums(UNIFORM[candidates.ids]), strict=True))
     assert summed["I"] + summed["I'm"] == pytest.approx(UNIFORM[0])
     blocked = 1  # "Beyond", which is not a candidate
     assert sum(summed.values()) == pytest.approx(1.0 - (2 + blocked) * UNIFORM[0])

@@ -8,7 +8,7 @@ import pytest
 from helpers.small_models import small_network
 
 from lstm_lm.nn.config import ModelConfig
-from lstm_lm.training.budget import dropout_factor, parse_budget, planned_epochs, scale_dropouts
+from lstm_lm.training.budget import dropout_factor, parse_duration, planned_epochs, scale_dropouts
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.config import NO_EPOCH_LIMIT, TrainerConfig
 
@@ -18,7 +18,7 @@ from lstm_lm.training.config import NO_EPOCH_LIMIT, TrainerConfig
     [("90s", 90), ("10m", 600), ("8h", 28_800), ("1h30m", 5400), ("1.5h", 5400), ("1h1m1s", 3661), ("0.05s", 0.05)],
 )
 def test_valid_budget_is_parsed(text: str, seconds: float) -> None:
-    assert parse_budget(text) == pytest.approx(seconds)
+    assert parse_duration(text) == pytest.approx(seconds)
     assert TrainerConfig(budget=text).budget_seconds == pytest.approx(seconds)
     assert not TrainerConfig(budget=text).problems()
 

@@ -116,6 +116,18 @@ def test_processes_that_differ_are_refused(config: ConfigFactory, whole: Path, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_whose_others_never_start_ends(rank: int, config: ConfigFactory, tmp_path: Path) -> None:
+    waits = config(trainer=TrainerConfig(precision="fp32", ddp_timeout="1s"))
+    ((status,), (output,)) = train_on([waits, None] if rank == 0 else [None, waits], tmp_path / "run")
+    assert status == 1
+    message = rf"^rank {rank} cannot join the other processes of this run \(.*\): .* raise trainer\.ddp_timeout=1s if"
+    assert re.search(message, output, re.MULTILINE)
+    assert "Traceback" not in output
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.slow
 def test_one_process_continues_a_run_of_two(
     config: ConfigFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

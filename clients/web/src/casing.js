@@ -18,15 +18,8 @@ export function capitalized(word) {
   return isLower(first) && tail === tail.toLowerCase() ? titled(first) + tail : word;
 }
 
-/** A word as completion of a prefix: "Th" gives "The", "TH" gives "THE", "lon" gives "London". */
-export function applyPrefixCase(prefix, word, known) {
-  if (isAllCapitals(prefix)) return word.toUpperCase();
-  const typed = prefix + codePoints(word).slice(codePoints(prefix).length).join("");
-  return known.has(typed) ? typed : applyFirstCase(prefix, word);
-}
-
-/** A word with the capitals of what was typed, which may be spelled differently: "Teh" and "the" give "The". */
-export function applyFirstCase(typed, word) {
+/** A word with the capitals that its typed start suggests: "Th" and "the" give "The", "TH" gives "THE". */
+export function applyTypedCase(typed, word) {
   if (isAllCapitals(typed)) return word.toUpperCase();
   const [first = ""] = codePoints(typed);
   const [own = "", ...rest] = codePoints(word);

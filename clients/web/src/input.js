@@ -33,12 +33,10 @@ export class InputReader {
     const characters = codePoints(text);
     let start = characters.length;
     while (start > 0 && !isSpace(characters[start - 1])) start -= 1;
-    const typed = characters.slice(start);
-    let end = typed.length;
-    while (end > 0 && this.continues.includes(typed[end - 1])) end -= 1;
-    const last = typed[end - 1] ?? "";
+    const typed = characters.slice(start).join("");
+    const last = codePoints(this.normalizer.clean(typed)).findLast((char) => !this.continues.includes(char)) ?? "";
     const half = isAlnum(last) || isCombining(last);
-    return half ? [characters.slice(0, start).join(""), typed.join("")] : [text, ""];
+    return half ? [characters.slice(0, start).join(""), typed] : [text, ""];
   }
 
   /** The complete words of a normalized prefix, and the start of the next word: "well-kn" is `well @-@` and "kn". */

@@ -78,7 +78,9 @@ export class Predictor {
         others.push(times(score(this.index.corrections(prefix, capital, probs), probs, new Map(), filters), correctionWeight));
       }
     }
-    return arrange(k, exact, others, prefix, typedWord, candidates.contraction, barSize);
+    const forms = candidates.forms.get(candidates.contraction) ?? [];
+    const contraction = forms.reduce((a, b) => (a !== null && exact.probs[a] >= exact.probs[b] ? a : b), null);
+    return arrange(k, exact, others, prefix, typedWord, contraction, barSize);
   }
 
   // without the endings of contractions that no corpus joins to the last word: "don're"

@@ -1,6 +1,6 @@
 // From the probabilities of the next word to suggestions.
 
-import { applyFirstCase, applyPrefixCase, capitalized } from "./casing.js";
+import { applyTypedCase, capitalized } from "./casing.js";
 import { casefold, codePoints, isAlnum, isWord, withoutAccents } from "./text.js";
 import { hasPrefix } from "./word_index.js";
 
@@ -25,41 +25,45 @@ export class WordFilters {
   }
 
   /** Sets the probabilities of candidates that are not allowed to 0. */
-  apply({ texts, areWords }, probs) {
-    if (this.allow) {
-      const forms = new Map();
-      texts.forEach((text, i) => {
-        const key = casefold(text);
-        if (this.allow.has(key)) forms.set(key, [...(forms.get(key) ?? []), i]);
-      });
-      const all = probs.slice();
-      probs.fill(0);
-      // the forms that differ in case are one suggestion, in the more probable case
-      for (const positions of forms.values()) {
-        const likeliest = positions.reduce((a, b) => (all[b] > all[a] ? b : a));
-        probs[likeliest] = positions.reduce((sum, i) => sum + all[i], 0);
-      }
-    }
-    for (let i = 0; i < texts.length; i += 1) {
-      if ((this.wordsOnly && !areWords[i]) || (this.deny.size && this.deny.has(casefold(texts[i])))) probs[i] = 0;
-    }
+  apply({ words, areWords }, probs) {
+    if (!this.wordsOnly && !this.allow && !this.deny.size) return;
+    words.forEach((word, i) => {
+      if ((this.wordsOnly && !areWords[i]) || (this.allow && !this.allow.has(word)) || this.deny.has(word)) probs[i] = 0;
+    });
   }
 }
 
-/** Suggestions of one kind: `{texts, probs}`, 0 for one that is not allowed. `oov`: words outside the vocabulary. */
+/**
+ * Suggestions of one kind: `{texts, probs}`, 0 for one that is not allowed. `oov`: words outside the vocabulary.
+ *
+ * Of the forms of a word that differ only in case, the most probable one takes all, where the typed case is evidence.
+ */
 export function score(candidates, probs, oov, filters) {
-  const { ids, weights, groups, positions } = candidates;
+  const { ids, weights, groups, positions, forms, caseWeight } = candidates;
   let { texts } = candidates;
   let sums = new Float64Array(texts.length);
   for (let i = 0; i < ids.length; i += 1) sums[groups[i]] += probs[ids[i]] * weights[i];
-  filters.apply(candidates, sums);
   const added = [...oov].filter(([word]) => !positions.has(word));
   for (const [word, prob] of oov) if (positions.has(word)) sums[positions.get(word)] += prob;
   if (added.length) {
+    const cases = new Map();
+    added.forEach(([word], i) => cases.set(casefold(word), [...(cases.get(casefold(word)) ?? []), texts.length + i]));
     texts = [...texts, ...added.map(([word]) => word)];
     sums = Float64Array.from([...sums, ...added.map(([, prob]) => prob)]);
+    for (const [word, own] of cases) mergeCases([...own, ...(forms.get(word) ?? [])], sums, texts, caseWeight);
   }
+  for (const own of forms.values()) mergeCases(own, sums, texts, caseWeight);
+  filters.apply(candidates, sums);
   return { texts, probs: sums };
+}
+
+function mergeCases(forms, probs, texts, caseWeight) {
+  if (forms.length < 2) return;
+  const weighted = (i) => probs[i] * caseWeight(texts[i]);
+  const likeliest = forms.reduce((a, b) => (weighted(b) > weighted(a) ? b : a));
+  const sum = forms.reduce((total, i) => total + probs[i], 0);
+  for (const i of forms) probs[i] = 0;
+  probs[likeliest] = sum;
 }
 
 export const times = ({ texts, probs }, weight) => ({ texts, probs: probs.map((prob) => prob * weight) });
@@ -88,13 +92,13 @@ export function best({ texts, probs }, k) {
 
 /** Words outside the vocabulary that begin with `prefix`, in the typed case. */
 export function complete(oov, prefix, capital) {
-  return summed([...oov].filter(([word]) => hasPrefix(word, prefix)), capital, (word) => applyPrefixCase(prefix, word, oov));
+  return summed([...oov].filter(([word]) => hasPrefix(word, prefix)), capital, (word) => applyTypedCase(prefix, word));
 }
 
 export function completeUnaccented(oov, prefix, capital) {
   const plain = withoutAccents(prefix);
   const matches = [...oov].filter(([word]) => prefix && hasPrefix(withoutAccents(word), plain) && !hasPrefix(word, prefix));
-  return summed(matches, capital, (word) => applyFirstCase(prefix, word));
+  return summed(matches, capital, (word) => applyTypedCase(prefix, word));
 }
 
 function summed(matches, capital, spell) {
@@ -110,25 +114,22 @@ function summed(matches, capital, spell) {
 export function arrange(k, exact, others, typed, typedWord, contraction, barSize) {
   let total = exact.probs.reduce((sum, prob) => sum + prob, 0);
   let shown = best(exact, k + 1);
-  const own = shown.find(([text]) => text === typed);
-  if (own && typedWord !== "ranked") {
-    shown = shown.filter((entry) => entry !== own);
-    if (typedWord === "last") shown.push(own);
-  }
+  const own = shown.find(([text]) => text === typed && typedWord !== "ranked");
+  if (own) shown = shown.filter((entry) => entry !== own);
   if (contraction !== null) {
-    const prob = exact.probs[exact.texts.indexOf(contraction)];
-    if (prob > 0 && !shown.slice(0, barSize).some(([text]) => text === contraction)) {
-      shown = shown.filter(([text]) => text !== contraction);
-      shown.splice(barSize - 1, 0, [contraction, prob]);
+    const [text, prob] = [exact.texts[contraction], exact.probs[contraction]];
+    if (prob > 0 && !shown.slice(0, barSize).some(([other]) => other === text)) {
+      shown = shown.filter(([other]) => other !== text);
+      shown.splice(barSize - 1, 0, [text, prob]);
     }
   }
-  const seen = new Set();
   for (const scores of others) {
-    const added = best(scores, scores.texts.length).filter(([text]) => !seen.has(text));
+    const seen = new Set(shown.map(([text]) => casefold(text)));
+    const added = best(scores, scores.texts.length).filter(([text]) => !seen.has(casefold(text)));
     shown.push(...added);
     total += added.reduce((sum, [, prob]) => sum + prob, 0);
-    for (const text of scores.texts) seen.add(text);
   }
+  if (own && typedWord === "last") shown.push(own);
   return shown.slice(0, k).map(([text, prob]) => [text, prob / total]);
 }
 

@@ -9,6 +9,7 @@ const TRAILING = new RegExp(`[${SPACE}]+$`, "u");
 const ALNUM = /[\p{L}\p{N}]/u;
 const ONLY_LETTERS = /^\p{L}+$/u;
 const NOT_ASCII = /[^\x00-\x7f]/;
+const NOT_DOTLESS_I = /[^ı]+/gu; // its capital is that of i
 
 export const isSpace = (text) => IS_SPACE.test(text);
 export const splitWords = (text) => text.split(SPACES).filter(Boolean);
@@ -23,9 +24,9 @@ export const codePoints = (text) => Array.from(text);
 export const firstChar = (text) => (text === "" ? "" : String.fromCodePoint(text.codePointAt(0)));
 export const lastChar = (text) => codePoints(text.slice(-2)).at(-1) ?? "";
 
-/** Python's `str.casefold`, for the letters in which it differs from small letters. */
-export const casefold = (text) =>
-  isAscii(text) ? text.toLowerCase() : text.toLowerCase().replaceAll("ß", "ss").replaceAll("ς", "σ");
+/** Python's `str.casefold` (apart from Cherokee): the small letters of the capitals, so that "ß" is "ss". */
+export const casefold = (text) => (isAscii(text) ? text.toLowerCase() : text.replace(NOT_DOTLESS_I, fold));
+const fold = (part) => part.toLowerCase().toUpperCase().toLowerCase().replaceAll("ς", "σ");
 
 export const isUpper = (text) => text === text.toUpperCase() && text !== text.toLowerCase();
 export const isLower = (text) => text === text.toLowerCase() && text !== text.toUpperCase();
@@ -41,7 +42,7 @@ export const withoutAccents = (text) =>
   isAscii(text) ? text : text.normalize("NFD").replace(/\p{Mn}/gu, "");
 
 /** Whether `char` is a mark that belongs to the letter before it. */
-export const isCombining = (char) => /^\p{Mn}$/u.test(char);
+export const isCombining = (char) => /^[\p{Mn}\p{Mc}]$/u.test(char);
 
 /** A pattern of Python's `re` for str as one of JavaScript. */
 export function pythonPattern(source, flags = "u") {

@@ -1,6 +1,6 @@
 // Prefix index of a vocabulary: the words that a prefix can become, as they are shown.
 
-import { applyFirstCase, applyPrefixCase, capitalized } from "./casing.js";
+import { applyTypedCase, capitalized } from "./casing.js";
 import { casefold, codePoints, isLetters, isWord, withoutAccents } from "./text.js";
 
 const AFTER_ALL = "\u{10ffff}";
@@ -17,16 +17,16 @@ export class WordIndex {
     this.infixes = rules.infixes;
     this.normalizer = normalizer;
     this.corrections_ = rules.corrections;
+    this.correctionWeight = rules.ranking.correction_weight;
     const blocked = new Set(rules.blocked);
     const left = new Map();
     for (const [, id, share] of rules.contractions) left.set(id, (left.get(id) ?? 1) - share);
     const entries = vocabulary.words.map((word, id) => [normalizer.normalize(this.surfaceForm(word)), id, left.get(id) ?? 1]);
     const all = [...entries.filter(([, id]) => !vocabulary.special.has(id)), ...rules.contractions]
       .filter(([, , weight]) => weight > 0)
-      .map(([text, id, weight]) => ({ key: casefold(text), text, id, weight }))
+      .map(([text, id, weight]) => ({ key: casefold(text), word: casefold(text), text, id, weight }))
       .filter(({ key }) => !blocked.has(key));
     this.entries = all.sort(byKey);
-    this.texts = new Set(all.map(({ text }) => text));
     const whole = new Set(rules.contractions.map(([text]) => text));
     const rekeyed = (entries, rekey) => entries.map((entry) => ({ ...entry, key: rekey(entry.key) })).sort(byKey);
     const contractions = this.entries.filter(({ text }) => whole.has(text));
@@ -51,15 +51,14 @@ export class WordIndex {
     const folded = casefold(prefix);
     const matches = starting(this.entries, folded)
       .filter(({ text }) => hasPrefix(text, prefix))
-      .map((entry) => [entry, shown(applyPrefixCase(prefix, entry.text, this.texts), capital)]);
+      .map((entry) => [entry, shown(applyTypedCase(prefix, entry.text), capital)]);
     let contraction = null;
     for (const entry of starting(this.noApostrophe, folded)) {
       if (hasPrefix(entry.text, prefix)) continue;
-      const text = shown(applyFirstCase(prefix, entry.text), capital);
-      matches.push([entry, text]);
-      if (entry.key === folded) contraction = text;
+      matches.push([entry, shown(applyTypedCase(prefix, entry.text), capital)]);
+      if (entry.key === folded) contraction = entry.word;
     }
-    return { ...group(matches), contraction };
+    return { ...this.#group(matches, prefix), contraction };
   }
 
   /** Candidates that start with the prefix only if accents are ignored. */
@@ -91,7 +90,12 @@ export class WordIndex {
 
   #respelled(entries, prefix, capital) {
     const others = entries.filter((entry) => !hasPrefix(entry.text, prefix));
-    return group(others.map((entry) => [entry, shown(applyFirstCase(prefix, entry.text), capital)]));
+    return this.#group(others.map((entry) => [entry, shown(applyTypedCase(prefix, entry.text), capital)]), prefix);
+  }
+
+  // beside other forms of the same word, one counts less if it has not the typed case
+  #group(matches, prefix) {
+    return { ...group(matches), caseWeight: (text) => (text.startsWith(prefix) ? 1 : this.correctionWeight) };
   }
 }
 
@@ -152,28 +156,37 @@ const shown = (text, capital) => (capital ? capitalized(text) : text);
 /**
  * Candidates of entries: those with the same text are one.
  *
- * `texts` and `areWords` have one item per candidate; `ids`, `weights` and `groups` (the entry's candidate) one per entry.
+ * `texts`, `words` (in small letters) and `areWords` have one item per candidate; `ids`, `weights` and `groups` (the
+ * entry's candidate) one per entry. `forms` has the candidates of each word.
  */
 function group(matches) {
   const positions = new Map();
   const texts = [];
+  const words = [];
+  const forms = new Map();
   const groups = new Int32Array(matches.length);
-  matches.forEach(([, text], i) => {
+  matches.forEach(([{ word }, text], i) => {
     let position = positions.get(text);
     if (position === undefined) {
       position = texts.length;
       positions.set(text, position);
       texts.push(text);
+      words.push(word);
+      if (forms.has(word)) forms.get(word).push(position);
+      else forms.set(word, [position]);
     }
     groups[i] = position;
   });
   return {
     texts,
+    words,
+    forms,
     positions,
     groups,
     ids: Int32Array.from(matches, ([entry]) => entry.id),
     weights: Float64Array.from(matches, ([entry]) => entry.weight),
     areWords: texts.map(isWord),
+    caseWeight: () => 1,
     contraction: null,
   };
 }

@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { InputReader } from "../src/input.js";
+import { casefold } from "../src/text.js";
 import { Detokenizer, Tokenizer } from "../src/tokenizer.js";
 import { Vocabulary } from "../src/vocabulary.js";
 
@@ -15,6 +16,6 @@ const input = new InputReader(rules, new Vocabulary(vocabulary.words, tokenizer.
 for await (const line of createInterface({ input: process.stdin })) {
   const text = JSON.parse(line);
   const words = tokenizer.words(text);
-  const result = { words, text: detokenizer.text(words), input: input.tokenize(text), split: input.split(text) };
+  const result = { words, text: detokenizer.text(words), input: input.tokenize(text), split: input.split(text), folded: casefold(text) };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }

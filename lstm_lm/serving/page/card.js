@@ -28,6 +28,9 @@ async function show() {
     const rated = scores(info.metrics ?? {});
     element("scores").replaceChildren(rated);
     element("scores-help").hidden = rated.tagName !== "TABLE";
+    const typed = keyboardScores(info.metrics ?? {});
+    element("keyboard").hidden = !typed.length;
+    element("keyboard-scores").replaceChildren(table(["", "top 1", "top 3", "keystrokes saved"], typed));
     element("presets").replaceChildren(table(["name", "settings"], presets(info)));
     element("limits").replaceChildren(
       table([], Object.entries(info.limits).map(([key, value]) => [LIMITS[key] ?? key, INTEGER.format(value)])),
@@ -52,14 +55,19 @@ function facts({ vocabulary_size: size, parameters, model, tokenizer, data, vers
     rows.push(["layers", model.hidden_dims.map((dim) => INTEGER.format(dim)).join(" + ")]);
     rows.push(["output layer", model.tie_weights ? "tied to the embedding" : "separate weights"]);
   }
-  if (data) rows.push(["training text", data.title || data.source]);
+  if (data) {
+    rows.push(["training text", data.title || data.source]);
+    for (const [name, value] of [["source", data.url], ["licence", data.license], ["language", data.language]]) {
+      if (value) rows.push([`${name} of the text`, value]);
+    }
+  }
   if (tokenizer) rows.push(["tokenizer", tokenizer]);
   rows.push(["lstm_lm", version]);
   return rows;
 }
 
 function scores(metrics) {
-  const splits = Object.entries(metrics).filter(([, score]) => score && typeof score === "object");
+  const splits = Object.entries(metrics).filter(([, score]) => typeof score?.perplexity === "number");
   const names = Object.keys(SCORES).filter((name) => splits.some(([, score]) => typeof score[name] === "number"));
   if (!names.length) {
     const none = document.createElement("p");
@@ -72,6 +80,15 @@ function scores(metrics) {
   };
   const rows = splits.map(([split, score]) => [SPLITS[split] ?? split, ...names.map((name) => cell(name, score[name]))]);
   return table(["", ...names.map((name) => SCORES[name])], rows);
+}
+
+function keyboardScores(metrics) {
+  return Object.values(metrics)
+    .filter((score) => typeof score?.keystroke_savings_rate === "number")
+    .map(({ split, words, keystroke_savings_rate: saved }) => [
+      SPLITS[split] ?? split,
+      ...[words.top1, words.top3, saved].map((share) => PERCENT.format(share)),
+    ]);
 }
 
 function presets({ presets: all, default_preset: chosen }) {

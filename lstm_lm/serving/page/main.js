@@ -62,6 +62,7 @@ const editor = new Editor(text, element("bar"), {
 const panel = new GenerationPanel(
   {
     form: element("panel"),
+    off: element("panel-off"),
     preset: element("preset"),
     words: element("words"),
     seed: element("seed"),
@@ -116,6 +117,7 @@ const offerLocal = bindLocal(
   element("local"),
   (local) => {
     predict = local ?? fetchSuggestions;
+    panel.setEnabled(local === null);
     editor.refresh({ force: true });
   },
   notify,

@@ -8,7 +8,7 @@ const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 /**
  * Binds the panel's elements.
  *
- * @param elements form, preset, words, seed, submit, output, progress, keepSeed, insert.
+ * @param elements form, off, preset, words, seed, submit, output, progress, keepSeed, insert.
  * @param options `text()`: the text to continue; `limits()`: the limits of `/info`; and the callbacks
  *   `onInsert(continuation)`, `onNeedsKey()`.
  */
@@ -42,6 +42,13 @@ export class GenerationPanel {
     this.elements.preset.replaceChildren(...options);
     this.elements.words.max = limits.max_words;
     if (Number(this.elements.words.value) > limits.max_words) this.elements.words.value = limits.max_words;
+  }
+
+  /** Shows the form, or that the service is not to be asked; the text so far stays. */
+  setEnabled(enabled) {
+    if (!enabled) this.stop();
+    this.elements.form.hidden = !enabled;
+    this.elements.off.hidden = enabled;
   }
 
   /** Ends the stream; the text so far stays. */

@@ -68,6 +68,8 @@ def test_text_is_readable_and_fits(open_page, scheme: str, shape: str) -> None: 
     assert_readable(page)
     page.goto(f"{page.url}card")
     expect(page.get_by_role("heading", name="tiny", level=1)).to_be_visible()
+    expect(page.locator("#facts tr").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.screenshot(path=SCREENSHOTS / f"card-{shape}-{scheme}.png", full_page=True)
     assert_readable(page)
 
@@ -243,8 +245,20 @@ def test_model_card_has_the_facts_in_words(page: Page, url: str) -> None:
     page.get_by_role("link", name="Type").click()
     expect(page.locator("#text")).to_be_focused()
     info = httpx.get(f"{url}/info", trust_env=False).json()
-    metrics = {"valid": {"perplexity": 71.25, "top1": 0.275, "loss": 4.27}, "epochs": 2}
-    page.route("**/info", lambda route: route.fulfill(json={**info, "metrics": metrics, "data": None, "model": None}))
+    expect(page.locator("#keyboard")).to_be_hidden()
+    metrics = {
+        "valid": {"perplexity": 71.25, "top1": 0.275, "loss": 4.27},
+        "test (keyboard)": {
+            "split": "test",
+            "words": {"tokens": 9, "top1": 0.21, "top3": 0.34},
+            "keystroke_savings_rate": 0.56,
+        },
+        "epochs": 2,
+    }
+    data = {"title": "a corpus", "url": "https://example.org/corpus", "license": "mit", "language": "en"}
+    page.route("**/info", lambda route: route.fulfill(json={**info, "metrics": metrics, "data": data, "model": None}))
     page.get_by_role("link", name="Model card").click()
-    expect(page.get_by_role("row", name="validation text")).to_contain_text("71.25")
-    expect(page.get_by_role("row", name="validation text")).to_contain_text("27.5%")
+    expect(page.locator("#scores tbody tr")).to_have_text(["validation text71.2527.5%"])
+    expect(page.locator("#keyboard tbody tr")).to_have_text(["test text21%34%56%"])
+    expect(page.get_by_role("row", name="licence of the text")).to_contain_text("mit")
+    expect(page.get_by_role("row", name="source of the text")).to_contain_text("https://example.org/corpus")

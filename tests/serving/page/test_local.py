@@ -146,9 +146,13 @@ def test_switch_stops_the_requests_and_is_remembered(open_page, local_url: str) 
     expect(page.locator("#bar .word").first).to_have_text("Zyzzyva")
     expect(page.get_by_role("button", name="Words · 1")).to_be_visible()
     assert asked == []
+    generate = page.get_by_role("button", name="Generate")
+    expect(generate).to_be_hidden()
+    expect(page.get_by_role("region", name="Generate", exact=True)).to_contain_text("off while the model runs")
     page.reload()
     expect(page.locator("#round-trip-detail")).to_have_text("in this browser")
     page.get_by_role("switch", name="Run in this browser").uncheck()
+    expect(generate).to_be_visible()
     with page.expect_request("**/predict"):
         page.locator("#text").fill("the ")
 
