@@ -62,7 +62,7 @@ VARIANTS = {
 
 
 def run(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
-    """Train one variant, or read the metrics of its finished run.
+    """Train one variant, unless it is finished, and read its metrics.
 
     Raises:
         SystemExit: If the folder holds a run with other settings, or the command failed; it printed its own message.
@@ -71,10 +71,9 @@ def run(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
     overrides = [*overrides, "resume=auto"]  # an interrupted variant continues
     if overrides_file.is_file() and list(OmegaConf.load(overrides_file)) != overrides:
         raise SystemExit(f"error: {folder} holds a run with other settings; choose another folder with --out")
-    if not metrics_file.is_file():
-        command = [sys.executable, "-m", "lstm_lm", "train", *overrides, f"hydra.run.dir={folder}"]
-        if subprocess.run(command, check=False).returncode:
-            raise SystemExit(f"error: {name}: {' '.join(command)} failed")
+    command = [sys.executable, "-m", "lstm_lm", "train", *overrides, f"hydra.run.dir={folder}"]
+    if subprocess.run(command, check=False).returncode:
+        raise SystemExit(f"error: {name}: {' '.join(command)} failed")
     metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
     assert isinstance(metrics, dict)
     return metrics

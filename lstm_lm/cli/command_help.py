@@ -8,8 +8,8 @@ from lstm_lm.settings import REQUIRED, all_settings, show
 
 _GROUPS = {
     "train": (
-        "experiment", "data", "batching", "model", "loss", "optimizer", "schedule", "averaging", "trainer", "callbacks",
-        "logger", "sampling",
+        "experiment", "data", "batching", "model", "cell", "loss", "optimizer", "schedule", "averaging", "trainer",
+        "callbacks", "logger", "sampling",
     ),
     "eval": ("evaluation", "data"),
     "export": ("export", "sampling"),

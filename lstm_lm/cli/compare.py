@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lstm_lm.cli.console import READ_IN_TRAINING, number, percent, print_rows, relative_path
+from lstm_lm.cli.console import READ_IN_TRAINING, count, number, percent, print_rows, relative_path
+from lstm_lm.errors import DataError
 from lstm_lm.evaluation.analysis import PairedDifference
 from lstm_lm.report.comparison import Group, as_csv, differences, group_runs
 from lstm_lm.report.runs import Run, distinct_names, read_run
@@ -27,10 +28,13 @@ def compare(
 ) -> None:
     """Compare runs: differing settings, scores, and whether a difference is larger than chance."""
     records = [read_run(folder) for folder in runs]
+    folders = [run.folder.resolve() for run in records]
+    if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
+        raise DataError(f"{relative_path(twice)}: is given twice")
     groups = group_runs(records, by)
     names = dict(zip((run.folder for run in records), distinct_names([run.folder for run in records]), strict=True))
     header, rows = _table(groups, names)
-    print_rows(f"{len(records)} runs, best first", header, rows, READ_IN_TRAINING)
+    print_rows(f"{count(len(records), 'run')}, best first", header, rows, READ_IN_TRAINING)
     print(_LEGEND)
     if csv is not None:
         write_atomically(csv, as_csv(records))
@@ -38,8 +42,8 @@ def compare(
     if html is not None:
         from lstm_lm.report.page import comparison_report  # imports matplotlib
 
-        labelled = [(names[run.folder], run) for group in groups for run in group.runs]
-        page = comparison_report("Comparison of runs", header, rows, 5, _LEGEND, labelled)
+        labelled = [(row[0], run) for row, group in zip(rows, groups, strict=True) for run in group.runs]
+        page = comparison_report(count(len(records), "run"), header, rows, _LEGEND, labelled)
         write_atomically(html, page)
         print(f"wrote {relative_path(html)}")
 
@@ -52,7 +56,7 @@ def _table(groups: list[Group], names: dict[Path, str]) -> tuple[list[str], list
         rows.append(
             [
                 names[first.folder] + (f" and {len(group.runs) - 1} more" if len(group.runs) > 1 else ""),
-                " ".join(f"{path}={show(value)}" for path, value in group.settings.items()),
+                " ".join(f"{path}={_shown(value)}" for path, value in group.settings.items()),
                 _mean_and_spread(group),
                 percent(group.mean("top1")),
                 number(first.metrics.get("epochs")),
@@ -66,6 +70,10 @@ def _table(groups: list[Group], names: dict[Path, str]) -> tuple[list[str], list
 def _mean_and_spread(group: Group) -> str:
     spread = group.spread("perplexity")
     return number(group.mean("perplexity")) + (f" ± {spread:.2f}" if spread is not None else "")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else show(value)
 
 
 def _minutes(run: Run) -> float | None:

@@ -13,7 +13,7 @@ from lstm_lm.cli.terminal import printable
 
 def print_key_values(title: str, pairs: Iterable[tuple[str, str]]) -> None:
     """Print a table of names and values."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=Text(printable(title)), title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in pairs:
@@ -27,7 +27,7 @@ READ_IN_TRAINING = "Perplexity of valid, read in batching.eval_batch_size stream
 
 def print_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None) -> None:
     """Print a table with a header."""
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title=Text(printable(title)), title_justify="left", caption=caption, caption_justify="left")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
@@ -52,9 +52,9 @@ def number(value: object, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
-def streams(count: int) -> str:
-    """How a perplexity was read: the same text cut into more streams has a higher one."""
-    return "1 stream" if count == 1 else f"{count:,} streams"
+def count(number: int, noun: str) -> str:
+    """A number and what it counts, as in ``1 run`` and ``2 runs``."""
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")
 
 
 def percent(value: object) -> str:

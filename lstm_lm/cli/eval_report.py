@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lstm_lm.cli.console import number, percent, print_key_values, relative_path, streams
+from lstm_lm.cli.console import count, number, percent, print_key_values, relative_path
 from lstm_lm.evaluation.config import EvalConfig
 from lstm_lm.evaluation.keyboard import KeyboardScore
 from lstm_lm.evaluation.run import EvaluationResult, MixtureReport
@@ -24,7 +24,7 @@ def print_score(config: EvalConfig, result: EvaluationResult, run_dir: Path) -> 
 
 def _perplexity_rows(score: Score, num_streams: int) -> list[tuple[str, str]]:
     words = score.words
-    rows = [("perplexity", f"{number(score.perplexity)} (read as {streams(num_streams)})")]
+    rows = [("perplexity", f"{number(score.perplexity)} (read as {count(num_streams, 'stream')})")]
     if (interval := score.interval) is not None:
         method = f"bootstrap over {interval.articles:,} {interval.unit}s"
         rows.append((f"{interval.level:.0%} interval", f"{number(interval.low)} to {number(interval.high)} ({method})"))

@@ -40,7 +40,7 @@ def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  the bundl
 
 
 def _print_report(report: ExportReport) -> None:
-    from lstm_lm.cli.console import print_commands, print_key_values, print_rows, relative_path, streams
+    from lstm_lm.cli.console import count, print_commands, print_key_values, print_rows, relative_path
     from lstm_lm.export.parity import num_streams
 
     bundle, metadata = report.bundle, report.bundle.metadata
@@ -58,7 +58,7 @@ def _print_report(report: ExportReport) -> None:
     )
     print_rows(
         f"Parity with the checkpoint on {report.tokens:,} tokens ({report.source}, read as "
-        f"{streams(num_streams(report.tokens))}; eval reads 1)",
+        f"{count(num_streams(report.tokens), 'stream')}; eval reads 1)",
         ["network", "size", "logits", "same greedy texts", "perplexity", "change"],
         _parity_rows(report),
     )

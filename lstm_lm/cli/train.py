@@ -83,10 +83,9 @@ def _name() -> str:
     """The name of the run in the loggers."""
     from hydra.core.hydra_config import HydraConfig
 
-    from lstm_lm.training.loggers import run_name
+    from lstm_lm.report.runs import run_name
 
-    settings = HydraConfig.get()
-    return run_name(settings.runtime.choices.get("experiment"), list(settings.overrides.task))
+    return run_name(HydraConfig.get().overrides.task)
 
 
 def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
@@ -98,7 +97,7 @@ def _print_sweep_job(metrics: dict[str, Any], run_dir: Path) -> None:
 
 
 def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> None:
-    from lstm_lm.cli.console import duration, number, percent, print_key_values, relative_path, streams
+    from lstm_lm.cli.console import count, duration, number, percent, print_key_values, relative_path
     from lstm_lm.report.page import REPORT
     from lstm_lm.saved_model import InitFrom
 
@@ -109,7 +108,7 @@ def _print_summary(metrics: dict[str, Any], run_dir: Path, num_streams: int) -> 
     if "valid" in metrics:
         valid = metrics["valid"]
         sample = "" if valid.get("exact", True) else f"{valid['tokens']:,} tokens, not all of valid; "
-        how = f"{sample}read as {streams(num_streams)}"
+        how = f"{sample}read as {count(num_streams, 'stream')}"
         rows += [
             ("valid perplexity", f"{number(valid.get('perplexity'))} ({how}; eval reads 1)"),
             ("valid loss", f"{number(valid.get('loss'), 4)} nats per token"),

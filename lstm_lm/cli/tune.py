@@ -1,7 +1,9 @@
 """``lstm-lm tune`` and ``lstm-lm tune-report``."""
 
+import math
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 STUDIES = Path("outputs") / "tune"
-_FIXED = "fixed"  # user attribute of a study: the overrides of all its trials
+_SEARCH = "search"  # user attribute of a study: its settings, which all its workers have
 _RESERVED = ("seed", "resume", "hydra.run.dir", "name")
 
 StudyOption = Annotated[str, typer.Option(help="Name of the study; one of the same name and storage continues.")]
@@ -59,20 +61,23 @@ def tune(
     from lstm_lm.search.study import first_attempt, open_study, quiet_optuna, run_trials
     from lstm_lm.search.trials import run_trial
 
-    search = SearchConfig(study, storage, trials, sampler, pruner, startup_trials, seeds, heartbeat)
-    if problems := search.problems():
-        raise ConfigError([f"--{problem.replace('_', '-', 1)}" for problem in problems])
-    varied, fixed = parse_space(read_spaces(overrides, config_dir))
+    search = _checked(SearchConfig(study, storage, trials, sampler, pruner, startup_trials, seeds, heartbeat))
+    lines = read_spaces(overrides, config_dir)
+    varied, fixed = parse_space(lines)
+    num_points = math.prod(map(len, varied.grid().values())) if sampler == "grid" else 0
     _check(fixed, varied.examples(), config_dir)
-    if sampler == "grid":
-        varied.grid()  # raises if there is none
     folder = STUDIES / study
     folder.mkdir(parents=True, exist_ok=True)
     quiet_optuna()
     opened = open_study(search, varied, folder)
-    if (known := opened.user_attrs.get(_FIXED, fixed)) != fixed:
-        raise ConfigError([f"--study {study}: has other settings ({' '.join(known)}); choose another name"])
-    opened.set_user_attr(_FIXED, fixed)
+    settings = {"fixed": fixed, "varied": [line for line in lines if line not in fixed], "seeds": seeds}
+    known = opened.user_attrs.get(_SEARCH, settings)
+    if {name: known[name] for name in settings} != settings:
+        command = shlex.join([*known["fixed"], *known["varied"], "--seeds", str(known["seeds"])])
+        raise ConfigError([f"--study {study}: has other settings ({command}); repeat these or choose another name"])
+    opened.set_user_attr(_SEARCH, {**settings, "config_dir": config_dir and str(Path(config_dir).absolute())})
+    if num_points > trials:
+        print(f"the grid has {num_points:,} points; --trials {num_points} tries all of them")
 
     def objective(trial: "Trial") -> float:
         chosen = varied.suggest(trial)
@@ -93,26 +98,24 @@ def tune(
 
 def tune_report(study: StudyOption = SearchConfig.study, storage: StorageOption = None) -> None:
     """Show a study: its trials, the best one as an experiment, and pictures."""
-    import optuna
-
-    from lstm_lm.errors import DataError
-    from lstm_lm.search.study import quiet_optuna
+    from lstm_lm.search.study import open_existing_study, quiet_optuna
 
     quiet_optuna()
     folder = STUDIES / study
-    url = SearchConfig(study, storage).storage_url(folder)
-    if storage is None and not folder.is_dir():
-        raise DataError(f"{folder}: no such study; give the --study and --storage of lstm-lm tune")
-    try:
-        opened = optuna.load_study(study_name=study, storage=url)
-    except KeyError as error:
-        raise DataError(f"{url}: has no study {study}; give the --study of lstm-lm tune") from error
-    _report(opened, folder)
+    _report(open_existing_study(_checked(SearchConfig(study, storage)), folder), folder)
+
+
+def _checked(search: SearchConfig) -> SearchConfig:
+    if problems := search.problems():
+        raise ConfigError([f"--{problem.replace('_', '-', 1)}" for problem in problems])
+    return search
 
 
 def _check(fixed: list[str], examples: list[list[str]], config_dir: str | None) -> None:
-    """Report every mistake before the first trial."""
+    """Report every mistake before the first trial, and a corpus that cannot be read."""
+    from lstm_lm.cli.encoding_bar import encoding_bar
     from lstm_lm.config.validation import check
+    from lstm_lm.data.encoding import load_corpus
 
     problems = [
         f"{line.partition('=')[0]}: is set by the search; remove it"
@@ -121,13 +124,19 @@ def _check(fixed: list[str], examples: list[list[str]], config_dir: str | None) 
     ]
     if not examples:
         problems.append("no setting is varied; give values, as in optimizer.lr=1e-3,3e-3")
+    corpora: list[Any] = []
     for example in examples:
         try:
-            check("train", [*fixed, *example], config_dir=config_dir)
+            config: Any = check("train", [*fixed, *example], config_dir=config_dir).config
         except ConfigError as error:
             problems += error.problems
+        else:
+            corpora += [config.data] if config.data not in corpora else []
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+    with encoding_bar() as progress:
+        for corpus in corpora:
+            load_corpus(corpus, progress)
 
 
 def _train(overrides: list[str], callbacks: "list[L.Callback]", config_dir: str | None) -> float:
@@ -157,7 +166,8 @@ def _report(study: "Study", folder: Path) -> None:
     from optuna.trial import TrialState
 
     from lstm_lm.cli.command_help import config_groups
-    from lstm_lm.search.report import as_experiment, draw, importances, rows
+    from lstm_lm.report.page import REPORT
+    from lstm_lm.search.report import as_experiment, draw, importances, rows, study_report
     from lstm_lm.text.files import write_atomically
 
     header = ("trial", "state", "valid perplexity", "settings")
@@ -166,10 +176,14 @@ def _report(study: "Study", folder: Path) -> None:
         return
     for name, share in importances(study).items():
         print(f"importance of {name}: {share:.2f}")
-    for picture in draw(study, folder):
-        print(f"wrote {relative_path(picture)}")
+    search = study.user_attrs.get(_SEARCH, {})
+    experiment = as_experiment(study, search.get("fixed", []), config_groups())
     best = folder / "experiment" / "best.yaml"
     best.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(best, as_experiment(study, study.user_attrs.get(_FIXED, []), config_groups()))
-    command = ["lstm-lm", "train", "--config-dir", relative_path(folder), "experiment=best", "seed=1"]
+    write_atomically(best, experiment)
+    own_configs = [f"hydra.searchpath=[file://{path}]"] if (path := search.get("config_dir")) else []
+    command = ["lstm-lm", "train", "--config-dir", relative_path(folder), *own_configs, "experiment=best", "seed=1"]
+    page = study_report(study, header, draw(study, folder), experiment, shlex.join(command))
+    write_atomically(folder / REPORT, page)
+    print(f"report: {relative_path(folder / REPORT)}")
     print_commands([("run the best trial again", command)])

@@ -153,7 +153,7 @@ def compare_paired(first: TokenScores, second: TokenScores, seed: int = 0) -> Pa
         raise EvaluationError("the runs were scored on different text or with different vocabularies")
     articles, numbers = np.unique(first.articles[in_first], return_inverse=True)
     if len(articles) < 2:
-        raise EvaluationError("the scored text has one article only; a bootstrap needs at least two")
+        raise EvaluationError("valid is too short for an interval")
     difference: NDArray[np.float64] = first.nll[in_first].astype(np.float64) - second.nll[in_second]
     low, high = np.exp(
         mean_interval(np.bincount(numbers, weights=difference).astype(np.float64), np.bincount(numbers), seed)

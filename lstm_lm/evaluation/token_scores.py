@@ -55,5 +55,5 @@ class TokenScores:
             with np.load(file, allow_pickle=False) as content:
                 arrays = {field.name: content[field.name] for field in fields(cls)}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{file}: cannot be read as token scores ({error}); validate the run again") from error
+            raise DataError(f"{file}: is not a file of token scores; train the run again") from error
         return cls(**{**arrays, "split_tokens": int(arrays["split_tokens"])})

@@ -54,7 +54,7 @@ def group_runs(runs: Sequence[Run], by: str | None) -> list[Group]:
     paths = [path for path in differing_settings(runs) if path != by]
     groups: dict[str, Group] = {}
     for run in runs:
-        settings = {path: run.settings.get(path) for path in paths}
+        settings = {path: run.settings[path] for path in paths if path in run.settings}
         key = repr(settings) if by is not None else str(run.folder)
         groups.setdefault(key, Group([], settings)).runs.append(run)
     return sorted(groups.values(), key=lambda group: math.inf if (mean := group.mean("perplexity")) is None else mean)

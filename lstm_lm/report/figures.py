@@ -20,10 +20,11 @@ from lstm_lm.evaluation.token_scores import TokenScores
 
 # Okabe and Ito (2008), "Color Universal Design": distinct for color-blind readers, on white and on black
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#b22222")
+_LINE_STYLES = ("-", "--", ":", "-.")  # of eight curves each
+_MAX_INSIDE = 8  # entries of a legend that covers a part of the curves
 _INK = "#010203"  # almost black; replaced by currentColor in SVG
 _STYLE: Any = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "lstm_lm",  # the same figure has the same ids
     "font.size": 10,
     "axes.edgecolor": _INK,
     "axes.labelcolor": _INK,
@@ -50,16 +51,32 @@ class Curve:
 
 
 def curves(lines: Sequence[Curve], x_label: str) -> Figure:
-    """Perplexity over steps, tokens or minutes; a curve with few points has markers."""
+    """Perplexity over steps, tokens or minutes; a curve with few points has markers.
+
+    Curves with the same label have the same color, and one entry in the legend.
+    """
+    numbers: dict[str, int] = {}
     with _new_axes() as (figure, axes):
-        for number, line in enumerate(lines):
-            marker = "o" if len(line.x) < 30 else None
-            axes.plot(line.x, line.y, label=line.label, color=COLORS[number % len(COLORS)], marker=marker, markersize=4)
+        for line in lines:
+            label = None if line.label in numbers else line.label
+            turn, number = divmod(numbers.setdefault(line.label, len(numbers)), len(COLORS))
+            axes.plot(
+                line.x,
+                line.y,
+                label=label,
+                color=COLORS[number],
+                linestyle=_LINE_STYLES[turn % len(_LINE_STYLES)],
+                marker="o" if len(line.x) < 30 else None,
+                markersize=4,
+            )
         _log_perplexity(axes)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(FuncFormatter(_short_number))
         axes.set_xlabel(x_label)
-        if len(lines) > 1:
+        if len(numbers) > _MAX_INSIDE:
+            figure.legend(loc="outside right upper", fontsize=8)
+            figure.set_figheight(max(figure.get_figheight(), 0.17 * len(numbers)))
+        elif len(numbers) > 1:
             axes.legend()
     return figure
 
@@ -67,7 +84,8 @@ def curves(lines: Sequence[Curve], x_label: str) -> Figure:
 def buckets(rows: Sequence[Bucket], x_label: str) -> Figure:
     """Perplexity of each bucket as bars, with its share of the tokens above."""
     with _new_axes() as (figure, axes):
-        bars = axes.bar([row.label for row in rows], [row.perplexity for row in rows], color=COLORS[0])
+        bars = axes.bar(range(len(rows)), [row.perplexity for row in rows], color=COLORS[0])
+        axes.set_xticks(range(len(rows)), [row.label for row in rows])
         axes.bar_label(bars, [f"{100 * row.share:.0f} %" for row in rows], padding=2)
         _log_perplexity(axes)
         axes.set_xlabel(f"{x_label} (above each bar: share of the tokens)")
@@ -112,9 +130,14 @@ def score_figures(scores: TokenScores, num_words: int) -> dict[str, Figure]:
 
 
 def as_svg(figure: Figure, title: str) -> str:
-    """The figure as an SVG element that scales with the page, readable by screen readers through ``title``."""
+    """The figure as an SVG element that scales with the page, readable by screen readers through ``title``.
+
+    Args:
+        figure: The figure.
+        title: Another one for each figure of a page: it makes their ids distinct.
+    """
     buffer = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
@@ -132,7 +155,8 @@ def _new_axes() -> Iterator[tuple[Figure, Axes]]:
 def _log_perplexity(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    # on a range of less than a decade the ticks are not whole numbers
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("perplexity")
 

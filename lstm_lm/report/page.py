@@ -44,6 +44,7 @@ def run_report(run: Run, scores: TokenScores | None = None, words: Sequence[str]
             "top_k": [
                 (f"top-{k}", _percent(score.get(f"top{k}")), _percent((score.get("words") or {}).get(f"top{k}")))
                 for k in (1, 3, 5)
+                if f"top{k}" in score
             ],
             "min_count": MIN_WORD_COUNT,
             "hardest": [(entry.word, f"{entry.count:,}", f"{entry.loss:.2f}") for entry in hardest],
@@ -59,16 +60,16 @@ def run_report(run: Run, scores: TokenScores | None = None, words: Sequence[str]
         ("parameters", _number(metrics.get("parameters"), 0)),
     ]
     streams = metrics.get("valid_streams")
-    return _render(
+    return render(
         "run.html",
-        title=run.label,
+        title=run.label.replace(",", ", "),
         subtitle=", ".join([run.status, *(f"#{tag}" for tag in run.tags), str(run.folder)]),
         notes=run.settings.get("notes") or "",
         tiles=[tile for tile in tiles if tile[1] != "-"],
         how_read=f"Perplexity of valid, read as {streams} streams; lstm-lm eval reads 1." if streams else "",
         curves=_run_curves(run),
         samples=metrics.get("samples") or {},
-        command=shlex.join(["lstm-lm", "train", *run.overrides]),
+        command=shlex.join(run.command),
         settings=[(path, show(value)) for path, value in run.settings.items() if not path.startswith("presets.")],
         versions=list((metrics.get("versions") or {}).items()),
         **parts,
@@ -104,7 +105,6 @@ def comparison_report(
     title: str,
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
-    num_numbers: int,
     legend: str,
     runs: Sequence[tuple[str, Run]],
 ) -> str:
@@ -112,11 +112,10 @@ def comparison_report(
 
     Args:
         title: Heading.
-        header: Names of the columns of the score table.
+        header: Names of the columns of the score table: run, settings, four numbers, difference.
         rows: Its cells, as text.
-        num_numbers: How many columns at the right are numbers.
         legend: Sentences below the table.
-        runs: The runs by their names in the legend of the curves.
+        runs: The runs, each with the name of its row.
     """
     figures = []
     for key, label in CURVE_AXES.items():
@@ -127,11 +126,7 @@ def comparison_report(
         ]
         if lines:
             figures.append((label, as_svg(curves(lines, label), f"Perplexity over {label}")))
-    subtitle = f"{len(runs)} runs"
-    return _render(
-        "comparison.html", title=title, subtitle=subtitle, header=header, rows=rows, num_numbers=num_numbers,
-        legend=legend, curves=figures,
-    )  # fmt: skip
+    return render("comparison.html", title=title, header=header, rows=rows, legend=legend, curves=figures)
 
 
 def _run_curves(run: Run) -> list[tuple[str, str]]:
@@ -148,7 +143,8 @@ def _run_curves(run: Run) -> list[tuple[str, str]]:
     return figures
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """A page from a file in ``templates``."""
     environment = Environment(
         loader=PackageLoader("lstm_lm.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

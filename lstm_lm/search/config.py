@@ -32,6 +32,12 @@ class SearchConfig(Settings):
         60, ge=1, help="Seconds between signs of life of a trial; without one for twice as long, it is repeated."
     )
 
+    def conflicts(self) -> list[str]:
+        """The study is the name of a folder."""
+        if self.study in ("", ".", "..") or Path(self.study).name != self.study:
+            return [f"study: must be the name of a folder, without a path (got '{self.study}')"]
+        return []
+
     def storage_url(self, folder: Path) -> str:
         """The storage, by default a file in ``folder``."""
         return self.storage or f"sqlite:///{(folder / 'study.db').absolute()}"

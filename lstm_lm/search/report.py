@@ -3,6 +3,7 @@
 import re
 import statistics
 import warnings
+from base64 import b64encode
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
+from lstm_lm.report.page import render
 from lstm_lm.search.study import REASON, SEED_VALUES, num_finished
 
 
@@ -33,10 +35,32 @@ def rows(study: optuna.Study) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def study_report(
+    study: optuna.Study, header: Sequence[str], pictures: Sequence[Path], experiment: str, command: str
+) -> str:
+    """The report of a study as one HTML file.
+
+    Args:
+        study: The study, with at least one completed trial.
+        header: Names of the columns of :func:`rows`.
+        pictures: The files of :func:`draw`.
+        experiment: The best trial as an experiment.
+        command: The command that runs it.
+    """
+    images = [(file.stem.replace("_", " "), b64encode(file.read_bytes()).decode()) for file in pictures]
+    title = f"Study {study.study_name}"
+    best = _value(study.best_trial)
+    return render(
+        "study.html", title=title, best=best, header=header, rows=rows(study), pictures=images, experiment=experiment,
+        command=command,
+    )  # fmt: skip
+
+
 def _value(trial: FrozenTrial) -> str:
     seeds = trial.user_attrs.get(SEED_VALUES, [])
     if trial.value is None:
-        return str(trial.user_attrs.get(REASON, "-"))
+        # a trial that was interrupted, or whose worker died, has no reason: it is queued again
+        return str(trial.user_attrs.get(REASON, "repeated" if trial.state == TrialState.FAIL else "-"))
     spread = f" ± {statistics.stdev(seeds):.2f}" if len(seeds) > 1 else ""
     return f"{trial.value:.2f}{spread}"
 
@@ -102,8 +126,9 @@ def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[
         groups: Names of the config groups.
     """
     parser = OverridesParser.create()
-    defaults: list[str | dict[str, str]] = []
-    choices: list[dict[str, str]] = []
+    defaults: list[str | dict[str, Any]] = []
+    added: list[dict[str, Any]] = []
+    replaced: list[dict[str, Any]] = []  # Hydra wants these last
     values = OmegaConf.create()
     best = study.best_trial
     for override in parser.parse_overrides([*fixed, *overrides(best)]):
@@ -111,12 +136,18 @@ def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[
         if key == "experiment":
             defaults.append(str(value))
         elif key in groups:
-            choices.append({f"override /{override.get_key_element()}": str(value)})
+            place = f"/{key}" + (f"@{override.package}" if override.package else "")
+            if override.is_add():
+                added.append({place: value})
+            else:
+                replaced.append({f"override {place}": value})
         elif not override.is_hydra_override():
             OmegaConf.update(values, key, value, force_add=True)
     settings = OmegaConf.to_container(values)
     assert isinstance(settings, dict)
-    content = {"defaults": [*defaults, *choices, "_self_"], **settings}
+    content = {"defaults": [*defaults, *added, *replaced, "_self_"], **settings}
     number = num_finished(study)
-    title = f"# Best of {number} trials of the study {study.study_name}: valid perplexity {best.value:.2f}."
+    seeds = len(best.user_attrs.get(SEED_VALUES, []))
+    mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
+    title = f"# Best of {number} trials of the study {study.study_name}: valid perplexity {best.value:.2f}{mean}."
     return f"# @package _global_\n{title}\n{OmegaConf.to_yaml(OmegaConf.create(content))}"

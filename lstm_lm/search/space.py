@@ -32,11 +32,14 @@ class SearchSpace:
         return [f"{key}={_suggest(trial, key, distribution)}" for key, distribution in self.distributions.items()]
 
     def examples(self) -> list[list[str]]:
-        """Overrides with which every listed value is tried once; the lower end stands for a range of numbers."""
-        values = {
-            key: list(distribution.choices) if isinstance(distribution, CategoricalDistribution) else [distribution.low]  # type: ignore[attr-defined]
-            for key, distribution in self.distributions.items()
-        }
+        """Overrides with which every listed value and both ends of every range of numbers are tried once."""
+        values: dict[str, list[Any]] = {}
+        for key, distribution in self.distributions.items():
+            if isinstance(distribution, CategoricalDistribution):
+                values[key] = list(distribution.choices)
+            else:
+                assert isinstance(distribution, FloatDistribution | IntDistribution)
+                values[key] = [distribution.low, distribution.high]
         longest = max(map(len, values.values()), default=0)
         return [[f"{key}={known[min(i, len(known) - 1)]}" for key, known in values.items()] for i in range(longest)]
 
@@ -116,7 +119,7 @@ def parse_space(lines: Iterable[str]) -> tuple[SearchSpace, list[str]]:
         try:
             override = parser.parse_override(line)
         except HydraException as error:
-            problems.append(f"{line}: cannot be read ({str(error).splitlines()[0]})")
+            problems.append(f"{line}: cannot be read ({str(error).splitlines()[0].rpartition(': ')[2]})")
             continue
         if not override.is_sweep_override():
             fixed.append(line)
@@ -124,7 +127,10 @@ def parse_space(lines: Iterable[str]) -> tuple[SearchSpace, list[str]]:
         try:
             distributions[override.get_key_element()] = _distribution(override)
         except ValueError as error:
-            problems.append(f"{override.key_or_group}: {error} (got {override.get_value_string()})")
+            reason = str(error).replace("`", "").rstrip(".")
+            problems.append(
+                f"{override.key_or_group}: cannot be searched over {override.get_value_string()} ({reason})"
+            )
     if problems:
         raise ConfigError(problems)
     return SearchSpace(distributions), fixed

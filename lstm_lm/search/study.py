@@ -1,14 +1,17 @@
 """Studies: open one in its storage, run trials until it has enough, repeat the trials of killed workers."""
 
 import logging
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from lstm_lm.errors import LstmLmError, TrainingError, TrainingInterruptedError
@@ -36,8 +39,7 @@ def open_study(config: SearchConfig, space: SearchSpace, folder: Path) -> optuna
     Raises:
         TrainingError: If the storage cannot be opened.
     """
-    url = config.storage_url(folder)
-    try:
+    with _storage_errors(url := config.storage_url(folder)):
         storage = RDBStorage(url, heartbeat_interval=config.heartbeat, heartbeat_stale_trial_callback=_repeat)
         return optuna.create_study(
             storage=storage,
@@ -47,8 +49,33 @@ def open_study(config: SearchConfig, space: SearchSpace, folder: Path) -> optuna
             sampler=_sampler(config, space),
             pruner=_pruner(config),
         )
+
+
+def open_existing_study(config: SearchConfig, folder: Path) -> optuna.Study:
+    """Open a study to report on it.
+
+    Raises:
+        TrainingError: If the storage cannot be opened, or has no such study.
+    """
+    with _storage_errors(url := config.storage_url(folder)):
+        address = make_url(url)
+        if not address.drivername.startswith("sqlite") or Path(address.database or "").is_file():  # else it is created
+            with suppress(KeyError):
+                return optuna.load_study(study_name=config.study, storage=url)
+    raise TrainingError(f"{_shown(url)}: has no study {config.study}; give the --study and --storage of lstm-lm tune")
+
+
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    try:
+        yield
     except (SQLAlchemyError, ImportError) as error:
-        raise TrainingError(f"search.storage: cannot open {url} ({str(error).splitlines()[0]})") from error
+        raise TrainingError(f"--storage: cannot open {_shown(url)} ({str(error).splitlines()[0]})") from error
+
+
+def _shown(url: str) -> str:
+    """A storage without its password."""
+    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", url)
 
 
 def run_trials(study: optuna.Study, config: SearchConfig, objective: Callable[[Trial], float]) -> None:

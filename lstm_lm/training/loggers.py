@@ -1,6 +1,5 @@
 """The loggers of a run: built from the config, and what each of them can show besides numbers."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
 from lstm_lm.errors import ConfigError
+from lstm_lm.report.runs import LOCATIONS, NOT_SETTINGS
 from lstm_lm.serialization import flatten
 from lstm_lm.training.config import TrainConfig
 from lstm_lm.training.targets import TARGET, build
@@ -23,7 +23,6 @@ from lstm_lm.training.targets import TARGET, build
 FINAL = "whole_run"
 """Prefix of the metrics of a whole run; TensorBoard sorts by name, so they come after the curves of train and valid."""
 FINAL_METRIC = f"{FINAL}/valid_perplexity"
-_MAX_NAME = 100  # characters
 _MAX_HPARAMS = 25
 # TensorBoard's overview; a column needs a value in every run, or TensorBoard does not show that it varies
 _HPARAMS = (
@@ -46,7 +45,6 @@ _HPARAMS = (
     "schedule._target_",
     "averaging.name",
 )
-_LOCATIONS = ("data.dir", "data.file", "data.cache_dir")
 
 
 def build_loggers(config: Mapping[str, Any], run_dir: Path, run_name: str, resumed_step: int | None) -> list[Logger]:
@@ -78,24 +76,6 @@ def build_loggers(config: Mapping[str, Any], run_dir: Path, run_name: str, resum
             raise ConfigError([f"logger.{key}.{TARGET}: is not a logger of Lightning (got {node[TARGET]})"])
         loggers.append(logger)
     return loggers
-
-
-def run_name(experiment: str | None, overrides: list[str]) -> str:
-    """A name for a run from what was chosen on the command line, as in ``quickstart,lr=0.003,seed=2``.
-
-    Args:
-        experiment: The chosen experiment, if any.
-        overrides: The overrides of the command line.
-    """
-    ignored = ("experiment", "resume", *_LOCATIONS)
-    parts = [line for line in overrides if line.partition("=")[0].lstrip("+") not in ignored]
-    # the last names are enough to tell runs apart, and of a long command line the last settings, as a sweep adds them
-    parts = [re.sub(r"^([+~]*)[\w.]*\.(?=\w+(=|$))", r"\1", line) for line in parts]
-    name = ",".join([*([experiment] if experiment else []), *parts]) or "default"
-    while len(name) > _MAX_NAME and len(parts) > 1:
-        parts = parts[1:]
-        name = ",".join([*([experiment] if experiment else []), *parts])
-    return re.sub(r"[^\w.,=+~@-]+", "_", name)[:_MAX_NAME]
 
 
 def last_logged_step(checkpoint: Mapping[str, Any]) -> int:
@@ -159,7 +139,8 @@ def overview(settings: Mapping[str, Any], overridden: Sequence[str] = ()) -> dic
     """
     defaults = flatten(asdict(TrainConfig()))
     changed = [name for name, value in settings.items() if value != defaults.get(name)]
-    chosen = [name for name in dict.fromkeys([*overridden, *_HPARAMS, *changed]) if name not in _LOCATIONS]
+    left_out = (*NOT_SETTINGS, *LOCATIONS)
+    chosen = [name for name in dict.fromkeys([*overridden, *_HPARAMS, *changed]) if not name.startswith(left_out)]
     values = {name: settings[name] for name in chosen if settings.get(name) is not None}
     plain = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
     return dict(list(plain.items())[:_MAX_HPARAMS])

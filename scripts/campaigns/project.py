@@ -191,7 +191,7 @@ class Project:
     def whole(self) -> Path:
         """An uninterrupted run, trained at the first call."""
         run = self.folder / "whole"
-        if not (run / "metrics.json").is_file():
+        if not (run / "report.html").is_file():
             encoding = self.start("data", *SETTINGS[:2])
             assert encoding.wait() == 0, encoding.output
             command = self.train("whole")

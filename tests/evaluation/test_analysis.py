@@ -113,7 +113,7 @@ def test_scores_survive_a_file(tmp_path: Path) -> None:
 def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "scores.npz"
     file.write_bytes(content)
-    with pytest.raises(DataError, match=r"scores\.npz: cannot be read"):
+    with pytest.raises(DataError, match=r"scores\.npz: is not a file of token scores"):
         TokenScores.load(file)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from lstm_lm.cli.main import main
 from lstm_lm.errors import DataError
 from lstm_lm.evaluation.token_scores import TOKEN_SCORES, TokenScores
 from lstm_lm.report.comparison import as_csv, differences, group_runs
+from lstm_lm.report.figures import Curve, curves
 from lstm_lm.report.page import run_report
-from lstm_lm.report.runs import differing_settings, distinct_names, find_runs, matches, read_run
+from lstm_lm.report.runs import differing_settings, distinct_names, find_runs, read_run, run_name, select
 
 WORDS = [f"word{number}" for number in range(50)]
 
@@ -50,6 +52,7 @@ def write_run(folder: Path, perplexity: float | None = 100.0, harder: float = 0.
             "words": {"top1": 0.2},
         },
         "history": history,
+        "stopped_by": "max_epochs",
         "epochs": 2.0,
         "wall_seconds": 60.0,
         "valid_streams": 20,
@@ -106,7 +109,7 @@ def test_difference_is_measured_on_the_same_tokens(tmp_path: Path) -> None:
     assert difference.is_significant
     (runs[1].folder / TOKEN_SCORES).unlink()
     (reason,) = differences(group_runs(runs, None))
-    assert "cannot be read" in str(reason)
+    assert "has no valid_tokens.npz" in str(reason)
 
 
 def test_csv_has_a_column_for_each_differing_setting(tmp_path: Path) -> None:
@@ -123,25 +126,75 @@ def test_only_training_runs_are_found(tmp_path: Path) -> None:
     (tmp_path / "eval" / ".hydra").mkdir(parents=True)
     (tmp_path / "eval" / ".hydra" / "config.yaml").write_text("split: test\n", encoding="utf-8")
     (tmp_path / "eval" / ".hydra" / "overrides.yaml").write_text("[]\n", encoding="utf-8")
-    assert [run.folder.name for run in find_runs(tmp_path)] == ["b", "a"]
+    broken = write_run(tmp_path / "zbroken")
+    (broken / "metrics.json").write_text('{"valid": {"perpl', encoding="utf-8")
+    (write_run(tmp_path / "zlist") / "metrics.json").write_text("[1]", encoding="utf-8")
+    warnings: list[str] = []
+    assert [run.folder.name for run in find_runs(tmp_path, warnings.append)] == ["b", "a"]
+    assert ["metrics.json: cannot be read" in line for line in warnings] == [True, True]
 
 
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [("seed=2", True), ("seed=1", False), ("tag=mine", True), ("tag=other", False), ("status=finished", True),
-     ("model.hidden_dims=[64]", True), ("trainer.budget=null", True), ("no.such=1", False)],
+     ("model.hidden_dims=[64]", True), ("trainer.budget=null", True), ("optimizer.lr=1e-2", True),
+     ("name=12", True), ("model=tiny", True), ("experiment=quickstart", False), ("folder=/a", True)],
 )  # fmt: skip
 def test_conditions(tmp_path: Path, condition: str, expected: bool) -> None:
-    assert matches(read_run(write_run(tmp_path / "a", seed=2, tags=["mine"])), [condition]) is expected
+    folder = write_run(tmp_path / "a", seed=2, tags=["mine"], optimizer={"lr": 0.01}, name="12")
+    choices = {"model": "tiny", "experiment": None}
+    sources = [{"path": "mine", "provider": "command-line"}]
+    hydra = {"hydra": {"runtime": {"choices": choices, "config_sources": sources}}}
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(hydra), encoding="utf-8")
+    run = read_run(folder)
+    assert select([run], [condition]) == ([run] if expected else [])
+    assert run.command[:5] == ["lstm-lm", "train", "--config-dir", "mine", "model=tiny"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [("seed", "write KEY=VALUE"), ("seed=[1", "cannot be read"), ("seeds=1", "no run has the setting seeds; did you"),
+     ("=1", "no run has the setting ;")],
+)  # fmt: skip
+def test_condition_that_no_run_can_fulfil_is_named(tmp_path: Path, condition: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        select([read_run(write_run(tmp_path / "a"))], [condition])
+
+
+def test_run_that_has_not_ended_has_the_score_so_far(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a")
+    entries = [
+        {"epoch": n, "step": n, "minutes": n, "tokens": n, "loss": loss, "perplexity": 2.0**loss}
+        for n, loss in [(1, 5.0), (2, 4.0), (3, 4.5)]
+    ]
+    (folder / "metrics.json").write_text(json.dumps({"history": entries}), encoding="utf-8")
+    run = read_run(folder)
+    assert run.status == "unfinished"
+    assert (run.score["perplexity"], run.metrics["epochs"], run.metrics["wall_seconds"]) == (16.0, 3, 180)
+
+
+def test_a_run_is_named_by_its_experiment_and_what_was_overridden() -> None:
+    lines = ["optimizer.lr=3e-3", "+callbacks.a._target_=m.C", "~callbacks.x", "seed=2"]
+    described = ["resume=auto", "notes=a b", "tags=[a,b]", "experiment=quickstart"]
+    assert run_name([*lines, *described]) == "quickstart,seed=2,~x,+_target_=m.C,lr=3e-3"
+    assert run_name(["data=chat", "data.dir=/x", "init_from=/my runs/x"]) == "init_from=_my_runs_x,data=chat"
+    assert run_name([]) == "default"
+    long = [f"model.setting_{number}=0.{number}" for number in range(20)]
+    assert run_name(["experiment=mine", *long, "seed=1"]).startswith("mine,seed=1,setting_19=0.19,")
+    assert len(run_name([f"experiment={'x' * 300}"])) == 100
 
 
 def test_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not the folder of a run"):
+    with pytest.raises(DataError, match="missing: no such folder"):
         read_run(tmp_path / "missing")
+    with pytest.raises(DataError, match="not the folder of a training run"):
+        read_run(tmp_path)
 
 
 def test_names_are_distinct_below_the_common_folder(tmp_path: Path) -> None:
     assert distinct_names([tmp_path / "a" / "0", tmp_path / "b" / "0"]) == ["a/0", "b/0"]
+    assert distinct_names([tmp_path / "a", tmp_path / "a" / "0"]) == ["a", "a/0"]
+    assert distinct_names([tmp_path / "a"]) == ["a"]
 
 
 def test_report_is_one_file_and_escapes_its_texts(tmp_path: Path) -> None:
@@ -158,6 +211,25 @@ def test_report_is_one_file_and_escapes_its_texts(tmp_path: Path) -> None:
     assert "<i>text" not in page
     assert "http" not in page.replace("http://www.w3.org/", ""), "no outside resource"
     assert page.count("<svg") == 6, "three curves, frequency, position, calibration"
+    clips = re.findall(r'<clipPath id="(.*?)"', page)
+    assert len(clips) == len(set(clips)), "an id of a hidden figure would take the clipping from another one"
+
+
+def test_ticks_below_a_decade_are_distinct() -> None:
+    figure = curves([Curve("valid", [1, 2], [38.2, 38.7])], "steps")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    ticks = [tick.get_text() for tick in axes.get_yticklabels() if low <= tick.get_position()[1] <= high]
+    assert len(ticks) == len(set(ticks)) > 1
+
+
+def test_a_legend_names_each_row_of_a_comparison_once_and_covers_no_curve() -> None:
+    lines = [Curve(f"row {number // 2}", [1, 2], [30, 20]) for number in range(40)]
+    figure = curves(lines, "steps")
+    assert not figure.axes[0].get_legend()
+    assert len(figure.legends[0].get_texts()) == 20
+    assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == 20
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +245,10 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert main(arguments) == 0
     assert "101.50 ± 0.71" in capsys.readouterr().out
     assert (tmp_path / "runs.csv").read_text(encoding="utf-8").count("\n") == 3
-    assert "Comparison of runs" in (tmp_path / "runs.html").read_text(encoding="utf-8")
+    assert "Comparison of 2 runs" in (tmp_path / "runs.html").read_text(encoding="utf-8")
+    assert main(["runs", "--where", "status=unfinished"]) == 0
+    assert "no runs below outputs with status=unfinished" in capsys.readouterr().out
     assert main(["compare", "outputs/3"]) == 1
-    assert "outputs/3: not the folder of a run" in capsys.readouterr().err
+    assert "outputs/3: no such folder" in capsys.readouterr().err
+    assert main(["compare", "outputs/1", "outputs/1/checkpoints/best.ckpt"]) == 1
+    assert "outputs/1: is given twice" in capsys.readouterr().err

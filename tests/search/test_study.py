@@ -106,7 +106,7 @@ def test_bad_trials_are_pruned(tmp_path: Path, pruner: str) -> None:
 
 
 def test_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"search\.storage: cannot open sqlite:////no/such/folder/x\.db"):
+    with pytest.raises(TrainingError, match=r"--storage: cannot open sqlite:////no/such/folder/x\.db"):
         open_study(SearchConfig(storage="sqlite:////no/such/folder/x.db"), SPACE, tmp_path)
 
 

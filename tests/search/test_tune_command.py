@@ -1,6 +1,8 @@
 """``lstm-lm tune``: a real search over a small corpus."""
 
 import csv
+import html
+import shlex
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_search_continues_and_its_best_trial_runs_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    search = ["tune", *SETTINGS, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "schedule=constant,linear", "--trials"]
+    (folder / "mine" / "experiment").mkdir(parents=True)
+    (folder / "mine" / "experiment" / "my.yaml").write_text("# @package _global_\nbatching: {bptt_length: 20}\n")
+    own = ["--config-dir", "mine", "experiment=my", "+sampling@presets.mine=greedy", "tags=[a,b]", "logger=[csv]"]
+    search = ["tune", *SETTINGS, *own, "optimizer.lr=tag(log,interval(1e-3,1e-1))", "cell=lstm,cifg", "--trials"]
     assert main([*search, "1"]) == 0
     assert main([*search, "2"]) == 0
     output = capsys.readouterr().out
@@ -35,17 +40,25 @@ def test_search_continues_and_its_best_trial_runs_again(folder: Path, capsys: py
     study = folder / "outputs" / "tune" / "study"
     trials = [read_perplexity(study / f"trial-000{number}" / "seed-1") for number in (0, 1)]
     best = min(value for value in trials if value is not None)
-    assert main(["train", "--config-dir", str(study), "experiment=best", "seed=1", "hydra.run.dir=again"]) == 0
+    command = shlex.split(output.splitlines()[-1])
+    assert main([*command[1:], "hydra.run.dir=again"]) == 0
     assert read_perplexity(folder / "again") == pytest.approx(best, rel=1e-6)
     capsys.readouterr()
     assert main(["tune-report"]) == 0
     assert f"{best:.2f}" in capsys.readouterr().out
+    page = (study / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") >= 3
+    assert shlex.join(command) in html.unescape(page)
     runs = [str(study / f"trial-000{number}" / "seed-1") for number in (0, 1)]
     assert main(["compare", *runs, "--csv", "trials.csv"]) == 0
     with (folder / "trials.csv").open(encoding="utf-8") as file:
         assert "optimizer.lr" in next(csv.reader(file))
-    assert main([*search[:-1], "--trials", "2", "trainer.max_epochs=1"]) == 1
-    assert "study: has other settings" in capsys.readouterr().err
+    assert main(["runs", "--where", "tag=b", "--where", "experiment=my"]) == 0
+    assert "2 runs with" in (listed := capsys.readouterr().out)
+    assert "tags=[a,b]" in listed
+    for other in (["trainer.max_epochs=1"], ["optimizer.lr=1e-3,1e-2"], ["--seeds", "2"]):
+        assert main([*search, "3", *other]) == 1
+        assert "study: has other settings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -56,6 +69,9 @@ def test_search_continues_and_its_best_trial_runs_again(folder: Path, capsys: py
         (["optimizer.lrr=1e-3,2e-3"], "optimizer.lrr"),
         (["model=tiny,smal"], "smal"),
         (["optimizer.lr=interval(1e-3,1e-2)", "--sampler", "grid"], "a grid needs a list of values"),
+        (["model.hidden_dropout=interval(0,1.5)"], "model.hidden_dropout: must be in [0, 1) (got 1.5)"),
+        (["optimizer.lr=1e-3,2e-3", "data.dir=nope"], "data.dir=nope: no such folder"),
+        (["optimizer.lr=1e-3,2e-3", "--study", "../x"], "--study: must be the name of a folder"),
         (["optimizer.lr=1e-3,2e-3", "--sampler", "tpo"], "--sampler: unknown (got 'tpo')"),
         (["optimizer.lr=1e-3,2e-3", "--startup-trials", "-1"], "--startup-trials: must not be negative (got -1)"),
     ],
@@ -66,3 +82,20 @@ def test_mistakes_are_reported_before_anything_is_written(
     assert main(["tune", *SETTINGS, *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not (folder / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--study", "nope"], "has no study nope"),
+        (["--storage", "sqlite:///nope.db"], "sqlite:///nope.db: has no study study"),
+        (["--storage", "garbage"], "--storage: cannot open garbage"),
+        (["--storage", "postgresql+psycopg://me:secret@127.0.0.1:1/x"], "cannot open postgresql+psycopg://me:***@"),
+    ],
+)
+def test_study_that_does_not_exist_is_named_and_not_created(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["tune-report", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert {path.name for path in folder.iterdir()} == {"corpus"}

@@ -34,7 +34,7 @@ from lstm_lm.nn.config import LossConfig
 from lstm_lm.serialization import flatten
 from lstm_lm.training.callbacks.run_summary import hyperparameters
 from lstm_lm.training.config import TrainConfig, TrainerConfig
-from lstm_lm.training.loggers import overview, run_name
+from lstm_lm.training.loggers import overview
 from lstm_lm.training.run import train
 
 PRESETS = {"greedy": SamplingConfig("greedy"), "lively": SamplingConfig(temperature=1.3)}
@@ -280,18 +280,6 @@ def test_a_missing_package_is_reported_with_the_remedy(config: ConfigFactory, mo
     node = {"_target_": "lightning.pytorch.loggers.WandbLogger"}
     (problem,) = config(logger={"wandb": node}).problems()
     assert problem == "logger.wandb: the package wandb is not installed; run pip install 'lstm-lm[wandb]'"
-
-
-def test_a_run_is_named_by_its_experiment_and_what_was_overridden() -> None:
-    lines = ["experiment=quickstart", "data.dir=x", "optimizer.lr=3e-3", "+a.b._target_=m.C", "~callbacks.x", "seed=2"]
-    assert run_name("quickstart", [*lines, "resume=auto"]) == "quickstart,lr=3e-3,+_target_=m.C,~x,seed=2"
-    assert run_name(None, ["data=text_files", "init_from=/my runs/x"]) == "data=text_files,init_from=_my_runs_x"
-    assert run_name(None, []) == "default"
-    # of a long command line the last settings, where a sweep has what varies
-    long = [f"model.setting_{index}=0.{index}" for index in range(20)]
-    assert run_name("mine", [*long, "seed=1"]).startswith("mine,setting_")
-    assert run_name("mine", [*long, "seed=1"]).endswith(",setting_19=0.19,seed=1")
-    assert len(run_name("x" * 300, [])) == 100
 
 
 def test_the_overview_of_tensorboard_is_short_and_has_what_was_overridden() -> None:

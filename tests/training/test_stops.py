@@ -18,6 +18,7 @@ from lstm_lm.errors import TrainingInterruptedError
 from lstm_lm.training.averaging import AveragingConfig
 from lstm_lm.training.config import TrainConfig, TrainerConfig
 from lstm_lm.training.run import train
+from lstm_lm.training.run_folder import finished_by
 from lstm_lm.training.signals import exit_on_stop_signals
 
 HOOKS = (
@@ -170,7 +171,7 @@ def test_finished_run_without_metrics_writes_them(trainer: TrainerConfig, short:
 
     train(short(trainer=trainer), tmp_path / "whole")
     assert attempt(short(trainer=trainer), folder, AtHook(kill)) == 1
-    assert not (folder / "metrics.json").exists()
+    assert finished_by(folder, trainer) is None
     train(short(trainer=trainer, resume="auto"), folder)
     assert difference(tmp_path / "whole", folder) is None
 

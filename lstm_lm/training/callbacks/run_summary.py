@@ -6,7 +6,9 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
+from lstm_lm.checkpoint import METRICS
 from lstm_lm.report.figures import score_figures
+from lstm_lm.text.files import write_json
 from lstm_lm.training.callbacks.checkpoints import BestAndLastCheckpoint
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
@@ -17,6 +19,8 @@ from lstm_lm.training.module import LanguageModelModule
 
 class RunSummary(L.Callback):
     """Logs the hyperparameters at the start of a run, its final metrics at the end, however it ends, and its figures.
+
+    Writes the history of validations to ``metrics.json``, which the run completes when it ends.
 
     Args:
         config: Config of the run.
@@ -41,6 +45,11 @@ class RunSummary(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         for logger in trainer.loggers:
             logger.log_hyperparams(hyperparameters(self.config))
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            write_json(self.checkpoints.folder.parent / METRICS, {"history": self.training_metrics.history})
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: LanguageModelModule) -> None:  # type: ignore[override]
