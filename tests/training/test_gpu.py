@@ -136,7 +136,6 @@ def test_low_precision_cross_entropy_is_close_to_cross_entropy(chunk: int) -> No
         assert distance(got, exact) < 2e-2
 
 
-@needs_bf16
 @pytest.mark.slow
 @needs_bf16
 def test_bench_gpu_runs_every_section_on_a_cpu(tmp_path: Path) -> None:
