@@ -43,7 +43,7 @@ SAMPLED = "sampled_softmax"
 SIZES = {
     "2 x 200": ["model=small"],
     "2 x 650": ["model=small", "model.embedding_dim=650", "model.hidden_dims=[650,650]"],
-    RECIPE: [f"experiment={RECIPE}"],
+    RECIPE: [f"experiment={RECIPE}", "embedding_init=random"],  # there is no text to compute word vectors from
 }
 # each loss with its optimizer
 LOSSES = {
