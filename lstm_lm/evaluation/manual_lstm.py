@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lstm_lm.evaluation.score import target_rank
 from lstm_lm.nn.cells.lstm import LSTM
-from lstm_lm.nn.matmul import padded
+from lstm_lm.nn.matmul import empty_rows
 from lstm_lm.nn.model import LSTMLanguageModel
 
 
@@ -67,9 +67,7 @@ class ManualGradLSTM:
             self._cluster_bias = index_of[id(model.clusters.bias)]
         self._cluster_log_probs = torch.empty(0)
         self._initial_state = model.initial_state(1)
-        self._logits, self._probabilities = (
-            torch.empty(window_length, padded(model.vocab_size))[:, : model.vocab_size] for _ in range(2)
-        )
+        self._logits, self._probabilities = (empty_rows(window_length, model.vocab_size) for _ in range(2))
         self._input_ids = torch.empty(0, dtype=torch.int64)
         self.reset_state()
 

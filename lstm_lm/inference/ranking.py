@@ -72,11 +72,7 @@ def score(candidates: Candidates, probs: NDArray[np.float64], oov: Mapping[str, 
             forms.setdefault(word.casefold(), []).append(position)
         for word, positions in forms.items():
             positions += candidates.positions_ignoring_case.get(word, ())
-            if len(positions) > 1:
-                weighted = [sums[i] * candidates.case_weight(surface_forms[i]) for i in positions]
-                best, total = positions[int(np.argmax(weighted))], sums[positions].sum()
-                sums[positions] = 0.0
-                sums[best] = total
+            candidates.merge_forms(sums, {position: surface_forms[position] for position in positions})
     sums[:size] = filters.apply(candidates, candidates.merge_cases(sums[:size]))
     return Scores(surface_forms, sums)
 

@@ -17,6 +17,11 @@ def padded(columns: int) -> int:
     return -(-columns // _CACHE_LINE) * _CACHE_LINE
 
 
+def empty_rows(rows: int, columns: int) -> Tensor:
+    """An uninitialized float32 matrix on the CPU, each row of which begins at a cache line."""
+    return torch.empty(rows, padded(columns), dtype=torch.float32, device="cpu")[:, :columns]
+
+
 def softmax_rows(logits: Tensor, target_logits: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax of every row and the negative log likelihood of its target.
 

@@ -9,7 +9,7 @@ from lstm_lm.nn.cells.base import Cell
 from lstm_lm.nn.clusters import INIT_RANGE, TailClusters
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.nn.dropout import LockedDropout, dropout_mask
-from lstm_lm.nn.matmul import padded, write_logits
+from lstm_lm.nn.matmul import empty_rows, write_logits
 from lstm_lm.nn.state import LSTMState
 
 WORD_PARAMETERS = frozenset({"embedding.weight", "untied_output_weight", "output_bias"})
@@ -175,7 +175,7 @@ class LSTMLanguageModel(nn.Module):
             logits = F.linear(features, weight, bias)
         else:
             rows = features.reshape(-1, features.shape[-1])
-            logits = rows.new_empty(len(rows), padded(self.vocab_size))[:, : self.vocab_size]
+            logits = empty_rows(len(rows), self.vocab_size)
             write_logits(logits, rows, weight, bias)
             logits = logits.view(*features.shape[:-1], self.vocab_size)
         return logits if self.clusters is None else self.clusters(features, logits)

@@ -1,6 +1,6 @@
 """Completion candidates: words of a vocabulary as the texts that are suggested."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -81,10 +81,13 @@ class Candidates:
             ``probs``; 0 for the other forms.
         """
         for positions, weights in self._cases:
-            forms = probs[positions]
-            probs[positions] = 0.0
-            probs[positions[(forms * weights).argmax(axis=0), np.arange(positions.shape[1])]] = forms.sum(axis=0)
+            _merge(probs, positions, weights)
         return probs
+
+    def merge_forms(self, probs: NDArray[np.float64], forms: Mapping[int, str]) -> None:
+        """:meth:`merge_cases` for one word, whose ``forms`` by position in ``probs`` need not be candidates."""
+        weights = [self.case_weight(form) for form in forms.values()]
+        _merge(probs, np.array([*forms], dtype=np.intp)[:, None], np.array(weights)[:, None])
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted sums per candidate (G,) of a value per entry (N,)."""
@@ -109,6 +112,13 @@ class Candidates:
             self.prefix,
             self.contraction,
         )
+
+
+def _merge(probs: NDArray[np.float64], positions: NDArray[np.intp], weights: NDArray[np.float64]) -> None:
+    """The likeliest form of each word takes all of its probability; both arrays are (F, W), as in ``_cases``."""
+    forms = probs[positions]
+    probs[positions] = 0.0
+    probs[positions[(forms * weights).argmax(axis=0), np.arange(positions.shape[1])]] = forms.sum(axis=0)
 
 
 class Entry(NamedTuple):

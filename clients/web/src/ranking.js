@@ -39,7 +39,7 @@ export class WordFilters {
  * Of the forms of a word that differ only in case, the most probable one takes all, where the typed case is evidence.
  */
 export function score(candidates, probs, oov, filters) {
-  const { ids, weights, groups, positions, forms, caseWeight } = candidates;
+  const { ids, weights, groups, positions, forms, repeated, caseWeight } = candidates;
   let { texts } = candidates;
   let sums = new Float64Array(texts.length);
   for (let i = 0; i < ids.length; i += 1) sums[groups[i]] += probs[ids[i]] * weights[i];
@@ -52,13 +52,12 @@ export function score(candidates, probs, oov, filters) {
     sums = Float64Array.from([...sums, ...added.map(([, prob]) => prob)]);
     for (const [word, own] of cases) mergeCases([...own, ...(forms.get(word) ?? [])], sums, texts, caseWeight);
   }
-  for (const own of forms.values()) mergeCases(own, sums, texts, caseWeight);
+  for (const own of repeated) mergeCases(own, sums, texts, caseWeight);
   filters.apply(candidates, sums);
   return { texts, probs: sums };
 }
 
 function mergeCases(forms, probs, texts, caseWeight) {
-  if (forms.length < 2) return;
   const weighted = (i) => probs[i] * caseWeight(texts[i]);
   const likeliest = forms.reduce((a, b) => (weighted(b) > weighted(a) ? b : a));
   const sum = forms.reduce((total, i) => total + probs[i], 0);

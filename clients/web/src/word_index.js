@@ -157,7 +157,7 @@ const shown = (text, capital) => (capital ? capitalized(text) : text);
  * Candidates of entries: those with the same text are one.
  *
  * `texts`, `words` (in small letters) and `areWords` have one item per candidate; `ids`, `weights` and `groups` (the
- * entry's candidate) one per entry. `forms` has the candidates of each word.
+ * entry's candidate) one per entry. `forms` has the candidates of each word, `repeated` those of words with several.
  */
 function group(matches) {
   const positions = new Map();
@@ -181,6 +181,7 @@ function group(matches) {
     texts,
     words,
     forms,
+    repeated: [...forms.values()].filter((own) => own.length > 1),
     positions,
     groups,
     ids: Int32Array.from(matches, ([entry]) => entry.id),
