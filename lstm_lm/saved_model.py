@@ -13,7 +13,7 @@ from lstm_lm.data.config import TOKENIZERS, DataConfig
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
 from lstm_lm.inference.blocklist import shipped_blocklist
-from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.config import CacheConfig, SamplingConfig
 from lstm_lm.inference.engine import Engine
 from lstm_lm.nn.config import ModelConfig
 from lstm_lm.serialization import dataclass_from_plain, field_of, mapping, upgrade_format_1
@@ -57,6 +57,8 @@ class ModelMetadata:
     """Sampling presets by name."""
     default_preset: str
     """The preset for requests that name none."""
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    """The neural cache of requests that switch it on without settings."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """Scores by split."""
     training: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class ModelMetadata:
             "data": asdict(self.data),
             "presets": {name: asdict(preset) for name, preset in self.presets.items()},
             "default_preset": self.default_preset,
+            "cache": asdict(self.cache),
             "metrics": self.metrics,
             **({"training": self.training} if self.training else {}),
             **({} if self.init_from is None else {"init_from": asdict(self.init_from)}),
@@ -102,9 +105,11 @@ class ModelMetadata:
         presets = {
             name: dataclass_from_plain(SamplingConfig, p, f"presets.{name}") for name, p in saved_presets.items()
         }
+        cache = dataclass_from_plain(CacheConfig, mapping(record.get("cache", {}), "cache"), "cache")
         tokenizer = field_of(record, "tokenizer", str)
         problems = [f"model.{problem}" for problem in model.problems()]
         problems += [f"presets.{name}.{problem}" for name, preset in presets.items() for problem in preset.problems()]
+        problems += [f"cache.{problem}" for problem in cache.problems()]
         if tokenizer not in TOKENIZERS:
             problems.append(f"tokenizer: unknown (got {tokenizer!r})")
         data = dataclass_from_plain(DataConfig, field_of(record, "data", dict), "data").without_code()
@@ -122,6 +127,7 @@ class ModelMetadata:
             "data": data,
             "presets": presets,
             "default_preset": default_preset,
+            "cache": cache,
             "metrics": field_of(record, "metrics", dict),
             "training": mapping(record.get("training", {}), "training"),
             "init_from": dataclass_from_plain(InitFrom, init, "init_from")
@@ -231,6 +237,12 @@ class SavedModel(ABC):
         Raises:
             ConfigError, CheckpointError, BundleError: As :meth:`backend`.
         """
-        presets, default = self.metadata.presets, self.metadata.default_preset
-        blocked = shipped_blocklist() if blocked is None else blocked
-        return Engine(self.backend(backend, threads), self.vocabulary, presets, default, prefix_cache_size, blocked)
+        return Engine(
+            self.backend(backend, threads),
+            self.vocabulary,
+            self.metadata.presets,
+            self.metadata.default_preset,
+            prefix_cache_size,
+            shipped_blocklist() if blocked is None else blocked,
+            self.metadata.cache,
+        )

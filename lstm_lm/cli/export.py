@@ -34,7 +34,7 @@ def job(config: ExportConfig, run_dir: Path) -> None:  # noqa: ARG001  the bundl
     """
     from lstm_lm.export.bundle_export import export_bundle
 
-    report = export_bundle(Path(config.checkpoint), Path(config.out), config.export, config.sampling)
+    report = export_bundle(Path(config.checkpoint), Path(config.out), config.export, config.sampling, config.cache)
     log.info("%s -> %s, %s", config.checkpoint, config.out, report.parity)
     _print_report(report)
 

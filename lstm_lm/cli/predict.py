@@ -18,7 +18,6 @@ from lstm_lm.cli.text_options import (
     read_text,
     warn_unknown_words,
 )
-from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.personal_words import PersonalWords, read_personal_words
 from lstm_lm.inference.word_lists import parse_lists
 
@@ -50,14 +49,12 @@ def predict(
         ),
     ] = False,
     cache_weight: Annotated[
-        float, typer.Option(help="Weight of the cache, from 0 to 1 (lambda in Grave et al. 2017).")
-    ] = CacheConfig.weight,
+        float | None, typer.Option(help="Weight of the cache, from 0 to 1 (lambda in Grave et al. 2017).")
+    ] = None,
     cache_theta: Annotated[
-        float, typer.Option(help="How strongly the cache prefers words in similar contexts (theta).")
-    ] = CacheConfig.theta,
-    cache_window: Annotated[
-        int, typer.Option(help="Number of recent words in the cache; 0 is all.")
-    ] = CacheConfig.window,
+        float | None, typer.Option(help="How strongly the cache prefers words in similar contexts (theta).")
+    ] = None,
+    cache_window: Annotated[int | None, typer.Option(help="Number of recent words in the cache; 0 is all.")] = None,
     split: Annotated[
         bool, typer.Option("--split", help="Take the half-typed word at the end of the text as the prefix.")
     ] = False,
@@ -70,8 +67,8 @@ def predict(
     """Suggest the next word of a text.
 
     Probabilities are normalized over the words that pass the filters; <unk> and line ends are never suggested.
-    --allow and --deny ignore case. The --cache-… options have no effect without --cache; earlier texts of --personal
-    use the neural cache with its defaults.
+    --allow and --deny ignore case. The --cache-… options replace the model's own settings and have no effect without
+    --cache; earlier texts of --personal use the neural cache with the model's settings.
     """
     own = PersonalWords() if personal is None else read_personal_words(personal)
     engine = load_engine(model, blocklist)
@@ -82,7 +79,7 @@ def predict(
         words_only=words_only,
         allow=None if allow is None else parse_lists(allow),
         deny=[*parse_lists(deny or []), *own.deny],
-        cache=CacheConfig(cache_weight, cache_theta, cache_window) if cache else None,
+        cache=engine.resolve_cache(weight=cache_weight, theta=cache_theta, window=cache_window) if cache else None,
         split=split,
         typed_word=typed_word,
         user_words=own.user_words,

@@ -14,7 +14,7 @@ from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.export.model_card import model_card
 from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.export.parity import NUM_TEXTS, greedy_texts, max_difference, parity_sample, perplexity
-from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.config import CacheConfig, SamplingConfig
 from lstm_lm.inference.loading import BACKEND_FILES, INT8, ONNX, WEIGHTS
 from lstm_lm.loading import load_model
 from lstm_lm.saved_model import FORMAT, ModelMetadata, SavedModel
@@ -60,6 +60,7 @@ def export_bundle(
     out: str | Path,
     config: BundleExportConfig | None = None,
     sampling: SamplingConfig | None = None,
+    cache: CacheConfig | None = None,
 ) -> ExportReport:
     """Write a bundle, read it back, and compare each of its networks with the checkpoint's.
 
@@ -68,17 +69,20 @@ def export_bundle(
         out: The bundle's folder.
         config: What to write and how to check it.
         sampling: Default preset of the bundle; ``None`` keeps the run's default.
+        cache: The neural cache of requests that switch it on without settings; ``None`` is ``CacheConfig()``.
 
     Raises:
-        ConfigError: If ``config`` or ``sampling`` has a problem.
+        ConfigError: If ``config``, ``sampling`` or ``cache`` has a problem.
         CheckpointError: If the checkpoint cannot be read.
         BundleError: If ``out`` holds something that must not be replaced, or a network differs; then nothing is
             written.
     """
     config = BundleExportConfig() if config is None else config
+    cache = CacheConfig() if cache is None else cache
     out = Path(out)
     problems = [f"export.{problem}" for problem in config.problems()]
     problems += [f"sampling.{problem}" for problem in (sampling.problems() if sampling else [])]
+    problems += [f"cache.{problem}" for problem in cache.problems()]
     if problems:
         raise ConfigError(problems)
     trained = load_model(checkpoint)
@@ -93,6 +97,7 @@ def export_bundle(
         data=trained.metadata.data.without_local_paths(),
         presets=presets,
         default_preset=default_preset,
+        cache=cache,
         metrics=nan_to_none(trained.metadata.metrics | _read_scores(config.scores)),
         training=_training(trained),
         init_from=trained.metadata.init_from,

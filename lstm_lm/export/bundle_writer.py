@@ -83,7 +83,7 @@ def write_bundle(
         partial.chmod(0o777 & ~current_umask())
         vocabulary.save(partial / VOCABULARY)
         write_atomically(partial / CARD, card)
-        rules = client_rules(vocabulary, shipped_blocklist())
+        rules = client_rules(vocabulary, shipped_blocklist(), metadata.cache)
         write_atomically(partial / RULES, json.dumps(rules, ensure_ascii=False))
         for name, bytes_ in content.items():
             write_atomically(partial / name, bytes_)

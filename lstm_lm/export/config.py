@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.config import CacheConfig, SamplingConfig
 from lstm_lm.settings import REQUIRED, Settings, setting
 
 
@@ -55,3 +55,5 @@ class ExportConfig(Settings):
     export: BundleExportConfig = field(default_factory=BundleExportConfig)
     sampling: SamplingConfig | None = None
     """Default preset of the bundle; ``None`` keeps the run's default."""
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    """The neural cache of requests that switch it on without settings."""

@@ -94,6 +94,7 @@ def _facts(network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMe
     about = {"source": metadata.data.url, "licence": metadata.data.license, "language": metadata.data.language}
     yield from ((f"{name} of the corpus", value) for name, value in about.items() if value is not None)
     yield "tokenizer", metadata.tokenizer
+    yield "neural cache, where it is on", ", ".join(f"{name} {value}" for name, value in asdict(metadata.cache).items())
     if metadata.init_from is not None:
         yield "initial weights", metadata.init_from.describe()
     training = metadata.training

@@ -4,6 +4,7 @@ What the Python code reads from tables, a client reads from this file; docs/bund
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from typing import Any
 
 from sacremoses import MosesDetokenizer, MosesTokenizer
@@ -21,15 +22,17 @@ from lstm_lm.text.vocabulary import Vocabulary
 FORMAT = 1
 
 
-def client_rules(vocabulary: Vocabulary, blocked: Collection[str] = ()) -> dict[str, Any]:
+def client_rules(
+    vocabulary: Vocabulary, blocked: Collection[str] = (), cache: CacheConfig | None = None
+) -> dict[str, Any]:
     """The content of ``rules.json``.
 
     Args:
         vocabulary: Vocabulary of the model.
         blocked: Words that are never suggested.
+        cache: The model's neural cache; ``None`` is ``CacheConfig()``.
     """
     moses = MosesTokenizer("en")
-    cache = CacheConfig()
     return {
         "format": FORMAT,
         "vocabulary_sha256": vocabulary.fingerprint,
@@ -76,7 +79,7 @@ def client_rules(vocabulary: Vocabulary, blocked: Collection[str] = ()) -> dict[
         },
         "ranking": {"bar_size": BAR_SIZE, "correction_weight": edits.CORRECTION_WEIGHT},
         "user_words": {"max_share": MAX_SHARE, "half": HALF},
-        "cache": {"weight": cache.weight, "theta": cache.theta, "window": cache.window},
+        "cache": asdict(CacheConfig() if cache is None else cache),
         "blocked": sorted(set(map(normalized, blocked))),
     }
 

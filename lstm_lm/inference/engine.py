@@ -51,6 +51,7 @@ class Engine:
             one step.
             0 disables the cache; required while the weights still change.
         blocked: Words that are never suggested, and generated only if the prompt has them, in any case.
+        cache: The neural cache of requests that switch it on without settings; ``None`` is ``CacheConfig()``.
 
     Raises:
         ConfigError: If a preset bans a word that is not in the vocabulary.
@@ -64,6 +65,7 @@ class Engine:
         default_preset: str,
         prefix_cache_size: int = 0,
         blocked: Collection[str] = (),
+        cache: CacheConfig | None = None,
     ) -> None:
         assert backend.vocab_size == len(vocabulary), f"{backend.vocab_size} outputs, {len(vocabulary)} words"
         assert default_preset in presets, f"{default_preset} is not one of {list(presets)}"
@@ -72,6 +74,7 @@ class Engine:
         self.vocabulary = vocabulary
         self.presets: Mapping[str, SamplingConfig] = MappingProxyType(dict(presets))
         self.default_preset = default_preset
+        self.default_cache = CacheConfig() if cache is None else cache
         self.prefix_cache = PrefixCache(prefix_cache_size)
         self._blocked = frozenset(map(normalized, blocked))
         self._forms = TokenForms(vocabulary)
@@ -84,6 +87,8 @@ class Engine:
         Raises:
             ConfigError: If ``request`` is invalid.
         """
+        if request.cache is None and request.recent:
+            request = replace(request, cache=self.default_cache)
         return PendingPrediction(request, self.vocabulary, self._index, self.prefix_cache, self._blocked)
 
     def predict(
@@ -95,7 +100,7 @@ class Engine:
         words_only: bool = False,
         allow: str | Collection[str] | None = None,
         deny: str | Collection[str] = (),
-        cache: CacheConfig | None = None,
+        cache: CacheConfig | bool | None = None,
         split: bool = False,
         typed_word: str = "last",
         user_words: Mapping[str, float] | None = None,
@@ -107,12 +112,16 @@ class Engine:
         suggested. Words with the same surface form ("-" and ``@-@``, or "The" and "the" at the start of a sentence or
         with prefix "Th") are one suggestion with the sum of their probabilities.
 
-        The arguments are the fields of ``PredictionRequest``; a list of words may be a comma-separated string.
+        The arguments are the fields of ``PredictionRequest``; a list of words may be a comma-separated string, and
+        ``cache`` may be ``True`` for the model's own settings or ``False``.
 
         Raises:
             ConfigError: If an argument is invalid.
         """
         allowed = None if allow is None else as_words(allow)
+        if isinstance(cache, bool):
+            # None is on if there are earlier texts
+            cache, recent = (self.default_cache, recent) if cache else (None, ())
         request = PredictionRequest(
             text,
             k,
@@ -154,7 +163,8 @@ class Engine:
         banned = self._banned(sampling, ids)
         output = self.prefix_cache.forward(self.backend, [self.vocabulary.eos_id, *ids])
         unknown = unknown_words(words, self.vocabulary)
-        return ActiveSequence(self.vocabulary, ids, sampling, max_words, banned, output.logits, output.state, unknown)
+        logits = output.next_token.logits
+        return ActiveSequence(self.vocabulary, ids, sampling, max_words, banned, logits, output.state, unknown)
 
     def stream(self, prompt: str, sampling: SamplingConfig, max_words: int) -> Iterator[str]:
         """Generate word by word, one step of the network per word. Arguments as in :meth:`start_generation`.
@@ -209,6 +219,14 @@ class Engine:
         if problems := sampling.problems():
             raise ConfigError(problems)
         return sampling
+
+    def resolve_cache(self, **overrides: float | None) -> CacheConfig:
+        """The model's neural cache with some fields overridden.
+
+        Args:
+            overrides: Fields of ``CacheConfig``; ``None`` keeps the model's value.
+        """
+        return replace(self.default_cache, **{name: value for name, value in overrides.items() if value is not None})
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Out-of-vocabulary words of ``text``: each once, as typed."""

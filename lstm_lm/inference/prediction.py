@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from lstm_lm.errors import ConfigError
 from lstm_lm.inference.backend import Backend
-from lstm_lm.inference.config import CacheConfig
-from lstm_lm.inference.logits import softmax
 from lstm_lm.inference.neural_cache import cache_distribution, interpolate
 from lstm_lm.inference.prediction_request import Prediction, PredictionRequest, Suggestion
 from lstm_lm.inference.prefill import ModelOutput, PrefillTask, decode_last_tokens
@@ -97,7 +95,7 @@ class PendingPrediction:
     def ranking_size(self) -> int:
         """Number of words that :meth:`result` processes one by one: the neural cache's, the user's and the lists'."""
         request, parsed = self._request, self._input
-        cached = len(parsed.words) + len(parsed.recent_words) if self._cache else 0
+        cached = len(parsed.words) + len(parsed.recent_words) if request.cache else 0
         return cached + len(request.user_words) + len(request.allow or ()) + len(request.deny)
 
     def prefill(self, backend: Backend, max_tokens: int | None = None) -> int:
@@ -187,19 +185,14 @@ class PendingPrediction:
         words, lead, prefix = self._split_prefix(known, text, normalize(typed).rstrip())
         ids = [self._vocabulary.eos_id, *self._vocabulary.encode(words)]
         recent_words = [word for text in request.recent for word in (*tokenize_input(text, self._vocabulary), EOS)]
-        task = self._prefix_cache.lookup(ids, features=self._cache is not None and bool(words or recent_words))
+        task = self._prefix_cache.lookup(ids, features=request.cache is not None and bool(words or recent_words))
         recent_task = None
-        if self._cache is not None and recent_words:
+        if request.cache is not None and recent_words:
             # the states before each word, so that the last word itself is not read
             recent_ids = [self._vocabulary.eos_id, *self._vocabulary.encode(recent_words)]
             recent_task = self._prefix_cache.lookup(recent_ids, features=True)
         unknown = unknown_words(known, self._vocabulary)
         return ParsedInput(text, typed, words, lead, prefix, unknown, task, recent_words, recent_task)
-
-    @property
-    def _cache(self) -> CacheConfig | None:
-        """The neural cache, which earlier texts switch on."""
-        return self._request.cache or (CacheConfig() if self._request.recent else None)
 
     def _split_prefix(self, words: list[str], text: str, prefix: str) -> tuple[list[str], str, str]:
         """All complete words, the part of ``prefix`` that is among them, and the rest of ``prefix``."""
@@ -215,13 +208,11 @@ class PendingPrediction:
 
     def _has_completion(self, words: Sequence[str], prefix: str) -> bool:
         own = (normalize(word) for word in self._request.user_words)
-        return bool(self._index.candidates(prefix).surface_forms) or any(
-            has_prefix(word, prefix) for word in chain(words, own)
-        )
+        return self._index.has_candidates(prefix) or any(has_prefix(word, prefix) for word in chain(words, own))
 
     def _next_word_probs(self, output: ModelOutput) -> tuple[NDArray[np.float64], Mapping[str, float]]:
         """Probabilities after the text: of the vocabulary's words (V,), and of out-of-vocabulary words."""
-        probs, parsed, cache = softmax(output.logits), self._input, self._cache
+        probs, parsed, cache = output.next_token.probs, self._input, self._request.cache
         if cache is None or output.features is None:
             return probs, {}
         features, words = output.features, parsed.words

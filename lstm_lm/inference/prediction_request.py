@@ -57,8 +57,8 @@ class PredictionRequest:
     deny: Collection[str] = ()
     """Never suggest these words, ignoring case. Overrides ``allow``."""
     cache: CacheConfig | None = None
-    """Mix in a neural cache of ``text``, which can also suggest out-of-vocabulary words; ``None`` is off, unless there
-    are ``recent`` texts."""
+    """Mix in a neural cache of ``text``, which can also suggest out-of-vocabulary words; ``None`` is off, or the
+    model's own if there are ``recent`` texts."""
     split: bool = False
     """Take the half-typed word at the end of ``text`` as the prefix; it needs an empty ``prefix``."""
     typed_word: str = "last"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.inference.backend import Backend, State, stack_states, unstack_state
+from lstm_lm.inference.logits import softmax
 
 if TYPE_CHECKING:
     from lstm_lm.inference.prefix_cache import PrefixCache
@@ -16,12 +17,27 @@ if TYPE_CHECKING:
 _STRIDE = 32  # tokens between two stored states of a long text, for edits in its middle
 
 
+@dataclass(frozen=True, eq=False)
+class NextToken:
+    """The distribution of the next token. Shared by the requests for one text, so nobody modifies its arrays."""
+
+    logits: NDArray[np.float32]
+    """Logits (V,)."""
+
+    @cached_property
+    def probs(self) -> NDArray[np.float64]:
+        """Probabilities (V,), read-only: computed once, as each letter of a word needs them."""
+        probs = softmax(self.logits)
+        probs.setflags(write=False)
+        return probs
+
+
 @dataclass(frozen=True)
 class ModelOutput:
     """The network's output after a text."""
 
-    logits: NDArray[np.float32]
-    """Logits of the next token (V,)."""
+    next_token: NextToken
+    """Distribution of the token after it."""
     state: State
     """State after the text, batch size 1."""
     features: NDArray[np.float32] | None = None
@@ -46,19 +62,19 @@ class PrefillTask:
         self._keys = cache.prefix_keys(ids)
         match = cache.match(self._keys, features)
         self._num_done, self._state, self._chunks = match.length, match.state, list(match.features)
-        self._logits = match.logits
+        self._next_token = match.next_token
 
     @property
     def is_complete(self) -> bool:
         """Whether :attr:`output` is available."""
-        return self._logits is not None
+        return self._next_token is not None
 
     @cached_property
     def output(self) -> ModelOutput:
         """The network's output after the text."""
-        assert self._logits is not None, "call decode_last_tokens first"
+        assert self._next_token is not None, "call decode_last_tokens first"
         features = np.concatenate(self._chunks) if self._return_features else None
-        return ModelOutput(self._logits, self._state, features)
+        return ModelOutput(self._next_token, self._state, features)
 
     @property
     def prefilled_features(self) -> NDArray[np.float32]:
@@ -110,12 +126,12 @@ class PrefillTask:
             features: Its features (1, H).
         """
         self._num_done, self._state = self._ids.shape[1], state
-        self._store(features, logits)
-        self._logits = logits
+        self._next_token = NextToken(copy_view(logits))
+        self._store(features, self._next_token)
 
-    def _store(self, features: NDArray[np.float32], logits: NDArray[np.float32] | None = None) -> None:
+    def _store(self, features: NDArray[np.float32], next_token: NextToken | None = None) -> None:
         if self._cache.size:
-            features = self._cache.store(self._keys[self._num_done - 1], self._state, features, logits)
+            features = self._cache.store(self._keys[self._num_done - 1], self._state, features, next_token)
         self._chunks.append(features)
 
 
@@ -134,3 +150,8 @@ def decode_last_tokens(backend: Backend, tasks: Sequence[PrefillTask]) -> None:
     logits, state = backend.step(ids, stack_states([task.state for task in pending]))
     for task, row, own_state in zip(pending, logits, unstack_state(state, len(pending)), strict=True):
         task.complete(row, own_state, backend.last_features(own_state))
+
+
+def copy_view(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Copy ``array`` if it is a view, which would keep its entire batch alive."""
+    return array if array.base is None else array.copy()

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_lm.inference.backend import Backend, State
-from lstm_lm.inference.prefill import ModelOutput, PrefillTask, decode_last_tokens
+from lstm_lm.inference.prefill import ModelOutput, NextToken, PrefillTask, copy_view, decode_last_tokens
 
-_MAX_LOGITS = 32  # entries that also store logits: 133 kB each at 33,278 words, where a state takes 10 kB
+_MAX_NEXT_TOKENS = 32  # texts with logits and probabilities: 400 kB each at 33,278 words, where a state takes 10 kB
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class PrefixMatch:
     """State after the prefix."""
     features: list[NDArray[np.float32]] = field(default_factory=list)
     """Features of its tokens in chunks, if requested."""
-    logits: NDArray[np.float32] | None = None
-    """Logits after the prefix, if it is the complete text."""
+    next_token: NextToken | None = None
+    """Distribution after the prefix, if it is the complete text."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class PrefixCache:
         self.misses = 0
         """All other lookups."""
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._logits: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._next_tokens: OrderedDict[bytes, NextToken] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -101,8 +101,8 @@ class PrefixCache:
         if not keys:
             return PrefixMatch()
         with self._lock:
-            logits = self._logits.get(keys[-1])
-            longest = len(keys) if logits is not None else len(keys) - 1
+            next_token = self._next_tokens.get(keys[-1])
+            longest = len(keys) if next_token is not None else len(keys) - 1
             for length in range(longest, 0, -1):
                 if keys[length - 1] not in self._entries:
                     continue
@@ -112,12 +112,12 @@ class PrefixCache:
                     whole = length == len(keys)
                     self._count(whole or length > 1)
                     state = self._entries[keys[length - 1]].state
-                    return PrefixMatch(length, state, chunks, logits if whole else None)
+                    return PrefixMatch(length, state, chunks, next_token if whole else None)
             self._count(False)
             return PrefixMatch()
 
     def store(
-        self, key: bytes, state: State, features: NDArray[np.float32], logits: NDArray[np.float32] | None = None
+        self, key: bytes, state: State, features: NDArray[np.float32], next_token: NextToken | None = None
     ) -> NDArray[np.float32]:
         """Add or replace the entry of a prefix.
 
@@ -125,24 +125,24 @@ class PrefixCache:
             key: Key of the prefix.
             state: State after it, batch size 1.
             features: Features of its tokens since the previous entry (t, H).
-            logits: Logits after it, if known.
+            next_token: Distribution after it, if known.
 
         Returns:
             The stored features.
         """
-        entry = _Entry(tuple(map(_copy_view, state)), _copy_view(features))
+        entry = _Entry(tuple(map(copy_view, state)), copy_view(features))
         with self._lock:
             # replaces an older entry, because the prefix that the older one extends may be evicted
             self._entries[key] = entry
             self._entries.move_to_end(key)
-            if logits is not None:
-                self._logits[key] = _copy_view(logits)
-                self._logits.move_to_end(key)
+            if next_token is not None:
+                self._next_tokens[key] = next_token
+                self._next_tokens.move_to_end(key)
             while len(self._entries) > self.size:
                 evicted, _ = self._entries.popitem(last=False)
-                self._logits.pop(evicted, None)
-            while len(self._logits) > _MAX_LOGITS:
-                self._logits.popitem(last=False)
+                self._next_tokens.pop(evicted, None)
+            while len(self._next_tokens) > _MAX_NEXT_TOKENS:
+                self._next_tokens.popitem(last=False)
         return entry.features
 
     def _feature_chunks(self, keys: Sequence[bytes]) -> list[NDArray[np.float32]] | None:
@@ -162,14 +162,9 @@ class PrefixCache:
         for key in reversed(keys):
             if key in self._entries:
                 self._entries.move_to_end(key)
-        if keys[-1] in self._logits:
-            self._logits.move_to_end(keys[-1])
+        if keys[-1] in self._next_tokens:
+            self._next_tokens.move_to_end(keys[-1])
 
     def _count(self, hit: bool) -> None:
         self.hits += hit
         self.misses += not hit
-
-
-def _copy_view(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Copy ``array`` if it is a view, which would keep its entire batch alive."""
-    return array if array.base is None else array.copy()

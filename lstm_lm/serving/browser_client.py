@@ -46,7 +46,7 @@ def browser_client(settings: Settings, model: SavedModel | None) -> BrowserClien
     graph = next((file for file in (INT8, ONNX) if isinstance(model, Bundle) and file in model.files), None)
     if graph is None:
         raise ConfigError([f"{name}: {settings.bundle} has no ONNX graph; export a bundle with one"])
-    rules = client_rules(model.vocabulary, settings.blocked_words())
+    rules = client_rules(model.vocabulary, settings.blocked_words(), model.metadata.cache)
     files = {graph: (model.path / graph).read_bytes(), VOCABULARY: (model.path / VOCABULARY).read_bytes()}
     return BrowserClient(code, {**files, RULES: json.dumps(rules, ensure_ascii=False).encode()}, graph)
 

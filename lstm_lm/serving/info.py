@@ -38,6 +38,7 @@ class ModelCard(BaseModel):
     metrics: dict[str, Any] | None = Field(default=None, description="scores by split")
     presets: dict[str, dict[str, Any]] = Field(description="sampling presets by name")
     default_preset: str = Field(description="the preset of requests without one")
+    cache: dict[str, Any] = Field(description="settings of the neural cache of requests without their own")
     limits: Limits
     browser_graph: str | None = Field(
         default=None, description="graph that the page can run in the browser; null without a browser client"
@@ -53,6 +54,7 @@ def info_route(engine: Engine, settings: Settings, model: SavedModel | None, cli
         vocabulary_size=len(engine.vocabulary),
         presets={name: asdict(preset) for name, preset in engine.presets.items()},
         default_preset=engine.default_preset,
+        cache=asdict(engine.default_cache),
         limits=limits,
         browser_graph=client.graph if client else None,
     )

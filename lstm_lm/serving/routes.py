@@ -140,7 +140,7 @@ def model_routes(
         """Suggest the most probable next words."""
         text = read_end(body.text, settings.max_text_chars)
         with predict_limiter.slot():
-            prediction = await predictions.predict(body.to_request(text, body.k, settings.max_text_chars))
+            prediction = await predictions.predict(body.to_request(engine, text, body.k, settings.max_text_chars))
         return Suggestions(
             suggestions=[SuggestedWord.model_construct(**vars(suggestion)) for suggestion in prediction.suggestions],
             unknown_words=list(prediction.unknown_words),

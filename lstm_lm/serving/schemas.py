@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from lstm_lm.errors import ConfigError
-from lstm_lm.inference.config import CacheConfig, SamplingConfig
+from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.engine import Engine
 from lstm_lm.inference.prediction_request import PredictionRequest
 from lstm_lm.inference.user_words import MAX_USER_WORDS
 from lstm_lm.inference.word_lists import parse_words
@@ -91,18 +92,16 @@ class RequestBody(BaseModel):
 
 
 class CacheOptions(RequestBody):
-    """Neural cache (Grave et al. 2017): recent words of the text become more probable."""
+    """Neural cache (Grave et al. 2017): recent words of the text become more probable.
 
-    weight: float = Field(CacheConfig.weight, ge=0, le=1, description="weight of the cache in the mixture")
-    theta: float = Field(
-        CacheConfig.theta,
-        ge=0,
-        le=100,
-        description="how strongly similar contexts are preferred; 0 weights all equally",
+    What is missing or null is the model's own setting: ``cache`` of ``/info``.
+    """
+
+    weight: float | None = Field(None, ge=0, le=1, description="weight of the cache in the mixture")
+    theta: float | None = Field(
+        None, ge=0, le=100, description="how strongly similar contexts are preferred; 0 weights all equally"
     )
-    window: int = Field(
-        CacheConfig.window, ge=0, le=1_000_000, description="number of recent words in the cache; 0 is all"
-    )
+    window: int | None = Field(None, ge=0, le=1_000_000, description="number of recent words in the cache; 0 is all")
 
 
 class PredictionOptions(RequestBody):
@@ -118,7 +117,7 @@ class PredictionOptions(RequestBody):
     deny: WordList = Field([], description="never suggest these words, compared in the same way")
     cache: Annotated[
         CacheOptions | None, BeforeValidator(_default_cache, json_schema_input_type=CacheOptions | bool | None)
-    ] = Field(None, description="neural cache of the words of this text; true uses the defaults")
+    ] = Field(None, description="neural cache of the words of this text; true uses the model's settings")
 
     split: bool = Field(False, description="take the half-typed word at the end of the text as the prefix")
     typed_word: Literal["last", "ranked", "never"] = Field(
@@ -132,10 +131,11 @@ class PredictionOptions(RequestBody):
         [], description="earlier texts of the same person, oldest first, for the neural cache only; they are not kept"
     )
 
-    def to_request(self, text: str, k: int, max_chars: int) -> PredictionRequest:
-        """The engine's request for ``k`` suggestions after ``text`` with these options.
+    def to_request(self, engine: Engine, text: str, k: int, max_chars: int) -> PredictionRequest:
+        """The request for ``k`` suggestions after ``text`` with these options.
 
         Args:
+            engine: Gives the settings that the options leave open.
             text: The text that is read.
             k: Maximum number of suggestions.
             max_chars: Of ``recent``, the newest texts with this many characters in all are read.
@@ -149,7 +149,7 @@ class PredictionOptions(RequestBody):
             self.words_only,
             self.allow,
             self.deny,
-            CacheConfig(**self.cache.model_dump()) if self.cache else None,
+            engine.resolve_cache(**self.cache.model_dump()) if self.cache else None,
             self.split,
             self.typed_word,
             self.user_words,

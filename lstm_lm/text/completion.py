@@ -75,6 +75,15 @@ class WordIndex:
             return self._all[capital]
         return (self._find_cached if len(prefix) <= _MAX_CACHED_PREFIX else self._find)(prefix, capital)
 
+    def has_candidates(self, prefix: str) -> bool:
+        """Whether :meth:`candidates` would find any."""
+        key = prefix.casefold()
+        return (
+            not prefix
+            or any(has_prefix(entry.text, prefix) for entry in _starting_with(self._entries, key))
+            or bool(_starting_with(self._no_apostrophe, key))
+        )
+
     def unaccented(self, prefix: str, capital: bool = False) -> Candidates:
         """The words that start with ``prefix`` only if accents are ignored: "Beyoncé" for "Beyonce".
 
@@ -103,12 +112,10 @@ class WordIndex:
         if not prefix:
             return group_entries((entry, _capital(entry.text, capital)) for entry in self._entries)
         folded, length = prefix.casefold(), len(prefix)
-        begin = bisect_left(self._keys, folded)
-        end = bisect_left(self._keys, folded + AFTER_ALL, lo=begin)
         matches = [
             # as has_prefix, but the prefix is folded once
             (entry, _capital(apply_typed_case(prefix, entry.text), capital))
-            for entry in self._entries[begin:end]
+            for entry in _starting_with(self._entries, folded)
             if entry.text[:length].casefold() == folded
         ]
         contraction = None
@@ -124,8 +131,7 @@ class WordIndex:
         plain = without_accents(folded)
         entries = _starting_with(self._no_accent, plain) if plain else []
         if plain != folded:
-            begin = bisect_left(self._keys, plain)
-            entries += self._entries[begin : bisect_left(self._keys, plain + AFTER_ALL, lo=begin)]
+            entries += _starting_with(self._entries, plain)
         return self._respelled(entries, prefix, capital)
 
     def _respelled(self, entries: Iterable[Entry], prefix: str, capital: bool) -> Candidates:

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,14 +15,16 @@ import yaml
 from helpers.small_models import checkpoint_content, small_network, write_small_checkpoint
 from helpers.waiting import DEADLINE
 
-from lstm_lm.bundle import Bundle, read_bundle
+from lstm_lm.bundle import RULES, Bundle, read_bundle
 from lstm_lm.errors import BundleError, ConfigError
 from lstm_lm.export import bundle_export
 from lstm_lm.export.bundle_export import export_bundle
 from lstm_lm.export.config import BundleExportConfig
 from lstm_lm.export.onnx_graph import Weights
-from lstm_lm.inference.config import SamplingConfig
+from lstm_lm.inference.config import CacheConfig, SamplingConfig
+from lstm_lm.inference.prediction_request import Prediction
 from lstm_lm.nn.config import ModelConfig
+from lstm_lm.serving.schemas import PredictionOptions
 
 
 @pytest.fixture
@@ -172,11 +176,31 @@ def test_invalid_settings_are_reported_before_anything_is_read(tmp_path: Path) -
             tmp_path / "out",
             BundleExportConfig(parity_tolerance=0.0),
             SamplingConfig(temperature=0.0),
+            CacheConfig(weight=2.0),
         )
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "export.parity_tolerance",
         "sampling.temperature",
+        "cache.weight",
     ]
+
+
+def test_a_bundle_has_the_settings_of_its_neural_cache(checkpoint: Path, tmp_path: Path) -> None:
+    own = CacheConfig(weight=0.5, theta=1.0, window=3)
+    bundle = export_bundle(checkpoint, tmp_path / "out", cache=own).bundle
+    assert json.loads((bundle.path / RULES).read_bytes())["cache"] == asdict(own)
+    engine = read_bundle(bundle.path).engine()
+
+    def predicted(**options: Any) -> Prediction:
+        return engine.predict("the cat saw the dog and the", 9, **options)
+
+    assert predicted(cache=True) == predicted(cache=own) != predicted(cache=CacheConfig())
+    assert predicted() == predicted(cache=False) != predicted(cache=True)
+    recent = ["I saw Zork."]
+    assert predicted(recent=recent) == predicted(recent=recent, cache=True) == predicted(recent=recent, cache=own)
+    assert predicted(recent=recent, cache=False) == predicted()
+    request = PredictionOptions.model_validate({"cache": {"weight": 0.1}}).to_request(engine, "the cat", 3, 100)
+    assert request.cache == engine.resolve_cache(weight=0.1) == CacheConfig(0.1, 1.0, 3)
 
 
 def test_infinite_scores_are_null_in_the_manifest(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lstm_lm.export.onnx_graph import float_graph, int8_graph
 from lstm_lm.inference.backend import Backend, State
 from lstm_lm.inference.config import CacheConfig
 from lstm_lm.inference.engine import Engine
+from lstm_lm.inference.logits import softmax
 from lstm_lm.inference.onnx_backend import OnnxBackend
 from lstm_lm.inference.prefill import decode_last_tokens
 from lstm_lm.inference.prefix_cache import PrefixCache
@@ -82,7 +83,10 @@ def test_output_does_not_depend_on_the_cache(
         ids = [*ids[:start], *added, *ids[start + removed :]]
         actual, expected = cached.forward(backend, ids, return_features), plain.forward(backend, ids, True)
         assert (actual.features is not None) == return_features
-        pairs = [(actual.logits, expected.logits), *zip(actual.state, expected.state, strict=True)]
+        pairs = [
+            (actual.next_token.logits, expected.next_token.logits),
+            *zip(actual.state, expected.state, strict=True),
+        ]
         if actual.features is not None and expected.features is not None:
             pairs.append((actual.features, expected.features))
         for one, other in pairs:
@@ -163,9 +167,18 @@ def test_memory_is_bounded_and_views_are_copied() -> None:
     for length in range(1, 200):
         cache.forward(backend, [index % len(WORDS) for index in range(length)])
     assert len(cache) == 50
-    assert len(cache._logits) <= 32
+    assert len(cache._next_tokens) <= 32
     stored = [array for entry in cache._entries.values() for array in (*entry.state, entry.features)]
-    assert all(array.base is None for array in (*stored, *cache._logits.values()))
+    stored += [next_token.logits for next_token in cache._next_tokens.values()]
+    assert all(array.base is None for array in stored)
+
+
+def test_the_letters_of_a_word_share_the_probabilities() -> None:
+    cache = PrefixCache(20)
+    first, second = (cache.forward(TORCH, [1, 2, 3]).next_token for _ in range(2))
+    assert first.probs is second.probs
+    assert not first.probs.flags.writeable
+    np.testing.assert_allclose(first.probs, softmax(first.logits))
 
 
 def test_threads_get_the_same_results() -> None:
@@ -176,7 +189,7 @@ def test_threads_get_the_same_results() -> None:
         outputs = list(pool.map(lambda text: cache.forward(TORCH, text, features=True), texts * 2))
     for text, output in zip(texts * 2, outputs, strict=True):
         expected = PrefixCache(0).forward(TORCH, text, features=True)
-        assert np.abs(output.logits - expected.logits).max() < 1e-5
+        assert np.abs(output.next_token.logits - expected.next_token.logits).max() < 1e-5
         assert output.features is not None
         assert expected.features is not None
         assert np.abs(output.features - expected.features).max() < 1e-5
@@ -200,7 +213,7 @@ def test_prefill_in_chunks_equals_prefill_at_once(ids: list[int], max_tokens: in
         task.prefill(backend, max_tokens)
     decode_last_tokens(backend, [task])
     expected = PrefixCache(0).forward(TORCH, ids, features=True)
-    np.testing.assert_allclose(task.output.logits, expected.logits, atol=1e-4)
+    np.testing.assert_allclose(task.output.next_token.logits, expected.next_token.logits, atol=1e-4)
     assert task.output.features is not None
     assert expected.features is not None
     np.testing.assert_allclose(task.output.features, expected.features, atol=1e-4)
