@@ -67,7 +67,6 @@ def tune(
     num_points = math.prod(map(len, varied.grid().values())) if sampler == "grid" else 0
     _check(fixed, varied.examples(), config_dir)
     folder = STUDIES / study
-    folder.mkdir(parents=True, exist_ok=True)
     quiet_optuna()
     opened = open_study(search, varied, folder)
     settings = {"fixed": fixed, "varied": [line for line in lines if line not in fixed], "seeds": seeds}
@@ -167,7 +166,7 @@ def _report(study: "Study", folder: Path) -> None:
 
     from lstm_lm.cli.command_help import config_groups
     from lstm_lm.report.page import REPORT
-    from lstm_lm.search.report import as_experiment, draw, importances, rows, study_report
+    from lstm_lm.search.report import as_experiment, deletions, draw, importances, rows, study_report
     from lstm_lm.text.files import write_atomically
 
     header = ("trial", "state", "valid perplexity", "settings")
@@ -177,12 +176,14 @@ def _report(study: "Study", folder: Path) -> None:
     for name, share in importances(study).items():
         print(f"importance of {name}: {share:.2f}")
     search = study.user_attrs.get(_SEARCH, {})
-    experiment = as_experiment(study, search.get("fixed", []), config_groups())
+    fixed = search.get("fixed", [])
+    experiment = as_experiment(study, fixed, config_groups())
     best = folder / "experiment" / "best.yaml"
     best.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(best, experiment)
     own_configs = [f"hydra.searchpath=[file://{path}]"] if (path := search.get("config_dir")) else []
-    command = ["lstm-lm", "train", "--config-dir", relative_path(folder), *own_configs, "experiment=best", "seed=1"]
+    chosen = [*own_configs, "experiment=best", *deletions(fixed), "seed=1"]
+    command = ["lstm-lm", "train", "--config-dir", relative_path(folder), *chosen]
     page = study_report(study, header, draw(study, folder), experiment, shlex.join(command))
     write_atomically(folder / REPORT, page)
     print(f"report: {relative_path(folder / REPORT)}")

@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -107,8 +107,7 @@ class Composer:
         return config, problems
 
     def _compose_job(self, lines: Sequence[str]) -> tuple[DictConfig, list[str]]:
-        # OmegaConf asserts that a setting is not inside a group that is null
-        with suppress(*COMPOSE_ERRORS, AssertionError):
+        with suppress(*COMPOSE_ERRORS):
             return self._compose(lines), []
         try:
             config = self._compose([])
@@ -141,7 +140,12 @@ class Composer:
         return Names(config, self.loader.list_groups(""), self.schema)
 
     def _compose(self, lines: Sequence[str]) -> DictConfig:
-        return compose(self.command, [*lines, *self._searchpath], return_hydra_config=True)
+        try:
+            return compose(self.command, [*lines, *self._searchpath], return_hydra_config=True)
+        except AssertionError as error:
+            # also of a setting inside a group that is null, which is found again when the settings are set one by one
+            remedy = "write the override entries last"
+            raise HydraException(f"a defaults list has a list of options after an override; {remedy}") from error
 
     def _options(self, group: str) -> list[str]:
         """The options of a config group; empty if there is no such group."""

@@ -117,8 +117,15 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
     return files
 
 
+def deletions(overrides: Sequence[str]) -> list[str]:
+    """Those of ``overrides`` that delete a setting, as ``~optimizer.betas``."""
+    return [line for line in overrides if line.startswith("~")]
+
+
 def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[str]) -> str:
     """The best trial as the YAML file of an ``experiment``, with which it can be run again.
+
+    A file cannot delete a setting: the command line that runs it repeats the :func:`deletions`.
 
     Args:
         study: The study, with at least one completed trial.
@@ -133,6 +140,8 @@ def as_experiment(study: optuna.Study, fixed: Sequence[str], groups: Collection[
     best = study.best_trial
     for override in parser.parse_overrides([*fixed, *overrides(best)]):
         key, value = override.key_or_group, override.value()
+        if override.is_delete():
+            continue
         if key == "experiment":
             defaults.append(str(value))
         elif key in groups:

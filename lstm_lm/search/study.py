@@ -39,6 +39,8 @@ def open_study(config: SearchConfig, space: SearchSpace, folder: Path) -> optuna
     Raises:
         TrainingError: If the storage cannot be opened.
     """
+    if config.storage is None:
+        folder.mkdir(parents=True, exist_ok=True)
     with _storage_errors(url := config.storage_url(folder)):
         storage = RDBStorage(url, heartbeat_interval=config.heartbeat, heartbeat_stale_trial_callback=_repeat)
         return optuna.create_study(

@@ -1,5 +1,6 @@
 """Atomic writes: a reader never sees a half-written file."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -75,11 +76,17 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: The file to write; a missing folder is created.
+
+    Raises:
+        OSError: If it cannot be written; the error names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = None
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
             _lock(descriptor)
             yield file
@@ -88,8 +95,12 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         # mkstemp makes files private; give this one the user's usual permissions
         Path(temporary).chmod(0o666 & ~current_umask())
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if isinstance(error, OSError) and (temporary is None or error.filename in (None, temporary)):
+            # a message names the file, not the temporary one
+            error.filename, error.filename2 = str(path), None
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 

@@ -267,6 +267,10 @@ class TestFiles:
         self._write(tmp_path, "optimizer: [1,\n")
         assert "mine.yaml" in problems("train", "experiment=mine", config_dir=tmp_path)[0]
 
+    def test_a_list_after_an_override_gets_the_remedy(self, tmp_path: Path) -> None:
+        self._write(tmp_path, "defaults:\n  - override /model: tiny\n  - /callbacks: [default]\n")
+        assert "override entries last" in problems("train", "experiment=mine", config_dir=tmp_path)[0]
+
     def test_missing_config_dir(self, tmp_path: Path) -> None:
         assert "--config-dir" in problems("train", config_dir=tmp_path / "nowhere")[0]
 

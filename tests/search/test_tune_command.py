@@ -41,6 +41,8 @@ def test_search_continues_and_its_best_trial_runs_again(folder: Path, capsys: py
     trials = [read_perplexity(study / f"trial-000{number}" / "seed-1") for number in (0, 1)]
     best = min(value for value in trials if value is not None)
     command = shlex.split(output.splitlines()[-1])
+    assert "~callbacks.text_samples" in command  # an experiment cannot delete it
+    assert "text_samples" not in (study / "experiment" / "best.yaml").read_text()
     assert main([*command[1:], "hydra.run.dir=again"]) == 0
     assert read_perplexity(folder / "again") == pytest.approx(best, rel=1e-6)
     capsys.readouterr()
@@ -72,6 +74,7 @@ def test_search_continues_and_its_best_trial_runs_again(folder: Path, capsys: py
         (["model.hidden_dropout=interval(0,1.5)"], "model.hidden_dropout: must be in [0, 1) (got 1.5)"),
         (["optimizer.lr=1e-3,2e-3", "data.dir=nope"], "data.dir=nope: no such folder"),
         (["optimizer.lr=1e-3,2e-3", "--study", "../x"], "--study: must be the name of a folder"),
+        (["optimizer.lr=1e-3,2e-3", "--storage", "garbage"], "--storage: cannot open garbage"),
         (["optimizer.lr=1e-3,2e-3", "--sampler", "tpo"], "--sampler: unknown (got 'tpo')"),
         (["optimizer.lr=1e-3,2e-3", "--startup-trials", "-1"], "--startup-trials: must not be negative (got -1)"),
     ],

@@ -1,5 +1,6 @@
 """Files that replace others in one step."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -53,6 +54,19 @@ def test_a_file_system_without_links_gets_a_copy(tmp_path: Path, monkeypatch: py
     assert last.read_bytes() == b"one"
     assert not last.samefile(best)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "last"]
+
+
+def test_an_error_names_the_file_and_leaves_no_other(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_atomically(tmp_path / "folder", b"")
+    assert caught.value.filename == str(tmp_path / "folder")
+    with pytest.raises(OSError, match="full") as caught_full, atomic_writer(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "full")
+    assert caught_full.value.filename == str(tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match="corpus"), atomic_writer(tmp_path / "file"):
+        (tmp_path / "corpus").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def make_old(path: Path, seconds: float) -> None:
