@@ -55,9 +55,9 @@ VARIANTS = {
     "no AR and TAR": ["loss.activation_reg=0", "loss.temporal_activation_reg=0"],
     "no weight dropout": ["model.weight_dropout=0"],
     "no dropout": [f"model.{name}=0" for name in DROPOUTS],
-    # the dropout factor is sqrt(epochs / dropout_reference_epochs)
-    "half the dropout": ["trainer.dropout_reference_epochs=32"],
-    "dropout x 1.5": ["trainer.dropout_reference_epochs=3.556"],
+    # the dropout factor is sqrt(epochs / reference_epochs)
+    "half the dropout": ["trainer.reference_epochs=32"],
+    "dropout x 1.5": ["trainer.reference_epochs=3.556"],
 }
 
 

@@ -343,6 +343,8 @@ def format_row(row: Row) -> str:
 
 def main() -> None:
     """Run the sections until the time is over."""
+    from lstm_lm.training.step_timing import supports_bf16
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300.0, help="end after this many seconds")
     parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=list(SECTIONS))
@@ -350,7 +352,10 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--out", type=Path, help="file that gets one line of JSON per measurement")
     arguments = parser.parse_args()
-    bench = Bench(torch.device(arguments.device), time.monotonic() + arguments.seconds)
+    device = torch.device(arguments.device)
+    if not supports_bf16(device):
+        parser.error(f"--device {device}: has no bfloat16 instructions, which every section uses")
+    bench = Bench(device, time.monotonic() + arguments.seconds)
     bench.batches = tuple(arguments.batches or bench.batches)
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     report(arguments.out, {"section": "device", "what": name, "torch": torch.__version__})

@@ -13,7 +13,7 @@ RENAMED_SETTINGS = {
     "model.output_cutoffs": "model.cutoffs",
     "optimizer.name": "optimizer=NAME, or optimizer._target_=CLASS",
     "schedule.name": "schedule=NAME, or schedule._target_=CLASS",
-    "trainer.dropout_epochs": "trainer.dropout_reference_epochs",
+    "trainer.dropout_epochs": "trainer.reference_epochs",
     "trainer.gradient_clip": "trainer.gradient_clip_val",
     "trainer.limit_train_windows": "trainer.limit_train_batches",
     "trainer.max_minutes": "trainer.budget",

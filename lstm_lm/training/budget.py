@@ -1,7 +1,7 @@
-"""Time budgets: parsing, the epochs that fit, and dropouts scaled to them."""
+"""Time budgets: parsing, the epochs that fit, and settings scaled to them."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lstm_lm.nn.config import ModelConfig
 
@@ -9,9 +9,14 @@ _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _BUDGET = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in _UNIT_SECONDS))
 
 DROPOUTS = ("embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout", "weight_dropout")
-_DROPOUT_POWER = 0.5
-_MAX_FACTOR = 2.0
 _MAX_DROPOUT = 0.75
+_DROPOUT_POWER = 0.5
+_MAX_DROPOUT_FACTOR = 2.0
+# between the settings that were best for 0.3, 1.8, 3.4 and 10 epochs: learning rates of 9e-3, 6e-3, 6e-3 and 4e-3, and
+# sums of learning rate times weight decay over the run of 1.05 (1.8 epochs), 1.17 and 1.98
+_LR_POWER = -0.23
+_MAX_LR_FACTOR = 2.25  # the largest one of these
+_DECAY_POWER = 0.37
 
 
 def parse_duration(text: str) -> float:
@@ -54,17 +59,47 @@ def planned_epochs(
     return (1.0 - val_fraction) * remaining_seconds * tokens_per_second / epoch_tokens
 
 
-def dropout_factor(epochs: float, reference_epochs: float) -> float:
-    """Multiplier for dropouts that were chosen for another number of epochs.
+@dataclass(frozen=True)
+class Scaling:
+    """Multipliers for settings that were tuned for a run of another length."""
 
-    More passes over a corpus need more regularization: ``sqrt(epochs / reference_epochs)``, at most 2. The square root
-    is an empirical choice.
+    dropout: float = 1.0
+    lr: float = 1.0
+    weight_decay: float = 1.0
+    row_memory: float = 1.0
+    """Of the steps that the second moment of a word's row remembers, 1 / (1 - row_beta2)."""
+
+    def relative_to(self, other: "Scaling") -> "Scaling":
+        """What turns settings that ``other`` has scaled into those that this one would have scaled."""
+        return Scaling(**{name: value / getattr(other, name) for name, value in vars(self).items()})
+
+
+def scaling(epochs: float, steps: float, reference_epochs: float, reference_steps: int | None = None) -> Scaling:
+    """Multipliers for settings that were tuned for a run of ``reference_epochs`` and ``reference_steps``.
+
+    With r the ratio of the epochs and s that of the steps:
+
+    - More passes over a corpus need more regularization: dropout times sqrt(r), at most 2.
+    - A longer run needs a smaller learning rate: times r^-0.23, at most 2.25.
+    - Decay counts over the whole run, as the sum of learning rate times decay (Wang and Aitchison 2024, "How to set
+      AdamW's weight decay as you scale model and dataset size"), and more passes need more of it: in all r^0.37, so
+      that the decay of a step is times r^0.37 / s, divided by the factor of the learning rate.
+    - The second moments of rare words average over a constant fraction of the run: their memory times s.
+
+    The powers are fits to runs of 0.3 to 10 epochs.
 
     Args:
         epochs: Epochs of this run.
-        reference_epochs: Epochs that the dropouts were chosen for.
+        steps: Its optimizer steps.
+        reference_epochs: Epochs that the settings were tuned for.
+        reference_steps: Optimizer steps that they were tuned for; ``None`` scales the dropouts only.
     """
-    return float(min((epochs / reference_epochs) ** _DROPOUT_POWER, _MAX_FACTOR))
+    ratio = epochs / reference_epochs
+    dropout = min(ratio**_DROPOUT_POWER, _MAX_DROPOUT_FACTOR)
+    if reference_steps is None:
+        return Scaling(dropout)
+    lr, length = min(ratio**_LR_POWER, _MAX_LR_FACTOR), steps / reference_steps
+    return Scaling(dropout, lr, ratio**_DECAY_POWER / (length * lr), length)
 
 
 def scale_dropouts(config: ModelConfig, factor: float) -> ModelConfig:

@@ -89,12 +89,19 @@ class TrainerConfig(Settings):
         help="With a budget, a validation before the last one is skipped if validations would take more than this "
         "fraction of the elapsed time.",
     )
-    dropout_reference_epochs: float | None = setting(
+    reference_epochs: float | None = setting(
         None,
         gt=0,
         special={None: "off"},
-        help="Number of epochs that the model's dropouts were chosen for. Once the epochs of this run are known, every "
-        "dropout is multiplied by sqrt(epochs / dropout_reference_epochs), at most by 2 and at most up to 0.75.",
+        help="Number of epochs that the recipe was tuned for. Once the epochs of this run are known, every dropout is "
+        "multiplied by sqrt(epochs / reference_epochs), at most by 2 and at most up to 0.75.",
+    )
+    reference_steps: int | None = setting(
+        None,
+        gt=0,
+        special={None: "off"},
+        help="Number of optimizer steps that the recipe was tuned for. With it and reference_epochs, learning rate, "
+        "weight decay and row_beta2 are scaled to the length of the run too.",
     )
     limit_train_batches: int = setting(0, ge=0, special={0: "no limit"}, help="Windows per epoch, for a quick run.")
     limit_val_batches: int = setting(0, ge=0, special={0: "no limit"}, help="Windows per validation.")

@@ -11,6 +11,7 @@ from torch.optim import SGD, Adam, Optimizer
 from lstm_lm.errors import ConfigError
 from lstm_lm.imports import resolve
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.training.budget import Scaling
 from lstm_lm.training.row_adamw import RowAdamW
 from lstm_lm.training.schedules import build_schedule
 from lstm_lm.training.targets import TARGET, build, parameters, target_problems
@@ -38,6 +39,28 @@ def build_optimizer(config: Mapping[str, Any], model: LSTMLanguageModel) -> Opti
         matrices=[matrix for matrix in matrices if matrix not in word_rows],
         biases=[parameter for parameter in model.parameters() if parameter.ndim <= 1],
     )
+
+
+def rescale(optimizer: Optimizer, schedule: Any, by: Scaling) -> None:
+    """Multiply the learning rate, the weight decay and the memory of :class:`RowAdamW` in the middle of a run.
+
+    Args:
+        optimizer: The optimizer.
+        schedule: Its learning-rate scheduler, whose rates are multiplied as well.
+        by: The multipliers.
+    """
+    for group in optimizer.param_groups:
+        for name in ("lr", "initial_lr", "max_lr", "min_lr"):  # those that torch's schedulers keep in a group
+            if name in group:
+                group[name] *= by.lr
+        if "weight_decay" in group:
+            group["weight_decay"] *= by.weight_decay
+        if isinstance(optimizer, RowAdamW) and group.get("name") in ("words", "biases"):
+            beta1, row_beta2 = group["betas"]
+            group["betas"] = (beta1, max(1.0 - (1.0 - row_beta2) / by.row_memory, 0.0))
+    for name in ("base_lrs", "min_lrs"):
+        if hasattr(schedule, name):
+            setattr(schedule, name, [lr * by.lr for lr in getattr(schedule, name)])
 
 
 def _build(config: Mapping[str, Any], **groups: Sequence[Tensor]) -> Optimizer:

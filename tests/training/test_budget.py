@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 from helpers.small_models import small_network
+from helpers.small_runs import optimizer_config, schedule_config
+from torch.optim import Optimizer
 
 from lstm_lm.nn.config import ModelConfig
-from lstm_lm.training.budget import dropout_factor, parse_duration, planned_epochs, scale_dropouts
+from lstm_lm.training.budget import Scaling, parse_duration, planned_epochs, scale_dropouts, scaling
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.config import NO_EPOCH_LIMIT, TrainerConfig
+from lstm_lm.training.optimizers import build_optimizer, rescale
+from lstm_lm.training.schedules import build_schedule
 
 
 @pytest.mark.parametrize(
@@ -47,10 +51,57 @@ def test_planned_epochs() -> None:
 
 
 def test_dropout_factor_grows_with_the_epochs() -> None:
-    factors = [dropout_factor(epochs, 10.0) for epochs in (0.1, 1.0, 5.0, 10.0, 20.0, 40.0, 750.0)]
+    factors = [scaling(epochs, 1.0, 10.0).dropout for epochs in (0.1, 1.0, 5.0, 10.0, 20.0, 40.0, 750.0)]
     assert factors == sorted(factors)
     assert factors[1:4] == pytest.approx([math.sqrt(0.1), math.sqrt(0.5), 1.0])
     assert factors[-2:] == [2.0, 2.0]
+
+
+def test_scaling_to_the_reference_changes_nothing() -> None:
+    assert scaling(8.0, 7776.0, 8.0, 7776) == Scaling()
+    assert scaling(2.0, 100.0, 8.0) == Scaling(dropout=0.5)
+
+
+def test_decay_of_a_whole_run_depends_on_its_epochs_and_not_on_its_steps() -> None:
+    def whole(epochs: float, steps: float) -> float:
+        by = scaling(epochs, steps, 8.0, 8000)
+        return steps * by.lr * by.weight_decay
+
+    assert whole(4.0, 4000.0) == pytest.approx(whole(4.0, 500.0))
+    assert whole(1.0, 1000.0) < whole(8.0, 1000.0) < whole(16.0, 1000.0)
+    # the settings of wikitext2_10min, from those of wikitext2_60min
+    short = scaling(1.8, 1750.0, 10.2, 9900)
+    assert 4e-3 * short.lr == pytest.approx(6e-3, rel=0.03)
+    assert 0.1 * short.weight_decay == pytest.approx(0.2, rel=0.03)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "plateau", "torch"])
+def test_optimizer_is_rescaled_in_the_middle_of_a_run(schedule: str) -> None:
+    options = {"warmup_fraction": 0.0} if schedule in ("cosine", "constant") else {}
+    config = schedule_config(schedule, **options)
+    if schedule == "torch":
+        config = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.9}
+
+    def rates(by: Scaling) -> tuple[list[float], Optimizer]:
+        optimizer = build_optimizer(optimizer_config("row_adamw", lr=0.1, weight_decay=0.2), small_network())
+        scheduler = build_schedule(config, optimizer, lambda: 0.5)["scheduler"]
+        rescale(optimizer, scheduler, by)
+        lr = [optimizer.param_groups[0]["lr"]]
+        optimizer.step()
+        for loss in (1.0, 2.0):
+            scheduler.step(*([loss] if schedule == "plateau" else []))
+            lr.append(optimizer.param_groups[0]["lr"])
+        return lr, optimizer
+
+    plain, _ = rates(Scaling())
+    halved, optimizer = rates(Scaling(lr=0.5, weight_decay=3.0, row_memory=10.0))
+    assert halved == pytest.approx([0.5 * lr for lr in plain])
+    words, matrices, biases = optimizer.param_groups
+    assert [group["weight_decay"] for group in (words, matrices, biases)] == pytest.approx([0.6, 0.6, 0.0])
+    assert words["betas"] == pytest.approx((0.0, 0.9999))
+    assert matrices["betas"] == (0.9, 0.99)
+    back = Scaling(lr=0.5, weight_decay=3.0, row_memory=10.0)
+    assert back.relative_to(back) == Scaling()
 
 
 def test_dropouts_are_scaled_and_capped() -> None:

@@ -4,15 +4,23 @@ import functools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.small_runs import ConfigFactory, interrupt_at, schedule_config, weights
+from helpers.small_runs import (
+    ConfigFactory,
+    assert_same_weights,
+    interrupt_at,
+    optimizer_config,
+    schedule_config,
+    weights,
+)
 
 from lstm_lm.errors import TrainingError, TrainingInterruptedError
-from lstm_lm.training.budget import dropout_factor
+from lstm_lm.training.budget import Scaling, scaling
 from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.run import train
@@ -58,7 +66,7 @@ class SimulatedClock:
 def test_run_ends_with_its_budget_and_reports_its_use(
     config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer_config = TrainerConfig(precision="fp32", budget="60s", max_val_fraction=0.3, dropout_reference_epochs=5.0)
+    trainer_config = TrainerConfig(precision="fp32", budget="60s", max_val_fraction=0.3, reference_epochs=5.0)
     SimulatedClock(0.25, 0.5, monkeypatch)
     metrics = train(config(trainer=trainer_config, schedule=LINEAR), tmp_path)
     budget = json.loads((tmp_path / "metrics.json").read_text())["budget"]
@@ -73,8 +81,8 @@ def test_run_ends_with_its_budget_and_reports_its_use(
     assert budget["first_tokens_per_second"] > 0 < budget["tokens_per_second"]
     assert metrics["history"][-1]["step"] == metrics["steps"]
     assert last_rate(tmp_path) < 0.1 * 1e-2
-    factor = metrics["dropouts"]["factor"]
-    assert factor == pytest.approx(dropout_factor(budget["planned_epochs"], 5.0), abs=1e-3)
+    factor = metrics["scaling"]["dropout"]
+    assert factor == pytest.approx(scaling(budget["planned_epochs"], 1.0, 5.0).dropout, abs=1e-3)
     assert metrics["dropouts"]["weight_dropout"] == pytest.approx(0.1 * factor, abs=1e-3)
 
 
@@ -117,7 +125,7 @@ def test_budget_shorter_than_an_epoch_ends_with_one_validation(config: ConfigFac
 
 def test_max_epochs_ends_a_run_with_a_budget(config: ConfigFactory, tmp_path: Path) -> None:
     trainer_config = TrainerConfig(
-        precision="fp32", budget="1h", max_epochs=2, max_val_fraction=0.0, dropout_reference_epochs=8.0
+        precision="fp32", budget="1h", max_epochs=2, max_val_fraction=0.0, reference_epochs=8.0
     )
     metrics = train(config(trainer=trainer_config), tmp_path)
     assert metrics["stopped_by"] == "max_epochs"
@@ -125,17 +133,41 @@ def test_max_epochs_ends_a_run_with_a_budget(config: ConfigFactory, tmp_path: Pa
 
 
 def test_dropouts_are_scaled_without_a_budget(config: ConfigFactory, tmp_path: Path) -> None:
-    metrics = train(
-        config(trainer=TrainerConfig(precision="fp32", max_epochs=2, dropout_reference_epochs=8.0)), tmp_path
-    )
-    assert metrics["dropouts"]["factor"] == pytest.approx(math.sqrt(2 / 8), abs=1e-4)
+    metrics = train(config(trainer=TrainerConfig(precision="fp32", max_epochs=2, reference_epochs=8.0)), tmp_path)
+    assert metrics["scaling"] == pytest.approx(vars(Scaling(dropout=math.sqrt(2 / 8))), abs=1e-4)
     assert "budget" not in metrics
+
+
+def test_optimizer_follows_the_length_and_a_resumed_run_is_the_same(
+    config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimizer = optimizer_config("row_adamw", lr=1e-2, weight_decay=0.1)
+    trainer = TrainerConfig(precision="fp32", threads=1, max_epochs=2, reference_epochs=8.0, reference_steps=1000)
+    run = config(trainer=trainer, optimizer=optimizer, schedule=LINEAR)
+    metrics = train(run, tmp_path / "whole")
+    expected = scaling(2.0, metrics["steps"], 8.0, 1000)
+    assert metrics["scaling"] == pytest.approx(vars(expected), abs=1e-4)
+    with monkeypatch.context() as patch:
+        interrupt_at(metrics["steps"] // 2, patch)
+        with pytest.raises(TrainingInterruptedError) as interrupted:
+            train(run, tmp_path / "first")
+    train(replace(run, resume=str(interrupted.value.checkpoint)), tmp_path / "resumed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+    checkpoint = torch.load(tmp_path / "resumed" / "checkpoints" / "last.ckpt", weights_only=True)
+    words = checkpoint["optimizer_states"][0]["param_groups"][0]
+    assert words["weight_decay"] == pytest.approx(0.1 * expected.weight_decay)
+    assert words["initial_lr"] == pytest.approx(1e-2 * expected.lr)
+    plain = replace(run, trainer=replace(trainer, reference_steps=None))
+    train(plain, tmp_path / "plain")
+    assert any(
+        not torch.equal(tensor, weights(tmp_path / "plain")[key]) for key, tensor in weights(tmp_path / "whole").items()
+    )
 
 
 def test_resume_keeps_time_and_plan_and_a_larger_budget_replans(
     config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer_config = TrainerConfig(precision="fp32", budget="1h", dropout_reference_epochs=5.0)
+    trainer_config = TrainerConfig(precision="fp32", budget="1h", reference_epochs=5.0)
     with monkeypatch.context() as patch:
         patch.setattr("lstm_lm.training.callbacks.planning._MEASURED_SECONDS", 0.1)
         interrupt_at(60, patch)
@@ -148,14 +180,14 @@ def test_resume_keeps_time_and_plan_and_a_larger_budget_replans(
     assert plan["planned"]
 
     def resume_run(name: str, **changes: object) -> dict[str, float]:
-        settings = {"precision": "fp32", "budget": "1h", "dropout_reference_epochs": 5.0, "max_steps": 100} | changes
+        settings = {"precision": "fp32", "budget": "1h", "reference_epochs": 5.0, "max_steps": 100} | changes
         metrics = train(config(trainer=TrainerConfig(**settings), resume=resume), tmp_path / name)  # type: ignore[arg-type]
         assert metrics["budget"]["used_seconds"] > time_budget["elapsed_seconds"]
         assert metrics["steps"] == 100
-        return metrics["dropouts"] | metrics["budget"]
+        return metrics["scaling"] | metrics["budget"]
 
     same = resume_run("same")
-    assert same["factor"] == pytest.approx(plan["factor"], abs=1e-4)
+    assert same["dropout"] == pytest.approx(plan["scaling"]["dropout"], abs=1e-4)
     assert same["planned_epochs"] == pytest.approx(plan["epochs"], abs=1e-3)
     monkeypatch.setattr("lstm_lm.training.callbacks.planning._MEASURED_SECONDS", 0.1)
     longer = resume_run("longer", budget="2h")

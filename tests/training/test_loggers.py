@@ -109,13 +109,11 @@ def test_tensorboard_gets_metrics_samples_and_embeddings(config: ConfigFactory, 
 
 
 def test_tensorboard_shows_an_overview_of_runs_with_and_without_a_null(config: ConfigFactory, tmp_path: Path) -> None:
-    trainers = (TRAINER, TrainerConfig(precision="fp32", max_epochs=1, dropout_reference_epochs=2.0))
+    trainers = (TRAINER, TrainerConfig(precision="fp32", max_epochs=1, reference_epochs=2.0))
     for number, trainer in enumerate(trainers):
         hydra = tmp_path / str(number) / ".hydra"
         hydra.mkdir(parents=True)
-        (hydra / "overrides.yaml").write_text(
-            f"- trainer.dropout_reference_epochs={trainer.dropout_reference_epochs}\n"
-        )
+        (hydra / "overrides.yaml").write_text(f"- trainer.reference_epochs={trainer.reference_epochs}\n")
         train(config(logger=TENSORBOARD, trainer=trainer, presets=PRESETS), tmp_path / str(number))
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
     context = base_plugin.TBContext(
@@ -127,7 +125,7 @@ def test_tensorboard_shows_an_overview_of_runs_with_and_without_a_null(config: C
     experiment = json.loads(response.text)
     assert "whole_run/valid_perplexity" in [info["name"]["tag"] for info in experiment["metricInfos"]]
     columns = [info["name"] for info in experiment["hparamInfos"]]
-    assert "trainer.dropout_reference_epochs" in columns
+    assert "trainer.reference_epochs" in columns
     assert not [name for name in columns if name.startswith(("presets.", "sampling.", "logger."))]
     sessions = client.post(
         "/data/plugin/hparams/session_groups",
@@ -135,7 +133,7 @@ def test_tensorboard_shows_an_overview_of_runs_with_and_without_a_null(config: C
             "startIndex": 0,
             "sliceSize": 10,
             "allowedStatuses": ["STATUS_SUCCESS", "STATUS_UNKNOWN", "STATUS_RUNNING"],
-            "colParams": [{"hparam": "trainer.dropout_reference_epochs", "order": "ORDER_ASC"}],
+            "colParams": [{"hparam": "trainer.reference_epochs", "order": "ORDER_ASC"}],
         },
     )
     assert sessions.status_code == 200, sessions.text

@@ -1,17 +1,19 @@
-"""Estimates the epochs of a run from its first steps, and scales the dropouts to them."""
+"""Estimates the epochs of a run from its first steps, and scales the settings to them."""
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import lightning as L
 from typing_extensions import override
 
 from lstm_lm.nn.config import ModelConfig
-from lstm_lm.training.budget import DROPOUTS, dropout_factor, planned_epochs, scale_dropouts
+from lstm_lm.training.budget import DROPOUTS, Scaling, planned_epochs, scale_dropouts, scaling
 from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.module import LanguageModelModule
+from lstm_lm.training.optimizers import rescale
 from lstm_lm.training.steps import steps_per_epoch
 
 log = logging.getLogger(__name__)
@@ -23,14 +25,14 @@ _MEASURED_SECONDS = 60.0  # at most
 
 
 class EpochPlanner(L.Callback):
-    """Plans the number of epochs of a run, and scales its dropouts to it if ``dropout_reference_epochs`` is set.
+    """Plans the number of epochs of a run, and scales its settings to it if ``reference_epochs`` is set.
 
     With a budget, the number follows from the throughput of the first steps: at least ten steps and a hundredth of the
-    budget, but at most a minute. Until then the dropouts of the config apply. A resumed run keeps the plan unless its
+    budget, but at most a minute. Until then the settings of the config apply. A resumed run keeps the plan unless its
     budget differs.
 
     Args:
-        config: Budget, validation settings and ``dropout_reference_epochs``.
+        config: Budget, validation settings, ``reference_epochs`` and ``reference_steps``.
         model: Model config, including its dropouts.
         time_budget: Must come before this callback, like ``training_metrics``.
         training_metrics: Counts the tokens.
@@ -38,7 +40,7 @@ class EpochPlanner(L.Callback):
     Attributes:
         tokens_per_second: Throughput of the first steps; ``None`` without a budget, or until it is known.
         epochs: Planned epochs; ``None`` until they are known.
-        factor: Multiplier of the config's dropouts; ``None`` if they apply unchanged.
+        scaling: Multipliers of the config's settings; ``None`` if they apply unchanged.
     """
 
     def __init__(
@@ -54,27 +56,27 @@ class EpochPlanner(L.Callback):
         self.training_metrics = training_metrics
         self.tokens_per_second: float | None = None
         self.epochs: float | None = None
-        self.factor: float | None = None
+        self.scaling: Scaling | None = None
         self._planned = False
         self._steps = 0
         self._skipped = (0, 0.0)  # tokens and seconds of the skipped steps
 
     @property
     def dropouts(self) -> dict[str, float] | None:
-        """The scaled dropouts and their factor; ``None`` if the config's dropouts apply unchanged."""
-        if self.factor is None:
+        """The scaled dropouts; ``None`` if the config's dropouts apply unchanged."""
+        if self.scaling is None:
             return None
-        scaled = scale_dropouts(self.model, self.factor)
-        return {"factor": self.factor} | {name: getattr(scaled, name) for name in DROPOUTS}
+        scaled = scale_dropouts(self.model, self.scaling.dropout)
+        return {name: getattr(scaled, name) for name in DROPOUTS}
 
     @override
     def on_train_start(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: LanguageModelModule
     ) -> None:
-        if self.factor is not None:
-            pl_module.model.set_dropouts(scale_dropouts(self.model, self.factor))
+        if self.scaling is not None:
+            pl_module.model.set_dropouts(scale_dropouts(self.model, self.scaling.dropout))
         if self.time_budget.budget is None and not self._planned:
-            self._plan(_max_epochs(trainer), pl_module)
+            self._plan(_max_epochs(trainer), trainer, pl_module)
 
     @override
     def on_train_batch_end(  # type: ignore[override]
@@ -105,20 +107,27 @@ class EpochPlanner(L.Callback):
         epochs = min(epochs, _max_epochs(trainer))
         rate = f"{self.tokens_per_second:,.0f}"
         log.info("%s tokens/s in the first steps: %.2f epochs fit into the budget", rate, epochs)
-        self._plan(trainer.strategy.broadcast(epochs), pl_module)
+        self._plan(trainer.strategy.broadcast(epochs), trainer, pl_module)
 
-    def _plan(self, epochs: float, module: LanguageModelModule) -> None:
+    def _plan(self, epochs: float, trainer: L.Trainer, module: LanguageModelModule) -> None:
         self._planned, self.epochs = True, epochs
-        if self.config.dropout_reference_epochs is None:
+        reference_epochs, reference_steps = self.config.reference_epochs, self.config.reference_steps
+        if reference_epochs is None:
             return
-        self.factor = dropout_factor(epochs, self.config.dropout_reference_epochs)
-        module.model.set_dropouts(scale_dropouts(self.model, self.factor))
-        log.info(
-            "dropouts were chosen for %g epochs and are multiplied by %.2f: %s",
-            self.config.dropout_reference_epochs,
-            self.factor,
-            ", ".join(f"{name} {value:.2f}" for name, value in (self.dropouts or {}).items() if name != "factor"),
-        )
+        before, steps = self.scaling or Scaling(), epochs * steps_per_epoch(trainer)
+        self.scaling = scaling(epochs, steps, reference_epochs, reference_steps)
+        module.model.set_dropouts(scale_dropouts(self.model, self.scaling.dropout))
+        dropouts = ", ".join(f"{name} {value:.2f}" for name, value in (self.dropouts or {}).items())
+        factor = self.scaling.dropout
+        log.info("dropouts were tuned for %g epochs and are multiplied by %.2f: %s", reference_epochs, factor, dropouts)
+        if reference_steps is None:
+            return
+        # what a resumed run has restored is scaled already
+        for optimizer, configured in zip(trainer.optimizers, trainer.lr_scheduler_configs, strict=True):
+            rescale(optimizer, configured.scheduler, self.scaling.relative_to(before))
+        lengths = f"{reference_steps:,} steps, and this run has about {steps:,.0f}"
+        factors = f"lr x {self.scaling.lr:.2f}, weight_decay x {self.scaling.weight_decay:.2f}"
+        log.info("the optimizer was tuned for %s: %s, memory x %.2f", lengths, factors, self.scaling.row_memory)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -127,15 +136,16 @@ class EpochPlanner(L.Callback):
             "planned": self._planned,
             "tokens_per_second": self.tokens_per_second,
             "epochs": self.epochs,
-            "factor": self.factor,
+            "scaling": None if self.scaling is None else asdict(self.scaling),
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.tokens_per_second = state_dict["tokens_per_second"]
         self.epochs = state_dict["epochs"]
-        # the network keeps its dropouts until there is a new plan
-        self.factor = state_dict["factor"]
+        # the run keeps its settings until there is a new plan
+        saved = state_dict["scaling"]
+        self.scaling = None if saved is None else Scaling(**saved)
         self._planned = state_dict["planned"] and state_dict["budget"] == self.time_budget.budget
 
 
