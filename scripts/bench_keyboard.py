@@ -91,7 +91,8 @@ def score_prompts(engine: Engine, prompts: list[tuple[str, str]]) -> KeyboardSco
     """Type the wanted word of each prompt until it is suggested."""
 
     def suggested(text: str, prefix: str) -> list[str]:
-        return [each.word for each in engine.predict(text, NUM_SUGGESTIONS, prefix, words_only=True).suggestions]
+        before = text if text[-1:].isspace() else f"{text} "  # the wanted word is a word of its own
+        return [each.word for each in engine.predict(before, NUM_SUGGESTIONS, prefix, words_only=True).suggestions]
 
     typed = []
     for text, word in prompts:

@@ -27,7 +27,9 @@ def predict(
     model: ModelOption = None,
     k: Annotated[int, typer.Option(help="Number of suggestions.")] = 10,
     prefix: Annotated[str, typer.Option(help="Typed beginning of the next word.")] = "",
-    words_only: Annotated[bool, typer.Option("--words-only", help="Exclude punctuation and symbols.")] = False,
+    words_only: Annotated[
+        bool, typer.Option("--words-only", help="Exclude punctuation, symbols and, after a space, endings such as 's.")
+    ] = False,
     allow: Annotated[
         list[str] | None,
         typer.Option(help="Suggest only these words, separated by commas; may be repeated."),

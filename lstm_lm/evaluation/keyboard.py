@@ -10,7 +10,8 @@ typing every letter and space::
 This is the keystroke savings of Trnka and McCoy 2008, "Evaluating Word Prediction: Framing Keystroke Savings" (ACL,
 short papers), for an ideal user who misses no suggestion: a real user saves less. The suggestions are those of
 ``Engine.predict(text, 3, prefix, words_only=True)``: in the typed case, capitalized at the start of a sentence, with
-"The" and "the" merged if their surface form is the same, and without the letters typed so far as a word of their own.
+"The" and "the" merged if their surface form is the same, without the letters typed so far as a word of their own, and
+before the first letter without endings such as "'s", which would take back the space.
 A suggestion counts only if its case is right.
 
 Only words are counted: no punctuation, no ``<eos>`` and no ``<unk>``, whose letters are not in the corpus. These tokens
@@ -37,7 +38,7 @@ from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.candidates import Candidates
 from lstm_lm.text.casing import sentence_starts
 from lstm_lm.text.completion import WordIndex, surface_form
-from lstm_lm.text.contractions import contractions
+from lstm_lm.text.contractions import ENDINGS, contractions
 from lstm_lm.text.vocabulary import Vocabulary
 
 NUM_SUGGESTIONS = 3  # as many as a phone's keyboard shows
@@ -108,7 +109,8 @@ class SuggestionBar:
 
         @lru_cache(maxsize=_CACHE_SIZE)
         def candidates(prefix: str, capital: bool) -> Candidates:
-            return index.candidates(prefix, capital).only_words()
+            # after a space no ending follows
+            return index.candidates(prefix, capital).only_words(() if prefix else ENDINGS)
 
         self._candidates = candidates
 

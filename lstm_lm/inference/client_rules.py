@@ -15,7 +15,7 @@ from lstm_lm.inference.ranking import BAR_SIZE
 from lstm_lm.inference.user_words import HALF, MAX_SHARE
 from lstm_lm.text import casing, edits, input_text, insertion, normalize, placeholders, tokenizer
 from lstm_lm.text.completion import normalized
-from lstm_lm.text.contractions import NAME_STEMS, STEMS, contractions
+from lstm_lm.text.contractions import ENDINGS, NAME_STEMS, STEMS, contractions
 from lstm_lm.text.detokenize import INFIXES
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -69,6 +69,7 @@ def client_rules(
         },
         "contractions": [(each.text, each.first_id, each.share) for each in contractions(vocabulary)],
         "joins": {
+            "endings": sorted(ENDINGS),
             "stems": {ending: sorted(stems) for ending, stems in STEMS.items()},
             "name_stems": sorted(NAME_STEMS),
         },

@@ -164,9 +164,16 @@ class PendingPrediction:
         return arrange(self._request.k, exact, others, prefix, self._request.typed_word, contraction)
 
     def _joined(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """``probs`` without the endings of contractions that no corpus joins to the last word: "don're"."""
+        """``probs`` without the endings of contractions that no corpus joins to the last word: "don're".
+
+        After a space, words only are words that begin there: no ending at all.
+        """
         parsed = self._input
         attached = parsed.lead or not (parsed.text[-1:] or " ").isspace()
+        if not attached and not parsed.prefix and self._request.words_only:
+            allowed = probs.copy()
+            allowed[self._index.ending_ids] = 0.0
+            return allowed
         if not parsed.prefix.startswith("'") or not attached or not parsed.words:
             return probs
         allowed = probs.copy()

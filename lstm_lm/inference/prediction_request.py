@@ -51,7 +51,7 @@ class PredictionRequest:
     apart from accents; if they are fewer than three, then those that begin with it after one edit.
     """
     words_only: bool = False
-    """Exclude punctuation and symbols: texts without a letter or digit."""
+    """Exclude punctuation and symbols, which have no letter or digit, and, after a space, endings such as "'s"."""
     allow: Collection[str] | None = None
     """Suggest only these words, ignoring case; ``None`` allows all."""
     deny: Collection[str] = ()

@@ -108,7 +108,9 @@ class PredictionOptions(RequestBody):
     """Options of a prediction."""
 
     prefix: Word = Field("", description="typed beginning of the next word")
-    words_only: bool = Field(False, description="exclude punctuation and symbols")
+    words_only: bool = Field(
+        False, description="exclude punctuation and symbols and, after a space, endings such as 's"
+    )
     allow: WordList | None = Field(
         None,
         description="suggest only these words, compared as they are shown, in any case: a list or a "

@@ -1,6 +1,6 @@
 """Completion candidates: words of a vocabulary as the texts that are suggested."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -98,9 +98,9 @@ class Candidates:
         np.add.at(summed, self.groups[size:], weighted[size:])
         return summed
 
-    def only_words(self) -> "Candidates":
-        """The same candidates without punctuation and symbols."""
-        kept = self.are_words[self.groups]
+    def only_words(self, excluded: Collection[str] = ()) -> "Candidates":
+        """The same candidates without punctuation and symbols, and without the surface forms ``excluded``."""
+        kept = (self.are_words & [text not in excluded for text in self.surface_forms])[self.groups]
         positions, groups = np.unique(self.groups[kept], return_inverse=True)
         surface_forms = tuple(self.surface_forms[position] for position in positions)
         return Candidates(

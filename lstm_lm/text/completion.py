@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lstm_lm.text.candidates import Candidates, Entry, group_entries
 from lstm_lm.text.casing import apply_typed_case, capitalized
-from lstm_lm.text.contractions import contractions
+from lstm_lm.text.contractions import ENDINGS, contractions
 from lstm_lm.text.detokenize import INFIXES
 from lstm_lm.text.edits import AFTER_ALL, MAX_CORRECTIONS, edited_ranges
 from lstm_lm.text.normalize import normalize, without_accents
@@ -50,6 +50,8 @@ class WordIndex:
         self._keys = [entry.key for entry in words]
         self._ids = np.array([entry.id for entry in words], dtype=np.intp)
         self._weights = np.array([entry.weight for entry in words])
+        self.ending_ids = [vocabulary.id(ending) for ending in sorted(ENDINGS) if ending in vocabulary]
+        """Ids of the endings of contractions and genitives."""
         whole = {contraction.text for contraction in joined}
         self._no_apostrophe = sorted(
             entry._replace(key=entry.key.replace("'", "")) for entry in words if entry.text in whole

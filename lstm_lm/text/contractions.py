@@ -31,6 +31,8 @@ _ENDINGS = {
     "'am": "ma",
     "'clock": "o",
 }
+ENDINGS = frozenset((*_ENDINGS, "n't"))
+"""Second tokens of contractions and genitives: they join the word before them."""
 STEMS = {ending: frozenset(stems.split()) for ending, stems in _ENDINGS.items()}
 NAME_STEMS = frozenset(("D", "L", "O"))  # "O'Brien" is O 'Brien
 _MIN_SHARE, _MAX_SHARE = 0.01, 0.9  # of a first token that is also a word

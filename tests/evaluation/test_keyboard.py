@@ -38,7 +38,7 @@ def keyboard_with_engine(ids: list[int]) -> KeyboardScore:
     for position, word in enumerate(tokens):
         if ids[position] in SPECIAL or not is_word(word):
             continue
-        text = " ".join("\n" if i == VOCABULARY.eos_id else VOCABULARY.word(i) for i in ids[:position])
+        text = "".join("\n" if i == VOCABULARY.eos_id else f"{VOCABULARY.word(i)} " for i in ids[:position])
         suggestions = [
             [s.word for s in ENGINE.predict(text, 3, word[:letters], words_only=True).suggestions]
             for letters in range(len(word))

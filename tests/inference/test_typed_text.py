@@ -145,6 +145,15 @@ def test_a_contraction_is_among_three(prefix: str, expected: str, words_only: bo
     assert expected in suggest("I ", prefix, words_only=words_only)
 
 
+def test_words_that_begin_after_a_space_are_no_endings() -> None:
+    endings = {"'s", "'re", "'m", "'t", "'ll"}
+    assert endings <= set(suggest("you", "", 99, words_only=True))
+    assert endings <= set(suggest("you ", "", 99))
+    for text in ("you ", "", "you\n"):
+        assert not endings & set(suggest(text, "", 99, words_only=True))
+    assert "you're" in suggest("it ", "you", 99, words_only=True)
+
+
 @pytest.mark.parametrize(("prefix", "word"), [("cant", "cant"), ("ill", "ill"), ("its", "it's"), ("well", "well")])
 def test_the_word_of_that_spelling_stays(prefix: str, word: str) -> None:
     assert word in suggest("I ", prefix, 9)

@@ -67,7 +67,7 @@ export class Predictor {
     const { bar_size: barSize, correction_weight: correctionWeight } = this.rules.ranking;
     const capital = startsSentence(words, this.skipped);
     const candidates = this.index.candidates(prefix, capital);
-    const exact = score(candidates, this.#joined(probs, words, lead, prefix, text), complete(oov, prefix, capital), filters);
+    const exact = score(candidates, this.#joined(probs, filters, words, lead, prefix, text), complete(oov, prefix, capital), filters);
     const others = [];
     if (prefix) {
       const plain = completeUnaccented(oov, prefix, capital);
@@ -83,9 +83,15 @@ export class Predictor {
     return arrange(k, exact, others, prefix, typedWord, contraction, barSize);
   }
 
-  // without the endings of contractions that no corpus joins to the last word: "don're"
-  #joined(probs, words, lead, prefix, text) {
+  // without the endings of contractions that no corpus joins to the last word: "don're"; words only have none after a space
+  #joined(probs, { wordsOnly }, words, lead, prefix, text) {
     const attached = lead !== "" || (text !== "" && !isSpace(lastChar(text)));
+    if (!attached && !prefix && wordsOnly) {
+      const allowed = Float64Array.from(probs);
+      const { ids } = this.vocabulary;
+      for (const ending of this.rules.joins.endings ?? []) if (ids.has(ending)) allowed[ids.get(ending)] = 0;
+      return allowed;
+    }
     if (!prefix.startsWith("'") || !attached || !words.length) return probs;
     const allowed = Float64Array.from(probs);
     for (const id of this.index.candidates(prefix).ids) {
