@@ -220,7 +220,7 @@ class Engine:
             raise ConfigError(problems)
         return sampling
 
-    def resolve_cache(self, **overrides: float | None) -> CacheConfig:
+    def resolve_cache(self, **overrides: Any) -> CacheConfig:
         """The model's neural cache with some fields overridden.
 
         Args:
