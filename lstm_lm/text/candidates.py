@@ -100,7 +100,8 @@ class Candidates:
 
     def only_words(self, excluded: Collection[str] = ()) -> "Candidates":
         """The same candidates without punctuation and symbols, and without the surface forms ``excluded``."""
-        kept = (self.are_words & [text not in excluded for text in self.surface_forms])[self.groups]
+        included = np.array([text not in excluded for text in self.surface_forms], dtype=np.bool_)
+        kept = (self.are_words & included)[self.groups]
         positions, groups = np.unique(self.groups[kept], return_inverse=True)
         surface_forms = tuple(self.surface_forms[position] for position in positions)
         return Candidates(
