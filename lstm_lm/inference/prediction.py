@@ -170,17 +170,15 @@ class PendingPrediction:
         """
         parsed = self._input
         attached = parsed.lead or not (parsed.text[-1:] or " ").isspace()
-        if not attached and not parsed.prefix and self._request.words_only:
-            allowed = probs.copy()
-            allowed[self._index.ending_ids] = 0.0
-            return allowed
-        if not parsed.prefix.startswith("'") or not attached or not parsed.words:
+        if attached and parsed.prefix.startswith("'") and parsed.words:
+            found = [(i, self._vocabulary.word(i)) for i in self._index.candidates(parsed.prefix).ids]
+            excluded = [i for i, word in found if len(word) > 1 and not joins(parsed.words[-1], word)]
+        elif not attached and not parsed.prefix and self._request.words_only:
+            excluded = self._index.ending_ids
+        else:
             return probs
         allowed = probs.copy()
-        for i in self._index.candidates(parsed.prefix).ids:
-            ending = self._vocabulary.word(i)
-            if len(ending) > 1 and not joins(parsed.words[-1], ending):
-                allowed[i] = 0.0
+        allowed[excluded] = 0.0
         return allowed
 
     @cached_property

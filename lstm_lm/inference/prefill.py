@@ -19,7 +19,7 @@ _STRIDE = 32  # tokens between two stored states of a long text, for edits in it
 
 @dataclass(frozen=True, eq=False)
 class NextToken:
-    """The distribution of the next token. Shared by the requests for one text, so nobody modifies its arrays."""
+    """The distribution of the next token. Requests for the same text share it: do not modify its arrays."""
 
     logits: NDArray[np.float32]
     """Logits (V,)."""

@@ -165,7 +165,7 @@ def train(
             metrics["samples"] = {"prompt": callback.prompt, "texts": callback.latest}
     if init_from is not None:
         metrics["init_from"] = asdict(init_from)
-    if epoch_planner.dropouts is not None and epoch_planner.scaling is not None:
+    if epoch_planner.scaling is not None:
         metrics["dropouts"] = {name: round(value, 4) for name, value in epoch_planner.dropouts.items()}
         metrics["scaling"] = {name: round(value, 4) for name, value in asdict(epoch_planner.scaling).items()}
     if time_budget.budget is not None:

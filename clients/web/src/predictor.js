@@ -86,18 +86,16 @@ export class Predictor {
   // without the endings of contractions that no corpus joins to the last word: "don're"; words only have none after a space
   #joined(probs, { wordsOnly }, words, lead, prefix, text) {
     const attached = lead !== "" || (text !== "" && !isSpace(lastChar(text)));
-    if (!attached && !prefix && wordsOnly) {
-      const allowed = Float64Array.from(probs);
-      const { ids } = this.vocabulary;
-      for (const ending of this.rules.joins.endings ?? []) if (ids.has(ending)) allowed[ids.get(ending)] = 0;
-      return allowed;
-    }
-    if (!prefix.startsWith("'") || !attached || !words.length) return probs;
+    let excluded;
+    if (attached && prefix.startsWith("'") && words.length) {
+      excluded = [...this.index.candidates(prefix).ids]
+        .map((id) => this.vocabulary.words[id])
+        .filter((word) => codePoints(word).length > 1 && !this.#joins(words.at(-1), word));
+    } else if (!attached && !prefix && wordsOnly) {
+      excluded = (this.rules.joins.endings ?? []).filter((word) => this.vocabulary.has(word));
+    } else return probs;
     const allowed = Float64Array.from(probs);
-    for (const id of this.index.candidates(prefix).ids) {
-      const ending = this.vocabulary.words[id];
-      if (codePoints(ending).length > 1 && !this.#joins(words.at(-1), ending)) allowed[id] = 0;
-    }
+    for (const word of excluded) allowed[this.vocabulary.ids.get(word)] = 0;
     return allowed;
   }
 

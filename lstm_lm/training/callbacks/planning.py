@@ -62,12 +62,10 @@ class EpochPlanner(L.Callback):
         self._skipped = (0, 0.0)  # tokens and seconds of the skipped steps
 
     @property
-    def dropouts(self) -> dict[str, float] | None:
-        """The scaled dropouts; ``None`` if the config's dropouts apply unchanged."""
-        if self.scaling is None:
-            return None
-        scaled = scale_dropouts(self.model, self.scaling.dropout)
-        return {name: getattr(scaled, name) for name in DROPOUTS}
+    def dropouts(self) -> dict[str, float]:
+        """The dropouts of the run, by name."""
+        model = self.model if self.scaling is None else scale_dropouts(self.model, self.scaling.dropout)
+        return {name: getattr(model, name) for name in DROPOUTS}
 
     @override
     def on_train_start(  # type: ignore[override]
@@ -117,7 +115,7 @@ class EpochPlanner(L.Callback):
         before, steps = self.scaling or Scaling(), epochs * steps_per_epoch(trainer)
         self.scaling = scaling(epochs, steps, reference_epochs, reference_steps)
         module.model.set_dropouts(scale_dropouts(self.model, self.scaling.dropout))
-        dropouts = ", ".join(f"{name} {value:.2f}" for name, value in (self.dropouts or {}).items())
+        dropouts = ", ".join(f"{name} {value:.2f}" for name, value in self.dropouts.items())
         factor = self.scaling.dropout
         log.info("dropouts were tuned for %g epochs and are multiplied by %.2f: %s", reference_epochs, factor, dropouts)
         if reference_steps is None:
