@@ -23,7 +23,7 @@ from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.progress import ProgressCallback
-from lstm_lm.evaluation.score import CHUNK, Score, ScoreMetric, target_rank
+from lstm_lm.evaluation.score import Score, ScoreMetric, chunks, target_rank
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -37,21 +37,20 @@ class NeuralCache:
         window: Number of words in the cache; 0 is all.
         theta: Sharpness.
         weight: Weight of the cache in the mixture, lambda.
-        hidden_dim: Width of the features.
     """
 
-    def __init__(self, window: int, theta: float, weight: float, hidden_dim: int) -> None:
+    def __init__(self, window: int, theta: float, weight: float) -> None:
         self.window = window
         self.theta = theta
         self.weight = weight
-        self._features = torch.empty(0, hidden_dim)
-        self._words = torch.empty(0, dtype=torch.int64)
+        self._features: Tensor | None = None
+        self._words: Tensor | None = None
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, float], model: LSTMLanguageModel) -> "NeuralCache":
-        """An empty cache for the features of ``model``, with ``cache_window``, ``cache_theta`` and ``cache_weight``."""
+    def from_settings(cls, settings: Mapping[str, float]) -> "NeuralCache":
+        """An empty cache with ``cache_window``, ``cache_theta`` and ``cache_weight``."""
         window, theta, weight = (settings[f"cache_{name}"] for name in ("window", "theta", "weight"))
-        return cls(int(window), theta, weight, model.config.hidden_dims[-1])
+        return cls(int(window), theta, weight)
 
     def interpolate(self, log_probabilities: Tensor, features: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the cache into the model's distributions over a block of words, then add the block to the cache.
@@ -68,7 +67,7 @@ class NeuralCache:
             likelihood (n,), which stays finite where a probability underflows float32.
         """
         weights, words, _ = self.attend(features, target_ids)
-        shares = torch.full((len(features), 1), self.weight)
+        shares = features.new_full((len(features), 1), self.weight)
         if len(words) == len(features):  # the cache of the first word is empty
             shares[0] = 0.0
         target_mass = (weights * (words == target_ids.unsqueeze(1))).sum(dim=1)
@@ -92,11 +91,12 @@ class NeuralCache:
             these positions (m + n,); and the logarithms of the weights before normalization, -inf outside the window.
             With an empty cache the first row is meaningless.
         """
-        count, num_cached = len(features), len(self._words)
-        keys = torch.cat([self._features, features])
-        words = torch.cat([self._words, target_ids])
+        keys = features if self._features is None else torch.cat([self._features, features])
+        words = target_ids if self._words is None else torch.cat([self._words, target_ids])
+        num_cached = len(words) - len(target_ids)
         scores = (features * self.theta) @ keys.t()
-        position, current = torch.arange(len(words)), num_cached + torch.arange(count).unsqueeze(1)
+        position = torch.arange(len(words), device=words.device)
+        current = position[num_cached:].unsqueeze(1)
         masked = position >= current
         if self.window:
             masked |= position < current - self.window
@@ -130,14 +130,14 @@ def evaluate_cache(
     Raises:
         DataError: If the split is empty.
     """
-    cache = NeuralCache.from_settings(settings, model)
-    metric, nlls, done = ScoreMetric(vocabulary), [], 0
+    cache = NeuralCache.from_settings(settings)
+    metric, nlls, done = ScoreMetric(vocabulary).to(model.device), [], 0
     with eval_mode(model):
         for features, target_ids in stream_features(model, ids, config.window_length, vocabulary.eos_id):
-            for part, targets in zip(torch.split(features, CHUNK), torch.split(target_ids, CHUNK), strict=True):
+            for part, targets in chunks(features, target_ids):
                 mixture, nll = cache.interpolate(F.log_softmax(model.logits(part), dim=1), part, targets)
                 metric.update(nll, target_rank(mixture, targets), targets)
-                nlls.append(nll.double().numpy())
+                nlls.append(nll.double().cpu().numpy())
             done += len(target_ids)
             if progress is not None:
                 progress(done, len(ids))

@@ -61,8 +61,8 @@ def _grid_search(
     stage: str,
 ) -> tuple[float, int, float]:
     """The theta, window and weight with the lowest loss over the words of ``blocks``."""
-    losses = torch.zeros(len(weights), len(thetas), len(windows), dtype=torch.float64)
-    shares = torch.tensor(weights, dtype=torch.float64).view(-1, 1, 1, 1)
+    losses = nll.new_zeros(len(weights), len(thetas), len(windows), dtype=torch.float64)
+    shares = torch.tensor(weights, dtype=torch.float64, device=nll.device).view(-1, 1, 1, 1)
     for done, begin in enumerate(blocks, start=1):
         end = min(begin + _BLOCK, len(words))
         mass = target_masses(features, words, begin, end, thetas, windows).double()
@@ -106,8 +106,8 @@ def target_masses(
         scores.masked_fill_(cached_words < 0, -torch.inf)
     scores -= scores.amax(dim=1, keepdim=True).clamp(min=-1e30)
     hits = cached_words == words[begin:end].unsqueeze(1)
-    distance = torch.arange(longest, 0, -1).unsqueeze(1)
-    in_window = (distance <= torch.tensor(windows)).to(scores.dtype)
+    distance = torch.arange(longest, 0, -1, device=words.device).unsqueeze(1)
+    in_window = (distance <= torch.tensor(windows, device=words.device)).to(scores.dtype)
     masses = []
     for theta in thetas:
         weights = (scores * theta).exp_() if theta else scores.isfinite().to(scores.dtype)

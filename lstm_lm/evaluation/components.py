@@ -17,6 +17,8 @@ from lstm_lm.data.ngram import KneserNeyNgram
 from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.neighbours import NeighbourIndex
 
+_NGRAM_ROWS = 128  # of distributions that are computed at once
+
 
 @dataclass(frozen=True)
 class Contribution:
@@ -60,7 +62,7 @@ class CacheComponent:
     def read(self, features: Tensor, target_ids: Tensor) -> Contribution:
         """As in :class:`Component`."""
         weights, words, scores = self._cache.attend(features, target_ids)
-        size = torch.arange(self._num_read, self._num_read + len(features)).float()
+        size = torch.arange(self._num_read, self._num_read + len(features), device=features.device).float()
         if self._cache.window:
             size = size.clamp(max=float(self._cache.window))
         self._num_read += len(features)
@@ -94,14 +96,19 @@ class NgramComponent:
         """As in :class:`Component`."""
         contexts = self._contexts[self._num_read : self._num_read + len(features)]
         self._num_read += len(features)
-        counts = torch.from_numpy(np.log1p(self._ngram.context_counts(contexts)))
+        device = features.device
+        counts = torch.from_numpy(np.log1p(self._ngram.context_counts(contexts))).to(device)
 
         def add_to(mixture: Tensor, shares: Tensor) -> None:
-            mixture += torch.from_numpy(self._ngram.distributions(contexts)).mul_(shares.unsqueeze(1))
+            # a few rows at a time, which fit the CPU cache
+            for begin in range(0, len(contexts), _NGRAM_ROWS):
+                part = slice(begin, begin + _NGRAM_ROWS)
+                distributions = torch.from_numpy(self._ngram.distributions(contexts[part])).to(device)
+                mixture[part] += distributions.mul_(shares[part].unsqueeze(1))
 
-        probs = torch.from_numpy(self._ngram.probs(contexts, target_ids.numpy())).float()
+        probs = torch.from_numpy(self._ngram.probs(contexts, target_ids.cpu().numpy())).float().to(device)
         signals = torch.cat([(counts > 0).float(), counts], dim=1)
-        return Contribution(probs, torch.ones(len(features)), signals, add_to)
+        return Contribution(probs, torch.ones_like(probs), signals, add_to)
 
 
 class NeighbourComponent:
@@ -121,7 +128,8 @@ class NeighbourComponent:
         self._k = k
         self._probes = probes
         self._theta = theta
-        self._words, self._scores = torch.empty(0, k, dtype=torch.int64), torch.empty(0, k)
+        self._scores = torch.empty(0, k, device=index.device)
+        self._words = self._scores.long()
 
     def search(self, features: Tensor) -> None:
         """Find the neighbours of the next words (n, H), features of the network that the index was built with."""
@@ -143,4 +151,4 @@ class NeighbourComponent:
             mixture.scatter_add_(1, words, weights * shares.unsqueeze(1))
 
         target_probs = (weights * (words == target_ids.unsqueeze(1))).sum(dim=1)
-        return Contribution(target_probs, torch.ones(count), signals, add_to)
+        return Contribution(target_probs, torch.ones_like(target_probs), signals, add_to)

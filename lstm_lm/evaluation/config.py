@@ -176,7 +176,7 @@ class EvalConfig(Settings):
     accelerator: str = setting(
         "cpu",
         choices=ACCELERATORS,
-        help="gpu works with evaluation=static only; auto is a GPU if there is one and it can be used.",
+        help="The kind of device; auto is a GPU if there is one.",
     )
 
     def conflicts(self) -> list[str]:
@@ -185,11 +185,6 @@ class EvalConfig(Settings):
         if self.tune and self.evaluation.name in EVALUATIONS and not self.evaluation.tunable:
             problems.append(
                 f"tune: {self.evaluation.name} has no settings to tune; choose evaluation=NAME ({', '.join(TUNABLE)})"
-            )
-        if self.accelerator == "gpu" and self.evaluation.name != "static":
-            problems.append(
-                f"accelerator: evaluation={self.evaluation.name} runs on the CPU only (got 'gpu'); "
-                "use accelerator=cpu or evaluation=static"
             )
         return problems
 

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from lstm_lm.data.encoding import Ids
-from lstm_lm.data.streams import EvalWindows, inputs_and_targets
+from lstm_lm.data.streams import inputs_and_targets
 from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.autograd_network import AutogradNetwork
 from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.config import EvaluationConfig
+from lstm_lm.evaluation.forward import device_windows
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.manual_lstm import ManualGradLSTM, ScoredSegment
 from lstm_lm.evaluation.progress import ProgressCallback
@@ -45,7 +46,9 @@ class GradientRMS:
 
 
 def _network(model: LSTMLanguageModel, window_length: int) -> ManualGradLSTM | AutogradNetwork:
-    return ManualGradLSTM(model, window_length) if model.cell is LSTM else AutogradNetwork(model)
+    # on a GPU, one kernel of cuDNN is faster than a few for each step
+    by_hand = model.cell is LSTM and model.device.type == "cpu"
+    return ManualGradLSTM(model, window_length) if by_hand else AutogradNetwork(model)
 
 
 def gradient_rms(
@@ -75,7 +78,8 @@ def gradient_rms(
     starts = np.linspace(0, len(train_ids) - length, config.gradient_windows).astype(np.int64)
     for done, start in enumerate(starts, start=1):
         # the state is that of an earlier segment; its influence fades quickly, as at the start of an article
-        network.backward(network.forward(*inputs_and_targets(train_ids, np.arange(start, start + length), eos_id)))
+        segment = inputs_and_targets(train_ids, np.arange(start, start + length), eos_id)
+        network.backward(network.forward(*(part.to(model.device) for part in segment)))
         for square, gradient in zip(squares, network.gradients, strict=True):
             square.addcmul_(gradient, gradient)
         if progress is not None:
@@ -97,6 +101,7 @@ class DynamicEvaluator:
     """
 
     def __init__(self, model: LSTMLanguageModel, rms: GradientRMS, window_length: int) -> None:
+        self._model = model
         self._trained = [parameter.detach() for parameter in model.parameters()]
         self._network = _network(model, window_length)
         self._rms = rms
@@ -125,7 +130,7 @@ class DynamicEvaluator:
             weight.copy_(trained)
         for rate, value in zip(self._decay_rates, self._rms.per_weight, strict=True):
             torch.mul(value, decay / self._rms.mean, out=rate).clamp_(max=1.0)
-        for window in EvalWindows(ids, 1, self._window_length, eos_id):
+        for window in device_windows(self._model, ids, 1, self._window_length, eos_id):
             segment = self._network.forward(window.input_ids[0], window.target_ids[0])
             yield segment
             if lr or decay:
@@ -166,16 +171,16 @@ def evaluate_dynamic(
         DataError: If the split is empty.
         EvaluationError: If the weights diverge.
     """
-    cache = NeuralCache.from_settings(settings, model) if settings.get("cache_weight") else None
+    cache = NeuralCache.from_settings(settings) if settings.get("cache_weight") else None
     evaluator = DynamicEvaluator(model, rms, config.window_length)
-    metric, nlls, done = ScoreMetric(vocabulary), [], 0
+    metric, nlls, done = ScoreMetric(vocabulary).to(model.device), [], 0
     for segment in evaluator.score_segments(ids, vocabulary.eos_id, settings["lr"], settings["decay"]):
         nll, rank = segment.nll, segment.rank
         if cache is not None:
             mixture, nll = cache.interpolate(segment.log_probabilities, segment.features, segment.target_ids)
             rank = target_rank(mixture, segment.target_ids)
         metric.update(nll, rank, segment.target_ids)
-        nlls.append(nll.double().numpy())
+        nlls.append(nll.double().cpu().numpy())
         done += len(nll)
         if not np.isfinite(nlls[-1]).all():
             raise EvaluationError(

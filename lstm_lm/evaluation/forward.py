@@ -24,6 +24,12 @@ def eval_mode(model: LSTMLanguageModel) -> Iterator[None]:
         model.train(was_training)
 
 
+def device_windows(model: LSTMLanguageModel, ids: Ids, batch_size: int, window_length: int, eos_id: int) -> EvalWindows:
+    """Windows of a split on the device of ``model``; arguments as in :class:`EvalWindows`."""
+    device = None if model.device.type == "cpu" else model.device
+    return EvalWindows(ids, batch_size, window_length, eos_id, device)
+
+
 def window_features(model: LSTMLanguageModel, windows: Iterable[Window]) -> Iterator[tuple[Window, Tensor]]:
     """Run the network over windows, carrying the state through each stream. Use inside :func:`eval_mode`.
 
@@ -49,5 +55,5 @@ def stream_features(
     Raises:
         DataError: If the split is empty.
     """
-    for window, features in window_features(model, EvalWindows(ids, 1, window_length, eos_id)):
+    for window, features in window_features(model, device_windows(model, ids, 1, window_length, eos_id)):
         yield features[0], window.target_ids[0]

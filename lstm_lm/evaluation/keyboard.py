@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from lstm_lm.data.encoding import Ids
 from lstm_lm.data.streams import EvalWindows
 from lstm_lm.evaluation.config import EvaluationConfig
-from lstm_lm.evaluation.forward import eval_mode, window_features
+from lstm_lm.evaluation.forward import device_windows, eval_mode, window_features
 from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import word_mask
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -227,7 +227,7 @@ def evaluate_keyboard(
     Raises:
         DataError: If the split is empty.
     """
-    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id)
+    windows = device_windows(model, ids, config.batch_size, config.window_length, vocabulary.eos_id)
     starts = np.fromiter(sentence_starts(map(vocabulary.word, ids.tolist())), dtype=np.int32, count=len(ids))
     # windows over the flags, aligned with those over the tokens
     start_windows = EvalWindows(starts, config.batch_size, config.window_length, 0)
@@ -242,7 +242,7 @@ def evaluate_keyboard(
         ):
             counted = written_window.target_ids >= 0
             if window.mask is not None:
-                counted &= window.mask
+                counted &= window.mask.cpu()
             logits = model.logits(features[counted]).float().cpu().numpy()
             words = [texts[index] for index in written_window.target_ids[counted].tolist()]
             typed.extend(map(bar.type_word, words, map(bool, start_window.target_ids[counted].tolist()), logits))

@@ -28,6 +28,7 @@ from lstm_lm.evaluation.neighbours import NeighbourIndex
 from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
 from lstm_lm.evaluation.segments import NETWORK_SIGNALS, network_segments, summarize
+from lstm_lm.nn.device import wait_for
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
 
@@ -76,7 +77,7 @@ class Mixture:
         config: Which components, and their sizes.
         settings: ``cache_window`` and ``cache_theta``, ``neighbours_theta``, where used.
         models: What the components know about train.
-        model: The network, for the width of its features.
+        device: Of the network.
         ids: The stream (N,).
     """
 
@@ -85,14 +86,15 @@ class Mixture:
         config: EvaluationConfig,
         settings: Mapping[str, float],
         models: TrainModels,
-        model: LSTMLanguageModel,
+        device: torch.device,
         ids: Ids,
     ) -> None:
+        self._device = device
         self._components: dict[str, Component] = {}
         self._neighbours: NeighbourComponent | None = None
         if config.cache:
             window, theta = int(settings["cache_window"]), settings["cache_theta"]
-            self._components["cache"] = CacheComponent(NeuralCache(window, theta, 1.0, model.config.hidden_dims[-1]))
+            self._components["cache"] = CacheComponent(NeuralCache(window, theta, 1.0))
         if models.ngram is not None:
             self._components["ngram"] = NgramComponent(models.ngram, ids)
         if models.index is not None:
@@ -159,8 +161,10 @@ class Mixture:
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
+        wait_for(self._device)
         start = time.perf_counter()
         yield
+        wait_for(self._device)
         self.seconds[name] += time.perf_counter() - start
 
 
@@ -188,10 +192,10 @@ def evaluate_mixture(
         DataError: If the split is empty.
         EvaluationError: If the weights of dynamic evaluation diverge.
     """
-    mixture = Mixture(config, settings, models, model, ids)
+    mixture = Mixture(config, settings, models, model.device, ids)
     weights = mixture.weights(settings)
-    metric, nlls, done = ScoreMetric(vocabulary), [], 0
-    total_shares = torch.zeros(len(mixture.names), dtype=torch.float64)
+    metric, nlls, done = ScoreMetric(vocabulary).to(model.device), [], 0
+    total_shares = torch.zeros(len(mixture.names), dtype=torch.float64, device=model.device)
     start = time.perf_counter()
     announce = models.index is not None
     segments = network_segments(model, ids, vocabulary.eos_id, config, settings, models.rms, announce)
@@ -203,7 +207,7 @@ def evaluate_mixture(
         nll = weights.loss(reading.log_probs, reading.signals)
         probabilities, shares = mixture.mix(segment.log_probabilities, reading, weights)
         metric.update(nll, target_rank(probabilities, segment.target_ids), segment.target_ids)
-        nlls.append(nll.numpy())
+        nlls.append(nll.cpu().numpy())
         total_shares += shares.sum(dim=0)
         done += len(nll)
         if progress is not None:

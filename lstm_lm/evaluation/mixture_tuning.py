@@ -15,14 +15,15 @@ from lstm_lm.evaluation.mixture import Mixture, TrainModels
 from lstm_lm.evaluation.mixture_weights import CrossCheck, constant_weights, cross_check, fit_constant, fit_per_token
 from lstm_lm.evaluation.neighbours import NeighbourIndex
 from lstm_lm.evaluation.progress import StageProgressCallback
-from lstm_lm.evaluation.score import CHUNK
-from lstm_lm.evaluation.segments import BLOCK, network_segments, summarize
+from lstm_lm.evaluation.score import chunks
+from lstm_lm.evaluation.segments import block_length, network_segments, summarize
 from lstm_lm.evaluation.tuning import DynamicSearch
 from lstm_lm.nn.model import LSTMLanguageModel
 
 THETAS = tuple(0.125 * 2.0 ** (power / 2) for power in range(13))  # 0.125 to 8
 _DYNAMIC_TOKENS = 25_000  # tokens that learning rate and decay are searched on
 _THETA_BLOCKS = 8  # blocks of queries that theta is searched on
+_THETA_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def tune_mixture(
         tuned |= {name: found[name] for name in ("cache_window", "cache_theta")}
     if models.index is not None:
         tuned |= _search_theta(models.index, network, config, given, progress)
-    mixture = Mixture(config, tuned, models, model, ids)
+    mixture = Mixture(config, tuned, models, model.device, ids)
     log_probs, signals = _read_all(mixture, network, progress)
     check = cross_check(mixture.names, mixture.signals, log_probs, signals)
     if check.per_token < check.constant:
@@ -108,7 +109,7 @@ def _network_pass(
         done += len(segment.target_ids)
         progress("scoring valid", done, len(ids))
     trained = torch.cat(trained_features) if trained_features else torch.empty(0)
-    words = torch.from_numpy(ids.astype(np.int64))
+    words = torch.from_numpy(ids.astype(np.int64)).to(model.device)
     return _NetworkPass(torch.cat(features), trained, torch.cat(log_probs), torch.cat(signals), words)
 
 
@@ -122,11 +123,11 @@ def _search_theta(
     """The theta with the lowest loss of network and neighbours, on blocks spread over valid."""
     if "neighbours_theta" in given:
         return {"neighbours_theta": given["neighbours_theta"]}
-    starts = range(0, len(network.words), BLOCK)
+    starts = range(0, len(network.words), _THETA_BLOCK)
     starts = starts[:: -(-len(starts) // _THETA_BLOCKS)]
     log_probs, by_theta = [], []
     for done, start in enumerate(starts, start=1):
-        block = slice(start, start + BLOCK)
+        block = slice(start, start + _THETA_BLOCK)
         matches = index.search(network.trained_features[block], config.neighbours_k, config.neighbours_probes)
         hits = matches.words == network.words[block].unsqueeze(1)
         by_theta.append(torch.stack([(torch.softmax(matches.scores * t, dim=1) * hits).sum(dim=1) for t in THETAS]))
@@ -135,22 +136,22 @@ def _search_theta(
     losses = []
     for probs in torch.cat(by_theta, dim=1):
         both = torch.stack([torch.cat(log_probs).double(), probs.double().log()], dim=1)
-        weights = torch.from_numpy(fit_constant(both))
+        weights = torch.from_numpy(fit_constant(both)).to(both.device)
         losses.append(-float((both.exp() @ weights).log().mean()))
     return {"neighbours_theta": float(f"{THETAS[int(np.argmin(losses))]:.3g}")}
 
 
 def _read_all(mixture: Mixture, network: _NetworkPass, progress: StageProgressCallback) -> tuple[Tensor, Tensor]:
     """The components' log probabilities (N, K) and signals (N, F)."""
-    log_probs, signals, count = [], [], len(network.words)
-    for start in range(0, count, CHUNK):
-        if start % BLOCK == 0:
-            mixture.search(network.trained_features[start : start + BLOCK])
-        chunk = slice(start, start + CHUNK)
-        reading = mixture.read(
-            network.log_probs[chunk], network.signals[chunk], network.features[chunk], network.words[chunk]
-        )
+    log_probs, signals, done = [], [], 0
+    block = block_length(network.words.device)
+    for features, words in chunks(network.features, network.words):
+        if done % block == 0:
+            mixture.search(network.trained_features[done : done + block])
+        chunk = slice(done, done + len(words))
+        reading = mixture.read(network.log_probs[chunk], network.signals[chunk], features, words)
         log_probs.append(reading.log_probs)
         signals.append(reading.signals)
-        progress("components on valid", min(start + CHUNK, count), count)
+        done += len(words)
+        progress("components on valid", done, len(network.words))
     return torch.cat(log_probs), torch.cat(signals)

@@ -33,7 +33,7 @@ class MixtureWeights:
 
     def log_weights(self, signals: Tensor) -> Tensor:
         """The log weights of each token, (n, K), from its signals (n, F)."""
-        matrix = torch.from_numpy(self.matrix)
+        matrix = torch.from_numpy(self.matrix).to(signals.device)
         return torch.log_softmax(signals.double() @ matrix[:, :-1].t() + matrix[:, -1], dim=1)
 
     def loss(self, log_probs: Tensor, signals: Tensor) -> Tensor:
@@ -81,12 +81,12 @@ def fit_constant(log_probs: Tensor) -> NDArray[np.float64]:
         log_probs: The components' log probabilities of the targets (N, K).
     """
     probs = log_probs.double().exp()
-    weights = torch.full((probs.shape[1],), 1.0 / probs.shape[1], dtype=torch.float64)
+    weights = torch.full_like(probs[0], 1.0 / probs.shape[1])
     for _ in range(_EM_STEPS):
         responsibilities = probs * weights
         responsibilities /= responsibilities.sum(dim=1, keepdim=True).clamp(min=_FLOOR)
         weights = responsibilities.mean(dim=0)
-    result: NDArray[np.float64] = (weights / weights.sum()).numpy()
+    result: NDArray[np.float64] = (weights / weights.sum()).cpu().numpy()
     return result
 
 
@@ -104,8 +104,9 @@ def fit_per_token(
     log_probs = log_probs.double().clamp(min=float(np.log(_FLOOR)))
     mean, scale = signals.double().mean(dim=0), signals.double().std(dim=0).clamp(min=1e-6)
     normalized = (signals.double() - mean) / scale
-    slopes = torch.zeros(len(components), signals.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.from_numpy(np.log(np.maximum(fit_constant(log_probs), 1e-4))).requires_grad_()
+    slopes = mean.new_zeros(len(components), signals.shape[1], requires_grad=True)
+    start = np.log(np.maximum(fit_constant(log_probs), 1e-4))
+    bias = torch.tensor(start, device=mean.device, requires_grad=True)
     optimizer = torch.optim.LBFGS([slopes, bias], max_iter=_FIT_STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -119,7 +120,7 @@ def fit_per_token(
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     raw = slopes.detach() / scale
     matrix = torch.cat([raw, (bias.detach() - raw @ mean).unsqueeze(1)], dim=1)
-    return MixtureWeights(tuple(components), tuple(signal_names), matrix.numpy())
+    return MixtureWeights(tuple(components), tuple(signal_names), matrix.cpu().numpy())
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from lstm_lm.data.encoding import Ids
-from lstm_lm.data.streams import EvalWindows
-from lstm_lm.evaluation.forward import eval_mode, window_features
+from lstm_lm.evaluation.forward import device_windows, eval_mode, window_features
 from lstm_lm.evaluation.progress import StageProgressCallback
 from lstm_lm.nn.model import LSTMLanguageModel
 
@@ -49,16 +48,16 @@ class NeighbourIndex:
     """The features of train, searchable.
 
     Args:
-        folder: From :func:`build_index`. Its files are memory-mapped.
+        folder: From :func:`build_index`.
+        device: Where the queries are. On the CPU, the files are memory-mapped; a GPU stores the features.
     """
 
-    def __init__(self, folder: Path) -> None:
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FILES}
-        self._keys = arrays["keys"]
-        self._words = arrays["words"]
-        self._half_norms = torch.from_numpy(np.array(arrays["half_norms"]))
-        self._centers = torch.from_numpy(np.array(arrays["centers"]))
-        self._offsets: list[int] = arrays["offsets"].tolist()
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        # copy-on-write: torch warns of an array that it could not write to
+        arrays = {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in _FILES}
+        self.device = device
+        self._offsets: list[int] = arrays.pop("offsets").tolist()
+        self._keys, self._words, self._half_norms, self._centers = (array.to(device) for array in arrays.values())
 
     def __len__(self) -> int:
         return len(self._words)
@@ -76,27 +75,26 @@ class NeighbourIndex:
         count = len(queries)
         probes = min(probes, len(self._centers))
         cells = _closeness(queries, self._centers).topk(probes, dim=1).indices
-        scores = torch.full((count, probes, k), -torch.inf)
-        positions = torch.zeros(count, probes, k, dtype=torch.int32)
+        scores = queries.new_full((count, probes, k), -torch.inf)
+        positions = cells.new_zeros((count, probes, k), dtype=torch.int32)
         order = cells.flatten().argsort()
         begin = 0
-        for cell, size in zip(*(part.tolist() for part in np.unique(cells.numpy(), return_counts=True)), strict=True):
+        for cell, size in enumerate(cells.flatten().bincount(minlength=len(self._centers)).tolist()):
             rows, columns = order[begin : begin + size] // probes, order[begin : begin + size] % probes
             begin += size
             first, last = self._offsets[cell], self._offsets[cell + 1]
-            if first == last:
+            if not size or first == last:
                 continue
-            keys = torch.from_numpy(self._keys[first:last].astype(np.float32))
-            found = torch.addmm(-self._half_norms[first:last], queries[rows], keys.t())
+            found = torch.addmm(-self._half_norms[first:last], queries[rows], self._keys[first:last].float().t())
             best, index = found.topk(min(k, last - first), dim=1, sorted=False)
             scores[rows, columns, : best.shape[1]] = best
             positions[rows, columns, : best.shape[1]] = (index + first).int()
         best, index = scores.flatten(1).topk(k, dim=1)
-        words = torch.from_numpy(self._words[positions.flatten(1).gather(1, index).numpy()].astype(np.int64))
+        words = self._words[positions.flatten(1).gather(1, index)].long()
         return Matches(words, best - queries.square().sum(dim=1, keepdim=True) / 2)
 
 
-_FILES = ("keys", "words", "half_norms", "centers", "offsets")
+_FILES = ("keys", "words", "half_norms", "centers", "offsets")  # the order in which an index reads them
 
 
 def build_index(model: LSTMLanguageModel, ids: Ids, eos_id: int, folder: Path, progress: StageProgressCallback) -> None:
@@ -117,24 +115,24 @@ def build_index(model: LSTMLanguageModel, ids: Ids, eos_id: int, folder: Path, p
 def write_index(keys: Tensor, ids: Ids, folder: Path, progress: StageProgressCallback) -> None:
     """Write the index of features (N, H), float16, that come before the words ``ids`` (N,)."""
     centers = _kmeans(keys, max(1, len(keys) // _CELL_SIZE), progress)
-    cells = torch.empty(len(keys), dtype=torch.int64)
+    cells = torch.empty(len(keys), dtype=torch.int64, device=keys.device)
     for begin in range(0, len(keys), _ASSIGN_BLOCK):
         block = keys[begin : begin + _ASSIGN_BLOCK].float()
         cells[begin : begin + _ASSIGN_BLOCK] = _closeness(block, centers).argmax(dim=1)
         progress("index of train's features", begin + len(block), len(keys))
     order = cells.argsort(stable=True)
     offsets = torch.zeros(len(centers) + 1, dtype=torch.int64)
-    offsets[1:] = cells.bincount(minlength=len(centers)).cumsum(0)
+    offsets[1:] = cells.bincount(minlength=len(centers)).cumsum(0).cpu()
     sorted_keys = np.lib.format.open_memmap(folder / "keys.npy", "w+", np.float16, tuple(keys.shape))
     half_norms = np.empty(len(keys), dtype=np.float32)
     for begin in range(0, len(keys), _ASSIGN_BLOCK):
         block = keys[order[begin : begin + _ASSIGN_BLOCK]]
-        sorted_keys[begin : begin + _ASSIGN_BLOCK] = block.numpy()
-        half_norms[begin : begin + _ASSIGN_BLOCK] = (block.float().square().sum(dim=1) / 2).numpy()
+        sorted_keys[begin : begin + _ASSIGN_BLOCK] = block.cpu().numpy()
+        half_norms[begin : begin + _ASSIGN_BLOCK] = (block.float().square().sum(dim=1) / 2).cpu().numpy()
     sorted_keys.flush()
-    np.save(folder / "words.npy", np.asarray(ids)[order.numpy()].astype(np.int32))
+    np.save(folder / "words.npy", np.asarray(ids)[order.cpu().numpy()].astype(np.int32))
     np.save(folder / "half_norms.npy", half_norms)
-    np.save(folder / "centers.npy", centers.numpy())
+    np.save(folder / "centers.npy", centers.cpu().numpy())
     np.save(folder / "offsets.npy", offsets.numpy())
 
 
@@ -142,10 +140,10 @@ def _train_features(model: LSTMLanguageModel, ids: Ids, eos_id: int, progress: S
     """The features before every word (N, H), float16, of the text read as several streams."""
     streams = min(_STREAMS, len(ids))
     length = -(-len(ids) // streams)
-    keys = torch.empty(streams, length, model.config.hidden_dims[-1], dtype=torch.float16)
+    keys = torch.empty(streams, length, model.config.hidden_dims[-1], dtype=torch.float16, device=model.device)
     done = 0
     with eval_mode(model):
-        for _, features in window_features(model, EvalWindows(ids, streams, _WINDOW, eos_id)):
+        for _, features in window_features(model, device_windows(model, ids, streams, _WINDOW, eos_id)):
             keys[:, done : done + features.shape[1]] = features
             done += features.shape[1]
             progress("features of train", min(done * streams, len(ids)), len(ids))
@@ -158,7 +156,7 @@ def _kmeans(keys: Tensor, num_cells: int, progress: StageProgressCallback) -> Te
     sample = keys[torch.randperm(len(keys), generator=generator)[: num_cells * _SAMPLES_PER_CELL]].float()
     centers = sample[:num_cells].clone()
     for step in range(_KMEANS_STEPS):
-        sums, counts = torch.zeros_like(centers), torch.zeros(num_cells)
+        sums, counts = torch.zeros_like(centers), centers.new_zeros(num_cells)
         for block in torch.split(sample, _ASSIGN_BLOCK):
             nearest = _closeness(block, centers).argmax(dim=1)
             sums.index_add_(0, nearest, block)

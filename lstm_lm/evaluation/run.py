@@ -81,7 +81,7 @@ def evaluate(
         split: ``train``, ``valid`` or ``test``.
         tuned: Settings from an earlier tuning of this model.
         on_tuned: Tune the settings on valid, call this function with them, then score with them.
-        accelerator: ``cpu``, ``gpu`` or ``auto``; only ``static`` uses a GPU, the others run on the CPU.
+        accelerator: ``cpu``, ``gpu`` or ``auto``, the device that the model is moved to.
         report: Called with the current stage, the steps done and the total.
 
     Raises:
@@ -89,7 +89,9 @@ def evaluate(
         DataError: If the corpus cannot be read.
         EvaluationError: If the weights of dynamic evaluation diverge, or no GPU is found for ``accelerator``.
     """
-    evaluator = _Evaluator(model, vocabulary, data, config, accelerator, report)
+    device = find_device(accelerator)
+    use_exact_float32(device)
+    evaluator = _Evaluator(model.to(device), vocabulary, data, config, report)
     if on_tuned is not None:
         tuned = evaluator.tune()
         on_tuned(tuned)
@@ -110,14 +112,12 @@ class _Evaluator:
         vocabulary: Vocabulary,
         data: DataConfig,
         config: EvaluationConfig,
-        accelerator: str,
         report: StageProgressCallback,
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
         self._data = data
         self._config = config
-        self._accelerator = accelerator
         self._report = report
         self._gradients: GradientRMS | None = None
         self._models: TrainModels | None = None
@@ -154,9 +154,6 @@ class _Evaluator:
             self._report(f"{config.name} evaluation of {split}", done, total)
 
         if config.name == "static":
-            device = find_device(self._accelerator)
-            use_exact_float32(device)
-            model.to(device)
             return evaluate_static(model, ids, vocabulary, config, progress)
         if config.name == "keyboard":
             return evaluate_keyboard(model, ids, vocabulary, config, progress)
@@ -202,4 +199,4 @@ class _Evaluator:
             build_index(self._model, ids, self._vocabulary.eos_id, partial, self._report)
 
         build_once(folder, write)
-        return NeighbourIndex(folder)
+        return NeighbourIndex(folder, self._model.device)

@@ -1,7 +1,7 @@
 """Scores, and the metric that accumulates them over windows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from lstm_lm.text.candidates import is_word
 from lstm_lm.text.vocabulary import Vocabulary
 
 TOP_K = (1, 3, 5)
-CHUNK = 128  # tokens per block of logits: 17 MB at 33,278 words, which fits the CPU cache
-GPU_CHUNK = 4096
+_CHUNK = 128  # tokens per block of logits: 17 MB at 33,278 words, which fits the CPU cache
+_GPU_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,7 @@ class ScoreMetric(Metric):
         else:
             features, target_ids = features[window.mask], window.target_ids[window.mask]
         scores = []
-        chunk = CHUNK if features.device.type == "cpu" else GPU_CHUNK
-        for part, targets in zip(torch.split(features, chunk), torch.split(target_ids, chunk), strict=True):
+        for part, targets in chunks(features, target_ids):
             logits = model.logits(part).float()
             nll = F.cross_entropy(logits, targets, reduction="none")
             rank = target_rank(logits, targets)
@@ -165,6 +164,12 @@ class ScoreMetric(Metric):
         perplexity = math.exp(loss) if loss < 700 else math.inf
         unk_rate = int(unknown) / max(tokens, 1)
         return Score(tokens, loss, perplexity, top1, top3, top5, words, unk_rate, interval)
+
+
+def chunks(features: Tensor, target_ids: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features (N, H) and targets (N,) in chunks whose logits their device computes at once."""
+    size = _CHUNK if features.device.type == "cpu" else _GPU_CHUNK
+    return zip(torch.split(features, size), torch.split(target_ids, size), strict=True)
 
 
 def target_rank(logits: Tensor, target_ids: Tensor) -> Tensor:

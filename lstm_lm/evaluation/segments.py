@@ -12,13 +12,18 @@ from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
 from lstm_lm.evaluation.forward import eval_mode, stream_features
-from lstm_lm.evaluation.score import CHUNK
+from lstm_lm.evaluation.score import chunks
 from lstm_lm.nn.model import LSTMLanguageModel
 
 NETWORK_SIGNALS = ("network_entropy", "network_best")
 """Names of the signals of :func:`summarize`."""
-BLOCK = 2048
-"""Words whose features are announced together."""
+_BLOCK = 2048
+_GPU_BLOCK = 16_384  # a search of the neighbours takes the same number of kernels for any number of words
+
+
+def block_length(device: torch.device) -> int:
+    """Words whose features are announced together; a multiple of the length of ``chunks``."""
+    return _BLOCK if device.type == "cpu" else _GPU_BLOCK
 
 
 def summarize(log_probabilities: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,23 +77,24 @@ def network_segments(
         DataError: If the stream is empty.
         EvaluationError: If the weights diverge.
     """
+    length = block_length(model.device)
     if rms is None:
         with eval_mode(model):
-            for block, words in stream_features(model, ids, BLOCK, eos_id):
+            for block, words in stream_features(model, ids, length, eos_id):
                 announced = block if announce else None
-                for features, target_ids in zip(torch.split(block, CHUNK), torch.split(words, CHUNK), strict=True):
+                for features, target_ids in chunks(block, words):
                     log_probabilities = F.log_softmax(model.logits(features), dim=1)
                     yield announced, Segment(features, log_probabilities, target_ids)
                     announced = None
         return
     evaluator = DynamicEvaluator(model, rms, config.window_length)
     # whole segments: a segment never spans two blocks
-    block_length = config.window_length * max(1, BLOCK // config.window_length)
-    blocks = stream_features(model, ids, block_length, eos_id) if announce else None
+    length = config.window_length * max(1, length // config.window_length)
+    blocks = stream_features(model, ids, length, eos_id) if announce else None
     done = 0
     for scored in evaluator.score_segments(ids, eos_id, settings["lr"], settings["decay"]):
         announced = None
-        if blocks is not None and done % block_length == 0:
+        if blocks is not None and done % length == 0:
             with eval_mode(model):
                 announced, _ = next(blocks)
         done += len(scored.target_ids)

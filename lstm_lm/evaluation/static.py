@@ -3,9 +3,8 @@
 import torch
 
 from lstm_lm.data.encoding import Ids
-from lstm_lm.data.streams import EvalWindows
 from lstm_lm.evaluation.config import EvaluationConfig
-from lstm_lm.evaluation.forward import eval_mode, window_features
+from lstm_lm.evaluation.forward import device_windows, eval_mode, window_features
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import Score, ScoreMetric
@@ -35,10 +34,8 @@ def evaluate_static(
     Raises:
         DataError: If the split is empty.
     """
-    device = model.output_bias.device
-    gpu = None if device.type == "cpu" else device
-    windows = EvalWindows(ids, config.batch_size, config.window_length, vocabulary.eos_id, device=gpu)
-    metric, nlls, done = ScoreMetric(vocabulary).to(device), [], 0
+    windows = device_windows(model, ids, config.batch_size, config.window_length, vocabulary.eos_id)
+    metric, nlls, done = ScoreMetric(vocabulary).to(model.device), [], 0
     with eval_mode(model):
         for window, features in window_features(model, windows):
             nlls.append(metric.update_window(model, features, window).nll)

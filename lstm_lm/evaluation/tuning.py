@@ -20,7 +20,7 @@ from lstm_lm.evaluation.config import DEFAULTS, TUNABLE, EvaluationConfig
 from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
 from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.progress import StageProgressCallback
-from lstm_lm.evaluation.score import CHUNK
+from lstm_lm.evaluation.score import chunks
 from lstm_lm.nn.model import LSTMLanguageModel
 
 MAX_TRIALS = 11
@@ -64,8 +64,8 @@ def tune(
         tuned |= search.run(given)
         nll, features = search.best.nll, torch.cat(search.best.features)
     if "cache_weight" in TUNABLE[config.name]:
-        words = torch.from_numpy(ids.astype(np.int64))
-        tuned |= search_cache(features, words, torch.from_numpy(nll), given, progress)
+        words = torch.from_numpy(ids.astype(np.int64)).to(model.device)
+        tuned |= search_cache(features, words, torch.from_numpy(nll).to(model.device), given, progress)
     return tuned
 
 
@@ -77,8 +77,8 @@ def _score_static(
     done = 0
     with eval_mode(model):
         for window, targets in stream_features(model, ids, config.window_length, eos_id):
-            for chunk, words in zip(torch.split(window, CHUNK), torch.split(targets, CHUNK), strict=True):
-                nlls.append(F.cross_entropy(model.logits(chunk), words, reduction="none").double().numpy())
+            for chunk, words in chunks(window, targets):
+                nlls.append(F.cross_entropy(model.logits(chunk), words, reduction="none").double().cpu().numpy())
             features.append(window)
             done += len(targets)
             progress("scoring valid", done, len(ids))
@@ -156,7 +156,7 @@ class DynamicSearch:
         total, best_totals, done = 0.0, np.cumsum(self.best.nll), 0
         for segment in self._evaluator.score_segments(self._ids, self._eos_id, lr, decay):
             count = len(segment.nll)
-            nll[done : done + count] = segment.nll.numpy()
+            nll[done : done + count] = segment.nll.cpu().numpy()
             features.append(segment.features)
             total += float(nll[done : done + count].sum())
             done += count

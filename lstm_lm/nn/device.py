@@ -22,3 +22,9 @@ def use_exact_float32(device: torch.device) -> None:
     """Disable TF32 on a GPU: with it, cuDNN rounds the inputs of an LSTM's matrix products to 10 bits."""
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait for the work that was given to a GPU, to time it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

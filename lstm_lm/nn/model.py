@@ -58,6 +58,11 @@ class LSTMLanguageModel(nn.Module):
         self.clusters = TailClusters(bounds, config.hidden_dims[-1]) if len(bounds) > 1 else None
 
     @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.output_bias.device
+
+    @property
     def output_weight(self) -> Tensor:
         """Weights of the output layer (V, H of the last layer): the embedding itself when tied."""
         return self.embedding.weight if self.untied_output_weight is None else self.untied_output_weight

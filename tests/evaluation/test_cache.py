@@ -22,7 +22,7 @@ SETTINGS = {"cache_window": 20, "cache_theta": 0.7, "cache_weight": 0.3}
 def interpolate(ids: np.ndarray, settings: dict[str, float], block: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     """Mixtures (N, V) and losses (N,) of a stream."""
     model = network()
-    cache = NeuralCache.from_settings(settings, model)
+    cache = NeuralCache.from_settings(settings)
     mixtures, nlls = [], []
     with eval_mode(model):
         for features, targets in stream_features(model, ids, block, VOCABULARY.eos_id):
@@ -65,7 +65,7 @@ def test_mixture_by_hand_for_any_block_size(window: int, block: int) -> None:
 
 
 def test_two_words_by_hand() -> None:
-    cache = NeuralCache(window=10, theta=2.0, weight=0.25, hidden_dim=1)
+    cache = NeuralCache(window=10, theta=2.0, weight=0.25)
     features, words = torch.tensor([[1.0], [0.5], [1.0]]), torch.tensor([2, 0, 2])
     probs = torch.tensor([[0.5, 0.2, 0.3]]).repeat(3, 1)
     mixture, nll = cache.interpolate(probs.log(), features, words)
@@ -116,7 +116,7 @@ def test_evaluation_keeps_mode_and_weights() -> None:
 
 
 def test_loss_is_finite_when_a_probability_underflows() -> None:
-    cache = NeuralCache(window=10, theta=1.0, weight=0.5, hidden_dim=1)
+    cache = NeuralCache(window=10, theta=1.0, weight=0.5)
     logits = torch.tensor([[0.0, 500.0], [0.0, 500.0]])
     _, nll = cache.interpolate(F.log_softmax(logits, dim=1), torch.ones(2, 1), torch.tensor([0, 0]))
     assert nll.tolist() == pytest.approx([500.0, math.log(2.0)])

@@ -32,7 +32,7 @@ SUBSETS = [subset for size in range(1, 5) for subset in combinations(COMPONENTS,
 def index(tmp_path_factory: pytest.TempPathFactory) -> NeighbourIndex:
     folder = tmp_path_factory.mktemp("index")
     build_index(network(), stream(300, seed=5), EOS, folder, lambda *_: None)
-    return NeighbourIndex(folder)
+    return NeighbourIndex(folder, torch.device("cpu"))
 
 
 def config(*components: str, **settings: float) -> EvaluationConfig:
@@ -60,7 +60,7 @@ def distributions(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mixtures (N, V) and losses (N,) of a stream, with weights that depend on every signal."""
     models = train_models(index, config)
-    mixture = Mixture(config, SETTINGS, models, network(), ids)
+    mixture = Mixture(config, SETTINGS, models, network().device, ids)
     weights = random_weights(mixture)
     rows, nlls = [], []
     segments = network_segments(network(), ids, EOS, config, SETTINGS, models.rms, config.neighbours)
@@ -94,7 +94,7 @@ def test_distributions_are_normalized_causal_and_give_the_loss(
 
 def score(index: NeighbourIndex, config: EvaluationConfig, weights: list[float], ids: np.ndarray) -> float:
     models = train_models(index, config)
-    mixture = Mixture(config, SETTINGS, models, network(), ids)
+    mixture = Mixture(config, SETTINGS, models, network().device, ids)
     settings = SETTINGS | constant_weights(mixture.names, mixture.signals, weights).to_settings()
     result = evaluate_mixture(network(), ids, VOCABULARY, config, settings, models)
     assert sum(result.weights.values()) == pytest.approx(1.0)
@@ -184,4 +184,4 @@ def test_invalid_tuned_settings_are_rejected(label: str, settings: dict[str, obj
 
 def test_index_survives_a_copy_of_its_folder(tmp_path: Path) -> None:
     build_index(network(), stream(80), EOS, tmp_path, lambda *_: None)
-    assert len(NeighbourIndex(tmp_path)) == 80
+    assert len(NeighbourIndex(tmp_path, torch.device("cpu"))) == 80

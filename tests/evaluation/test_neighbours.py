@@ -17,7 +17,7 @@ def index(folder: Path, ids: np.ndarray, monkeypatch: pytest.MonkeyPatch, stream
     monkeypatch.setattr(neighbours, "_STREAMS", streams)
     folder.mkdir(exist_ok=True)
     build_index(network(), ids, VOCABULARY.eos_id, folder, lambda *_: None)
-    return NeighbourIndex(folder)
+    return NeighbourIndex(folder, torch.device("cpu"))
 
 
 def features_of(ids: np.ndarray) -> torch.Tensor:

@@ -196,9 +196,7 @@ def test_the_gpu_recipes_run_on_a_cpu(experiment: str, corpus: Path, tmp_path: P
     assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
 
 
-def test_only_static_evaluation_accepts_a_gpu() -> None:
-    with pytest.raises(ConfigError, match=r"accelerator: evaluation=cache runs on the CPU only"):
-        check("eval", ["checkpoint=best.ckpt", "evaluation=cache", "accelerator=gpu"])
+def test_the_device_of_an_evaluation_is_found() -> None:
     with pytest.raises(ConfigError, match=r"accelerator: unknown \(got 'tpu'\)"):
         check("eval", ["checkpoint=best.ckpt", "accelerator=tpu"])
     assert find_device("cpu") == CPU

@@ -55,7 +55,7 @@ class LSTM(Cell):
             has_biases=True,
             num_layers=1,
             dropout=0.0,
-            train=self.training,
+            train=torch.is_grad_enabled(),  # keeps what the backward pass needs
             bidirectional=False,
             batch_first=True,
         )
