@@ -1,7 +1,7 @@
 """A stand-in for a GPU: tensors that say they are on one and are computed on the CPU.
 
-As on a real GPU, an operation on tensors of both kinds of device is an error, and so is ``numpy()``. So code that runs on
-the stand-in keeps its tensors together, which a machine without a GPU could not test otherwise.
+As on a real GPU, an operation on tensors of both kinds of device is an error, and so is ``numpy()``. So a machine without
+a GPU can test that code keeps its tensors together.
 """
 
 from collections.abc import Iterator
