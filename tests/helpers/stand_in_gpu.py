@@ -1,7 +1,7 @@
 """A stand-in for a GPU: tensors that say they are on one and are computed on the CPU.
 
-As on a real GPU, an operation on tensors of both kinds of device is an error, and so is ``numpy()``. So a machine without
-a GPU can test that code keeps its tensors together.
+As on a real GPU, an operation on tensors of both kinds of device is an error, and so is ``numpy()``. So a machine
+without a GPU can test that code keeps its tensors together.
 """
 
 from collections.abc import Iterator
