@@ -12,11 +12,10 @@ DROPOUTS = ("embedding_dropout", "input_dropout", "hidden_dropout", "output_drop
 _MAX_DROPOUT = 0.75
 _DROPOUT_POWER = 0.5
 _MAX_DROPOUT_FACTOR = 2.0
-# between the settings that were best for 0.3, 1.8, 3.4 and 10 epochs: learning rates of 9e-3, 6e-3, 6e-3 and 4e-3, and
-# sums of learning rate times weight decay over the run of 1.05 (1.8 epochs), 1.17 and 1.98
-_LR_POWER = -0.23
-_MAX_LR_FACTOR = 2.25  # the largest one of these
-_DECAY_POWER = 0.37
+# docs/results.md has the runs of 400 to 9,880 steps that these lie between; 400 steps have a factor of 2.7
+_LR_POWER = -1 / 3
+_MAX_LR_FACTOR = 3.0
+_DECAY_POWER = 1 / 6
 
 
 def parse_duration(text: str) -> float:
@@ -79,14 +78,14 @@ def scaling(epochs: float, steps: float, reference_epochs: float, reference_step
 
     With r the ratio of the epochs and s that of the steps:
 
-    - More passes over a corpus need more regularization: dropout times sqrt(r), at most 2.
-    - A longer run needs a smaller learning rate: times r^-0.23, at most 2.25.
-    - Decay counts over the whole run, as the sum of learning rate times decay (Wang and Aitchison 2024, "How to set
-      AdamW's weight decay as you scale model and dataset size"), and more passes need more of it: in all r^0.37, so
-      that the decay of a step is times r^0.37 / s, divided by the factor of the learning rate.
+    - More passes over a corpus need more dropout: times sqrt(r), at most 2.
+    - More steps need a smaller learning rate, on a small and on a large corpus: times s^(-1/3), at most 3.
+    - Weight decay counts over the whole run, as the sum of learning rate times decay (Wang and Aitchison 2024, "How to
+      set AdamW's weight decay as you scale model and dataset size"). This sum is times s^(1/6), so the decay of a step
+      is times s^(-1/2).
     - The second moments of rare words average over a constant fraction of the run: their memory times s.
 
-    The powers are fits to runs of 0.3 to 10 epochs.
+    The powers are fits to runs of 400 to 9,880 steps on corpora of 0.26 to 20 million tokens.
 
     Args:
         epochs: Epochs of this run.
@@ -98,8 +97,9 @@ def scaling(epochs: float, steps: float, reference_epochs: float, reference_step
     dropout = min(ratio**_DROPOUT_POWER, _MAX_DROPOUT_FACTOR)
     if reference_steps is None:
         return Scaling(dropout)
-    lr, length = min(ratio**_LR_POWER, _MAX_LR_FACTOR), steps / reference_steps
-    return Scaling(dropout, lr, ratio**_DECAY_POWER / (length * lr), length)
+    length = steps / reference_steps
+    lr = min(length**_LR_POWER, _MAX_LR_FACTOR)
+    return Scaling(dropout, lr, length**_DECAY_POWER / (length * lr), length)
 
 
 def scale_dropouts(config: ModelConfig, factor: float) -> ModelConfig:

@@ -54,7 +54,9 @@ def test_an_evaluation_on_a_gpu_gives_the_same_score(
             found = result(GPU)
     if isinstance(wanted.score, Score):
         assert isinstance(found.score, Score)
-        assert found.score.loss == pytest.approx(wanted.score.loss, rel=1e-4)
+        # the weights of a mixture are fitted to a few words, which enlarges a difference in the last bits
+        limit = 1e-2 if config.name == "mixture" and torch.cuda.is_available() else 1e-4
+        assert found.score.loss == pytest.approx(wanted.score.loss, rel=limit)
     else:
         assert found.score == wanted.score
     assert found.settings == pytest.approx(wanted.settings)

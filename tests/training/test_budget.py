@@ -62,17 +62,15 @@ def test_scaling_to_the_reference_changes_nothing() -> None:
     assert scaling(2.0, 100.0, 8.0) == Scaling(dropout=0.5)
 
 
-def test_decay_of_a_whole_run_depends_on_its_epochs_and_not_on_its_steps() -> None:
-    def whole(epochs: float, steps: float) -> float:
-        by = scaling(epochs, steps, 8.0, 8000)
-        return steps * by.lr * by.weight_decay
-
-    assert whole(4.0, 4000.0) == pytest.approx(whole(4.0, 500.0))
-    assert whole(1.0, 1000.0) < whole(8.0, 1000.0) < whole(16.0, 1000.0)
-    # the settings of wikitext2_10min, from those of wikitext2_60min
-    short = scaling(1.8, 1750.0, 10.2, 9900)
-    assert 4e-3 * short.lr == pytest.approx(6e-3, rel=0.03)
-    assert 0.1 * short.weight_decay == pytest.approx(0.2, rel=0.03)
+def test_learning_rate_and_decay_depend_on_the_steps_and_dropout_on_the_epochs() -> None:
+    short, long = scaling(4.0, 1000.0, 8.0, 8000), scaling(4.0, 8000.0, 8.0, 8000)
+    assert (short.lr, short.weight_decay) == pytest.approx((2.0, 8.0**0.5))
+    assert (long.lr, long.weight_decay) == (1.0, 1.0)
+    assert short.dropout == long.dropout == pytest.approx(0.5**0.5)
+    # of the whole run: the sum of learning rate times decay
+    whole = [steps * by.lr * by.weight_decay for steps in (10, 400, 8000) if (by := scaling(1.0, steps, 8.0, 8000))]
+    assert whole == pytest.approx([8000 * (steps / 8000) ** (1 / 6) for steps in (10, 400, 8000)])
+    assert scaling(1.0, 10.0, 8.0, 8000).lr == 3.0
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "plateau", "torch"])
