@@ -127,21 +127,27 @@ def low_precision_cross_entropy(
     """Like :func:`_cross_entropy`, but logits and softmax are stored in the dtype of the matrix products.
 
     On a GPU, reading and writing the logits takes longer than the products. torch sums each row in float32 for every
-    dtype, and the products take the softmax in bfloat16 anyway.
+    dtype, and the products take the softmax in bfloat16 anyway. Words of probability 0 are added so that rows are
+    aligned: with 33,278 words a GPU of 2022 takes kernels of 2020, at a quarter of its rate.
     """
+    words = weight.shape[0]
+    weight_rows = weight.new_zeros(padded(words), weight.shape[1])
+    weight_rows[:words] = weight
+    bias_row = bias.new_full((padded(words),), -torch.inf)
+    bias_row[:words] = bias
     total = torch.zeros((), dtype=torch.float64, device=weight.device)
     for part_features, part_ids, part_grad in zip(
         *(torch.split(tensor, chunk) for tensor in (features, target_ids, grad_features)), strict=True
     ):
         target = part_ids.unsqueeze(1)
-        logits = torch.addmm(bias, part_features, weight.t())
+        logits = torch.addmm(bias_row, part_features, weight_rows.t())
         highest, word = logits.max(dim=1, keepdim=True)
         softmax = torch.softmax(logits, dim=1)
         # relative to the most probable word, whose probability cannot underflow
         nll = highest.float() - logits.gather(1, target).float() - softmax.gather(1, word).float().log()
         total += nll.sum(dtype=torch.float64)
         softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
-        grad_bias += softmax.sum(dim=0, dtype=torch.float32)
-        write_product(part_grad, softmax, weight)
-        add_product(grad_weight, softmax, part_features)
+        grad_bias += softmax.sum(dim=0, dtype=torch.float32)[:words]
+        write_product(part_grad, softmax, weight_rows)
+        add_product(grad_weight, softmax[:, :words], part_features)
     return total

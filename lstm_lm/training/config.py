@@ -100,8 +100,8 @@ class TrainerConfig(Settings):
         None,
         gt=0,
         special={None: "off"},
-        help="Number of optimizer steps that the recipe was tuned for. With it and reference_epochs, learning rate, "
-        "weight decay and row_beta2 are scaled to the length of the run too.",
+        help="Number of optimizer steps that the recipe was tuned for. With it, learning rate, weight decay and "
+        "row_beta2 are scaled to the steps of the run.",
     )
     limit_train_batches: int = setting(0, ge=0, special={0: "no limit"}, help="Windows per epoch, for a quick run.")
     limit_val_batches: int = setting(0, ge=0, special={0: "no limit"}, help="Windows per validation.")
@@ -147,6 +147,11 @@ class TrainerConfig(Settings):
                     parse_duration(duration)
             except ValueError as error:
                 problems.append(f"{name}: {error}")
+        if self.reference_steps is not None and self.reference_epochs is None:
+            problems.append(
+                f"reference_steps: needs trainer.reference_epochs (got {self.reference_steps} without); set it to the "
+                "epochs that the recipe was tuned for, or reference_steps to null"
+            )
         if self.overfit_one_batch and self.max_steps == -1:
             problems.append("overfit_one_batch: needs trainer.max_steps; set trainer.max_steps=300")
         return problems

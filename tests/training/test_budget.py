@@ -41,6 +41,12 @@ def test_default_epoch_limit_applies_only_without_another_limit() -> None:
     assert TrainerConfig(budget="1h", max_epochs=3).epoch_limit == 3
 
 
+def test_reference_steps_need_reference_epochs() -> None:
+    (problem,) = TrainerConfig(reference_steps=100).problems()
+    assert problem.startswith("reference_steps: needs trainer.reference_epochs (got 100 without)")
+    assert not TrainerConfig(reference_steps=100, reference_epochs=2.0).problems()
+
+
 def test_planned_epochs() -> None:
     # an epoch takes 100 s, a validation 25 s
     assert planned_epochs(1000.0, 10.0, 1000, 25.0, 1.0, 1.0) == pytest.approx(8.0)
