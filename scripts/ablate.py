@@ -1,14 +1,14 @@
-"""Ablate a training recipe: train every variant for the same time, one after the other.
+"""Ablate a training recipe: train every variant for the same time or on the same number of tokens, one after the other.
 
 Each variant is a run of ``lstm-lm train`` with one change. Finished variants are not run again, so an interrupted
 ablation continues where it stopped. Overrides after ``--`` apply to every run::
 
     python scripts/ablate.py --budget 4m --out outputs/ablation -- data=text_files data.dir=FOLDER
+    python scripts/ablate.py --steps 400 --out outputs/ablation -- data=text_files data.dir=FOLDER trainer=gpu
 
 With equal time, a change that slows down a step must pay for itself. A few minutes are half an epoch of WikiText-2,
 too little to show the benefit of regularization, which needs many epochs; a smaller corpus gives more epochs in the
-same time. The total effect of weight decay is proportional to the number of steps, so a run of a twentieth of the time
-needs twenty times the decay for the same effect.
+same time.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from rich.table import Table
 from lstm_lm.training.budget import DROPOUTS
 
 VALID_WINDOWS = 80  # 56,000 tokens, a quarter of WikiText-2's valid split: most of the time goes to training
-# each changes one setting of experiment=wikitext2_60min; precision=auto equals either fp32 or bf16
+BATCH, WINDOW = 64, 35  # of the recipe
+# each changes one setting of experiment=budget, before it is scaled; precision=auto equals either fp32 or bf16
 VARIANTS = {
     "the recipe": [],
     "full softmax": ["loss=full_softmax"],
@@ -40,8 +41,7 @@ VARIANTS = {
     "learning rate 6e-3": ["optimizer.lr=6e-3"],
     "learning rate 8e-3": ["optimizer.lr=8e-3"],
     "weight decay 0.01": ["optimizer.weight_decay=0.01"],
-    "weight decay 0.1": ["optimizer.weight_decay=0.1"],
-    "weight decay 3": ["optimizer.weight_decay=3"],
+    "weight decay 0.3": ["optimizer.weight_decay=0.3"],
     "batch 32": ["batching.batch_size=32"],
     "batch 128": ["batching.batch_size=128"],
     "windows of 70": ["batching.bptt_length=70"],
@@ -55,7 +55,7 @@ VARIANTS = {
     "no AR and TAR": ["loss.activation_reg=0", "loss.temporal_activation_reg=0"],
     "no weight dropout": ["model.weight_dropout=0"],
     "no dropout": [f"model.{name}=0" for name in DROPOUTS],
-    # the dropout factor is sqrt(epochs / reference_epochs)
+    # the dropouts are multiplied by sqrt(epochs / reference_epochs)
     "half the dropout": ["trainer.reference_epochs=32"],
     "dropout x 1.5": ["trainer.reference_epochs=3.556"],
 }
@@ -79,9 +79,23 @@ def run(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def table(results: dict[str, dict[str, Any]], budget: str) -> Table:
+def length_overrides(budget: str, steps: int | None, variant: list[str]) -> list[str]:
+    """End a variant after ``budget``, or after as many tokens as the recipe has in ``steps``."""
+    valid_windows = VALID_WINDOWS
+    if steps is None:
+        length = [f"trainer.budget={budget}"]
+    else:
+        settings = dict(override.split("=", 1) for override in variant)
+        batch = int(settings.get("batching.batch_size", BATCH))
+        window = int(settings.get("batching.bptt_length", WINDOW))
+        length = ["trainer.budget=null", f"trainer.max_steps={steps * BATCH * WINDOW // (batch * window)}"]
+        valid_windows = VALID_WINDOWS * WINDOW // window
+    return [*length, f"trainer.limit_val_batches={valid_windows}"]
+
+
+def table(results: dict[str, dict[str, Any]], length: str) -> Table:
     """Build the result table, one row per variant in the order of the runs."""
-    rows = Table(title=f"Equal time: {budget} each, training and validations")
+    rows = Table(title=length)
     for column in ("variant", "valid perplexity", "top-1", "top-5", "epochs", "tokens/s"):
         rows.add_column(column, justify="left" if column == "variant" else "right")
     for name, metrics in results.items():
@@ -101,17 +115,21 @@ def main() -> None:
     """Run the variants and print the table after each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", default="4m", help="time of each run (default: 4m)")
+    parser.add_argument("--steps", type=int, help="instead, steps of the recipe; other batches take as many tokens")
     parser.add_argument("--out", type=Path, default=Path("outputs/ablation"), help="folder of the runs")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help="run only these variants")
     parser.add_argument("overrides", nargs="*", help="overrides for every run, after --")
     arguments = parser.parse_args()
-    base = ["experiment=wikitext2_60min", f"trainer.budget={arguments.budget}", "callbacks=quiet"]
-    base.append(f"trainer.limit_val_batches={VALID_WINDOWS}")
+    length = f"{arguments.budget} each, training and validations"
+    if arguments.steps is not None:
+        length = f"the tokens of {arguments.steps:,} steps each"
     results: dict[str, dict[str, Any]] = {}
     for name in arguments.only or VARIANTS:
         folder = arguments.out / name.replace(" ", "_")
-        results[name] = run(name, [*base, *arguments.overrides, *VARIANTS[name]], folder)
-        Console().print(table(results, arguments.budget))
+        ends = length_overrides(arguments.budget, arguments.steps, VARIANTS[name])
+        overrides = ["experiment=budget", "callbacks=quiet", *ends, *arguments.overrides, *VARIANTS[name]]
+        results[name] = run(name, overrides, folder)
+        Console().print(table(results, length))
 
 
 if __name__ == "__main__":

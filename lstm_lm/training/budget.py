@@ -16,6 +16,7 @@ _MAX_DROPOUT_FACTOR = 2.0
 _LR_POWER = -1 / 3
 _MAX_LR_FACTOR = 3.0
 _DECAY_POWER = 1 / 6
+_MIN_MEMORY = 0.05  # of the second moments of rare words: a memory of a few steps makes every update as large as the rate
 
 
 def parse_duration(text: str) -> float:
@@ -83,7 +84,7 @@ def scaling(epochs: float, steps: float, reference_epochs: float, reference_step
     - Weight decay counts over the whole run, as the sum of learning rate times decay (Wang and Aitchison 2024, "How to
       set AdamW's weight decay as you scale model and dataset size"). This sum is times s^(1/6), so the decay of a step
       is times s^(-1/2).
-    - The second moments of rare words average over a constant fraction of the run: their memory times s.
+    - The second moments of rare words average over a constant fraction of the run: their memory times s, at least 0.05.
 
     The powers are fits to runs of 400 to 9,880 steps on corpora of 0.26 to 20 million tokens.
 
@@ -99,7 +100,7 @@ def scaling(epochs: float, steps: float, reference_epochs: float, reference_step
         return Scaling(dropout)
     length = steps / reference_steps
     lr = min(length**_LR_POWER, _MAX_LR_FACTOR)
-    return Scaling(dropout, lr, length**_DECAY_POWER / (length * lr), length)
+    return Scaling(dropout, lr, length**_DECAY_POWER / (length * lr), max(length, _MIN_MEMORY))
 
 
 def scale_dropouts(config: ModelConfig, factor: float) -> ModelConfig:
