@@ -113,7 +113,8 @@ class EpochPlanner(L.Callback):
         if reference_epochs is None:
             return
         before, steps = self.scaling or Scaling(), epochs * steps_per_epoch(trainer)
-        self.scaling = scaling(epochs, steps, reference_epochs, reference_steps)
+        words_per_token = module.model.vocab_size / self.training_metrics.epoch_tokens
+        self.scaling = scaling(epochs, steps, reference_epochs, reference_steps, words_per_token)
         module.model.set_dropouts(scale_dropouts(self.model, self.scaling.dropout))
         dropouts = ", ".join(f"{name} {value:.2f}" for name, value in self.dropouts.items())
         factor = self.scaling.dropout
