@@ -20,7 +20,7 @@ WORDS_PER_TOKEN = 0.016
 """Size of the vocabulary relative to train, of WikiText-2: ``reference_steps`` is for such a corpus."""
 _RARITY_POWER = 1 / 2
 _RARITY_RANGE = (0.75, 2.5)
-_MIN_MEMORY = 0.05  # of the second moments of rare words: a memory of a few steps makes every update as large as the rate
+_MIN_MEMORY = 0.05  # with a memory of a few steps, the update of a rare word is as large as the learning rate
 
 
 def parse_duration(text: str) -> float:
