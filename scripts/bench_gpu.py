@@ -34,6 +34,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lstm_lm.nn.device import wait_for
+
 RECIPE = "wikitext2_gpu_10min"
 BATCHES = (64, 80, 96, 128, 256, 1024)
 OTHER_SIZES = {"2 x 640/400": (400, [640, 400]), "2 x 2048/512": (512, [2048, 512])}
@@ -81,8 +83,7 @@ class Bench:
 
     def sync(self) -> None:
         """Wait for the device."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(self.device)
 
     def seconds(self, work: Callable[[], Any], seconds: float = 0.4) -> float:
         """Median time of ``work``, measured for about ``seconds`` after a warm-up."""

@@ -30,7 +30,7 @@ class TorchBackend:
             torch.set_num_threads(threads)
         assert not model.training, "a network in training mode applies dropout; call eval() first"
         self._model = model
-        self._device = model.output_bias.device
+        self._device = model.device
 
     @property
     def vocab_size(self) -> int:

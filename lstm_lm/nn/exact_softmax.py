@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lstm_lm.nn.matmul import GPU_CHUNK_LOGITS, add_product, padded, softmax_rows, write_logits, write_product
 
@@ -131,10 +132,8 @@ def low_precision_cross_entropy(
     aligned: with 33,278 words a GPU of 2022 takes kernels of 2020, at a quarter of its rate.
     """
     words = weight.shape[0]
-    weight_rows = weight.new_zeros(padded(words), weight.shape[1])
-    weight_rows[:words] = weight
-    bias_row = bias.new_full((padded(words),), -torch.inf)
-    bias_row[:words] = bias
+    padding = padded(words) - words
+    weight_rows, bias_row = F.pad(weight, (0, 0, 0, padding)), F.pad(bias, (0, padding), value=-torch.inf)
     total = torch.zeros((), dtype=torch.float64, device=weight.device)
     for part_features, part_ids, part_grad in zip(
         *(torch.split(tensor, chunk) for tensor in (features, target_ids, grad_features)), strict=True

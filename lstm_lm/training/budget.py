@@ -16,8 +16,7 @@ _MAX_DROPOUT_FACTOR = 2.0
 _LR_POWER = -1 / 3
 _MAX_LR_FACTOR = 3.0
 _DECAY_POWER = 1 / 6
-WORDS_PER_TOKEN = 0.016
-"""Size of the vocabulary relative to train, of WikiText-2: ``reference_steps`` is for such a corpus."""
+_WORDS_PER_TOKEN = 0.016  # of WikiText-2: reference_steps is for such a corpus
 _RARITY_POWER = 1 / 2
 _RARITY_RANGE = (0.75, 2.5)
 _MIN_MEMORY = 0.05  # with a memory of a few steps, the update of a rare word is as large as the learning rate
@@ -83,7 +82,7 @@ def scaling(
     steps: float,
     reference_epochs: float,
     reference_steps: int | None = None,
-    words_per_token: float = WORDS_PER_TOKEN,
+    words_per_token: float = _WORDS_PER_TOKEN,
 ) -> Scaling:
     """Multipliers for settings that were tuned for a run of ``reference_epochs`` and ``reference_steps``.
 
@@ -113,7 +112,7 @@ def scaling(
     length = steps / reference_steps
     lr = min(length**_LR_POWER, _MAX_LR_FACTOR)
     low, high = _RARITY_RANGE
-    rarity = min(max((words_per_token / WORDS_PER_TOKEN) ** _RARITY_POWER, low), high)
+    rarity = min(max((words_per_token / _WORDS_PER_TOKEN) ** _RARITY_POWER, low), high)
     return Scaling(dropout, lr, rarity * length**_DECAY_POWER / (length * lr), max(length, _MIN_MEMORY))
 
 

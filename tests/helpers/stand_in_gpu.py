@@ -49,7 +49,7 @@ class StandInTensor(torch.Tensor):
 
 
 class _Mode(TorchDispatchMode):
-    """Creates new tensors on the stand-in where they are asked for on a GPU."""
+    """Creates new tensors on the stand-in where they are asked for on ``GPU``."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(function, args, kwargs or {})
@@ -80,9 +80,7 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 @contextmanager
 def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """Make ``cuda`` the stand-in within the context."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+    """Let tensors on ``GPU`` be stand-ins within the context."""
     create = torch.tensor
 
     def tensor(data: Any, *, device: Any = None, requires_grad: bool = False, **arguments: Any) -> Tensor:

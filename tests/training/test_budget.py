@@ -74,8 +74,9 @@ def test_learning_rate_and_decay_depend_on_the_steps_and_dropout_on_the_epochs()
     assert (long.lr, long.weight_decay) == (1.0, 1.0)
     assert short.dropout == long.dropout == pytest.approx(0.5**0.5)
     # of the whole run: the sum of learning rate times decay
-    whole = [steps * by.lr * by.weight_decay for steps in (10, 400, 8000) if (by := scaling(1.0, steps, 8.0, 8000))]
-    assert whole == pytest.approx([8000 * (steps / 8000) ** (1 / 6) for steps in (10, 400, 8000)])
+    for steps in (10, 400, 8000):
+        by = scaling(1.0, steps, 8.0, 8000)
+        assert steps * by.lr * by.weight_decay == pytest.approx(8000 * (steps / 8000) ** (1 / 6))
     decays = [scaling(1.0, 8000.0, 8.0, 8000, 0.016 * rarity).weight_decay for rarity in (0.1, 1.0, 4.0, 100.0)]
     assert decays == pytest.approx([0.75, 1.0, 2.0, 2.5])
     shortest = scaling(1.0, 10.0, 8.0, 8000)
