@@ -20,6 +20,7 @@ from helpers.small_runs import (
 
 from lstm_lm.data.streams import Window
 from lstm_lm.errors import CheckpointError, ConfigError, TrainingInterruptedError
+from lstm_lm.training.callbacks.time_budget import TimeBudget
 from lstm_lm.training.config import TrainerConfig
 from lstm_lm.training.datamodule import LanguageModelDataModule
 from lstm_lm.training.module import LanguageModelModule
@@ -293,14 +294,20 @@ class TestAccumulation:
         validate_after_steps(trainer)
         assert trainer.val_check_batch == expected
 
-    def test_a_budget_ends_a_run_at_a_step(self, config: ConfigFactory, tmp_path: Path) -> None:
-        settings = self.settings(config, "adamw", 3, budget="4s", max_epochs=None)
-        metrics = train(settings, tmp_path)
+    @pytest.mark.parametrize("spent_in", [2, -1], ids=["second step", "last step of an epoch, with fewer windows"])
+    def test_a_budget_ends_a_run_at_a_step(
+        self, spent_in: int, config: ConfigFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        num_windows = len(list(self.windows(self.settings(config, "adamw", 4))))
+        assert num_windows % 4 == 3
+        # a clock of one second per window, so that the budget runs out at the first window of a step
+        monkeypatch.setattr(TimeBudget, "elapsed", lambda time_budget: float(time_budget._steps))
+        seconds, expected = {2: (5, 8), -1: (num_windows - 2, num_windows)}[spent_in]
+        metrics = train(self.settings(config, "adamw", 4, budget=f"{seconds}s", max_epochs=None), tmp_path)
         assert metrics["stopped_by"] == "budget"
         checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        # at the end of an epoch a step may have fewer windows
-        assert progress["completed"] % 3 == 0 or progress["is_last_batch"]
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
+        assert progress["ready"] == progress["completed"] == expected
 
 
 MALICIOUS = """
