@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor
 
-from lstm_lm.evaluation.manual_lstm import ScoredSegment
+from lstm_lm.evaluation.manual_lstm import ALL_ROWS, Gradient, ScoredSegment, rows_to_update
 from lstm_lm.evaluation.score import target_rank
 from lstm_lm.nn.model import LSTMLanguageModel
 
@@ -22,8 +22,13 @@ class AutogradNetwork:
         self._parameters = list(self._model.parameters())
         self.weights = [parameter.detach() for parameter in self._parameters]
         """All weights, tied ones once."""
-        self.gradients = [torch.zeros_like(weight) for weight in self.weights]
-        """Gradients from the last :meth:`backward`, in the same order."""
+        index_of = {id(parameter): index for index, parameter in enumerate(self._parameters)}
+        self._embedding = index_of[id(self._model.embedding.weight)]
+        self._output_weight = index_of[id(self._model.output_weight)]
+        self._output_bias = index_of[id(self._model.output_bias)]
+        self.word_matrices = frozenset({self._embedding, self._output_weight})
+        """Indices of the weights with a row for each word, of whose gradient an update may take some rows."""
+        self._input_ids = torch.empty(0, dtype=torch.int64)
         self._nll = torch.empty(0)
         self.reset_state()
 
@@ -38,6 +43,7 @@ class AutogradNetwork:
             input_ids: (T,), int64.
             target_ids: The word after each input (T,), int64.
         """
+        self._input_ids = input_ids
         features, state = self._model.features(input_ids.unsqueeze(0), self._state)
         self._state = state.detach()
         logits = self._model.logits(features[0])
@@ -48,6 +54,14 @@ class AutogradNetwork:
         scored = log_probabilities.detach().clone()
         return ScoredSegment(features[0].detach(), scored, target_ids, self._nll.detach(), rank)
 
-    def backward(self, segment: ScoredSegment) -> None:  # noqa: ARG002  the graph holds the segment
-        """Compute ``gradients`` of the last segment's mean negative log likelihood."""
-        self.gradients = list(torch.autograd.grad(self._nll.mean(), self._parameters))
+    def backward(self, segment: ScoredSegment, min_count: float = 0.0) -> list[Gradient]:
+        """The gradients of the last segment's mean negative log likelihood, as ``ManualGradLSTM.backward``."""
+        dense = torch.autograd.grad(self._nll.mean(), self._parameters)
+        gradients = [Gradient(ALL_ROWS, gradient) for gradient in dense]
+        if not min_count:
+            return gradients
+        words = torch.cat([segment.target_ids, self._input_ids])
+        rows = rows_to_update(len(segment.target_ids) * dense[self._output_bias], words, min_count)
+        for index in self.word_matrices:
+            gradients[index] = Gradient(rows, dense[index][rows])
+        return gradients

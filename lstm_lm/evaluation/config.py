@@ -27,8 +27,8 @@ DEFAULTS: dict[str, float] = {
     "cache_window": 4000,
     "cache_theta": 0.6,
     "cache_weight": 0.2,
-    "lr": 2e-3,
-    "decay": 5e-3,
+    "lr": 1e-3,
+    "decay": 3e-4,
     "neighbours_theta": 1.0,
 }
 """Settings tuned for a medium model on WikiText-2."""
@@ -94,7 +94,7 @@ class EvaluationConfig(Settings):
         special=_TUNED,
         help="Decay towards the trained weights per update, for a weight with the mean gradient RMS.",
     )
-    gradient_windows: int = setting(500, ge=1, help="Windows of train from which the gradient RMS is measured.")
+    gradient_windows: int = setting(2000, ge=1, help="Windows of train from which the gradient RMS is measured.")
     cache: bool = setting(False, help="Adds a neural cache to a mixture.")
     ngram: bool = setting(False, help="Adds an n-gram model of train to a mixture.")
     ngram_order: int = setting(5, ge=2, le=8, help="Longest n-gram.")

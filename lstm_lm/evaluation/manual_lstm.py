@@ -1,13 +1,14 @@
 """An LSTM network with hand-written gradients, for dynamic evaluation of one stream.
 
-Dynamic evaluation processes one stream, a few dozen words at a time. Autograd and the fused LSTM kernels are slow for
-so few words, because they repack 20 MB of changed weights each time. Here each time step is one matrix-vector product
-in each direction, the weight gradients are one matrix product per layer, score and gradient share one softmax, and the
-gradient of tied weights is written once. Buffers are allocated once.
+Dynamic evaluation processes one stream, a few words at a time. Autograd and the fused LSTM kernels are slow for so few
+words, because they repack 20 MB of changed weights each time. Here each time step is one matrix-vector product in each
+direction, the weight gradients are one matrix product per layer, score and gradient share one softmax, and only some
+rows of the output layer's gradient are computed. Buffers are allocated once.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +35,41 @@ class ScoredSegment:
     """Their ranks from ``target_rank`` (T,)."""
 
 
+class Gradient(NamedTuple):
+    """The gradient of a weight tensor: of all of it, or of some rows, while that of the others is taken as 0."""
+
+    rows: Tensor | slice
+    """Words (R,), int64, ascending; or all rows."""
+    values: Tensor
+    """(R, H), or the shape of the weight tensor."""
+
+
+ALL_ROWS = slice(None)
+
+
+def rows_to_update(bias_gradient: Tensor, word_ids: Tensor, min_count: float) -> Tensor | slice:
+    """The rows of the output layer that an update changes.
+
+    Args:
+        bias_gradient: Gradient of its bias (V,), summed over a segment: for a word that is not in the segment, how
+            often the network expected it.
+        word_ids: The words of the segment, which are always among them.
+        min_count: How often the network must have expected the others; 0 takes all rows.
+    """
+    if not min_count:
+        return ALL_ROWS
+    updated = bias_gradient.abs() >= min_count
+    updated[word_ids] = True
+    return updated.nonzero().squeeze(1)
+
+
+def add_product(total: Tensor, rows: Tensor | slice, left: Tensor, right: Tensor, factor: float = 1.0) -> None:
+    """``total[rows] += factor * left * right``, in place."""
+    changed = total[rows].addcmul_(left, right, value=factor)
+    if not isinstance(rows, slice):  # else it is a view
+        total[rows] = changed
+
+
 class ManualGradLSTM:
     """A copy of a network's weights, with forward and backward passes and no dropout.
 
@@ -45,19 +81,23 @@ class ManualGradLSTM:
     def __init__(self, model: LSTMLanguageModel, window_length: int) -> None:
         self.weights = [parameter.detach().float().clone() for parameter in model.parameters()]
         """All weights, tied ones once."""
-        self.gradients = [torch.zeros_like(weight) for weight in self.weights]
-        """Gradients from the last :meth:`backward`, in the same order."""
         index_of = {id(parameter): index for index, parameter in enumerate(model.parameters())}
         self._embedding = index_of[id(model.embedding.weight)]
         self._output_weight = index_of[id(model.output_weight)]
         self._output_bias = index_of[id(model.output_bias)]
+        self.word_matrices = frozenset({self._embedding, self._output_weight})
+        """Indices of the weights with a row for each word, of whose gradient an update may take some rows."""
+        self._gradients = [
+            torch.empty(0) if index in self.word_matrices else torch.zeros_like(weight)
+            for index, weight in enumerate(self.weights)
+        ]
         self._layers = []
         for layer in model.layers:
             assert isinstance(layer, LSTM)
             names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
             indices = [index_of[id(getattr(layer, name))] for name in names]
             self._layers.append(
-                _Layer([self.weights[i] for i in indices], [self.gradients[i] for i in indices], window_length)
+                _Layer([self.weights[i] for i in indices], [self._gradients[i] for i in indices], window_length)
             )
         # adaptive softmax: the word range of each cluster
         self._clusters: list[slice] = []
@@ -88,12 +128,9 @@ class ManualGradLSTM:
         features = self.weights[self._embedding][input_ids]
         for layer in self._layers:
             features = layer.forward(features)
-        logits = torch.addmm(
-            self.weights[self._output_bias],
-            features,
-            self.weights[self._output_weight].t(),
-            out=self._logits[:count],
-        )
+        # with a few rows, a product in this order takes about half the time
+        transposed = self.weights[self._output_weight] @ features.t()
+        logits = torch.add(transposed.t(), self.weights[self._output_bias], out=self._logits[:count])
         if self._clusters:  # as in TailClusters
             weight, bias = self.weights[self._cluster_weight], self.weights[self._cluster_bias]
             cluster_logits = torch.addmm(bias, features, weight.t())
@@ -115,23 +152,36 @@ class ManualGradLSTM:
         log_probabilities = logits.clone() if self._clusters else logits
         return ScoredSegment(features, log_probabilities, target_ids, nll, rank)
 
-    def backward(self, segment: ScoredSegment) -> None:
-        """Compute ``gradients`` of the segment's mean negative log likelihood."""
-        count = len(segment.target_ids)
+    def backward(self, segment: ScoredSegment, min_count: float = 0.0) -> list[Gradient]:
+        """Compute the gradients of the segment's mean negative log likelihood.
+
+        Args:
+            segment: From the last :meth:`forward`.
+            min_count: As in :func:`rows_to_update`.
+
+        Returns:
+            A gradient for each of ``weights``; buffers that the next call overwrites.
+        """
+        count, target_ids, input_ids = len(segment.target_ids), segment.target_ids, self._input_ids
         grad_logits = self._probabilities[:count]
-        grad_logits[torch.arange(count), segment.target_ids] -= 1.0
+        grad_logits[torch.arange(count), target_ids] -= 1.0
         grad_logits /= count
         grad_clusters = self._clusters_backward(grad_logits, segment) if self._clusters else None
-        torch.sum(grad_logits, dim=0, out=self.gradients[self._output_bias])
-        grad_features = grad_logits @ self.weights[self._output_weight]
+        bias_gradient = torch.sum(grad_logits, dim=0, out=self._gradients[self._output_bias])
+        grad_features = grad_logits @ self.weights[self._output_weight]  # all words: the rare ones add up
         if grad_clusters is not None:
             grad_features.addmm_(grad_clusters, self.weights[self._cluster_weight])
         for layer in reversed(self._layers):
             grad_features = layer.backward(grad_features)
-        torch.mm(grad_logits.t(), segment.features, out=self.gradients[self._output_weight])
+        gradients = [Gradient(ALL_ROWS, gradient) for gradient in self._gradients]
+        rows = rows_to_update(count * bias_gradient, torch.cat([target_ids, input_ids]), min_count)
+        gradients[self._output_weight] = Gradient(rows, grad_logits[:, rows].t() @ segment.features)
         if self._embedding != self._output_weight:
-            self.gradients[self._embedding].zero_()
-        self.gradients[self._embedding].index_add_(0, self._input_ids, grad_features)
+            rows = torch.unique(input_ids)
+            gradients[self._embedding] = Gradient(rows, grad_features.new_zeros(len(rows), grad_features.shape[1]))
+        positions = input_ids if isinstance(rows, slice) else torch.searchsorted(rows, input_ids)
+        gradients[self._embedding].values.index_add_(0, positions, grad_features)
+        return gradients
 
     def _clusters_backward(self, grad_logits: Tensor, segment: ScoredSegment) -> Tensor:
         """Backpropagate through the adaptive softmax.
@@ -142,7 +192,7 @@ class ManualGradLSTM:
             segment: The scored segment.
 
         Returns:
-            Gradient of the cluster logits (T, K). The gradients of the cluster weights are stored in ``gradients``.
+            Gradient of the cluster logits (T, K). The gradients of the cluster weights are stored in ``_gradients``.
         """
         grad_clusters = torch.empty_like(self._cluster_log_probs)
         for index, words in enumerate(self._clusters):
@@ -151,8 +201,8 @@ class ManualGradLSTM:
             log_probs = self._logits[: len(grad_logits), words]
             within_cluster = (log_probs - self._cluster_log_probs[:, index : index + 1]).exp_()
             grad_words -= within_cluster.mul_(grad_clusters[:, index : index + 1])
-        torch.mm(grad_clusters.t(), segment.features, out=self.gradients[self._cluster_weight])
-        torch.sum(grad_clusters, dim=0, out=self.gradients[self._cluster_bias])
+        torch.mm(grad_clusters.t(), segment.features, out=self._gradients[self._cluster_weight])
+        torch.sum(grad_clusters, dim=0, out=self._gradients[self._cluster_bias])
         return grad_clusters
 
 

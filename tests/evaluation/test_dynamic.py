@@ -14,8 +14,15 @@ from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.autograd_network import AutogradNetwork
 from lstm_lm.evaluation.cache import evaluate_cache
 from lstm_lm.evaluation.config import EvaluationConfig
-from lstm_lm.evaluation.dynamic import EPSILON, DynamicEvaluator, GradientRMS, evaluate_dynamic, gradient_rms
-from lstm_lm.evaluation.manual_lstm import ManualGradLSTM
+from lstm_lm.evaluation.dynamic import (
+    DECAY_SEGMENTS,
+    EPSILON,
+    DynamicEvaluator,
+    GradientRMS,
+    evaluate_dynamic,
+    gradient_rms,
+)
+from lstm_lm.evaluation.manual_lstm import Gradient, ManualGradLSTM
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.nn.config import ModelConfig
 
@@ -34,6 +41,21 @@ def losses(ids: np.ndarray, rms: GradientRMS, settings: dict[str, float] | None 
     return np.concatenate(
         [segment.nll.numpy() for segment in dynamic.score_segments(ids, VOCABULARY.eos_id, **(settings or SETTINGS))]
     )
+
+
+def dense(network: ManualGradLSTM | AutogradNetwork, gradients: list[Gradient]) -> list[torch.Tensor]:
+    """The gradients of whole weight tensors."""
+    whole = [torch.zeros_like(weight) for weight in network.weights]
+    for tensor, (rows, values) in zip(whole, gradients, strict=True):
+        tensor[rows] = values
+    return whole
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Updates of all rows after each segment, as in the paper."""
+    monkeypatch.setattr("lstm_lm.evaluation.dynamic.MIN_COUNT", 0.0)
+    monkeypatch.setattr("lstm_lm.evaluation.dynamic.DECAY_SEGMENTS", 1)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +82,15 @@ def test_loss_and_gradient_match_autograd(config: ModelConfig) -> None:
         segment = manual.forward(inputs, targets)
         assert torch.allclose(segment.log_probabilities, logits.log_softmax(dim=1), atol=1e-5)
         assert torch.allclose(segment.nll, F.cross_entropy(logits, targets, reduction="none"), atol=1e-5)
-        manual.backward(segment)
-        for parameter, gradient in zip(model.parameters(), manual.gradients, strict=True):
+        for parameter, gradient in zip(model.parameters(), dense(manual, manual.backward(segment)), strict=True):
             assert parameter.grad is not None
             assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
 
-def test_autograd_network_equals_the_hand_written_one() -> None:
-    model = network(ModelConfig(6, [9, 7, 6], cutoffs=[0.2, 0.5], input_dropout=0.5)).train()
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("min_count", [0.0, 1.2])
+def test_autograd_network_equals_the_hand_written_one(min_count: float, tied: bool) -> None:
+    model = network(ModelConfig(6, [9, 7, 6], tie_weights=tied, cutoffs=[0.2, 0.5], input_dropout=0.5)).train()
     manual, autograd = ManualGradLSTM(model, 11), AutogradNetwork(model)
     rng = np.random.default_rng(0)
     for length in (11, 11, 4):
@@ -77,11 +100,10 @@ def test_autograd_network_equals_the_hand_written_one() -> None:
             torch.testing.assert_close(getattr(segment, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
         segment.log_probabilities.zero_()  # the cache changes them in place
         expected.log_probabilities.zero_()
-        manual.backward(expected)
-        autograd.backward(segment)
-        torch.testing.assert_close(autograd.gradients, manual.gradients, atol=1e-6, rtol=1e-5)
-        for networks in (manual, autograd):  # as an update does
-            for weight, gradient in zip(networks.weights, networks.gradients, strict=True):
+        by_hand, gradients = dense(manual, manual.backward(expected, min_count)), autograd.backward(segment, min_count)
+        torch.testing.assert_close(dense(autograd, gradients), by_hand, atol=1e-6, rtol=1e-5)
+        for weights in (manual.weights, autograd.weights):  # as an update does
+            for weight, gradient in zip(weights, by_hand, strict=True):
                 weight -= 0.1 * gradient
     assert model.training
 
@@ -112,6 +134,7 @@ def test_other_cells_are_evaluated_by_autograd(cell: str) -> None:
     assert learned.loss < 0.8 * static.loss
 
 
+@pytest.mark.usefixtures("exact")
 def test_update_matches_the_paper(rms: GradientRMS) -> None:
     """Two segments with autograd and the update rule of the paper."""
     model, ids, lr, decay = network().eval(), stream(18), 0.05, 0.9
@@ -133,6 +156,37 @@ def test_update_matches_the_paper(rms: GradientRMS) -> None:
                 parameter += decay * rms_norm * (trained - parameter) - lr * parameter.grad / (value + EPSILON * mean)
     actual = losses(ids, rms, {"lr": lr, "decay": decay})
     assert actual == pytest.approx(torch.cat(expected).numpy(), abs=1e-4)
+
+
+def test_only_words_of_a_segment_and_expected_words_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ids, min_count = network().eval(), np.full(9, 3, dtype=np.int32), 1.1
+    monkeypatch.setattr("lstm_lm.evaluation.dynamic.MIN_COUNT", min_count)
+    rms = GradientRMS([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
+    dynamic = DynamicEvaluator(model, rms, 9)
+    for segment in dynamic.score_segments(ids, VOCABULARY.eos_id, lr=0.1, decay=0.5):
+        expected_counts = segment.log_probabilities.exp().sum(dim=0)
+    trained, updated = model.embedding.weight, dynamic._network.weights[dynamic._network._embedding]
+    changed = {word for word in range(len(VOCABULARY)) if not torch.equal(trained[word], updated[word])}
+    words = {VOCABULARY.eos_id, *ids.tolist()}
+    expected = {word for word, count in enumerate(expected_counts.tolist()) if count >= min_count}
+    assert changed == words | expected
+    assert words < changed < set(range(len(VOCABULARY)))
+
+
+def test_the_decay_of_several_segments_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    rms = GradientRMS([torch.rand_like(parameter) for parameter in model.parameters()], 0.5)
+
+    def decayed(segments: int) -> list[torch.Tensor]:
+        monkeypatch.setattr("lstm_lm.evaluation.dynamic.DECAY_SEGMENTS", segments)
+        dynamic = DynamicEvaluator(model, rms, 9)
+        for number, _ in enumerate(dynamic.score_segments(stream(4 * 9), VOCABULARY.eos_id, lr=0.0, decay=0.1)):
+            if not number:
+                for weight in dynamic._network.weights:
+                    weight += 0.5
+        return dynamic._network.weights
+
+    torch.testing.assert_close(decayed(4), decayed(1))
 
 
 def test_gradient_rms_by_autograd() -> None:
@@ -198,7 +252,7 @@ def test_decay_1_restores_the_trained_weights() -> None:
     model = network()
     rms = GradientRMS([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
     dynamic = DynamicEvaluator(model, rms, 9)
-    for _ in dynamic.score_segments(stream(40), VOCABULARY.eos_id, lr=0.0, decay=1.0):
+    for _ in dynamic.score_segments(stream(9 * DECAY_SEGMENTS), VOCABULARY.eos_id, lr=0.0, decay=1.0):
         for weight in dynamic._network.weights:
             weight += 0.5
     for weight, trained in zip(dynamic._network.weights, model.parameters(), strict=True):
