@@ -23,12 +23,11 @@ class AutogradNetwork:
         self.weights = [parameter.detach() for parameter in self._parameters]
         """All weights, tied ones once."""
         index_of = {id(parameter): index for index, parameter in enumerate(self._parameters)}
-        self._embedding = index_of[id(self._model.embedding.weight)]
-        self._output_weight = index_of[id(self._model.output_weight)]
         self._output_bias = index_of[id(self._model.output_bias)]
-        self.word_matrices = frozenset({self._embedding, self._output_weight})
+        self.word_matrices = frozenset(
+            index_of[id(matrix)] for matrix in (self._model.embedding.weight, self._model.output_weight)
+        )
         """Indices of the weights with a row for each word, of whose gradient an update may take some rows."""
-        self._input_ids = torch.empty(0, dtype=torch.int64)
         self._nll = torch.empty(0)
         self.reset_state()
 
@@ -43,7 +42,6 @@ class AutogradNetwork:
             input_ids: (T,), int64.
             target_ids: The word after each input (T,), int64.
         """
-        self._input_ids = input_ids
         features, state = self._model.features(input_ids.unsqueeze(0), self._state)
         self._state = state.detach()
         logits = self._model.logits(features[0])
@@ -52,16 +50,13 @@ class AutogradNetwork:
         rank = target_rank(logits.detach(), target_ids)
         # a copy, which the cache changes in place
         scored = log_probabilities.detach().clone()
-        return ScoredSegment(features[0].detach(), scored, target_ids, self._nll.detach(), rank)
+        return ScoredSegment(features[0].detach(), scored, input_ids, target_ids, self._nll.detach(), rank)
 
     def backward(self, segment: ScoredSegment, min_count: float = 0.0) -> list[Gradient]:
         """The gradients of the last segment's mean negative log likelihood, as ``ManualGradLSTM.backward``."""
         dense = torch.autograd.grad(self._nll.mean(), self._parameters)
-        gradients = [Gradient(ALL_ROWS, gradient) for gradient in dense]
-        if not min_count:
-            return gradients
-        words = torch.cat([segment.target_ids, self._input_ids])
-        rows = rows_to_update(len(segment.target_ids) * dense[self._output_bias], words, min_count)
-        for index in self.word_matrices:
-            gradients[index] = Gradient(rows, dense[index][rows])
-        return gradients
+        rows = rows_to_update(dense[self._output_bias], segment, min_count)
+        return [
+            Gradient(rows, gradient[rows]) if index in self.word_matrices else Gradient(ALL_ROWS, gradient)
+            for index, gradient in enumerate(dense)
+        ]

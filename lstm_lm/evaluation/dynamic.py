@@ -26,7 +26,7 @@ from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.forward import device_windows
 from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.manual_lstm import Gradient, ManualGradLSTM, ScoredSegment, add_product
+from lstm_lm.evaluation.manual_lstm import Gradient, ManualGradLSTM, ScoredSegment
 from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
 from lstm_lm.nn.cells.lstm import LSTM
@@ -92,8 +92,8 @@ def gradient_rms(
         segment = inputs_and_targets(train_ids, np.arange(start, start + length), eos_id)
         scored = network.forward(*(part.to(model.device) for part in segment))
         gradients = network.backward(scored, _min_count(model))
-        for square, (rows, values) in zip(squares, gradients, strict=True):
-            add_product(square, rows, values, values)
+        for square, gradient in zip(squares, gradients, strict=True):
+            gradient.add_to(square, gradient.values)
         if progress is not None:
             progress(done, len(starts))
     total, count = 0.0, 0
@@ -155,11 +155,11 @@ class DynamicEvaluator:
     def _update(self, gradients: Sequence[Gradient], lr: float, decays_words: bool) -> None:
         """Update the weights in place."""
         network = self._network
-        for index, (rows, values) in enumerate(gradients):
+        for index, gradient in enumerate(gradients):
             weight, scale = network.weights[index], self._lr_scales[index]
             if decays_words or index not in network.word_matrices:
                 weight.lerp_(self._trained[index], self._decay_rates[index])
-            add_product(weight, rows, values, scale[rows], -lr)
+            gradient.add_to(weight, scale[gradient.rows], -lr)
 
 
 def evaluate_dynamic(

@@ -27,6 +27,8 @@ class ScoredSegment:
     """Features before every word (T, H)."""
     log_probabilities: Tensor
     """Log probabilities of the vocabulary (T, V); a buffer that the next segment overwrites."""
+    input_ids: Tensor
+    """The word before each word (T,)."""
     target_ids: Tensor
     """The words (T,)."""
     nll: Tensor
@@ -43,31 +45,31 @@ class Gradient(NamedTuple):
     values: Tensor
     """(R, H), or the shape of the weight tensor."""
 
+    def add_to(self, total: Tensor, scale: Tensor, factor: float = 1.0) -> None:
+        """``total[rows] += factor * scale * values``, in place; ``scale`` has the shape of ``values``."""
+        changed = total[self.rows].addcmul_(self.values, scale, value=factor)
+        if not isinstance(self.rows, slice):  # else it is a view
+            total[self.rows] = changed
+
 
 ALL_ROWS = slice(None)
 
 
-def rows_to_update(bias_gradient: Tensor, word_ids: Tensor, min_count: float) -> Tensor | slice:
-    """The rows of the output layer that an update changes.
+def rows_to_update(bias_gradient: Tensor, segment: ScoredSegment, min_count: float) -> Tensor | slice:
+    """The rows of the output layer that an update changes: the words of the segment, and others it could have had.
 
     Args:
-        bias_gradient: Gradient of its bias (V,), summed over a segment: for a word that is not in the segment, how
-            often the network expected it.
-        word_ids: The words of the segment, which are always among them.
-        min_count: How often the network must have expected the others; 0 takes all rows.
+        bias_gradient: Gradient of the bias (V,), of the segment's mean loss: for a word that is not in the segment, how
+            often per word the network expected it.
+        segment: The segment.
+        min_count: How often in the segment the network must have expected the others; 0 takes all rows.
     """
     if not min_count:
         return ALL_ROWS
-    updated = bias_gradient.abs() >= min_count
-    updated[word_ids] = True
+    updated = len(segment.target_ids) * bias_gradient.abs() >= min_count
+    for word_ids in (segment.input_ids, segment.target_ids):
+        updated[word_ids] = True
     return updated.nonzero().squeeze(1)
-
-
-def add_product(total: Tensor, rows: Tensor | slice, left: Tensor, right: Tensor, factor: float = 1.0) -> None:
-    """``total[rows] += factor * left * right``, in place."""
-    changed = total[rows].addcmul_(left, right, value=factor)
-    if not isinstance(rows, slice):  # else it is a view
-        total[rows] = changed
 
 
 class ManualGradLSTM:
@@ -108,7 +110,6 @@ class ManualGradLSTM:
         self._cluster_log_probs = torch.empty(0)
         self._initial_state = model.initial_state(1)
         self._logits, self._probabilities = (empty_rows(window_length, model.vocab_size) for _ in range(2))
-        self._input_ids = torch.empty(0, dtype=torch.int64)
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -124,7 +125,6 @@ class ManualGradLSTM:
             target_ids: The word after each input (T,), int64.
         """
         count = len(input_ids)
-        self._input_ids = input_ids
         features = self.weights[self._embedding][input_ids]
         for layer in self._layers:
             features = layer.forward(features)
@@ -150,7 +150,7 @@ class ManualGradLSTM:
         nll = -logits.gather(1, target_ids.unsqueeze(1)).squeeze(1)
         # the cache changes its log probabilities in place, and the clusters' backward pass reads the buffer
         log_probabilities = logits.clone() if self._clusters else logits
-        return ScoredSegment(features, log_probabilities, target_ids, nll, rank)
+        return ScoredSegment(features, log_probabilities, input_ids, target_ids, nll, rank)
 
     def backward(self, segment: ScoredSegment, min_count: float = 0.0) -> list[Gradient]:
         """Compute the gradients of the segment's mean negative log likelihood.
@@ -162,9 +162,9 @@ class ManualGradLSTM:
         Returns:
             A gradient for each of ``weights``; buffers that the next call overwrites.
         """
-        count, target_ids, input_ids = len(segment.target_ids), segment.target_ids, self._input_ids
+        count, input_ids = len(segment.target_ids), segment.input_ids
         grad_logits = self._probabilities[:count]
-        grad_logits[torch.arange(count), target_ids] -= 1.0
+        grad_logits[torch.arange(count), segment.target_ids] -= 1.0
         grad_logits /= count
         grad_clusters = self._clusters_backward(grad_logits, segment) if self._clusters else None
         bias_gradient = torch.sum(grad_logits, dim=0, out=self._gradients[self._output_bias])
@@ -174,7 +174,7 @@ class ManualGradLSTM:
         for layer in reversed(self._layers):
             grad_features = layer.backward(grad_features)
         gradients = [Gradient(ALL_ROWS, gradient) for gradient in self._gradients]
-        rows = rows_to_update(count * bias_gradient, torch.cat([target_ids, input_ids]), min_count)
+        rows = rows_to_update(bias_gradient, segment, min_count)
         gradients[self._output_weight] = Gradient(rows, grad_logits[:, rows].t() @ segment.features)
         if self._embedding != self._output_weight:
             rows = torch.unique(input_ids)
