@@ -11,11 +11,14 @@ distribution, so every word has a probability above 0. The text is one stream, a
 ``<unk>`` are words like any other, contexts cross lines, and the words before the first are ``<eos>``.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lstm_lm.data.encoding import Ids
 
@@ -84,6 +87,7 @@ class KneserNeyNgram:
         self._orders = orders[::-1]
         discounted, backoff = _discount(counts, np.zeros(vocab_size, dtype=np.int64), 1)
         self._unigram = discounted / counts.sum() + backoff[0] / counts.sum() / vocab_size
+        self._copies: dict[torch.device, tuple[Tensor, list[tuple[Tensor, Tensor]]]] = {}
 
     @property
     def num_ngrams(self) -> int:
@@ -133,20 +137,48 @@ class KneserNeyNgram:
         Returns:
             (n, V); each row adds up to 1.
         """
+        result = torch.zeros(len(contexts), self.vocab_size)
+        self.add_to(result, contexts, torch.ones(len(contexts)))
+        return result.numpy()
+
+    def add_to(self, total: Tensor, contexts: NDArray[np.int64], shares: Tensor) -> None:
+        """Add the probabilities of all words in each context, times a share, to a tensor in place.
+
+        Args:
+            total: (n, V), contiguous, on any device.
+            contexts: Rows of :meth:`contexts` (n, order - 1).
+            shares: (n,), on the same device.
+        """
+        device = total.device
         # weights[j]: of the orders up to j + 1
         weights = np.ones((self.order, len(contexts)))
         for j in range(self.order - 2, -1, -1):
             weights[j] = weights[j + 1] * _at(self._orders[j].backoffs, contexts[:, j], 1.0)
-        result = np.outer(weights[0], self._unigram).astype(np.float32)
-        for order, context, weight in zip(self._orders, contexts.T, weights[1:], strict=True):
+        unigram_shares, *shares_of = torch.from_numpy(weights.astype(np.float32)).to(device) * shares
+        unigram, copies = self._on(device)
+        total.addr_(unigram_shares, unigram)
+        flat = total.view(-1)
+        for order, context, order_shares, (words, probs) in zip(
+            self._orders, contexts.T, shares_of, copies, strict=True
+        ):
             rows = np.flatnonzero(context >= 0)
             begin, end = np.searchsorted(order.keys, np.stack([context[rows], context[rows] + 1]) * self.vocab_size)
             sizes = end - begin
+            count = int(sizes.sum())
+            columns = np.stack([sizes, begin - np.cumsum(sizes) + sizes, rows, rows * self.vocab_size])
+            repeats, first, row, row_begin = torch.from_numpy(columns).to(device)
+            repeated = functools.partial(torch.repeat_interleave, repeats=repeats, output_size=count)
             # the ranges [begin, end), one after the other
-            grams = np.repeat(begin - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-            rows = np.repeat(rows, sizes)
-            result[rows, order.words[grams]] += order.probs[grams] * weight[rows].astype(np.float32)
-        return result
+            grams = repeated(first).add_(torch.arange(count, device=device))
+            flat.index_add_(0, repeated(row_begin).add_(words[grams]), probs[grams].mul_(repeated(order_shares[row])))
+
+    def _on(self, device: torch.device) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The unigram probabilities (V,), and the words and probabilities of each higher order, on a device."""
+        if device not in self._copies:
+            unigram = torch.from_numpy(self._unigram.astype(np.float32)).to(device)
+            pairs = [(torch.from_numpy(order.words), torch.from_numpy(order.probs)) for order in self._orders]
+            self._copies[device] = unigram, [(words.to(device), probs.to(device)) for words, probs in pairs]
+        return self._copies[device]
 
     def context_counts(self, contexts: NDArray[np.int64]) -> NDArray[np.float32]:
         """How often a word followed each context in train: counts of the smoothing, 0 for an unknown context.

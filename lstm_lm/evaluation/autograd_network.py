@@ -5,13 +5,17 @@ import copy
 import torch
 from torch import Tensor
 
-from lstm_lm.evaluation.manual_lstm import ALL_ROWS, Gradient, ScoredSegment, rows_to_update
-from lstm_lm.evaluation.score import target_rank
+from lstm_lm.evaluation.forward import Segment
+from lstm_lm.evaluation.manual_lstm import ALL_ROWS, Gradient, rows_to_update
 from lstm_lm.nn.model import LSTMLanguageModel
+from lstm_lm.nn.state import LSTMState
 
 
 class AutogradNetwork:
     """A copy of a network that scores segments of one stream, as ``ManualGradLSTM`` does.
+
+    Weights and state stay where they are in memory, so that :meth:`forward` and :meth:`backward` can be captured as a
+    CUDA graph.
 
     Args:
         model: The network. Not modified.
@@ -28,35 +32,37 @@ class AutogradNetwork:
             index_of[id(matrix)] for matrix in (self._model.embedding.weight, self._model.output_weight)
         )
         """Indices of the weights with a row for each word, of whose gradient an update may take some rows."""
-        self._nll = torch.empty(0)
-        self.reset_state()
+        self._input_ids = self._target_ids = self._nll = torch.empty(0)
+        self._state = self._model.initial_state(1).map(Tensor.clone)
 
     def reset_state(self) -> None:
         """Start a new stream."""
-        self._state = self._model.initial_state(1)
+        self._set_state(self._model.initial_state(1))
 
-    def forward(self, input_ids: Tensor, target_ids: Tensor) -> ScoredSegment:
+    def forward(self, input_ids: Tensor, target_ids: Tensor) -> Segment:
         """Score the next segment of the stream. The state continues from the last segment, detached.
 
         Args:
             input_ids: (T,), int64.
             target_ids: The word after each input (T,), int64.
         """
-        features, state = self._model.features(input_ids.unsqueeze(0), self._state)
-        self._state = state.detach()
-        logits = self._model.logits(features[0])
-        log_probabilities = logits.log_softmax(dim=1)
+        self._input_ids, self._target_ids = input_ids, target_ids
+        # the backward pass needs the state before the segment
+        features, state = self._model.features(input_ids.unsqueeze(0), self._state.map(Tensor.clone))
+        self._set_state(state.detach())
+        log_probabilities = self._model.logits(features[0]).log_softmax(dim=1)
         self._nll = -log_probabilities.gather(1, target_ids.unsqueeze(1)).squeeze(1)
-        rank = target_rank(logits.detach(), target_ids)
-        # a copy, which the cache changes in place
-        scored = log_probabilities.detach().clone()
-        return ScoredSegment(features[0].detach(), scored, input_ids, target_ids, self._nll.detach(), rank)
+        return Segment(features[0].detach(), log_probabilities.detach(), target_ids)
 
-    def backward(self, segment: ScoredSegment, min_count: float = 0.0) -> list[Gradient]:
+    def backward(self, min_count: float = 0.0) -> list[Gradient]:
         """The gradients of the last segment's mean negative log likelihood, as ``ManualGradLSTM.backward``."""
         dense = torch.autograd.grad(self._nll.mean(), self._parameters)
-        rows = rows_to_update(dense[self._output_bias], segment, min_count)
+        rows = rows_to_update(dense[self._output_bias], self._input_ids, self._target_ids, min_count)
         return [
             Gradient(rows, gradient[rows]) if index in self.word_matrices else Gradient(ALL_ROWS, gradient)
             for index, gradient in enumerate(dense)
         ]
+
+    def _set_state(self, state: LSTMState) -> None:
+        for mine, tensor in zip(self._state.tensors(), state.tensors(), strict=True):
+            mine.copy_(tensor)

@@ -13,19 +13,8 @@ out-of-vocabulary words, and scores one position at a time.
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-from lstm_lm.data.encoding import Ids
-from lstm_lm.evaluation.config import EvaluationConfig
-from lstm_lm.evaluation.forward import eval_mode, stream_features
-from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.progress import ProgressCallback
-from lstm_lm.evaluation.score import Score, ScoreMetric, chunks, target_rank
-from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.text.vocabulary import Vocabulary
 
 
 class NeuralCache:
@@ -107,38 +96,3 @@ class NeuralCache:
         if num_cached == 0:
             scores[0, 0] = 0.0  # prevents NaN from a softmax of only -inf; the share of this row is 0
         return torch.softmax(scores, dim=1), words, scores
-
-
-def evaluate_cache(
-    model: LSTMLanguageModel,
-    ids: Ids,
-    vocabulary: Vocabulary,
-    config: EvaluationConfig,
-    settings: Mapping[str, float],
-    progress: ProgressCallback | None = None,
-) -> Score:
-    """Score every token of a split with the exact mixture of model and neural cache, in float32.
-
-    Args:
-        model: The network. Its mode is restored.
-        ids: The split (N,).
-        vocabulary: The vocabulary of ``model`` and ``ids``.
-        config: Window length.
-        settings: ``cache_window``, ``cache_theta`` and ``cache_weight``.
-        progress: Called after each window with the tokens done and the total.
-
-    Raises:
-        DataError: If the split is empty.
-    """
-    cache = NeuralCache.from_settings(settings)
-    metric, nlls, done = ScoreMetric(vocabulary).to(model.device), [], 0
-    with eval_mode(model):
-        for features, target_ids in stream_features(model, ids, config.window_length, vocabulary.eos_id):
-            for part, targets in chunks(features, target_ids):
-                mixture, nll = cache.interpolate(F.log_softmax(model.logits(part), dim=1), part, targets)
-                metric.update(nll, target_rank(mixture, targets), targets)
-                nlls.append(nll.double().cpu().numpy())
-            done += len(target_ids)
-            if progress is not None:
-                progress(done, len(ids))
-    return metric.score(bootstrap(np.concatenate(nlls), ids, vocabulary))

@@ -17,8 +17,6 @@ from lstm_lm.data.ngram import KneserNeyNgram
 from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.neighbours import NeighbourIndex
 
-_NGRAM_ROWS = 128  # of distributions that are computed at once
-
 
 @dataclass(frozen=True)
 class Contribution:
@@ -100,11 +98,7 @@ class NgramComponent:
         counts = torch.from_numpy(np.log1p(self._ngram.context_counts(contexts))).to(device)
 
         def add_to(mixture: Tensor, shares: Tensor) -> None:
-            # a few rows at a time, which fit the CPU cache
-            for begin in range(0, len(contexts), _NGRAM_ROWS):
-                part = slice(begin, begin + _NGRAM_ROWS)
-                distributions = torch.from_numpy(self._ngram.distributions(contexts[part])).to(device)
-                mixture[part] += distributions.mul_(shares[part].unsqueeze(1))
+            self._ngram.add_to(mixture, contexts, shares)
 
         probs = torch.from_numpy(self._ngram.probs(contexts, target_ids.cpu().numpy())).float().to(device)
         signals = torch.cat([(counts > 0).float(), counts], dim=1)

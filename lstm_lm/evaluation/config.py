@@ -36,6 +36,8 @@ DEFAULTS: dict[str, float] = {
 WEIGHTS = "weights."
 """Start of the names of a mixture's tuned weights."""
 
+_WINDOW_LENGTH = 512  # on a CPU, 22 % faster than 70
+_SEGMENT_LENGTH = 16
 _TUNED = {None: "the value that tuning saved, or else its default"}
 
 
@@ -57,10 +59,11 @@ class EvaluationConfig(Settings):
     batch_size: int = setting(
         1, ge=1, help="Contiguous streams evaluated in parallel; with 1 the state is carried through the whole split."
     )
-    window_length: int = setting(
-        70,
+    window_length: int | None = setting(
+        None,
         ge=1,
-        help="Words per step. Changes only speed and memory, except in dynamic evaluation, which updates once per "
+        special={None: f"{_SEGMENT_LENGTH} for dynamic evaluation, {_WINDOW_LENGTH} for the others"},
+        help="Words per step. The score depends on it in dynamic evaluation only, which updates the weights once per "
         "window.",
     )
     cache_window: int | None = setting(
@@ -137,6 +140,11 @@ class EvaluationConfig(Settings):
                 f"{name}: not used by {self.name} (got True); used by mixture" for name in self._enabled_components()
             ]
         return problems
+
+    @property
+    def words_per_window(self) -> int:
+        """``window_length``, or else its default for this evaluation."""
+        return self.window_length or (_SEGMENT_LENGTH if "lr" in self.tunable else _WINDOW_LENGTH)
 
     @property
     def components(self) -> tuple[str, ...]:

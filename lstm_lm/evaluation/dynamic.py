@@ -11,7 +11,7 @@ weights. A word is scored before the weights learn from it. Unlike the paper's, 
 output layer skips the words that hardly matter (``MIN_COUNT``), and these two decay once in several segments.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,18 +20,16 @@ from torch import Tensor
 
 from lstm_lm.data.encoding import Ids
 from lstm_lm.data.streams import inputs_and_targets
-from lstm_lm.errors import DataError, EvaluationError
+from lstm_lm.errors import DataError
 from lstm_lm.evaluation.autograd_network import AutogradNetwork
-from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.config import EvaluationConfig
-from lstm_lm.evaluation.forward import device_windows
-from lstm_lm.evaluation.intervals import bootstrap
-from lstm_lm.evaluation.manual_lstm import Gradient, ManualGradLSTM, ScoredSegment
+from lstm_lm.evaluation.forward import Segment, device_windows
+from lstm_lm.evaluation.graphs import Step, graphed
+from lstm_lm.evaluation.manual_lstm import ManualGradLSTM
 from lstm_lm.evaluation.progress import ProgressCallback
-from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
+from lstm_lm.evaluation.score import chunk_length
 from lstm_lm.nn.cells.lstm import LSTM
 from lstm_lm.nn.model import LSTMLanguageModel
-from lstm_lm.text.vocabulary import Vocabulary
 
 # The matrices with a row for each word have most of the weights, and a segment hardly changes most of their rows. So an
 # update changes the words of the segment and those that the network expected there so many times, and the decay of
@@ -57,9 +55,10 @@ def _network(model: LSTMLanguageModel, window_length: int) -> ManualGradLSTM | A
     return ManualGradLSTM(model, window_length) if by_hand else AutogradNetwork(model)
 
 
-def _min_count(model: LSTMLanguageModel) -> float:
+def _sparsity(model: LSTMLanguageModel) -> tuple[float, int]:
+    """``MIN_COUNT`` and ``DECAY_SEGMENTS`` for the device of a network."""
     # a GPU updates all rows in less time than it takes to wait for the words
-    return MIN_COUNT if model.device.type == "cpu" else 0.0
+    return (MIN_COUNT, DECAY_SEGMENTS) if model.device.type == "cpu" else (0.0, 1)
 
 
 def gradient_rms(
@@ -81,19 +80,28 @@ def gradient_rms(
     Raises:
         DataError: If train is empty.
     """
-    length = min(config.window_length, len(train_ids))
+    length = min(config.words_per_window, len(train_ids))
     if not length:
         raise DataError("train is empty; dynamic evaluation measures the RMS of the gradients on it")
     network = _network(model, length)
+    min_count, _ = _sparsity(model)
     squares = [torch.zeros_like(weight) for weight in network.weights]
+
+    def measure(input_ids: Tensor, target_ids: Tensor) -> Segment:
+        segment = network.forward(input_ids, target_ids)
+        for square, gradient in zip(squares, network.backward(min_count), strict=True):
+            gradient.add_to(square, gradient.values)
+        return segment
+
+    step = graphed(measure, length, model.device)
+    network.reset_state()
+    for square in squares:
+        square.zero_()
     starts = np.linspace(0, len(train_ids) - length, config.gradient_windows).astype(np.int64)
     for done, start in enumerate(starts, start=1):
         # the state is that of an earlier segment; its influence fades quickly, as at the start of an article
         segment = inputs_and_targets(train_ids, np.arange(start, start + length), eos_id)
-        scored = network.forward(*(part.to(model.device) for part in segment))
-        gradients = network.backward(scored, _min_count(model))
-        for square, gradient in zip(squares, gradients, strict=True):
-            gradient.add_to(square, gradient.values)
+        step(*(part.to(model.device) for part in segment))
         if progress is not None:
             progress(done, len(starts))
     total, count = 0.0, 0
@@ -118,12 +126,16 @@ class DynamicEvaluator:
         self._network = _network(model, window_length)
         self._rms = rms
         self._window_length = window_length
-        epsilon = EPSILON * rms.mean
-        self._lr_scales = [1.0 / (value + epsilon) for value in rms.per_weight]
-        self._decay_rates = [torch.empty_like(scale) for scale in self._lr_scales]
+        self._min_count, self._decay_segments = _sparsity(model)
+        self._lr_rates = [torch.zeros_like(value) for value in rms.per_weight]
+        self._decay_rates = [torch.zeros_like(value) for value in rms.per_weight]
+        self._num_segments = 0
+        self._learn: Step | None = None
+        self.chunk_length = window_length * max(1, chunk_length(model.device) // window_length)
+        """Words of a chunk of whole segments."""
 
-    def score_segments(self, ids: Ids, eos_id: int, lr: float, decay: float) -> Iterator[ScoredSegment]:
-        """Score a stream, starting from the trained weights.
+    def score_stream(self, ids: Ids, eos_id: int, lr: float, decay: float) -> Iterator[Segment]:
+        """Score a stream, starting from the trained weights; each segment before the weights learn from it.
 
         Args:
             ids: The stream (N,).
@@ -132,76 +144,58 @@ class DynamicEvaluator:
             decay: Decay towards the trained weights.
 
         Yields:
-            Each scored segment; the weights are updated when the next one is requested.
+            The scores of ``chunk_length`` words at a time; the last chunk may be shorter.
 
         Raises:
             DataError: If the stream is empty.
         """
-        self._network.reset_state()
-        for weight, trained in zip(self._network.weights, self._trained, strict=True):
-            weight.copy_(trained)
-        for index, (rate, value) in enumerate(zip(self._decay_rates, self._rms.per_weight, strict=True)):
-            torch.mul(value, decay / self._rms.mean, out=rate).clamp_(max=1.0)
-            if index in self._network.word_matrices:  # that of DECAY_SEGMENTS segments
-                rate.copy_(1.0 - (1.0 - rate) ** DECAY_SEGMENTS)
         windows = device_windows(self._model, ids, 1, self._window_length, eos_id)
-        for number, window in enumerate(windows, start=1):
-            segment = self._network.forward(window.input_ids[0], window.target_ids[0])
-            yield segment
-            if lr or decay:
-                gradients = self._network.backward(segment, _min_count(self._model))
-                self._update(gradients, lr, decays_words=number % DECAY_SEGMENTS == 0)
+        if self._learn is None:
+            self._learn = graphed(self._score_and_update, self._window_length, self._model.device)
+        step = self._learn if lr or decay else self._network.forward
+        self._reset(lr, decay)
+        segments, length = list[Segment](), 0
+        for window in windows:
+            segment = step(window.input_ids[0], window.target_ids[0])
+            # the next segment overwrites this one
+            kept = segment.features.clone(), segment.log_probabilities.clone()
+            segments.append(Segment(*kept, window.target_ids[0]))
+            length += window.num_tokens
+            if length >= self.chunk_length:
+                yield _joined(segments)
+                segments, length = [], 0
+        if segments:
+            yield _joined(segments)
 
-    def _update(self, gradients: Sequence[Gradient], lr: float, decays_words: bool) -> None:
-        """Update the weights in place."""
+    def _reset(self, lr: float, decay: float) -> None:
+        """Start a new stream from the trained weights."""
+        self._network.reset_state()
+        self._num_segments = 0
+        epsilon = EPSILON * self._rms.mean
+        for index, value in enumerate(self._rms.per_weight):
+            self._network.weights[index].copy_(self._trained[index])
+            torch.div(lr, value + epsilon, out=self._lr_rates[index])
+            rate = torch.mul(value, decay / self._rms.mean, out=self._decay_rates[index]).clamp_(max=1.0)
+            if index in self._network.word_matrices:  # that of several segments
+                rate.copy_(1.0 - (1.0 - rate) ** self._decay_segments)
+
+    def _score_and_update(self, input_ids: Tensor, target_ids: Tensor) -> Segment:
+        """Score a segment, then update the weights in place."""
         network = self._network
-        for index, gradient in enumerate(gradients):
-            weight, scale = network.weights[index], self._lr_scales[index]
+        segment = network.forward(input_ids, target_ids)
+        self._num_segments += 1
+        decays_words = self._num_segments % self._decay_segments == 0
+        for index, gradient in enumerate(network.backward(self._min_count)):
+            weight = network.weights[index]
             if decays_words or index not in network.word_matrices:
                 weight.lerp_(self._trained[index], self._decay_rates[index])
-            gradient.add_to(weight, scale[gradient.rows], -lr)
+            gradient.add_to(weight, self._lr_rates[index][gradient.rows], -1.0)
+        return segment
 
 
-def evaluate_dynamic(
-    model: LSTMLanguageModel,
-    ids: Ids,
-    vocabulary: Vocabulary,
-    config: EvaluationConfig,
-    settings: Mapping[str, float],
-    rms: GradientRMS,
-    progress: ProgressCallback | None = None,
-) -> Score:
-    """Score every token of a split with dynamic evaluation and the exact softmax, in float32.
-
-    Args:
-        model: The trained network. Not modified.
-        ids: The split (N,).
-        vocabulary: The vocabulary of ``model`` and ``ids``.
-        config: Segment length.
-        settings: ``lr`` and ``decay``; to add the cache, also ``cache_window``, ``cache_theta`` and ``cache_weight``.
-        rms: From :func:`gradient_rms`.
-        progress: Called after each segment with the tokens done and the total.
-
-    Raises:
-        DataError: If the split is empty.
-        EvaluationError: If the weights diverge.
-    """
-    cache = NeuralCache.from_settings(settings) if settings.get("cache_weight") else None
-    evaluator = DynamicEvaluator(model, rms, config.window_length)
-    metric, nlls, done = ScoreMetric(vocabulary).to(model.device), [], 0
-    for segment in evaluator.score_segments(ids, vocabulary.eos_id, settings["lr"], settings["decay"]):
-        nll, rank = segment.nll, segment.rank
-        if cache is not None:
-            mixture, nll = cache.interpolate(segment.log_probabilities, segment.features, segment.target_ids)
-            rank = target_rank(mixture, segment.target_ids)
-        metric.update(nll, rank, segment.target_ids)
-        nlls.append(nll.double().cpu().numpy())
-        done += len(nll)
-        if not np.isfinite(nlls[-1]).all():
-            raise EvaluationError(
-                f"the weights diverged after {done:,} of {len(ids):,} tokens; lower evaluation.lr (got "
-                f"{settings['lr']:g}), or set tune=true"
-            )
-        if progress is not None:
-            progress(done, len(ids))
-    return metric.score(bootstrap(np.concatenate(nlls), ids, vocabulary))
+def _joined(segments: Sequence[Segment]) -> Segment:
+    return Segment(
+        torch.cat([segment.features for segment in segments]),
+        torch.cat([segment.log_probabilities for segment in segments]),
+        torch.cat([segment.target_ids for segment in segments]),
+    )

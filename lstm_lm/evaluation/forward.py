@@ -1,7 +1,8 @@
-"""Forward passes over a split with fixed weights."""
+"""Forward passes over a split with fixed weights, and what a network says of a stream."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,23 @@ from lstm_lm.data.encoding import Ids
 from lstm_lm.data.streams import EvalWindows, Window
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
+
+
+@dataclass(frozen=True)
+class Segment:
+    """n words of a stream with the network's view of them."""
+
+    features: Tensor
+    """Features before every word (n, H)."""
+    log_probabilities: Tensor
+    """Log probabilities of the vocabulary (n, V)."""
+    target_ids: Tensor
+    """The words (n,), int64."""
+
+    @property
+    def target_log_probs(self) -> Tensor:
+        """Log probabilities of the words (n,)."""
+        return self.log_probabilities.gather(1, self.target_ids.unsqueeze(1)).squeeze(1)
 
 
 @contextmanager

@@ -227,12 +227,12 @@ def evaluate_keyboard(
     Raises:
         DataError: If the split is empty.
     """
-    windows = device_windows(model, ids, config.batch_size, config.window_length, vocabulary.eos_id)
+    windows = device_windows(model, ids, config.batch_size, config.words_per_window, vocabulary.eos_id)
     starts = np.fromiter(sentence_starts(map(vocabulary.word, ids.tolist())), dtype=np.int32, count=len(ids))
     # windows over the flags, aligned with those over the tokens
-    start_windows = EvalWindows(starts, config.batch_size, config.window_length, 0)
+    start_windows = EvalWindows(starts, config.batch_size, config.words_per_window, 0)
     texts, written = written_words(ids, vocabulary)
-    written_windows = EvalWindows(written, config.batch_size, config.window_length, -1)
+    written_windows = EvalWindows(written, config.batch_size, config.words_per_window, -1)
     bar = SuggestionBar(vocabulary)
     typed: list[TypedWord] = []
     done = 0

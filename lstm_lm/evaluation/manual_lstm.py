@@ -6,35 +6,16 @@ direction, the weight gradients are one matrix product per layer, score and grad
 rows of the output layer's gradient are computed. Buffers are allocated once.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lstm_lm.evaluation.score import target_rank
+from lstm_lm.evaluation.forward import Segment
 from lstm_lm.nn.cells.lstm import LSTM
 from lstm_lm.nn.matmul import empty_rows
 from lstm_lm.nn.model import LSTMLanguageModel
-
-
-@dataclass(frozen=True)
-class ScoredSegment:
-    """A segment of T words, scored before the weights are updated on it."""
-
-    features: Tensor
-    """Features before every word (T, H)."""
-    log_probabilities: Tensor
-    """Log probabilities of the vocabulary (T, V); a buffer that the next segment overwrites."""
-    input_ids: Tensor
-    """The word before each word (T,)."""
-    target_ids: Tensor
-    """The words (T,)."""
-    nll: Tensor
-    """Their negative log likelihood in nats (T,)."""
-    rank: Tensor
-    """Their ranks from ``target_rank`` (T,)."""
 
 
 class Gradient(NamedTuple):
@@ -55,19 +36,20 @@ class Gradient(NamedTuple):
 ALL_ROWS = slice(None)
 
 
-def rows_to_update(bias_gradient: Tensor, segment: ScoredSegment, min_count: float) -> Tensor | slice:
+def rows_to_update(bias_gradient: Tensor, input_ids: Tensor, target_ids: Tensor, min_count: float) -> Tensor | slice:
     """The rows of the output layer that an update changes: the words of the segment, and others it could have had.
 
     Args:
         bias_gradient: Gradient of the bias (V,), of the segment's mean loss: for a word that is not in the segment, how
             often per word the network expected it.
-        segment: The segment.
+        input_ids: The word before each word of the segment (T,).
+        target_ids: The words (T,).
         min_count: How often in the segment the network must have expected the others; 0 takes all rows.
     """
     if not min_count:
         return ALL_ROWS
-    updated = len(segment.target_ids) * bias_gradient.abs() >= min_count
-    for word_ids in (segment.input_ids, segment.target_ids):
+    updated = len(target_ids) * bias_gradient.abs() >= min_count
+    for word_ids in (input_ids, target_ids):
         updated[word_ids] = True
     return updated.nonzero().squeeze(1)
 
@@ -117,12 +99,15 @@ class ManualGradLSTM:
         for layer, (hidden, cell) in zip(self._layers, self._initial_state.layers, strict=True):
             layer.set_state(hidden[0, 0], cell[0, 0])
 
-    def forward(self, input_ids: Tensor, target_ids: Tensor) -> ScoredSegment:
+    def forward(self, input_ids: Tensor, target_ids: Tensor) -> Segment:
         """Score the next segment of the stream. The state continues from the last segment, detached.
 
         Args:
             input_ids: (T,), int64.
             target_ids: The word after each input (T,), int64.
+
+        Returns:
+            The segment; the next one overwrites its log probabilities.
         """
         count = len(input_ids)
         features = self.weights[self._embedding][input_ids]
@@ -137,7 +122,6 @@ class ManualGradLSTM:
             for index, words in enumerate(self._clusters):
                 shift = cluster_logits[:, index : index + 1] - logits[:, words].logsumexp(dim=1, keepdim=True)
                 logits[:, words] += shift
-        rank = target_rank(logits, target_ids)
         # log-softmax in place
         highest = logits.amax(dim=1, keepdim=True)
         logits -= highest
@@ -147,26 +131,24 @@ class ManualGradLSTM:
         logits -= total.log()
         if self._clusters:
             self._cluster_log_probs = cluster_logits - (highest + total.log())
-        nll = -logits.gather(1, target_ids.unsqueeze(1)).squeeze(1)
-        # the cache changes its log probabilities in place, and the clusters' backward pass reads the buffer
-        log_probabilities = logits.clone() if self._clusters else logits
-        return ScoredSegment(features, log_probabilities, input_ids, target_ids, nll, rank)
+        self._input_ids, self._segment = input_ids, Segment(features, logits, target_ids)
+        return self._segment
 
-    def backward(self, segment: ScoredSegment, min_count: float = 0.0) -> list[Gradient]:
-        """Compute the gradients of the segment's mean negative log likelihood.
+    def backward(self, min_count: float = 0.0) -> list[Gradient]:
+        """Compute the gradients of the last segment's mean negative log likelihood.
 
         Args:
-            segment: From the last :meth:`forward`.
             min_count: As in :func:`rows_to_update`.
 
         Returns:
             A gradient for each of ``weights``; buffers that the next call overwrites.
         """
-        count, input_ids = len(segment.target_ids), segment.input_ids
+        input_ids, segment = self._input_ids, self._segment
+        count = len(input_ids)
         grad_logits = self._probabilities[:count]
         grad_logits[torch.arange(count), segment.target_ids] -= 1.0
         grad_logits /= count
-        grad_clusters = self._clusters_backward(grad_logits, segment) if self._clusters else None
+        grad_clusters = self._clusters_backward(grad_logits, segment.features) if self._clusters else None
         bias_gradient = torch.sum(grad_logits, dim=0, out=self._gradients[self._output_bias])
         grad_features = grad_logits @ self.weights[self._output_weight]  # all words: the rare ones add up
         if grad_clusters is not None:
@@ -174,7 +156,7 @@ class ManualGradLSTM:
         for layer in reversed(self._layers):
             grad_features = layer.backward(grad_features)
         gradients = [Gradient(ALL_ROWS, gradient) for gradient in self._gradients]
-        rows = rows_to_update(bias_gradient, segment, min_count)
+        rows = rows_to_update(bias_gradient, input_ids, segment.target_ids, min_count)
         gradients[self._output_weight] = Gradient(rows, grad_logits[:, rows].t() @ segment.features)
         if self._embedding != self._output_weight:
             rows = torch.unique(input_ids)
@@ -183,13 +165,13 @@ class ManualGradLSTM:
         gradients[self._embedding].values.index_add_(0, positions, grad_features)
         return gradients
 
-    def _clusters_backward(self, grad_logits: Tensor, segment: ScoredSegment) -> Tensor:
+    def _clusters_backward(self, grad_logits: Tensor, features: Tensor) -> Tensor:
         """Backpropagate through the adaptive softmax.
 
         Args:
             grad_logits: Gradient of the logits (T, V) after the clusters' normalization. Becomes, in place, the
                 gradient of the output layer's logits.
-            segment: The scored segment.
+            features: Features of the segment (T, H).
 
         Returns:
             Gradient of the cluster logits (T, K). The gradients of the cluster weights are stored in ``_gradients``.
@@ -201,7 +183,7 @@ class ManualGradLSTM:
             log_probs = self._logits[: len(grad_logits), words]
             within_cluster = (log_probs - self._cluster_log_probs[:, index : index + 1]).exp_()
             grad_words -= within_cluster.mul_(grad_clusters[:, index : index + 1])
-        torch.mm(grad_clusters.t(), segment.features, out=self._gradients[self._cluster_weight])
+        torch.mm(grad_clusters.t(), features, out=self._gradients[self._cluster_weight])
         torch.sum(grad_clusters, dim=0, out=self._gradients[self._cluster_bias])
         return grad_clusters
 

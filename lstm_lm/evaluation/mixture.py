@@ -27,7 +27,7 @@ from lstm_lm.evaluation.mixture_weights import MixtureWeights, constant_weights,
 from lstm_lm.evaluation.neighbours import NeighbourIndex
 from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
-from lstm_lm.evaluation.segments import NETWORK_SIGNALS, network_segments, summarize
+from lstm_lm.evaluation.segments import NETWORK_SIGNALS, network_segments, network_signals
 from lstm_lm.nn.device import wait_for
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
@@ -116,9 +116,9 @@ class Mixture:
         """Read the next words of the stream.
 
         Args:
-            log_probs: The network's, from :func:`summarize` (n,).
-            signals: The network's, from :func:`summarize` (n, 2).
-            features: The network's features before every word (n, H).
+            log_probs: The network's log probabilities of the words (n,).
+            signals: Its :func:`network_signals` (n, 2).
+            features: Its features before every word (n, H).
             target_ids: The words (n,).
         """
         contributions = []
@@ -202,8 +202,8 @@ def evaluate_mixture(
     for announced, segment in segments:
         if announced is not None:
             mixture.search(announced)
-        summary = summarize(segment.log_probabilities, segment.target_ids)
-        reading = mixture.read(*summary, segment.features, segment.target_ids)
+        signals = network_signals(segment.log_probabilities)
+        reading = mixture.read(segment.target_log_probs, signals, segment.features, segment.target_ids)
         nll = weights.loss(reading.log_probs, reading.signals)
         probabilities, shares = mixture.mix(segment.log_probabilities, reading, weights)
         metric.update(nll, target_rank(probabilities, segment.target_ids), segment.target_ids)

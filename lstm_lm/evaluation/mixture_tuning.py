@@ -16,7 +16,7 @@ from lstm_lm.evaluation.mixture_weights import CrossCheck, constant_weights, cro
 from lstm_lm.evaluation.neighbours import NeighbourIndex
 from lstm_lm.evaluation.progress import StageProgressCallback
 from lstm_lm.evaluation.score import chunks
-from lstm_lm.evaluation.segments import block_length, network_segments, summarize
+from lstm_lm.evaluation.segments import block_length, network_segments, network_signals
 from lstm_lm.evaluation.tuning import DynamicSearch
 from lstm_lm.nn.model import LSTMLanguageModel
 
@@ -69,7 +69,7 @@ def tune_mixture(
     ids = ids[: config.tune_tokens or len(ids)]
     given, tuned = config.settings(), dict[str, float]()
     if models.rms is not None:
-        evaluator = DynamicEvaluator(model, models.rms, config.window_length)
+        evaluator = DynamicEvaluator(model, models.rms, config.words_per_window)
         tuned |= DynamicSearch(evaluator, ids[:_DYNAMIC_TOKENS], eos_id, progress).run(given)
     network = _network_pass(model, ids, eos_id, config, tuned, models, progress)
     if config.cache:
@@ -102,9 +102,8 @@ def _network_pass(
     for announced, segment in network_segments(model, ids, eos_id, config, settings, models.rms, announce):
         if announced is not None:
             trained_features.append(announced)
-        summary = summarize(segment.log_probabilities, segment.target_ids)
-        log_probs.append(summary[0])
-        signals.append(summary[1])
+        log_probs.append(segment.target_log_probs)
+        signals.append(network_signals(segment.log_probabilities))
         features.append(segment.features)
         done += len(segment.target_ids)
         progress("scoring valid", done, len(ids))

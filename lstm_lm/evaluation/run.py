@@ -11,9 +11,8 @@ from lstm_lm.data.cache import build_once, cache_root
 from lstm_lm.data.config import DataConfig
 from lstm_lm.data.encoding import Ids, encode_split
 from lstm_lm.data.ngram import KneserNeyNgram
-from lstm_lm.evaluation.cache import evaluate_cache
 from lstm_lm.evaluation.config import WEIGHTS, EvaluationConfig, resolve_settings
-from lstm_lm.evaluation.dynamic import GradientRMS, evaluate_dynamic, gradient_rms
+from lstm_lm.evaluation.dynamic import GradientRMS, gradient_rms
 from lstm_lm.evaluation.keyboard import KeyboardScore, evaluate_keyboard
 from lstm_lm.evaluation.mixture import TrainModels, evaluate_mixture
 from lstm_lm.evaluation.mixture_tuning import tune_mixture
@@ -22,6 +21,7 @@ from lstm_lm.evaluation.neighbours import INDEX_FORMAT, NeighbourIndex, build_in
 from lstm_lm.evaluation.progress import StageProgressCallback
 from lstm_lm.evaluation.score import Score
 from lstm_lm.evaluation.static import evaluate_static
+from lstm_lm.evaluation.stream import evaluate_stream
 from lstm_lm.evaluation.tuning import tune
 from lstm_lm.nn.device import find_device, use_exact_float32
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -157,9 +157,8 @@ class _Evaluator:
             return evaluate_static(model, ids, vocabulary, config, progress)
         if config.name == "keyboard":
             return evaluate_keyboard(model, ids, vocabulary, config, progress)
-        if config.name == "cache":
-            return evaluate_cache(model, ids, vocabulary, config, settings, progress)
-        return evaluate_dynamic(model, ids, vocabulary, config, settings, self._gradient_rms(), progress)
+        rms = self._gradient_rms() if "lr" in config.tunable else None
+        return evaluate_stream(model, ids, vocabulary, config, settings, rms, progress)
 
     def _ids(self, split: str) -> Ids:
         return encode_split(self._data, split, self._vocabulary)

@@ -166,9 +166,14 @@ class ScoreMetric(Metric):
         return Score(tokens, loss, perplexity, top1, top3, top5, words, unk_rate, interval)
 
 
+def chunk_length(device: torch.device) -> int:
+    """Words whose logits a device computes at once."""
+    return _CHUNK if device.type == "cpu" else _GPU_CHUNK
+
+
 def chunks(features: Tensor, target_ids: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Features (N, H) and targets (N,) in chunks whose logits their device computes at once."""
-    size = _CHUNK if features.device.type == "cpu" else _GPU_CHUNK
+    size = chunk_length(features.device)
     return zip(torch.split(features, size), torch.split(target_ids, size), strict=True)
 
 

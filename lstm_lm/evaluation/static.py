@@ -34,7 +34,7 @@ def evaluate_static(
     Raises:
         DataError: If the split is empty.
     """
-    windows = device_windows(model, ids, config.batch_size, config.window_length, vocabulary.eos_id)
+    windows = device_windows(model, ids, config.batch_size, config.words_per_window, vocabulary.eos_id)
     metric, nlls, done = ScoreMetric(vocabulary).to(model.device), [], 0
     with eval_mode(model):
         for window, features in window_features(model, windows):

@@ -11,16 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from lstm_lm.data.encoding import Ids
 from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache_search import search_cache
 from lstm_lm.evaluation.config import DEFAULTS, TUNABLE, EvaluationConfig
 from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
-from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.progress import StageProgressCallback
-from lstm_lm.evaluation.score import chunks
+from lstm_lm.evaluation.segments import network_segments
 from lstm_lm.nn.model import LSTMLanguageModel
 
 MAX_TRIALS = 11
@@ -59,7 +57,7 @@ def tune(
     if rms is None:
         nll, features = _score_static(model, ids, eos_id, config, progress)
     else:
-        evaluator = DynamicEvaluator(model, rms, config.window_length)
+        evaluator = DynamicEvaluator(model, rms, config.words_per_window)
         search = DynamicSearch(evaluator, ids, eos_id, progress)
         tuned |= search.run(given)
         nll, features = search.best.nll, torch.cat(search.best.features)
@@ -75,13 +73,11 @@ def _score_static(
     """Negative log likelihood (N,) and features (N, H) of the network without a cache."""
     nlls, features = [], []
     done = 0
-    with eval_mode(model):
-        for window, targets in stream_features(model, ids, config.window_length, eos_id):
-            for chunk, words in chunks(window, targets):
-                nlls.append(F.cross_entropy(model.logits(chunk), words, reduction="none").double().cpu().numpy())
-            features.append(window)
-            done += len(targets)
-            progress("scoring valid", done, len(ids))
+    for _, segment in network_segments(model, ids, eos_id, config, {}, None, announce=False):
+        nlls.append(-segment.target_log_probs.double().cpu().numpy())
+        features.append(segment.features)
+        done += len(segment.target_ids)
+        progress("scoring valid", done, len(ids))
     return np.concatenate(nlls), torch.cat(features)
 
 
@@ -94,7 +90,7 @@ class _Trial:
     nll: NDArray[np.float64]
     """Negative log likelihood of every token (N,)."""
     features: list[Tensor]
-    """Features before every token, one tensor per segment."""
+    """Features before every token, one tensor per chunk."""
 
 
 class DynamicSearch:
@@ -154,9 +150,9 @@ class DynamicSearch:
     def _run_trial(self, lr: float, decay: float) -> _Trial:
         nll, features = np.empty(len(self._ids)), list[Tensor]()
         total, best_totals, done = 0.0, np.cumsum(self.best.nll), 0
-        for segment in self._evaluator.score_segments(self._ids, self._eos_id, lr, decay):
-            count = len(segment.nll)
-            nll[done : done + count] = segment.nll.cpu().numpy()
+        for segment in self._evaluator.score_stream(self._ids, self._eos_id, lr, decay):
+            count = len(segment.target_ids)
+            nll[done : done + count] = -segment.target_log_probs.cpu().numpy()
             features.append(segment.features)
             total += float(nll[done : done + count].sum())
             done += count

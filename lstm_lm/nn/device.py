@@ -1,4 +1,6 @@
-"""Device selection and float32 precision."""
+"""Device selection, float32 precision and CUDA graphs."""
+
+import warnings
 
 import torch
 
@@ -22,6 +24,11 @@ def use_exact_float32(device: torch.device) -> None:
     """Disable TF32 on a GPU: with it, cuDNN rounds the inputs of an LSTM's matrix products to 10 bits."""
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
+
+
+def quiet_capture() -> None:
+    """Hide what torch says of gradients on two streams: a CUDA graph is captured on a stream of its own."""
+    warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
 
 
 def wait_for(device: torch.device) -> None:

@@ -77,7 +77,8 @@ class LanguageModelDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> EvalWindows:
         """Windows over the complete test split, as one stream."""
-        return self._eval_windows("test", EvaluationConfig.batch_size, EvaluationConfig.window_length)
+        config = EvaluationConfig()
+        return self._eval_windows("test", config.batch_size, config.words_per_window)
 
     def _eval_windows(self, split: str, num_streams: int, length: int) -> EvalWindows:
         corpus = self.corpus

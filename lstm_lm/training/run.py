@@ -184,7 +184,7 @@ def _budget_summary(
 ) -> dict[str, Any]:
     """How the budget was spent; warns if it was exceeded."""
     used, validating = time_budget.elapsed(), time_budget.total_validation_time
-    if used > budget:
+    if used - budget >= 1.0:  # less is the end of the last step
         log.warning(
             "the budget of %.0f s was exceeded by %.0f s: of the %.0f s used, validations took %.0f s",
             budget,

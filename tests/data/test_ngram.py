@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,10 @@ def test_distributions_are_normalized_and_agree_with_single_words(length: int, o
     assert (rows > 0).all()
     assert rows.sum(axis=1) == pytest.approx(np.ones(31), abs=1e-5)
     assert ngram.probs(contexts[:-1], text) == pytest.approx(rows[np.arange(30), text], rel=1e-4)
+    total, shares = torch.rand(31, VOCAB_SIZE), torch.rand(31)
+    mixed = total + shares.unsqueeze(1) * torch.from_numpy(rows)
+    ngram.add_to(total, contexts, shares)
+    torch.testing.assert_close(total, mixed)
 
 
 def test_later_words_do_not_change_a_context() -> None:

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lstm_lm.evaluation.cache import NeuralCache, evaluate_cache
+from lstm_lm.evaluation.cache import NeuralCache
 from lstm_lm.evaluation.cache_search import search_cache, target_masses
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.forward import eval_mode, stream_features
 from lstm_lm.evaluation.static import evaluate_static
+from lstm_lm.evaluation.stream import evaluate_stream
 
 SETTINGS = {"cache_window": 20, "cache_theta": 0.7, "cache_weight": 0.3}
 
@@ -91,7 +92,7 @@ def test_later_words_do_not_change_earlier_probabilities(position: int, word: in
 
 def test_weight_0_is_static() -> None:
     static = evaluate_static(network(), stream(300), VOCABULARY, EvaluationConfig())
-    score = evaluate_cache(
+    score = evaluate_stream(
         network(), stream(300), VOCABULARY, EvaluationConfig(name="cache"), {**SETTINGS, "cache_weight": 0.0}
     )
     assert score.loss == pytest.approx(static.loss, abs=1e-6)
@@ -100,7 +101,7 @@ def test_weight_0_is_static() -> None:
 
 def test_score_is_the_loss_of_the_mixture() -> None:
     ids = stream(300)
-    score = evaluate_cache(network().train(), ids, VOCABULARY, EvaluationConfig(name="cache"), SETTINGS)
+    score = evaluate_stream(network().train(), ids, VOCABULARY, EvaluationConfig(name="cache"), SETTINGS)
     mixtures = by_hand(ids, SETTINGS)
     targets = torch.from_numpy(ids).long()
     assert score.loss == pytest.approx(-float(mixtures[torch.arange(300), targets].log().mean()), abs=1e-5)
@@ -110,7 +111,7 @@ def test_score_is_the_loss_of_the_mixture() -> None:
 def test_evaluation_keeps_mode_and_weights() -> None:
     model = network().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate_cache(model, stream(100), VOCABULARY, EvaluationConfig(name="cache"), SETTINGS)
+    evaluate_stream(model, stream(100), VOCABULARY, EvaluationConfig(name="cache"), SETTINGS)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -153,11 +154,11 @@ def test_search_finds_the_best_settings_and_keeps_given_ones() -> None:
     stages: list[str] = []
     best_settings = search_cache(features, words, nll, {}, lambda stage, *_: stages.append(stage))
     config = EvaluationConfig(name="cache")
-    best = evaluate_cache(network(), ids, VOCABULARY, config, best_settings).loss
+    best = evaluate_stream(network(), ids, VOCABULARY, config, best_settings).loss
     assert best < static.loss
     for name, factor in (("cache_theta", 0.25), ("cache_window", 0.2), ("cache_weight", 0.2)):
         other = {**best_settings, name: type(best_settings[name])(best_settings[name] * factor)}
-        assert evaluate_cache(network(), ids, VOCABULARY, config, other).loss > best - 0.02
+        assert evaluate_stream(network(), ids, VOCABULARY, config, other).loss > best - 0.02
     assert set(stages) == {"cache search, first pass", "cache search"}
     fixed = search_cache(features, words, nll, {"cache_theta": 0.3, "cache_window": 77}, lambda *_: None)
     assert (fixed["cache_theta"], fixed["cache_window"]) == (0.3, 77)

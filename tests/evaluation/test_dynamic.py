@@ -12,18 +12,17 @@ from torch.nn import functional as F
 
 from lstm_lm.errors import DataError, EvaluationError
 from lstm_lm.evaluation.autograd_network import AutogradNetwork
-from lstm_lm.evaluation.cache import evaluate_cache
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.dynamic import (
     DECAY_SEGMENTS,
     EPSILON,
     DynamicEvaluator,
     GradientRMS,
-    evaluate_dynamic,
     gradient_rms,
 )
 from lstm_lm.evaluation.manual_lstm import Gradient, ManualGradLSTM
 from lstm_lm.evaluation.static import evaluate_static
+from lstm_lm.evaluation.stream import evaluate_stream
 from lstm_lm.nn.config import ModelConfig
 
 CONFIG = EvaluationConfig(name="dynamic", window_length=9, gradient_windows=20)
@@ -38,9 +37,17 @@ def rms() -> GradientRMS:
 
 def losses(ids: np.ndarray, rms: GradientRMS, settings: dict[str, float] | None = None) -> np.ndarray:
     dynamic = DynamicEvaluator(network(), rms, CONFIG.window_length)
-    return np.concatenate(
-        [segment.nll.numpy() for segment in dynamic.score_segments(ids, VOCABULARY.eos_id, **(settings or SETTINGS))]
-    )
+    chunks = dynamic.score_stream(ids, VOCABULARY.eos_id, **(settings or SETTINGS))
+    return np.concatenate([-chunk.target_log_probs.numpy() for chunk in chunks])
+
+
+def moved_and_scored(dynamic: DynamicEvaluator, segments: int, decay: float) -> None:
+    """Add 0.5 to all weights, then score so many segments of 9 words."""
+    dynamic.chunk_length = 9 * segments
+    for number, _ in enumerate(dynamic.score_stream(stream(2 * 9 * segments), VOCABULARY.eos_id, lr=0.0, decay=decay)):
+        if number == 0:
+            for weight in dynamic._network.weights:
+                weight += 0.5
 
 
 def dense(network: ManualGradLSTM | AutogradNetwork, gradients: list[Gradient]) -> list[torch.Tensor]:
@@ -81,8 +88,8 @@ def test_loss_and_gradient_match_autograd(config: ModelConfig) -> None:
         F.cross_entropy(logits, targets).backward()
         segment = manual.forward(inputs, targets)
         assert torch.allclose(segment.log_probabilities, logits.log_softmax(dim=1), atol=1e-5)
-        assert torch.allclose(segment.nll, F.cross_entropy(logits, targets, reduction="none"), atol=1e-5)
-        for parameter, gradient in zip(model.parameters(), dense(manual, manual.backward(segment)), strict=True):
+        assert torch.allclose(-segment.target_log_probs, F.cross_entropy(logits, targets, reduction="none"), atol=1e-5)
+        for parameter, gradient in zip(model.parameters(), dense(manual, manual.backward()), strict=True):
             assert parameter.grad is not None
             assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
@@ -96,11 +103,9 @@ def test_autograd_network_equals_the_hand_written_one(min_count: float, tied: bo
     for length in (11, 11, 4):
         inputs, targets = (torch.from_numpy(rng.integers(8, size=length)) for _ in range(2))
         expected, segment = manual.forward(inputs, targets), autograd.forward(inputs, targets)
-        for name in ("features", "log_probabilities", "nll", "rank"):
+        for name in ("features", "log_probabilities", "target_ids"):
             torch.testing.assert_close(getattr(segment, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
-        segment.log_probabilities.zero_()  # the cache changes them in place
-        expected.log_probabilities.zero_()
-        by_hand, gradients = dense(manual, manual.backward(expected, min_count)), autograd.backward(segment, min_count)
+        by_hand, gradients = dense(manual, manual.backward(min_count)), autograd.backward(min_count)
         torch.testing.assert_close(dense(autograd, gradients), by_hand, atol=1e-6, rtol=1e-5)
         for weights in (manual.weights, autograd.weights):  # as an update does
             for weight, gradient in zip(weights, by_hand, strict=True):
@@ -116,7 +121,7 @@ def test_dynamic_evaluation_by_autograd_gives_the_score_of_the_hand_written_path
 
     def loss() -> float:
         rms = gradient_rms(network(), train_ids, VOCABULARY.eos_id, CONFIG)
-        return evaluate_dynamic(network(), ids, VOCABULARY, CONFIG, {**SETTINGS, **cache}, rms).loss
+        return evaluate_stream(network(), ids, VOCABULARY, CONFIG, {**SETTINGS, **cache}, rms).loss
 
     by_hand = loss()
     monkeypatch.setattr("lstm_lm.evaluation.dynamic.ManualGradLSTM", lambda model, _: AutogradNetwork(model))
@@ -128,9 +133,9 @@ def test_other_cells_are_evaluated_by_autograd(cell: str) -> None:
     model, ids = network(ModelConfig(6, [9, 6], cell=cell, weight_dropout=0.5)), np.tile(stream(12), 60)
     rms = gradient_rms(model, stream(200, seed=7), VOCABULARY.eos_id, CONFIG)
     static = evaluate_static(model, ids, VOCABULARY, EvaluationConfig())
-    still = evaluate_dynamic(model, ids, VOCABULARY, CONFIG, {"lr": 0.0, "decay": 0.0}, rms)
+    still = evaluate_stream(model, ids, VOCABULARY, CONFIG, {"lr": 0.0, "decay": 0.0}, rms)
     assert still.loss == pytest.approx(static.loss, abs=1e-5)
-    learned = evaluate_dynamic(model, ids, VOCABULARY, CONFIG, {"lr": 0.05, "decay": 0.02}, rms)
+    learned = evaluate_stream(model, ids, VOCABULARY, CONFIG, {"lr": 0.05, "decay": 0.02}, rms)
     assert learned.loss < 0.8 * static.loss
 
 
@@ -163,8 +168,8 @@ def test_only_words_of_a_segment_and_expected_words_change(monkeypatch: pytest.M
     monkeypatch.setattr("lstm_lm.evaluation.dynamic.MIN_COUNT", min_count)
     rms = GradientRMS([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
     dynamic = DynamicEvaluator(model, rms, 9)
-    for segment in dynamic.score_segments(ids, VOCABULARY.eos_id, lr=0.1, decay=0.5):
-        expected_counts = segment.log_probabilities.exp().sum(dim=0)
+    (segment,) = dynamic.score_stream(ids, VOCABULARY.eos_id, lr=0.1, decay=0.5)
+    expected_counts = segment.log_probabilities.exp().sum(dim=0)
     trained, updated = model.embedding.weight, dynamic._network.weights[dynamic._network._embedding]
     changed = {word for word in range(len(VOCABULARY)) if not torch.equal(trained[word], updated[word])}
     words = {VOCABULARY.eos_id, *ids.tolist()}
@@ -180,10 +185,7 @@ def test_the_decay_of_several_segments_is_that_of_each(monkeypatch: pytest.Monke
     def decayed(segments: int) -> list[torch.Tensor]:
         monkeypatch.setattr("lstm_lm.evaluation.dynamic.DECAY_SEGMENTS", segments)
         dynamic = DynamicEvaluator(model, rms, 9)
-        for number, _ in enumerate(dynamic.score_segments(stream(4 * 9), VOCABULARY.eos_id, lr=0.0, decay=0.1)):
-            if not number:
-                for weight in dynamic._network.weights:
-                    weight += 0.5
+        moved_and_scored(dynamic, 4, decay=0.1)
         return dynamic._network.weights
 
     torch.testing.assert_close(decayed(4), decayed(1))
@@ -226,9 +228,9 @@ def test_a_word_changes_the_losses_after_its_segment(rms: GradientRMS) -> None:
 @pytest.mark.parametrize("cache", [{}, CACHE])
 def test_lr_0_equals_static_evaluation(rms: GradientRMS, cache: dict[str, float]) -> None:
     ids = stream(300)
-    score = evaluate_dynamic(network(), ids, VOCABULARY, CONFIG, {"lr": 0.0, "decay": 0.0, **cache}, rms)
+    score = evaluate_stream(network(), ids, VOCABULARY, CONFIG, {"lr": 0.0, "decay": 0.0, **cache}, rms)
     if cache:
-        expected = evaluate_cache(network(), ids, VOCABULARY, EvaluationConfig(name="cache"), cache)
+        expected = evaluate_stream(network(), ids, VOCABULARY, EvaluationConfig(name="cache"), cache)
     else:
         expected = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig())
     assert score.loss == pytest.approx(expected.loss, abs=1e-5)
@@ -243,7 +245,7 @@ def test_lr_0_equals_static_evaluation(rms: GradientRMS, cache: dict[str, float]
 def test_repeated_text_is_learned(rms: GradientRMS) -> None:
     ids = np.tile(stream(12), 60)
     static = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig())
-    dynamic = evaluate_dynamic(network(), ids, VOCABULARY, CONFIG, SETTINGS, rms)
+    dynamic = evaluate_stream(network(), ids, VOCABULARY, CONFIG, SETTINGS, rms)
     assert dynamic.loss < 0.8 * static.loss
     assert dynamic.interval is None, "the split has only one block"
 
@@ -252,9 +254,7 @@ def test_decay_1_restores_the_trained_weights() -> None:
     model = network()
     rms = GradientRMS([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
     dynamic = DynamicEvaluator(model, rms, 9)
-    for _ in dynamic.score_segments(stream(9 * DECAY_SEGMENTS), VOCABULARY.eos_id, lr=0.0, decay=1.0):
-        for weight in dynamic._network.weights:
-            weight += 0.5
+    moved_and_scored(dynamic, DECAY_SEGMENTS, decay=1.0)
     for weight, trained in zip(dynamic._network.weights, model.parameters(), strict=True):
         assert torch.equal(weight, trained)
 
@@ -263,13 +263,8 @@ def test_model_is_unchanged_and_each_run_starts_from_trained_weights(rms: Gradie
     model = network().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     dynamic = DynamicEvaluator(model, rms, 9)
-    first, second = (
-        np.concatenate(
-            [segment.nll.numpy() for segment in dynamic.score_segments(stream(60), VOCABULARY.eos_id, 0.05, 0.02)]
-        )
-        for _ in range(2)
-    )
-    assert (first == second).all()
+    (first,), (second,) = (dynamic.score_stream(stream(60), VOCABULARY.eos_id, 0.05, 0.02) for _ in range(2))
+    assert torch.equal(first.log_probabilities, second.log_probabilities)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -277,14 +272,14 @@ def test_model_is_unchanged_and_each_run_starts_from_trained_weights(rms: Gradie
 
 def test_progress_is_reported_and_empty_splits_are_rejected(rms: GradientRMS) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate_dynamic(network(), stream(20), VOCABULARY, CONFIG, SETTINGS, rms, lambda *done: seen.append(done))
-    assert seen == [(9, 20), (18, 20), (20, 20)]
+    evaluate_stream(network(), stream(300), VOCABULARY, CONFIG, SETTINGS, rms, lambda *done: seen.append(done))
+    assert seen == [(126, 300), (252, 300), (300, 300)], "chunks of whole segments"
     with pytest.raises(DataError, match="empty"):
-        evaluate_dynamic(network(), stream(0), VOCABULARY, CONFIG, SETTINGS, rms)
+        evaluate_stream(network(), stream(0), VOCABULARY, CONFIG, SETTINGS, rms)
     with pytest.raises(DataError, match="train is empty"):
         gradient_rms(network(), stream(0), VOCABULARY.eos_id, CONFIG)
 
 
 def test_divergence_is_reported_with_a_remedy(rms: GradientRMS) -> None:
     with pytest.raises(EvaluationError, match=r"diverged after .* of 300 tokens; lower evaluation.lr \(got 1e\+38\)"):
-        evaluate_dynamic(network(), stream(300), VOCABULARY, CONFIG, {"lr": 1e38, "decay": 0.0}, rms)
+        evaluate_stream(network(), stream(300), VOCABULARY, CONFIG, {"lr": 1e38, "decay": 0.0}, rms)

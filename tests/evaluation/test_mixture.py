@@ -9,9 +9,8 @@ import torch
 from helpers.small_streams import VOCABULARY, network, stream
 
 from lstm_lm.data.ngram import KneserNeyNgram
-from lstm_lm.evaluation.cache import evaluate_cache
 from lstm_lm.evaluation.config import COMPONENTS, EvaluationConfig, checked_settings
-from lstm_lm.evaluation.dynamic import evaluate_dynamic, gradient_rms
+from lstm_lm.evaluation.dynamic import gradient_rms
 from lstm_lm.evaluation.mixture import (
     Mixture,
     TrainModels,
@@ -20,8 +19,9 @@ from lstm_lm.evaluation.mixture import (
 from lstm_lm.evaluation.mixture_tuning import tune_mixture
 from lstm_lm.evaluation.mixture_weights import MixtureWeights, constant_weights
 from lstm_lm.evaluation.neighbours import NeighbourIndex, build_index
-from lstm_lm.evaluation.segments import network_segments, summarize
+from lstm_lm.evaluation.segments import network_segments, network_signals
 from lstm_lm.evaluation.static import evaluate_static
+from lstm_lm.evaluation.stream import evaluate_stream
 
 SETTINGS = {"cache_window": 20, "cache_theta": 0.7, "neighbours_theta": 2.0, "lr": 0.01, "decay": 0.01}
 EOS = VOCABULARY.eos_id
@@ -67,8 +67,8 @@ def distributions(
     for announced, segment in segments:
         if announced is not None:
             mixture.search(announced)
-        summary = summarize(segment.log_probabilities, segment.target_ids)
-        reading = mixture.read(*summary, segment.features, segment.target_ids)
+        signals = network_signals(segment.log_probabilities)
+        reading = mixture.read(segment.target_log_probs, signals, segment.features, segment.target_ids)
         nlls.append(weights.loss(reading.log_probs, reading.signals))
         rows.append(mixture.mix(segment.log_probabilities, reading, weights)[0].clone())  # the buffer is used again
     return torch.cat(rows), torch.cat(nlls)
@@ -106,14 +106,14 @@ def test_constant_weights_give_the_scores_of_the_other_evaluations(index: Neighb
     ids = stream(300)
     static = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig()).loss
     assert score(index, config("cache", "ngram", "neighbours"), [1.0, 0.0, 0.0, 0.0], ids) == pytest.approx(static)
-    cache = evaluate_cache(network(), ids, VOCABULARY, EvaluationConfig("cache"), {**SETTINGS, "cache_weight": 0.3})
+    cache = evaluate_stream(network(), ids, VOCABULARY, EvaluationConfig("cache"), {**SETTINGS, "cache_weight": 0.3})
     assert score(index, config("cache"), [0.7, 0.3], ids) == pytest.approx(cache.loss, abs=1e-6)
     for components, weight in ((("dynamic",), 0.0), (("cache", "dynamic"), 0.3)):
         given = config(*components)
         rms = train_models(index, given).rms
         assert rms is not None
         settings = {**SETTINGS, "cache_weight": weight}
-        dynamic = evaluate_dynamic(network(), ids, VOCABULARY, given, settings, rms)
+        dynamic = evaluate_stream(network(), ids, VOCABULARY, given, settings, rms)
         weights = [1.0 - weight, weight][: len(components)]
         assert score(index, given, weights, ids) == pytest.approx(dynamic.loss, abs=1e-6)
 
@@ -134,7 +134,7 @@ def test_tuned_mixture_beats_its_parts(components: tuple[str, ...], index: Neigh
     tuning = tune_mixture(network(), ids, EOS, given, models, lambda stage, *_: stages.add(stage))
     result = evaluate_mixture(network(), ids, VOCABULARY, given, tuning.settings, models)
     static = evaluate_static(network(), ids, VOCABULARY, EvaluationConfig()).loss
-    cache = evaluate_cache(
+    cache = evaluate_stream(
         network(), ids, VOCABULARY, EvaluationConfig("cache"), {**tuning.settings, "cache_weight": 0.3}
     )
     assert result.score.loss < min(static, cache.loss)

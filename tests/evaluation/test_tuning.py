@@ -6,7 +6,8 @@ from helpers.small_streams import VOCABULARY, network, stream
 
 from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.config import DEFAULTS, EvaluationConfig, checked_settings, resolve_settings
-from lstm_lm.evaluation.dynamic import GradientRMS, evaluate_dynamic, gradient_rms
+from lstm_lm.evaluation.dynamic import GradientRMS, gradient_rms
+from lstm_lm.evaluation.stream import evaluate_stream
 from lstm_lm.evaluation.tuning import MAX_TRIALS, tune
 
 IDS = np.tile(stream(30), 12)
@@ -26,7 +27,7 @@ def test_tuned_settings_beat_the_defaults(rms: GradientRMS) -> None:
     tuned = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic"), rms, lambda stage, *_: stages.append(stage))
     assert set(tuned) == {"lr", "decay"}
     before, after = (
-        evaluate_dynamic(network(), IDS, VOCABULARY, config("dynamic"), settings, rms).loss
+        evaluate_stream(network(), IDS, VOCABULARY, config("dynamic"), settings, rms).loss
         for settings in (DEFAULTS, tuned)
     )
     assert after < before
