@@ -150,7 +150,8 @@ class ManualGradLSTM:
         grad_logits /= count
         grad_clusters = self._clusters_backward(grad_logits, segment.features) if self._clusters else None
         bias_gradient = torch.sum(grad_logits, dim=0, out=self._gradients[self._output_bias])
-        grad_features = grad_logits @ self.weights[self._output_weight]  # all words: the rare ones add up
+        # all words: the rare ones add up. The product in this order takes half the time, as in the forward pass
+        grad_features = (self.weights[self._output_weight].t() @ grad_logits.t()).t().contiguous()
         if grad_clusters is not None:
             grad_features.addmm_(grad_clusters, self.weights[self._cluster_weight])
         for layer in reversed(self._layers):
