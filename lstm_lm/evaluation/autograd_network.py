@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor
 
-from lstm_lm.evaluation.forward import Segment
+from lstm_lm.evaluation.forward import ScoredWords
 from lstm_lm.evaluation.manual_lstm import ALL_ROWS, Gradient, rows_to_update
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
@@ -39,7 +39,7 @@ class AutogradNetwork:
         """Start a new stream."""
         self._set_state(self._model.initial_state(1))
 
-    def forward(self, input_ids: Tensor, target_ids: Tensor) -> Segment:
+    def forward(self, input_ids: Tensor, target_ids: Tensor) -> ScoredWords:
         """Score the next segment of the stream. The state continues from the last segment, detached.
 
         Args:
@@ -52,7 +52,7 @@ class AutogradNetwork:
         self._set_state(state.detach())
         log_probabilities = self._model.logits(features[0]).log_softmax(dim=1)
         self._nll = -log_probabilities.gather(1, target_ids.unsqueeze(1)).squeeze(1)
-        return Segment(features[0].detach(), log_probabilities.detach(), target_ids)
+        return ScoredWords(features[0].detach(), log_probabilities.detach(), target_ids)
 
     def backward(self, min_count: float = 0.0) -> list[Gradient]:
         """The gradients of the last segment's mean negative log likelihood, as ``ManualGradLSTM.backward``."""

@@ -7,8 +7,8 @@ by their RMS and a decay towards the trained weights theta_g:
 
 RMS is the root of the mean square of every weight's gradient over segments of train, RMSnorm is RMS divided by its mean
 over all weights, clipped so that decay * RMSnorm is at most 1. The cache, if used, holds the features of the updated
-weights. A word is scored before the weights learn from it. Unlike the paper's, an update of the embedding and of the
-output layer skips the words that hardly matter (``MIN_COUNT``), and these two decay once in several segments.
+weights. A word is scored before the weights learn from it. Unlike in the paper, on a CPU an update of the embedding and
+of the output layer skips the words that hardly matter (``MIN_COUNT``), and these two decay once in several segments.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from lstm_lm.data.streams import inputs_and_targets
 from lstm_lm.errors import DataError
 from lstm_lm.evaluation.autograd_network import AutogradNetwork
 from lstm_lm.evaluation.config import EvaluationConfig
-from lstm_lm.evaluation.forward import Segment, device_windows
+from lstm_lm.evaluation.forward import ScoredWords, device_windows
 from lstm_lm.evaluation.graphs import Step, graphed
 from lstm_lm.evaluation.manual_lstm import ManualGradLSTM
 from lstm_lm.evaluation.progress import ProgressCallback
@@ -55,9 +55,9 @@ def _network(model: LSTMLanguageModel, window_length: int) -> ManualGradLSTM | A
     return ManualGradLSTM(model, window_length) if by_hand else AutogradNetwork(model)
 
 
-def _sparsity(model: LSTMLanguageModel) -> tuple[float, int]:
+def _update_limits(model: LSTMLanguageModel) -> tuple[float, int]:
     """``MIN_COUNT`` and ``DECAY_SEGMENTS`` for the device of a network."""
-    # a GPU updates all rows in less time than it takes to wait for the words
+    # a CUDA graph needs shapes that do not change, and a GPU updates all rows quickly
     return (MIN_COUNT, DECAY_SEGMENTS) if model.device.type == "cpu" else (0.0, 1)
 
 
@@ -84,10 +84,10 @@ def gradient_rms(
     if not length:
         raise DataError("train is empty; dynamic evaluation measures the RMS of the gradients on it")
     network = _network(model, length)
-    min_count, _ = _sparsity(model)
+    min_count, _ = _update_limits(model)
     squares = [torch.zeros_like(weight) for weight in network.weights]
 
-    def measure(input_ids: Tensor, target_ids: Tensor) -> Segment:
+    def measure(input_ids: Tensor, target_ids: Tensor) -> ScoredWords:
         segment = network.forward(input_ids, target_ids)
         for square, gradient in zip(squares, network.backward(min_count), strict=True):
             gradient.add_to(square, gradient.values)
@@ -126,15 +126,14 @@ class DynamicEvaluator:
         self._network = _network(model, window_length)
         self._rms = rms
         self._window_length = window_length
-        self._min_count, self._decay_segments = _sparsity(model)
-        self._lr_rates = [torch.zeros_like(value) for value in rms.per_weight]
+        self._min_count, self._decay_segments = _update_limits(model)
+        self._learning_rates = [torch.zeros_like(value) for value in rms.per_weight]
         self._decay_rates = [torch.zeros_like(value) for value in rms.per_weight]
         self._num_segments = 0
-        self._learn: Step | None = None
-        self.chunk_length = window_length * max(1, chunk_length(model.device) // window_length)
-        """Words of a chunk of whole segments."""
+        self.words_per_chunk = window_length * max(1, chunk_length(model.device) // window_length)
+        """Length of a chunk of whole segments."""
 
-    def score_stream(self, ids: Ids, eos_id: int, lr: float, decay: float) -> Iterator[Segment]:
+    def score_stream(self, ids: Ids, eos_id: int, lr: float, decay: float) -> Iterator[ScoredWords]:
         """Score a stream, starting from the trained weights; each segment before the weights learn from it.
 
         Args:
@@ -144,26 +143,26 @@ class DynamicEvaluator:
             decay: Decay towards the trained weights.
 
         Yields:
-            The scores of ``chunk_length`` words at a time; the last chunk may be shorter.
+            Chunks of ``words_per_chunk`` words; the last may be shorter.
 
         Raises:
             DataError: If the stream is empty.
         """
         windows = device_windows(self._model, ids, 1, self._window_length, eos_id)
-        if self._learn is None:
-            self._learn = graphed(self._score_and_update, self._window_length, self._model.device)
-        step = self._learn if lr or decay else self._network.forward
+        step: Step = self._network.forward
+        if lr or decay:
+            step = graphed(self._score_and_update, self._window_length, self._model.device)
         self._reset(lr, decay)
-        segments, length = list[Segment](), 0
+        segments, length = list[ScoredWords](), 0
         for window in windows:
             segment = step(window.input_ids[0], window.target_ids[0])
             # the next segment overwrites this one
             kept = segment.features.clone(), segment.log_probabilities.clone()
-            segments.append(Segment(*kept, window.target_ids[0]))
+            segments.append(ScoredWords(*kept, window.target_ids[0]))
             length += window.num_tokens
-            if length >= self.chunk_length:
-                yield _joined(segments)
-                segments, length = [], 0
+            if length >= self.words_per_chunk:
+                chunk, segments, length = _joined(segments), [], 0
+                yield chunk
         if segments:
             yield _joined(segments)
 
@@ -174,12 +173,12 @@ class DynamicEvaluator:
         epsilon = EPSILON * self._rms.mean
         for index, value in enumerate(self._rms.per_weight):
             self._network.weights[index].copy_(self._trained[index])
-            torch.div(lr, value + epsilon, out=self._lr_rates[index])
+            torch.div(lr, value + epsilon, out=self._learning_rates[index])
             rate = torch.mul(value, decay / self._rms.mean, out=self._decay_rates[index]).clamp_(max=1.0)
             if index in self._network.word_matrices:  # that of several segments
                 rate.copy_(1.0 - (1.0 - rate) ** self._decay_segments)
 
-    def _score_and_update(self, input_ids: Tensor, target_ids: Tensor) -> Segment:
+    def _score_and_update(self, input_ids: Tensor, target_ids: Tensor) -> ScoredWords:
         """Score a segment, then update the weights in place."""
         network = self._network
         segment = network.forward(input_ids, target_ids)
@@ -189,12 +188,12 @@ class DynamicEvaluator:
             weight = network.weights[index]
             if decays_words or index not in network.word_matrices:
                 weight.lerp_(self._trained[index], self._decay_rates[index])
-            gradient.add_to(weight, self._lr_rates[index][gradient.rows], -1.0)
+            gradient.add_to(weight, self._learning_rates[index][gradient.rows], -1.0)
         return segment
 
 
-def _joined(segments: Sequence[Segment]) -> Segment:
-    return Segment(
+def _joined(segments: Sequence[ScoredWords]) -> ScoredWords:
+    return ScoredWords(
         torch.cat([segment.features for segment in segments]),
         torch.cat([segment.log_probabilities for segment in segments]),
         torch.cat([segment.target_ids for segment in segments]),

@@ -1,4 +1,4 @@
-"""Forward passes over a split with fixed weights, and what a network says of a stream."""
+"""Forward passes over a split with fixed weights, and the words that a network has scored."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from lstm_lm.nn.state import LSTMState
 
 
 @dataclass(frozen=True)
-class Segment:
-    """n words of a stream with the network's view of them."""
+class ScoredWords:
+    """n words of a stream, scored by a network."""
 
     features: Tensor
     """Features before every word (n, H)."""

@@ -23,9 +23,11 @@ between the parts of "1,000" and "well-known").
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lstm_lm.data.encoding import Ids
@@ -33,7 +35,7 @@ from lstm_lm.data.streams import EvalWindows
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.forward import device_windows, eval_mode, window_features
 from lstm_lm.evaluation.progress import ProgressCallback
-from lstm_lm.evaluation.score import word_mask
+from lstm_lm.evaluation.score import chunk_length, word_mask
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.candidates import Candidates
 from lstm_lm.text.casing import sentence_starts
@@ -233,7 +235,7 @@ def evaluate_keyboard(
     start_windows = EvalWindows(starts, config.batch_size, config.words_per_window, 0)
     texts, written = written_words(ids, vocabulary)
     written_windows = EvalWindows(written, config.batch_size, config.words_per_window, -1)
-    bar = SuggestionBar(vocabulary)
+    bar, rows = SuggestionBar(vocabulary), chunk_length(model.device)
     typed: list[TypedWord] = []
     done = 0
     with eval_mode(model):
@@ -243,9 +245,11 @@ def evaluate_keyboard(
             counted = written_window.target_ids >= 0
             if window.mask is not None:
                 counted &= window.mask.cpu()
-            logits = model.logits(features[counted]).float().cpu().numpy()
             words = [texts[index] for index in written_window.target_ids[counted].tolist()]
-            typed.extend(map(bar.type_word, words, map(bool, start_window.target_ids[counted].tolist()), logits))
+            capitals = map(bool, start_window.target_ids[counted].tolist())
+            parts = torch.split(features[counted], rows)
+            logits = chain.from_iterable(model.logits(part).float().cpu().numpy() for part in parts)
+            typed.extend(map(bar.type_word, words, capitals, logits))
             done += window.num_tokens
             if progress is not None:
                 progress(done, len(ids))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lstm_lm.evaluation.forward import Segment
+from lstm_lm.evaluation.forward import ScoredWords
 from lstm_lm.nn.cells.lstm import LSTM
 from lstm_lm.nn.matmul import empty_rows
 from lstm_lm.nn.model import LSTMLanguageModel
@@ -99,7 +99,7 @@ class ManualGradLSTM:
         for layer, (hidden, cell) in zip(self._layers, self._initial_state.layers, strict=True):
             layer.set_state(hidden[0, 0], cell[0, 0])
 
-    def forward(self, input_ids: Tensor, target_ids: Tensor) -> Segment:
+    def forward(self, input_ids: Tensor, target_ids: Tensor) -> ScoredWords:
         """Score the next segment of the stream. The state continues from the last segment, detached.
 
         Args:
@@ -131,7 +131,7 @@ class ManualGradLSTM:
         logits -= total.log()
         if self._clusters:
             self._cluster_log_probs = cluster_logits - (highest + total.log())
-        self._input_ids, self._segment = input_ids, Segment(features, logits, target_ids)
+        self._input_ids, self._segment = input_ids, ScoredWords(features, logits, target_ids)
         return self._segment
 
     def backward(self, min_count: float = 0.0) -> list[Gradient]:

@@ -25,9 +25,9 @@ from lstm_lm.evaluation.dynamic import GradientRMS
 from lstm_lm.evaluation.intervals import bootstrap
 from lstm_lm.evaluation.mixture_weights import MixtureWeights, constant_weights, weight_names, weights_from_settings
 from lstm_lm.evaluation.neighbours import NeighbourIndex
+from lstm_lm.evaluation.network import NETWORK_SIGNALS, network_chunks, network_signals
 from lstm_lm.evaluation.progress import ProgressCallback
 from lstm_lm.evaluation.score import Score, ScoreMetric, target_rank
-from lstm_lm.evaluation.segments import NETWORK_SIGNALS, network_segments, network_signals
 from lstm_lm.nn.device import wait_for
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.text.vocabulary import Vocabulary
@@ -186,7 +186,7 @@ def evaluate_mixture(
         config: The components.
         settings: Their settings, and the weights.
         models: What they know about train.
-        progress: Called after each segment with the tokens done and the total.
+        progress: Called after each chunk of words with the tokens done and the total.
 
     Raises:
         DataError: If the split is empty.
@@ -198,15 +198,14 @@ def evaluate_mixture(
     total_shares = torch.zeros(len(mixture.names), dtype=torch.float64, device=model.device)
     start = time.perf_counter()
     announce = models.index is not None
-    segments = network_segments(model, ids, vocabulary.eos_id, config, settings, models.rms, announce)
-    for announced, segment in segments:
+    for announced, chunk in network_chunks(model, ids, vocabulary.eos_id, config, settings, models.rms, announce):
         if announced is not None:
             mixture.search(announced)
-        signals = network_signals(segment.log_probabilities)
-        reading = mixture.read(segment.target_log_probs, signals, segment.features, segment.target_ids)
+        signals = network_signals(chunk.log_probabilities)
+        reading = mixture.read(chunk.target_log_probs, signals, chunk.features, chunk.target_ids)
         nll = weights.loss(reading.log_probs, reading.signals)
-        probabilities, shares = mixture.mix(segment.log_probabilities, reading, weights)
-        metric.update(nll, target_rank(probabilities, segment.target_ids), segment.target_ids)
+        probabilities, shares = mixture.mix(chunk.log_probabilities, reading, weights)
+        metric.update(nll, target_rank(probabilities, chunk.target_ids), chunk.target_ids)
         nlls.append(nll.cpu().numpy())
         total_shares += shares.sum(dim=0)
         done += len(nll)

@@ -14,9 +14,9 @@ from lstm_lm.evaluation.dynamic import DynamicEvaluator
 from lstm_lm.evaluation.mixture import Mixture, TrainModels
 from lstm_lm.evaluation.mixture_weights import CrossCheck, constant_weights, cross_check, fit_constant, fit_per_token
 from lstm_lm.evaluation.neighbours import NeighbourIndex
+from lstm_lm.evaluation.network import block_length, network_chunks, network_signals
 from lstm_lm.evaluation.progress import StageProgressCallback
 from lstm_lm.evaluation.score import chunks
-from lstm_lm.evaluation.segments import block_length, network_segments, network_signals
 from lstm_lm.evaluation.tuning import DynamicSearch
 from lstm_lm.nn.model import LSTMLanguageModel
 
@@ -99,13 +99,13 @@ def _network_pass(
     features, trained_features, log_probs, signals = [], [], [], []
     done = 0
     announce = models.index is not None
-    for announced, segment in network_segments(model, ids, eos_id, config, settings, models.rms, announce):
+    for announced, chunk in network_chunks(model, ids, eos_id, config, settings, models.rms, announce):
         if announced is not None:
             trained_features.append(announced)
-        log_probs.append(segment.target_log_probs)
-        signals.append(network_signals(segment.log_probabilities))
-        features.append(segment.features)
-        done += len(segment.target_ids)
+        log_probs.append(chunk.target_log_probs)
+        signals.append(network_signals(chunk.log_probabilities))
+        features.append(chunk.features)
+        done += len(chunk.target_ids)
         progress("scoring valid", done, len(ids))
     trained = torch.cat(trained_features) if trained_features else torch.empty(0)
     words = torch.from_numpy(ids.astype(np.int64)).to(model.device)

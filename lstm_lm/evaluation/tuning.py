@@ -17,8 +17,8 @@ from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.cache_search import search_cache
 from lstm_lm.evaluation.config import DEFAULTS, TUNABLE, EvaluationConfig
 from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
+from lstm_lm.evaluation.network import network_chunks
 from lstm_lm.evaluation.progress import StageProgressCallback
-from lstm_lm.evaluation.segments import network_segments
 from lstm_lm.nn.model import LSTMLanguageModel
 
 MAX_TRIALS = 11
@@ -73,10 +73,10 @@ def _score_static(
     """Negative log likelihood (N,) and features (N, H) of the network without a cache."""
     nlls, features = [], []
     done = 0
-    for _, segment in network_segments(model, ids, eos_id, config, {}, None, announce=False):
-        nlls.append(-segment.target_log_probs.double().cpu().numpy())
-        features.append(segment.features)
-        done += len(segment.target_ids)
+    for _, chunk in network_chunks(model, ids, eos_id, config, {}, None, announce=False):
+        nlls.append(-chunk.target_log_probs.double().cpu().numpy())
+        features.append(chunk.features)
+        done += len(chunk.target_ids)
         progress("scoring valid", done, len(ids))
     return np.concatenate(nlls), torch.cat(features)
 
@@ -150,10 +150,10 @@ class DynamicSearch:
     def _run_trial(self, lr: float, decay: float) -> _Trial:
         nll, features = np.empty(len(self._ids)), list[Tensor]()
         total, best_totals, done = 0.0, np.cumsum(self.best.nll), 0
-        for segment in self._evaluator.score_stream(self._ids, self._eos_id, lr, decay):
-            count = len(segment.target_ids)
-            nll[done : done + count] = -segment.target_log_probs.cpu().numpy()
-            features.append(segment.features)
+        for chunk in self._evaluator.score_stream(self._ids, self._eos_id, lr, decay):
+            count = len(chunk.target_ids)
+            nll[done : done + count] = -chunk.target_log_probs.cpu().numpy()
+            features.append(chunk.features)
             total += float(nll[done : done + count].sum())
             done += count
             self._progress(f"trial {len(self._losses) + 1} of at most {MAX_TRIALS}", done, len(self._ids))

@@ -26,8 +26,8 @@ def use_exact_float32(device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = False
 
 
-def quiet_capture() -> None:
-    """Hide what torch says of gradients on two streams: a CUDA graph is captured on a stream of its own."""
+def ignore_stream_warning() -> None:
+    """Hide torch's warning about gradients on two streams: a CUDA graph is captured on a stream of its own."""
     warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lstm_lm.data.streams import Window
 from lstm_lm.nn.config import LossConfig, ModelConfig
-from lstm_lm.nn.device import quiet_capture
+from lstm_lm.nn.device import ignore_stream_warning
 from lstm_lm.nn.losses import SoftmaxLoss
 from lstm_lm.nn.model import LSTMLanguageModel
 from lstm_lm.nn.state import LSTMState
@@ -89,7 +89,7 @@ class GraphedObjective:
         return self._captured[2]
 
     def _capture(self, batch: Window) -> Objective:
-        quiet_capture()
+        ignore_stream_warning()
         model = self._parts[0]
         with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), False):
             # capture with the dtype that the state has in all steps but the first of an epoch

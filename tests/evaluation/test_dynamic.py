@@ -20,6 +20,8 @@ from lstm_lm.evaluation.dynamic import (
     GradientRMS,
     gradient_rms,
 )
+from lstm_lm.evaluation.forward import ScoredWords
+from lstm_lm.evaluation.graphs import Step
 from lstm_lm.evaluation.manual_lstm import Gradient, ManualGradLSTM
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.evaluation.stream import evaluate_stream
@@ -42,8 +44,8 @@ def losses(ids: np.ndarray, rms: GradientRMS, settings: dict[str, float] | None 
 
 
 def moved_and_scored(dynamic: DynamicEvaluator, segments: int, decay: float) -> None:
-    """Add 0.5 to all weights, then score so many segments of 9 words."""
-    dynamic.chunk_length = 9 * segments
+    """Score so many segments of 9 words, add 0.5 to all weights, then score as many again."""
+    dynamic.words_per_chunk = 9 * segments
     for number, _ in enumerate(dynamic.score_stream(stream(2 * 9 * segments), VOCABULARY.eos_id, lr=0.0, decay=decay)):
         if number == 0:
             for weight in dynamic._network.weights:
@@ -176,6 +178,33 @@ def test_only_words_of_a_segment_and_expected_words_change(monkeypatch: pytest.M
     expected = {word for word, count in enumerate(expected_counts.tolist()) if count >= min_count}
     assert changed == words | expected
     assert words < changed < set(range(len(VOCABULARY)))
+
+
+@pytest.mark.parametrize("cache", [{}, CACHE])
+def test_a_step_may_write_to_the_same_memory_each_time(
+    cache: dict[str, float], rms: GradientRMS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a CUDA graph does."""
+
+    def in_place(step: Step, length: int, _: torch.device) -> Step:
+        memory = ScoredWords(torch.empty(length, 6), torch.empty(length, len(VOCABULARY)), torch.empty(length).long())
+
+        def replay(input_ids: torch.Tensor, target_ids: torch.Tensor) -> ScoredWords:
+            scored = step(input_ids, target_ids)
+            if len(target_ids) != length:
+                return scored
+            for name, tensor in vars(memory).items():
+                tensor.copy_(getattr(scored, name))
+            return memory
+
+        return replay
+
+    def loss() -> float:
+        return evaluate_stream(network(), stream(300), VOCABULARY, CONFIG, {**SETTINGS, **cache}, rms).loss
+
+    wanted = loss()
+    monkeypatch.setattr("lstm_lm.evaluation.dynamic.graphed", in_place)
+    assert loss() == wanted
 
 
 def test_the_decay_of_several_segments_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from lstm_lm.evaluation.mixture import (
 from lstm_lm.evaluation.mixture_tuning import tune_mixture
 from lstm_lm.evaluation.mixture_weights import MixtureWeights, constant_weights
 from lstm_lm.evaluation.neighbours import NeighbourIndex, build_index
-from lstm_lm.evaluation.segments import network_segments, network_signals
+from lstm_lm.evaluation.network import network_chunks, network_signals
 from lstm_lm.evaluation.static import evaluate_static
 from lstm_lm.evaluation.stream import evaluate_stream
 
@@ -63,14 +63,14 @@ def distributions(
     mixture = Mixture(config, SETTINGS, models, network().device, ids)
     weights = random_weights(mixture)
     rows, nlls = [], []
-    segments = network_segments(network(), ids, EOS, config, SETTINGS, models.rms, config.neighbours)
-    for announced, segment in segments:
+    segments = network_chunks(network(), ids, EOS, config, SETTINGS, models.rms, config.neighbours)
+    for announced, chunk in segments:
         if announced is not None:
             mixture.search(announced)
-        signals = network_signals(segment.log_probabilities)
-        reading = mixture.read(segment.target_log_probs, signals, segment.features, segment.target_ids)
+        signals = network_signals(chunk.log_probabilities)
+        reading = mixture.read(chunk.target_log_probs, signals, chunk.features, chunk.target_ids)
         nlls.append(weights.loss(reading.log_probs, reading.signals))
-        rows.append(mixture.mix(segment.log_probabilities, reading, weights)[0].clone())  # the buffer is used again
+        rows.append(mixture.mix(chunk.log_probabilities, reading, weights)[0])
     return torch.cat(rows), torch.cat(nlls)
 
 

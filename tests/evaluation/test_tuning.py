@@ -49,6 +49,15 @@ def test_a_learning_rate_that_is_too_high_is_lowered(rms: GradientRMS, monkeypat
     assert 0.0 < tuned["lr"] < 1.0
 
 
+def test_a_bad_trial_ends_early(rms: GradientRMS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEFAULTS, "lr", 2.0)
+    scored: dict[str, int] = {}
+    tune(network(), IDS, VOCABULARY.eos_id, config("dynamic"), rms, lambda stage, done, _: scored.update({stage: done}))
+    first, second = list(scored)[:2]
+    assert scored[first] == len(IDS), "without updates"
+    assert scored[second] < len(IDS), "with updates that are too large"
+
+
 def test_lr_is_0_if_no_learning_rate_helps(rms: GradientRMS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEFAULTS, "lr", 1e25)
     tuned = tune(network(), IDS, VOCABULARY.eos_id, config("dynamic_cache"), rms, lambda *_: None)

@@ -9,6 +9,7 @@ import torch
 from typing_extensions import override
 
 from lstm_lm.data.streams import EvalWindows
+from lstm_lm.nn.device import wait_for
 from lstm_lm.training.module import LanguageModelModule
 from lstm_lm.training.steps import completed_step, nearly_ended, validate_after_steps
 
@@ -168,6 +169,7 @@ class TimeBudget(L.Callback):
 
     @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        wait_for(pl_module.device)  # the training steps that a GPU still has to do are no part of the validation
         self._validation_started_at = time.monotonic()
         self._planned_windows = num_windows = int(sum(trainer.num_val_batches))
         self._scored_windows = 0

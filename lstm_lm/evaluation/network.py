@@ -1,4 +1,4 @@
-"""The network's distributions over a stream, one segment at a time, with fixed weights or dynamic evaluation."""
+"""The network's distributions over a stream, a chunk of words at a time, with fixed weights or dynamic evaluation."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,7 +10,7 @@ from lstm_lm.data.encoding import Ids
 from lstm_lm.errors import EvaluationError
 from lstm_lm.evaluation.config import EvaluationConfig
 from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
-from lstm_lm.evaluation.forward import Segment, eval_mode, stream_features
+from lstm_lm.evaluation.forward import ScoredWords, eval_mode, stream_features
 from lstm_lm.evaluation.score import chunks
 from lstm_lm.nn.model import LSTMLanguageModel
 
@@ -31,7 +31,7 @@ def network_signals(log_probabilities: Tensor) -> Tensor:
     return torch.stack([entropy, log_probabilities.amax(dim=1)], dim=1)
 
 
-def network_segments(
+def network_chunks(
     model: LSTMLanguageModel,
     ids: Ids,
     eos_id: int,
@@ -39,20 +39,20 @@ def network_segments(
     settings: Mapping[str, float],
     rms: GradientRMS | None,
     announce: bool,
-) -> Iterator[tuple[Tensor | None, Segment]]:
+) -> Iterator[tuple[Tensor | None, ScoredWords]]:
     """Score a stream with the network, with fixed weights or with dynamic evaluation.
 
     Args:
         model: The network. Not modified.
         ids: The stream (N,).
         eos_id: The token before the first.
-        config: Whether the weights are updated, and the segment length of the updates.
+        config: Segment length of dynamic evaluation.
         settings: ``lr`` and ``decay`` of dynamic evaluation.
         rms: For dynamic evaluation; ``None`` keeps the weights fixed.
         announce: Whether to give the features of each block in advance.
 
     Yields:
-        Each segment. Where a block of words begins, also the features of all its words by the trained weights, if they
+        Each chunk. Where a block of words begins, also the features of all its words by the trained weights, if they
         are to be announced.
 
     Raises:
@@ -66,22 +66,22 @@ def network_segments(
                 announced = block if announce else None
                 for features, target_ids in chunks(block, words):
                     log_probabilities = F.log_softmax(model.logits(features), dim=1)
-                    yield announced, Segment(features, log_probabilities, target_ids)
+                    yield announced, ScoredWords(features, log_probabilities, target_ids)
                     announced = None
         return
     evaluator = DynamicEvaluator(model, rms, config.words_per_window)
-    length = evaluator.chunk_length * max(1, length // evaluator.chunk_length)
+    length = evaluator.words_per_chunk * max(1, length // evaluator.words_per_chunk)
     blocks = stream_features(model, ids, length, eos_id) if announce else None
     done = 0
-    for segment in evaluator.score_stream(ids, eos_id, settings["lr"], settings["decay"]):
+    for chunk in evaluator.score_stream(ids, eos_id, settings["lr"], settings["decay"]):
         announced = None
         if blocks is not None and done % length == 0:
             with eval_mode(model):
                 announced, _ = next(blocks)
-        done += len(segment.target_ids)
-        if not bool(segment.target_log_probs.isfinite().all()):
+        done += len(chunk.target_ids)
+        if not bool(chunk.target_log_probs.isfinite().all()):
             raise EvaluationError(
                 f"the weights diverged after {done:,} of {len(ids):,} tokens; lower evaluation.lr (got "
                 f"{settings['lr']:g}), or set tune=true"
             )
-        yield announced, segment
+        yield announced, chunk
