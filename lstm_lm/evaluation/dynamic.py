@@ -61,6 +61,11 @@ def _update_limits(model: LSTMLanguageModel) -> tuple[float, int]:
     return (MIN_COUNT, DECAY_SEGMENTS) if model.device.type == "cpu" else (0.0, 1)
 
 
+def _fastest(step: Step, model: LSTMLanguageModel, window_length: int) -> Step:
+    # only LSTM was tested with CUDA graphs, as in training
+    return graphed(step, window_length, model.device) if model.cell is LSTM else step
+
+
 def gradient_rms(
     model: LSTMLanguageModel,
     train_ids: Ids,
@@ -93,7 +98,7 @@ def gradient_rms(
             gradient.add_to(square, gradient.values)
         return segment
 
-    step = graphed(measure, length, model.device)
+    step = _fastest(measure, model, length)
     network.reset_state()
     for square in squares:
         square.zero_()
@@ -151,7 +156,7 @@ class DynamicEvaluator:
         windows = device_windows(self._model, ids, 1, self._window_length, eos_id)
         step: Step = self._network.forward
         if lr or decay:
-            step = graphed(self._score_and_update, self._window_length, self._model.device)
+            step = _fastest(self._score_and_update, self._model, self._window_length)
         self._reset(lr, decay)
         segments, length = list[ScoredWords](), 0
         for window in windows:
