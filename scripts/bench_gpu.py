@@ -10,6 +10,7 @@ Sections::
     lstm       forward and backward of single LSTM layers, in bfloat16 and float16
     loss       forward and backward of the output layer: exact, sampled, and torch's cross-entropy
     optimizer  gradient clipping, optimizers and weight averaging over all weights
+    dynamic    a segment of dynamic evaluation with its update, with and without CUDA graphs
     sizes      training steps of other networks
     profile    the kernels of a step
     libraries  fused cross-entropies of other packages, if they are installed
@@ -24,11 +25,13 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -267,6 +270,34 @@ def optimizers(bench: Bench) -> Iterator[Row]:
     yield {"what": "average", "ms": 1000 * bench.seconds(lambda: torch._foreach_lerp_(averages, weights, 0.01), 0.2)}
 
 
+def dynamic(bench: Bench) -> Iterator[Row]:
+    """Dynamic evaluation of one stream, in float32."""
+    from lstm_lm.evaluation.config import EvaluationConfig
+    from lstm_lm.evaluation.dynamic import DynamicEvaluator, GradientRMS
+    from lstm_lm.nn.device import use_exact_float32
+    from lstm_lm.nn.model import LSTMLanguageModel
+
+    use_exact_float32(bench.device)
+    model = LSTMLanguageModel(bench.config.model, bench.vocab_size).to(bench.device)
+    rms = GradientRMS([torch.ones_like(parameter) for parameter in model.parameters()], 1.0)
+    length, segments = EvaluationConfig("dynamic").words_per_window, 5 if bench.small else 1000
+    evaluator = DynamicEvaluator(model, rms, length)
+    ids = bench.words(length * segments).cpu().numpy()
+
+    def seconds() -> float:
+        begin = time.monotonic()
+        for _ in evaluator.score_stream(ids, bench.vocabulary.eos_id, lr=1e-3, decay=1e-3):
+            bench.sync()
+        return time.monotonic() - begin
+
+    seconds()
+    for cuda_graphs in (False, True):
+        without = nullcontext() if cuda_graphs else patch("lstm_lm.evaluation.dynamic.graphed", lambda step, *_: step)
+        with without:
+            taken = seconds() / segments
+        yield {"what": f"dynamic evaluation, {length} words", "cuda_graphs": cuda_graphs, "ms": 1000 * taken}
+
+
 def sizes(bench: Bench) -> Iterator[Row]:
     """Other networks, with CUDA graphs."""
     others = {"small": (16, [16])} if bench.small else OTHER_SIZES
@@ -330,6 +361,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "lstm": lstm,
     "loss": losses,
     "optimizer": optimizers,
+    "dynamic": dynamic,
     "sizes": sizes,
     "profile": profile,
     "libraries": libraries,

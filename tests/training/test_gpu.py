@@ -168,7 +168,7 @@ def test_bench_gpu_runs_every_section_on_a_cpu(tmp_path: Path) -> None:
     subprocess.run(command, check=True, timeout=2 * DEADLINE, capture_output=True)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert not [row for row in rows if "error" in row]
-    sections = {"device", "limits", "step", "lstm", "loss", "optimizer", "sizes", "profile", "libraries"}
+    sections = {"device", "limits", "step", "lstm", "loss", "optimizer", "dynamic", "sizes", "profile", "libraries"}
     assert {row["section"] for row in rows} == sections
     assert all(row["ms"] > 0.0 for row in rows if "ms" in row)
 
