@@ -2,9 +2,11 @@
 
 import contextlib
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from helpers.small_models import small_network
 from helpers.small_runs import optimizer_config, schedule_config
 from torch.optim import Optimizer
@@ -160,7 +162,7 @@ class SimulatedRun:
 
     def validate(self, seconds: float, after: float = 0.0) -> int:
         """Validate with 100 windows; returns how many were scored."""
-        self.time_budget.on_validation_start(self.trainer, None)  # type: ignore[arg-type]
+        self.time_budget.on_validation_start(self.trainer, SimpleNamespace(device=torch.device("cpu")))  # type: ignore[arg-type]
         scored = 0
         with contextlib.suppress(StopIteration):
             for _ in range(100):
