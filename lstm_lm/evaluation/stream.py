@@ -31,7 +31,7 @@ def evaluate_stream(
         model: The network. Its weights are unchanged afterwards.
         ids: The split (N,).
         vocabulary: The vocabulary of ``model`` and ``ids``.
-        config: ScoredWords length of dynamic evaluation.
+        config: Segment length of dynamic evaluation.
         settings: For the cache, ``cache_window``, ``cache_theta`` and ``cache_weight``; for dynamic evaluation, ``lr``
             and ``decay``.
         rms: From ``gradient_rms``, for dynamic evaluation; ``None`` keeps the weights fixed.

@@ -63,8 +63,8 @@ def distributions(
     mixture = Mixture(config, SETTINGS, models, network().device, ids)
     weights = random_weights(mixture)
     rows, nlls = [], []
-    segments = network_chunks(network(), ids, EOS, config, SETTINGS, models.rms, config.neighbours)
-    for announced, chunk in segments:
+    chunks = network_chunks(network(), ids, EOS, config, SETTINGS, models.rms, config.neighbours)
+    for announced, chunk in chunks:
         if announced is not None:
             mixture.search(announced)
         signals = network_signals(chunk.log_probabilities)
