@@ -40,7 +40,7 @@ def fill_disk(project: Project, progress: Progress) -> Outcome:
 
 
 def _stopped_run(project: Project) -> Path:
-    """A run that was stopped at its first checkpoint."""
+    """A run that was stopped soon after its first checkpoint."""
     command = project.train("before")
     last = project.folder / "before" / "checkpoints" / "last.ckpt"
     while not last.is_file() and command.process.exitcode is None:
@@ -51,18 +51,22 @@ def _stopped_run(project: Project) -> Path:
 
 
 def _check_checkpoint(outcome: Outcome, project: Project, run: Path, status: int, output: str, what: str) -> None:
-    before = (project.folder / "before" / "checkpoints" / "last.ckpt").read_bytes()
-    files = sorted(file.name for file in (run / "checkpoints").iterdir())
+    before = _contents(project.folder / "before" / "checkpoints")
+    after = _contents(run / "checkpoints")
     if status != 1 or "cannot write the checkpoint" not in output or "Traceback" in output:
         outcome.fail(f"{what}: exit status {status}: {output[-500:]}")
-    elif files != ["last.ckpt"] or (run / "checkpoints" / "last.ckpt").read_bytes() != before:
-        outcome.fail(f"{what}: the earlier checkpoint is not intact, or there are others: {files}")
+    elif after != before:
+        outcome.fail(f"{what}: the earlier checkpoints are not intact, or there are others: {sorted(after)}")
     else:
         command = project.train(run.name)
         if command.wait() or (problem := difference(project.whole(), run)):
             outcome.fail(f"{what}: with space, the run has {problem if not command.wait() else command.output}")
         else:
             outcome.record(f"{what}: error, earlier one intact, resumed bit-equal")
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def _fill_cache(outcome: Outcome, project: Project) -> None:

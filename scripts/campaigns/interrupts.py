@@ -57,13 +57,12 @@ def terminate(project: Project, progress: Progress) -> Outcome:
                 command.wait_cpu_seconds(project.rng.uniform(0.1, 1.0) * project.cpu_seconds)
             command.kill(signal.SIGTERM)
             stopped = command.wait() == 128 + signal.SIGTERM
-            broken_off = stopped and _validation_is_due(run)
-            if stopped and (broken_off or not in_validation):
+            where = _stopped_where(run)
+            if stopped and (where == "in a validation" or not in_validation):
                 break
         else:
             outcome.fail(f"no signal {'in a validation' if in_validation else 'in a run'} in {_MAX_TRIES} tries")
             continue
-        where = "in a validation" if broken_off else "in training"
         _resume_and_compare(project, run, outcome, f"bit-equal after a signal {where}")
     return outcome
 
@@ -130,9 +129,13 @@ def _wait_for_validation(command: Command, run: Path, skip: int) -> None:
     time.sleep(0.03)
 
 
-def _validation_is_due(run: Path) -> bool:
-    """Whether ``last.ckpt`` is from just before a validation that did not end."""
+def _stopped_where(run: Path) -> str:
+    """The part of the run in which a signal arrived, by the checkpoint that it left."""
     from lstm_lm.checkpoint import read_checkpoint
 
-    callbacks = read_checkpoint(run / "checkpoints" / "last.ckpt").content["callbacks"]
-    return any(state.get("validation_due", False) for state in callbacks.values())
+    last = run / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return "before training"
+    callbacks = read_checkpoint(last).content["callbacks"]
+    # just before a validation, last.ckpt is saved with this mark
+    return "in a validation" if any(state.get("validation_due") for state in callbacks.values()) else "in training"
