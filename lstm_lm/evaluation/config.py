@@ -64,7 +64,7 @@ class EvaluationConfig(Settings):
         ge=1,
         special={None: f"{_SEGMENT_LENGTH} for dynamic evaluation, {_WINDOW_LENGTH} for static and keyboard"},
         help="Words per step. In dynamic evaluation, words per update of the weights; the score of static and keyboard "
-        "does not depend on it, and cache and mixture without dynamic evaluation do not use it.",
+        "does not depend on it, and the other evaluations do not use it.",
     )
     cache_window: int | None = setting(
         None, ge=0, special={0: "all previous words", **_TUNED}, help="Number of previous words in the cache."
@@ -135,6 +135,11 @@ class EvaluationConfig(Settings):
             if getattr(self, name) is not None and name not in self.tunable:
                 users = ", ".join(user for user, names in TUNABLE.items() if name in names)
                 problems.append(f"{name}: not used by {self.label} (got {getattr(self, name)}); used by {users}")
+        if self.window_length is not None and self.name in TUNABLE and "lr" not in self.tunable:
+            problems.append(
+                f"window_length: not used by {self.label} (got {self.window_length}); used by static, keyboard and "
+                "dynamic evaluation"
+            )
         if self.name != "mixture":
             problems += [
                 f"{name}: not used by {self.name} (got True); used by mixture" for name in self._enabled_components()

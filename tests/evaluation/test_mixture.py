@@ -162,7 +162,7 @@ def test_labels_and_problems() -> None:
     assert problem.startswith("name: mixture needs a component beside the network (got none); set cache=true or")
     (problem,) = EvaluationConfig("cache", ngram=True).problems()
     assert problem == "ngram: not used by cache (got True); used by mixture"
-    (problem,) = config("ngram", cache_theta=0.5).problems()
+    (problem,) = EvaluationConfig("mixture", ngram=True, cache_theta=0.5).problems()
     assert problem.startswith("cache_theta: not used by mixture+ngram (got 0.5); used by cache, dynamic_cache, mixture")
 
 

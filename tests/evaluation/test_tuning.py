@@ -1,5 +1,7 @@
 """Tuning: it improves on the defaults, keeps given settings and prunes bad trials."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from helpers.small_streams import VOCABULARY, network, stream
@@ -89,6 +91,8 @@ def test_given_overrides_tuned_overrides_default() -> None:
         ({"name": "cache", "batch_size": 4}, "batch_size: cache evaluates the split as one stream (got 4)"),
         ({"name": "cache", "lr": 0.1}, "lr: not used by cache (got 0.1); used by dynamic, dynamic_cache"),
         ({"name": "static", "cache_weight": 0.1}, "cache_weight: not used by static"),
+        ({"name": "cache", "window_length": 40}, "window_length: not used by cache (got 40); used by static, keyboard"),
+        ({"name": "mixture", "ngram": True, "window_length": 40}, "window_length: not used by mixture+ngram (got 40)"),
         ({"name": "dynamic", "decay": -0.1}, "decay: must be from 0 to 1"),
         ({"name": "dynamic", "gradient_windows": 0}, "gradient_windows: must be at least 1"),
         ({"name": "dynamic", "tune_tokens": -1}, "tune_tokens: must not be negative"),
@@ -97,6 +101,13 @@ def test_given_overrides_tuned_overrides_default() -> None:
 def test_invalid_setting_is_reported(settings: dict[str, float], problem: str) -> None:
     (actual,) = EvaluationConfig(**settings).problems()  # type: ignore[arg-type]
     assert actual.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"name": "static"}, {"name": "keyboard"}, {"name": "dynamic_cache"}, {"name": "mixture", "dynamic": True}]
+)
+def test_window_length_is_accepted_where_it_is_used(settings: dict[str, Any]) -> None:
+    assert not EvaluationConfig(**settings, window_length=40).problems()
 
 
 @pytest.mark.parametrize(
