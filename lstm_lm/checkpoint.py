@@ -93,7 +93,7 @@ class Checkpoint(SavedModel):
     @property
     def num_parameters(self) -> int:
         """See :attr:`SavedModel.num_parameters`."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
+        return self.network.num_parameters
 
     def _build_network(self) -> "LSTMLanguageModel":
         from lstm_lm.inference.torch_backend import build_network

@@ -84,7 +84,7 @@ def _hub_header(metadata: ModelMetadata) -> list[str]:
 
 def _facts(network: LSTMLanguageModel, vocabulary: Vocabulary, metadata: ModelMetadata) -> Iterator[tuple[str, str]]:
     config = metadata.model
-    yield "parameters", f"{sum(parameter.numel() for parameter in network.parameters()):,}"
+    yield "parameters", f"{network.num_parameters:,}"
     yield "vocabulary", f"{len(vocabulary):,} words"
     yield "embedding", str(config.embedding_dim)
     yield "layers", " + ".join(map(str, config.hidden_dims))

@@ -58,6 +58,11 @@ class LSTMLanguageModel(nn.Module):
         self.clusters = TailClusters(bounds, config.hidden_dims[-1]) if len(bounds) > 1 else None
 
     @property
+    def num_parameters(self) -> int:
+        """Number of weights; tied ones count once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.output_bias.device

@@ -9,17 +9,13 @@ from typing import Any
 import lightning as L
 import torch
 
-from lstm_lm.checkpoint import BEST, CHECKPOINTS, METRICS
+from lstm_lm.checkpoint import CHECKPOINTS, METRICS
 from lstm_lm.data.encoding import EncodedCorpus, load_corpus
 from lstm_lm.errors import ConfigError, TrainingError
 from lstm_lm.inference.banned_words import validate_banned_words
 from lstm_lm.report.versions import versions
 from lstm_lm.text.files import write_json
-from lstm_lm.training.callbacks.planning import EpochPlanner
-from lstm_lm.training.callbacks.text_samples import TextSamples
 from lstm_lm.training.callbacks.thread_selection import restored_threads
-from lstm_lm.training.callbacks.time_budget import TimeBudget
-from lstm_lm.training.callbacks.training_metrics import TrainingMetrics
 from lstm_lm.training.checkpoint_io import AtomicCheckpointIO
 from lstm_lm.training.config import RESUME_AUTO, TrainConfig
 from lstm_lm.training.datamodule import LanguageModelDataModule
@@ -30,7 +26,8 @@ from lstm_lm.training.overfit import check_overfit, fit_one_batch
 from lstm_lm.training.processes import ProcessesStrategy
 from lstm_lm.training.restoring import restoring
 from lstm_lm.training.resume import check_resumable, find_resumed, log_changed_settings, run_record
-from lstm_lm.training.run_folder import check_run_folder, limits
+from lstm_lm.training.run_folder import check_run_folder
+from lstm_lm.training.run_metrics import run_metrics
 from lstm_lm.training.step_timing import choose_way, chooses_threads
 from lstm_lm.training.trainer import RunCallbacks, build_trainer
 
@@ -79,8 +76,7 @@ def train(
     vocabulary = corpus.vocabulary
     validate_banned_words(config.presets, vocabulary)
     run_callbacks = RunCallbacks.build(config, run_dir / CHECKPOINTS, len(corpus.splits["train"]))
-    time_budget, training_metrics = run_callbacks.time_budget, run_callbacks.training_metrics
-    epoch_planner, checkpoints = run_callbacks.epoch_planner, run_callbacks.checkpoints
+    time_budget, checkpoints = run_callbacks.time_budget, run_callbacks.checkpoints
     time_budget.start()
     most_threads = torch.get_num_threads()
     saved_precision = None if resumed is None else resumed.metadata.run.get("precision", "fp32")
@@ -94,28 +90,23 @@ def train(
         run_callbacks.thread_selection.start(most_threads, threads)
     sparse_gradient = uses_sparse_gradients(config.optimizer, trainer, config.model.tie_weights)
     settings = run_record(config, precision, corpus, trainer.world_size, sparse_gradient)
-    run_versions = versions()
     module = LanguageModelModule.from_config(
         config if resumed is None else replace(config, embedding_init="random", init_from=None),
         corpus,
         fraction=lambda step: time_budget.fraction(step, trainer.estimated_stepping_batches),
-        run={**settings, "versions": run_versions},
+        run={**settings, "versions": versions()},
     )
     if resumed is not None:
         module.metadata = replace(module.metadata, init_from=resumed.metadata.init_from)
-    model, init_from = module.model, module.metadata.init_from
     log.info(
         "%s words in the vocabulary, %s parameters, %s, run folder %s",
         f"{len(vocabulary):,}",
-        f"{_num_parameters(model):,}",
+        f"{module.model.num_parameters:,}",
         precision,
         run_dir,
     )
     if config.trainer.overfit_one_batch:
         fit_one_batch(trainer, module, data)
-        outcome: dict[str, Any] = {
-            "overfit": {"first_loss": training_metrics.first_loss, "last_loss": training_metrics.last_loss}
-        }
     else:
         path = None if resumed is None else resumed.path
         if isinstance(trainer.strategy, ProcessesStrategy):
@@ -134,85 +125,15 @@ def train(
         with restoring(None if path is None else str(path), trainer):
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         # resume=auto: the process may have been killed just before it wrote metrics.json
-        did_nothing = not training_metrics.mean_tokens_per_second and not checkpoints.validated
+        did_nothing = not run_callbacks.training_metrics.mean_tokens_per_second and not checkpoints.validated
         if did_nothing and config.resume != RESUME_AUTO:
             raise TrainingError(
                 f"{path}: the run is already finished after {trainer.global_step} steps; raise "
                 "trainer.budget, trainer.max_epochs or trainer.max_steps to continue it"
             )
-        outcome = {
-            "valid": checkpoints.best_score,
-            "valid_streams": config.batching.eval_batch_size,
-            "stopped_by": _stopped_by(trainer, time_budget, config.trainer.epoch_limit),
-            "limits": limits(config.trainer),
-            "best_checkpoint": f"{CHECKPOINTS}/{BEST}",
-        }
-    metrics = outcome | {
-        "epochs": round(training_metrics.tokens / training_metrics.epoch_tokens, 3),
-        "steps": trainer.global_step,
-        "wall_seconds": round(time_budget.elapsed(), 1),
-        "tokens_per_second": round(training_metrics.mean_tokens_per_second, 1),
-        "precision": precision,
-        "threads": torch.get_num_threads(),
-        "parameters": _num_parameters(model),
-        "vocabulary": len(vocabulary),
-        "seed": config.seed,
-        "history": training_metrics.history,
-        "versions": run_versions,
-    }
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, TextSamples) and callback.latest:
-            metrics["samples"] = {"prompt": callback.prompt, "texts": callback.latest}
-    if init_from is not None:
-        metrics["init_from"] = asdict(init_from)
-    if epoch_planner.scaling is not None:
-        metrics["dropouts"] = {name: round(value, 4) for name, value in epoch_planner.dropouts.items()}
-        metrics["scaling"] = {name: round(value, 4) for name, value in asdict(epoch_planner.scaling).items()}
-    if time_budget.budget is not None:
-        metrics["budget"] = _budget_summary(time_budget.budget, time_budget, training_metrics, epoch_planner) | {
-            "ended_by": metrics.get("stopped_by")
-        }
+    metrics = run_metrics(config, trainer, module, run_callbacks)
     if trainer.is_global_zero:
         write_json(run_dir / METRICS, metrics)
     if config.trainer.overfit_one_batch:
-        check_overfit(training_metrics)
+        check_overfit(run_callbacks.training_metrics)
     return metrics
-
-
-def _budget_summary(
-    budget: float, time_budget: TimeBudget, training_metrics: TrainingMetrics, epoch_planner: EpochPlanner
-) -> dict[str, Any]:
-    """How the budget was spent; warns if it was exceeded."""
-    used, validating = time_budget.elapsed(), time_budget.total_validation_time
-    if used - budget >= 1.0:  # less is the end of the last step
-        log.warning(
-            "the budget of %.0f s was exceeded by %.0f s: of the %.0f s used, validations took %.0f s",
-            budget,
-            used - budget,
-            used,
-            validating,
-        )
-    first, epochs = epoch_planner.tokens_per_second, epoch_planner.epochs
-    return {
-        "seconds": budget,
-        "used_seconds": round(used, 1),
-        "validation_seconds": round(validating, 1),
-        "first_tokens_per_second": None if first is None else round(first, 1),
-        "tokens_per_second": round(training_metrics.tokens / max(used - validating, 1e-9), 1),
-        "planned_epochs": None if epochs is None else round(epochs, 3),
-        "epochs": round(training_metrics.tokens / training_metrics.epoch_tokens, 3),
-    }
-
-
-def _stopped_by(trainer: L.Trainer, time_budget: TimeBudget, max_epochs: int) -> str:
-    if time_budget.exhausted:
-        return "budget"
-    if trainer.max_steps > 0 and trainer.global_step >= trainer.max_steps:
-        return "max_steps"
-    if trainer.current_epoch >= max_epochs:
-        return "max_epochs"
-    return "early_stopping"
-
-
-def _num_parameters(model: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

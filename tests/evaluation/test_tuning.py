@@ -104,7 +104,8 @@ def test_invalid_setting_is_reported(settings: dict[str, float], problem: str) -
 
 
 @pytest.mark.parametrize(
-    "settings", [{"name": "static"}, {"name": "keyboard"}, {"name": "dynamic_cache"}, {"name": "mixture", "dynamic": True}]
+    "settings",
+    [{"name": "static"}, {"name": "keyboard"}, {"name": "dynamic_cache"}, {"name": "mixture", "dynamic": True}],
 )
 def test_window_length_is_accepted_where_it_is_used(settings: dict[str, Any]) -> None:
     assert not EvaluationConfig(**settings, window_length=40).problems()

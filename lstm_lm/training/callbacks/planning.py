@@ -94,7 +94,7 @@ class EpochPlanner(L.Callback):
         if not trainer.strategy.broadcast(self._steps >= _SKIPPED_STEPS + _MEASURED_STEPS and seconds >= min_seconds):
             return
         self.tokens_per_second = trainer.strategy.broadcast(tokens / max(seconds, 1e-9))
-        epochs = self.training_metrics.tokens / self.training_metrics.epoch_tokens + planned_epochs(
+        epochs = self.training_metrics.epochs + planned_epochs(
             max(self.time_budget.training_deadline - self.time_budget.elapsed(), 0.0),
             self.tokens_per_second,
             self.training_metrics.epoch_tokens,

@@ -71,8 +71,8 @@ class RunSummary(L.Callback):
             finish(logger, failed=False)
 
     def _log_final(self, trainer: L.Trainer) -> None:
-        tokens, epoch_tokens = self.training_metrics.tokens, self.training_metrics.epoch_tokens
-        metrics = {f"{FINAL}/epochs": tokens / epoch_tokens, f"{FINAL}/minutes": self.time_budget.elapsed() / 60.0}
+        epochs, minutes = self.training_metrics.epochs, self.time_budget.elapsed() / 60.0
+        metrics = {f"{FINAL}/epochs": epochs, f"{FINAL}/minutes": minutes}
         if (score := self.checkpoints.best_score) is not None:
             metrics |= {FINAL_METRIC: score["perplexity"], f"{FINAL}/valid_loss": score["loss"]}
         for logger in trainer.loggers:

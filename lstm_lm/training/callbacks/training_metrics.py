@@ -62,6 +62,11 @@ class TrainingMetrics(L.Callback):
         self._last_line = time.monotonic()
 
     @property
+    def epochs(self) -> float:
+        """Epochs done, with those before a resume."""
+        return self.tokens / self.epoch_tokens
+
+    @property
     def mean_tokens_per_second(self) -> float:
         """Training tokens per second since the start or resume, without validations."""
         return self.measured_tokens / self.training_seconds if self.training_seconds else 0.0
@@ -93,7 +98,7 @@ class TrainingMetrics(L.Callback):
         if now - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = now
             figures = "  ".join(f"{name} {value}" for name, value in self.display_values(trainer).items())
-            log.info("epoch %.2f  %s", self.tokens / self.epoch_tokens, figures)
+            log.info("epoch %.2f  %s", self.epochs, figures)
 
     def _measure(self) -> float:
         """Add the pending tokens and their time, after the device has finished them; returns the current time."""
@@ -190,7 +195,7 @@ class TrainingMetrics(L.Callback):
                 f"(loss {score.loss:.6g}); lower optimizer.lr"
             )
         entry = {
-            "epoch": round(self.tokens / self.epoch_tokens, 3),
+            "epoch": round(self.epochs, 3),
             "step": trainer.global_step,
             "minutes": round(self.time_budget.elapsed() / 60.0, 2),
             "tokens": self.tokens,
