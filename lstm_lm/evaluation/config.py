@@ -135,7 +135,7 @@ class EvaluationConfig(Settings):
             if getattr(self, name) is not None and name not in self.tunable:
                 users = ", ".join(user for user, names in TUNABLE.items() if name in names)
                 problems.append(f"{name}: not used by {self.label} (got {getattr(self, name)}); used by {users}")
-        if self.window_length is not None and self.name in TUNABLE and "lr" not in self.tunable:
+        if self.window_length is not None and self.name in TUNABLE and not self.updates_weights:
             problems.append(
                 f"window_length: not used by {self.label} (got {self.window_length}); used by static, keyboard and "
                 "dynamic evaluation"
@@ -147,9 +147,14 @@ class EvaluationConfig(Settings):
         return problems
 
     @property
+    def updates_weights(self) -> bool:
+        """Whether this is dynamic evaluation, alone or as a component."""
+        return "lr" in self.tunable
+
+    @property
     def words_per_window(self) -> int:
         """``window_length``, or else its default for this evaluation."""
-        return self.window_length or (_SEGMENT_LENGTH if "lr" in self.tunable else _WINDOW_LENGTH)
+        return self.window_length or (_SEGMENT_LENGTH if self.updates_weights else _WINDOW_LENGTH)
 
     @property
     def components(self) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ class _Evaluator:
             tuning = tune_mixture(self._model, self._ids("valid"), eos_id, self._config, models, self._report)
             self._cross_check = tuning.check
             return tuning.settings
-        gradients = self._gradient_rms() if "lr" in self._config.tunable else None
+        gradients = self._gradient_rms() if self._config.updates_weights else None
         ids = self._ids("valid")
         return tune(self._model, ids, self._vocabulary.eos_id, self._config, gradients, self._report)
 
@@ -157,7 +157,7 @@ class _Evaluator:
             return evaluate_static(model, ids, vocabulary, config, progress)
         if config.name == "keyboard":
             return evaluate_keyboard(model, ids, vocabulary, config, progress)
-        rms = self._gradient_rms() if "lr" in config.tunable else None
+        rms = self._gradient_rms() if config.updates_weights else None
         return evaluate_stream(model, ids, vocabulary, config, settings, rms, progress)
 
     def _ids(self, split: str) -> Ids:
